@@ -1,0 +1,1 @@
+"""What every kind shares: metadata, quantities, selectors, patches, conditions, codecs. Knows no single kind."""

@@ -1,0 +1,1 @@
+"""Changes and refusals between authorization and the store, in Kubernetes order."""

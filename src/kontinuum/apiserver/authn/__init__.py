@@ -1,0 +1,1 @@
+"""Who is asking: client certificates, bearer tokens. Answers a User or refuses; decides no permissions."""

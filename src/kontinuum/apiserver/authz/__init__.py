@@ -1,0 +1,1 @@
+"""May this user do that: pure decisions over attributes of a request."""

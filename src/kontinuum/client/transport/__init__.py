@@ -1,0 +1,1 @@
+"""How requests travel: HTTP, in-process, or a fake for tests."""

@@ -1,0 +1,1 @@
+"""Pure helpers that reconcilers share: owner references, pod templates, conditions."""

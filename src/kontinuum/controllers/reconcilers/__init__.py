@@ -1,0 +1,1 @@
+"""One file per kind; a reconciler never imports another."""

@@ -1,0 +1,1 @@
+"""One module per data centre interface; a driver never imports another."""

@@ -1,0 +1,1 @@
+"""The containerd task service: one file per verb."""

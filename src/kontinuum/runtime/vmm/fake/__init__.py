@@ -1,0 +1,1 @@
+"""An honest fake of the VMM port, for quick tests."""

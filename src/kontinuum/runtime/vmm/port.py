@@ -1,0 +1,89 @@
+"""What a virtual machine monitor must do for a pod's sandbox. The port belongs to the sandbox; backends follow it.
+
+A machine is bought whole (``MachineSpec``), runs until it is killed or dies, and is reached by one byte stream to the
+agent inside it. How it comes up (warm, cloned from a template, or booted cold) is the backend's business; ``Machine.origin``
+tells which it was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from kontinuum.foundation.errors import Broken, Refused, Retryable
+
+Origin = Literal["warm", "template", "cold"]
+
+
+class MachineNotStarted(Retryable):
+    """The VMM could not bring the machine up this time; the message carries its last words."""
+
+
+class MachineRefused(Refused):
+    """No machine can be made to this specification (too little memory for the kernel, too many disks ...)."""
+
+
+class VmmMissing(Broken):
+    """The VMM's program, the guest kernel or the agent is not on this host; the message says what to install."""
+
+
+@dataclass(frozen=True, slots=True)
+class MachineSpec:
+    """What the sandbox asks for. Sizes are rounded up to what the backend has templates for."""
+
+    id: str
+    """Unique on this host; names the machine's directory, sockets and cgroup."""
+    memory_bytes: int
+    cpus: int
+    tap: int | None
+    """File descriptor of a tap device (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR) or None for a machine without network."""
+    mac: str
+    directory: Path
+    """A directory of the caller's, on a tmpfs and with a short path (UNIX sockets), removed by the caller afterwards."""
+
+
+class Machine(Protocol):
+    """One running machine. Its process is a child of the caller, so that it can be placed in cgroups and reaped."""
+
+    @property
+    def pid(self) -> int:
+        """The VMM's process on the host."""
+        ...
+
+    @property
+    def origin(self) -> Origin: ...
+
+    @property
+    def agent_socket(self) -> Path:
+        """UNIX socket whose other end is the agent's port inside the machine."""
+        ...
+
+    async def attach_disk(self, image: Path, *, read_only: bool) -> str:
+        """Give the machine a block device with the raw image's content; answers how the agent finds it (``slot`` name).
+
+        Raises MachineRefused when no slot is left.
+        """
+        ...
+
+    async def detach_disk(self, slot: str) -> None: ...
+
+    async def wait(self) -> int:
+        """The VMM's exit status (negative: the signal that killed it), once it has ended."""
+        ...
+
+    async def kill(self) -> None:
+        """End the machine at once and wait for it. Idempotent; leaves no file or process of the backend behind."""
+        ...
+
+
+class Vmm(Protocol):
+    """A backend."""
+
+    async def start(self, spec: MachineSpec) -> Machine:
+        """Bring a machine up by the fastest way there is. Raises MachineNotStarted, MachineRefused, VmmMissing."""
+        ...
+
+    async def prepare(self, *, memory_bytes: int, cpus: int) -> None:
+        """Make (or verify) the template for machines of this size, so that the next ``start`` is fast. Idempotent."""
+        ...

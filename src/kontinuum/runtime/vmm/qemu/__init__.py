@@ -1,0 +1,1 @@
+"""QEMU as a VMM: argument lists, QMP, templates and clones."""

@@ -1,0 +1,1 @@
+"""The store in memory: for tests, and the reference that the other engines are held against."""
