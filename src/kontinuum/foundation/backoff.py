@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """``initial * factor ** attempt`` seconds, at most ``maximum``, spread by ``jitter`` (a share of the delay, 0 to 1)."""
+    """``initial * factor ** attempt`` seconds, at most ``maximum``, spread by ``jitter`` (a share, 0 to 1)."""
 
     initial: float
     maximum: float

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 
 class KontinuumError(Exception):
-    """Base of every error that Kontinuum raises on purpose. The message says what was being done and what to do next."""
+    """Base of every error that Kontinuum raises on purpose. Messages say what was being done and what to do next."""
 
 
 class Retryable(KontinuumError):

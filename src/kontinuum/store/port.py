@@ -2,8 +2,8 @@
 
 A store keeps bytes under keys and gives every change the next revision: one global, strictly increasing, gapless-enough
 counter (never reused, also not after a crash). Keys are ``/``-separated text; a prefix ends in ``/``.
-A value never contains its own revision: the API server splices ``resourceVersion`` in when it reads, because etcd cannot
-know a revision before the transaction that creates it.
+A value never contains its own revision: the API server splices ``resourceVersion`` in when it reads, because
+etcd cannot know a revision before the transaction that creates it.
 
 Every write that returns has been made durable (for engines that have a disk).
 """
@@ -77,7 +77,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One event of the log. ``value`` of a deletion is the last value; ``previous`` is the value before (None: created)."""
+    """One event of the log. A deletion's ``value`` is the last one; ``previous`` is the value before (None: created)."""
 
     key: str
     revision: int
@@ -95,7 +95,10 @@ class Store(Protocol):
         ...
 
     async def update(self, key: str, value: bytes, *, expected: int) -> Record:
-        """Replace the value if its revision is still ``expected``. Raises Missing, StaleRevision, StoreFull, StoreUnavailable."""
+        """Replace the value if its revision is still ``expected``.
+
+        Raises Missing, StaleRevision, StoreFull, StoreUnavailable.
+        """
         ...
 
     async def delete(self, key: str, *, expected: int) -> Record:

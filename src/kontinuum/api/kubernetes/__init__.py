@@ -1,1 +1,1 @@
-"""Kubernetes' built-in kinds: schema, discovery facts, defaults, validation and table columns, as data where possible."""
+"""Kubernetes' built-in kinds: schema, discovery facts, defaults, validation, table columns; data where possible."""

@@ -21,9 +21,7 @@ CONFIGMAPS = Resource(
     group="", version="v1", kind="ConfigMap", plural="configmaps", namespaced=True, singular="configmap",
     short_names=("cm",),
 )  # fmt: skip
-SECRETS = Resource(
-    group="", version="v1", kind="Secret", plural="secrets", namespaced=True, singular="secret"
-)
+SECRETS = Resource(group="", version="v1", kind="Secret", plural="secrets", namespaced=True, singular="secret")
 SERVICEACCOUNTS = Resource(
     group="", version="v1", kind="ServiceAccount", plural="serviceaccounts", namespaced=True,
     singular="serviceaccount", short_names=("sa",),

@@ -1,8 +1,8 @@
 """What a virtual machine monitor must do for a pod's sandbox. The port belongs to the sandbox; backends follow it.
 
 A machine is bought whole (``MachineSpec``), runs until it is killed or dies, and is reached by one byte stream to the
-agent inside it. How it comes up (warm, cloned from a template, or booted cold) is the backend's business; ``Machine.origin``
-tells which it was.
+agent inside it. How it comes up (warm, cloned from a template, or booted cold) is the backend's business;
+``Machine.origin`` tells which it was.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class MachineSpec:
     """File descriptor of a tap device (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR) or None for a machine without network."""
     mac: str
     directory: Path
-    """A directory of the caller's, on a tmpfs and with a short path (UNIX sockets), removed by the caller afterwards."""
+    """A directory of the caller's, on a tmpfs, with a short path (UNIX sockets); the caller removes it afterwards."""
 
 
 class Machine(Protocol):

@@ -1,1 +1,1 @@
-"""The store in one SQLite file: WAL, synchronous=FULL, one writer thread with group commit. The one home of ``sqlite3``."""
+"""The store in one SQLite file: WAL, synchronous=FULL, group commit by one writer thread. The one home of ``sqlite3``."""
