@@ -77,7 +77,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One event of the log. A deletion's ``value`` is the last one; ``previous`` is the value before (None: created)."""
+    """One event of the log. A deletion's ``value`` is the last one; ``previous`` is the one before, None if created."""
 
     key: str
     revision: int

@@ -1,1 +1,1 @@
-"""The store in one SQLite file: WAL, synchronous=FULL, group commit by one writer thread. The one home of ``sqlite3``."""
+"""One SQLite file: WAL, synchronous=FULL, group commit by one writer thread. The one home of ``sqlite3``."""
