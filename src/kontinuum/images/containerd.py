@@ -12,16 +12,16 @@ CRI_NAMESPACE = "k8s.io"
 
 async def present(socket: Path) -> frozenset[str]:
     """The references of all images that containerd at ``socket`` has."""
-    listing = await process.run(_ctr(socket, "images", "list", "--quiet"), timeout=30)
-    return frozenset(listing.stdout.split())
+    listing = await process.run(*_ctr(socket), "images", "list", "--quiet", timeout=30)
+    return frozenset(listing.text.split())
 
 
 async def import_archive(socket: Path, archive: Path) -> None:
     """Import one OCI archive; its images keep the names the archive gives them. Importing twice is harmless.
 
-    Raises process.CommandFailed with containerd's own words, e.g. for a blob whose digest does not match.
+    Raises process.ProgramFailed with containerd's own words, e.g. for a blob whose digest does not match.
     """
-    await process.run(_ctr(socket, "images", "import", str(archive)), timeout=600)
+    await process.run(*_ctr(socket), "images", "import", archive, timeout=600)
 
 
 async def import_missing(socket: Path, archives: Iterable[tuple[str, Path]]) -> None:
@@ -32,5 +32,5 @@ async def import_missing(socket: Path, archives: Iterable[tuple[str, Path]]) -> 
             await import_archive(socket, archive)
 
 
-def _ctr(socket: Path, *arguments: str) -> list[str]:
-    return ["ctr", "--address", str(socket), "--namespace", CRI_NAMESPACE, *arguments]
+def _ctr(socket: Path) -> list[str]:
+    return ["ctr", "--address", str(socket), "--namespace", CRI_NAMESPACE]

@@ -1,7 +1,7 @@
 """OCI images without a registry: a root file system directory in, an OCI image-layout archive out.
 
-The layout is that of the OCI image specification 1.1 (``oci-layout``, ``index.json``, ``blobs/sha256``); containerd imports
-it as it is. The same directory gives the same digests: owners, times and order are normalised.
+The layout is that of the OCI image specification 1.1 (``oci-layout``, ``index.json``, ``blobs/sha256``); containerd
+imports it as it is. The same directory gives the same digests: owners, times and order are normalised.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import os
 import platform
 import tarfile
 from dataclasses import dataclass
@@ -93,8 +92,8 @@ def _layer(root: Path) -> bytes:
     """The directory's content as an uncompressed tar, the same bytes for the same content."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for name in sorted(os.listdir(root)):
-            archive.add(root / name, arcname=name, filter=_normalised)
+        for entry in sorted(root.iterdir()):
+            archive.add(entry, arcname=entry.name, filter=_normalised)
     return buffer.getvalue()
 
 

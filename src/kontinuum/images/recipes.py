@@ -82,14 +82,14 @@ async def compile_static(sources: list[Path], *, target: Path) -> None:
     """Compile C ``sources`` into one small static program."""
     target.parent.mkdir(parents=True, exist_ok=True)
     flags = ["-static", "-Os", "-s", "-std=gnu11", "-Wall", "-Wextra", "-Werror"]
-    await process.run(["musl-gcc", *flags, "-o", str(target), *map(str, sources)], timeout=300)
+    await process.run("musl-gcc", *flags, "-o", target, *sources, timeout=300)
 
 
 async def link_busybox(root: Path) -> None:
     """A link in /bin for every applet of busybox that the image does not have as a program of its own."""
     busybox = root / "bin/busybox"
-    listing = await process.run([str(busybox), "--list"], timeout=30)
-    for applet in listing.stdout.split():
+    listing = await process.run(busybox, "--list", timeout=30)
+    for applet in listing.text.split():
         if not any((root / place / applet).exists() for place in ("bin", "sbin", "usr/bin", "usr/sbin")):
             (root / "bin" / applet).symlink_to("/bin/busybox")
     (root / "tmp").chmod(0o1777)

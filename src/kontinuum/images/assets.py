@@ -1,0 +1,94 @@
+"""Everything that is built once before Kontinuum can run: static programs, guest kernel and agent, the first images.
+
+``python -m kontinuum.images.assets DIRECTORY`` makes what is missing or out of date, and says what it does.
+
+    DIRECTORY/bin/     containerd-shim-kontinuum-v1
+    DIRECTORY/guest/   vmlinux, initramfs.cpio, agent
+    DIRECTORY/images/  pause.tar, busybox.tar, nginx.tar
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+
+from kontinuum.foundation.errors import KontinuumError
+from kontinuum.images import guest, recipes
+
+PACKAGE = Path(__file__).parents[1]
+# Sources by path, not by import: the runtime is a floor above us, and all we need of it is C text to compile.
+SHIM_CLIENT = PACKAGE / "runtime" / "client" / "client.c"
+
+
+def fingerprint(*, sources: Iterable[Path] = (), facts: Iterable[str] = ()) -> str:
+    """A digest of everything an asset is made from; when it changes, the asset is made again."""
+    digest = hashlib.sha256()
+    for source in sources:
+        digest.update(source.read_bytes())
+    for fact in facts:
+        digest.update(fact.encode())
+    return digest.hexdigest()
+
+
+async def make(target: Path, *, of: str, build: Callable[[Path], Awaitable[object]]) -> bool:
+    """Build ``target`` unless it stands there already, built of the same; True if it was built."""
+    stamp = target.with_name(f".{target.name}.of")
+    if target.exists() and stamp.exists() and stamp.read_text() == of:
+        return False
+    target.parent.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    print(f"  building {target.name} ...", flush=True)
+    await build(target)
+    stamp.write_text(of)
+    print(f"  built {target.name} in {time.monotonic() - began:.1f} s", flush=True)
+    return True
+
+
+async def make_image(recipe: recipes.Recipe, directory: Path) -> None:
+    """Make one image's archive."""
+
+    async def build(target: Path) -> None:
+        with tempfile.TemporaryDirectory(prefix="kontinuum-image-") as scratch:
+            await recipes.build(recipe, target=target, scratch=Path(scratch) / "root")
+
+    sources = [Path(recipes.__file__), Path(__file__).with_name("oci.py"), *Path(__file__).with_name("pause").iterdir()]
+    await make(directory / recipe.archive, of=fingerprint(sources=sources, facts=[recipe.reference]), build=build)
+
+
+async def make_shim_client(directory: Path) -> None:
+    """Compile the program that containerd calls for each microVM pod."""
+    await make(
+        directory / "containerd-shim-kontinuum-v1",
+        of=fingerprint(sources=[SHIM_CLIENT]),
+        build=lambda target: recipes.compile_static([SHIM_CLIENT], target=target),
+    )
+
+
+async def make_all(directory: Path) -> None:
+    """Make every asset. One after the other: two cores are busy with one of them already."""
+    await make_shim_client(directory / "bin")
+    await guest.build_guest(directory)
+    for recipe in recipes.RECIPES:
+        await make_image(recipe, directory / "images")
+
+
+def main(arguments: list[str]) -> int:
+    """The command's body; answers its exit code."""
+    if len(arguments) != 1:
+        print("usage: python -m kontinuum.images.assets DIRECTORY", file=sys.stderr)
+        return 2
+    try:
+        asyncio.run(make_all(Path(arguments[0]).absolute()))
+    except KontinuumError as error:
+        print(f"assets: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
