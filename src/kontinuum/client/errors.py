@@ -1,4 +1,4 @@
-"""What can go wrong between us and an API server, besides its own answers (those are ``api.machinery.status.ApiError``).
+"""What can go wrong between us and an API server, besides its own answers (``api.machinery.status``).
 
 Retryable
 ├── Unreachable     no answer came; the outcome of a write is unknown

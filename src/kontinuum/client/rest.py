@@ -1,15 +1,16 @@
 """Requests in Kubernetes' words: get, list, watch, create, update, patch, delete, over any transport.
 
-Every method raises ``api.machinery.status.ApiError`` for an answer that is no success, and ``client.errors.Unreachable``
-when no answer came. Objects are plain JSON mappings and belong to the caller once they are returned.
+Every method raises ``api.machinery.status.ApiError`` for an answer that is no success, and
+``client.errors.Unreachable`` when no answer came. Objects are plain JSON mappings and belong to the caller once they
+are returned.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import orjson
 
@@ -74,7 +75,7 @@ class Client:
     ) -> ObjectList:
         """One page of objects (all of them when ``limit`` is 0); namespace "" means all namespaces.
 
-        ``labels`` and ``fields`` are selectors in text form. With ``metadata_only`` the items may lack all but metadata.
+        ``labels`` and ``fields`` are selectors in text form. With ``metadata_only`` the items may have metadata alone.
         """
         query = _query(
             labelSelector=labels,
@@ -150,7 +151,7 @@ class Client:
         self,
         resource: Resource,
         name: str,
-        patch: Object | list[Any],
+        patch: Object | Sequence[Object],
         *,
         namespace: str = "",
         subresource: str = "",
