@@ -1,0 +1,35 @@
+"""Machine tests share one running platform where they can: bringing one up is fast, but not free."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.machines.platform import Platform
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="session")
+def platform() -> Iterator[Platform]:
+    """A platform of this test run's own: its data directory, ports and pod network touch nobody else's."""
+    with tempfile.TemporaryDirectory(prefix="kontinuum-test-") as directory:
+        data_dir = Path(directory) / "data"
+        settings = Path(directory) / "settings.yaml"
+        settings.write_text(yaml.safe_dump({"node": {"pod_cidr": "10.209.0.0/24", "port": free_port()}}))
+        running = Platform(data_dir)
+        running.kontinuum("up", "--detach", "--listen", f"127.0.0.1:{free_port()}", "--config", str(settings))
+        try:
+            yield running
+        finally:
+            running.kontinuum("down")
+            running.kontinuum("reset", "--yes")

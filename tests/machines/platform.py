@@ -1,0 +1,154 @@
+"""A real Kontinuum on this machine, seen through the two programs a user has: ``kontinuum`` and ``kubectl``."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+CLASSES = ("container", "microvm")
+KONTINUUM = Path(sys.executable).with_name("kontinuum")
+T = TypeVar("T")
+Object = dict[str, Any]
+
+
+class Never(AssertionError):
+    """What a test waited for did not come."""
+
+
+def wait_until(what: str, look: Callable[[], T], *, seconds: float = 60.0, every: float = 0.1) -> T:
+    """Call ``look`` until it answers something true, and return that. Raises Never with the last answer."""
+    deadline = time.monotonic() + seconds
+    while True:
+        answer = look()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise Never(f"waited {seconds:g} s for {what}; last seen: {answer!r}")
+        time.sleep(every)
+
+
+@dataclass(frozen=True)
+class Platform:
+    """One running platform and its data directory."""
+
+    data_dir: Path
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.data_dir / "kubeconfig"
+
+    # -- the two programs
+
+    def kontinuum(self, *arguments: str, check: bool = True, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        command = [str(KONTINUUM), *arguments, "--data-dir", str(self.data_dir)]
+        return _run(command, check=check, timeout=timeout)
+
+    def kubectl(
+        self, *arguments: str, stdin: str = "", check: bool = True, timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        command = ["kubectl", "--kubeconfig", str(self.kubeconfig), *arguments]
+        return _run(command, stdin=stdin, check=check, timeout=timeout)
+
+    def status(self) -> Object:
+        answer: Object = json.loads(self.kontinuum("status", "--output", "json").stdout)
+        return answer
+
+    # -- objects
+
+    def apply(self, *objects: Object) -> None:
+        self.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+
+    def get(self, kind: str, name: str) -> Object:
+        answer: Object = json.loads(self.kubectl("get", kind, name, "-o", "json").stdout)
+        return answer
+
+    def list(self, kind: str, *, labels: str = "") -> list[Object]:
+        arguments = ["get", kind, "-o", "json", *(["-l", labels] if labels else [])]
+        items: list[Object] = json.loads(self.kubectl(*arguments).stdout)["items"]
+        return items
+
+    def delete(self, kind: str, name: str) -> None:
+        self.kubectl("delete", kind, name, "--ignore-not-found", "--timeout=60s")
+
+    def events(self, name: str) -> list[Object]:
+        """The events about the object called ``name``."""
+        arguments = ["get", "events", "-o", "json", "--field-selector", f"involvedObject.name={name}"]
+        items: list[Object] = json.loads(self.kubectl(*arguments).stdout)["items"]
+        return items
+
+    # -- waiting
+
+    def wait_running(self, pod: str, *, seconds: float = 60) -> Object:
+        """The pod, once it is Running with every container ready."""
+
+        def look() -> Object | None:
+            found = self.get("pod", pod)
+            statuses = found.get("status", {}).get("containerStatuses", [])
+            ready = bool(statuses) and all(status["ready"] for status in statuses)
+            return found if found["status"].get("phase") == "Running" and ready else None
+
+        try:
+            return wait_until(f"pod {pod} to run", look, seconds=seconds)
+        except Never as error:
+            raise Never(f"{error}\n{self.kubectl('describe', 'pod', pod, check=False).stdout}") from None
+
+    def wait_waiting(self, pod: str, reason: str, *, seconds: float = 60) -> Object:
+        """The status of the pod's first container, once it waits for ``reason``."""
+
+        def look() -> Object | None:
+            statuses = self.get("pod", pod).get("status", {}).get("containerStatuses", [])
+            waiting = statuses[0]["state"].get("waiting", {}) if statuses else {}
+            return statuses[0] if waiting.get("reason") == reason else None
+
+        try:
+            return wait_until(f"container of {pod} to wait for {reason}", look, seconds=seconds)
+        except Never as error:
+            raise Never(f"{error}\n{self.kubectl('describe', 'pod', pod, check=False).stdout}") from None
+
+    def wait_event(self, name: str, reason: str, *, seconds: float = 60) -> Object:
+        """The first event about ``name`` with this reason."""
+        return wait_until(
+            f"event {reason} about {name}",
+            lambda: next((event for event in self.events(name) if event["reason"] == reason), None),
+            seconds=seconds,
+        )
+
+    def wait_gone(self, kind: str, *, labels: str, seconds: float = 60) -> None:
+        wait_until(f"no {kind} with {labels}", lambda: not self.list(kind, labels=labels), seconds=seconds)
+
+
+def pod(name: str, isolation_class: str, command: str = "sleep 100000", **spec: Any) -> Object:
+    """A one-container pod of busybox that runs ``command`` in a shell; ``container`` in ``spec`` overrides its fields."""
+    container = {
+        "name": "main",
+        "image": "localhost/busybox:1",
+        "command": ["/bin/sh", "-c", command],
+        **spec.pop("container", {}),
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": {"test": name}},
+        "spec": {
+            "runtimeClassName": isolation_class,
+            "terminationGracePeriodSeconds": 1,
+            "containers": [container],
+            **spec,
+        },
+    }
+
+
+def _run(command: list[str], *, stdin: str = "", check: bool, timeout: float) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        command, input=stdin, capture_output=True, text=True, timeout=timeout, env={**os.environ, "HOME": "/tmp"}
+    )
+    if check and done.returncode != 0:
+        raise AssertionError(f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return done

@@ -1,0 +1,254 @@
+"""The same manifest, the same kubectl: container and microVM differ in their kernel, not in what a user does."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform as host
+import pty
+import select
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.machines.platform import CLASSES, Platform, pod, wait_until
+
+pytestmark = pytest.mark.machine
+EXAMPLE = Path(__file__).parents[2] / "examples/one-api/one-api.yaml"
+
+
+@pytest.fixture(params=CLASSES)
+def isolation_class(request: pytest.FixtureRequest) -> str:
+    chosen: str = request.param
+    return chosen
+
+
+@pytest.fixture
+def shell(platform: Platform, isolation_class: str) -> Iterator[str]:
+    """The name of a running pod with a shell."""
+    name = f"shell-{isolation_class}"
+    platform.apply(pod(name, isolation_class))
+    platform.wait_running(name)
+    yield name
+    platform.delete("pod", name)
+
+
+def test_the_example_s_deployments_differ_in_one_field_only() -> None:
+    deployments = [doc for doc in yaml.safe_load_all(EXAMPLE.read_text()) if doc["kind"] == "Deployment"]
+    container, microvm = deployments
+    assert container["spec"]["template"]["spec"].pop("runtimeClassName") == "container"
+    assert microvm["spec"]["template"]["spec"].pop("runtimeClassName") == "microvm"
+    assert json.dumps(container).replace("web-container", "web") == json.dumps(microvm).replace("web-microvm", "web")
+
+
+def test_the_example_runs_and_every_pod_serves_its_page(platform: Platform) -> None:
+    platform.kubectl("apply", "-f", str(EXAMPLE))
+    for isolation_class in CLASSES:
+        platform.kubectl("rollout", "status", f"deployment/web-{isolation_class}", "--timeout=90s", timeout=100)
+        for found in platform.list("pods", labels=f"app=web-{isolation_class}"):
+            with urllib.request.urlopen(f"http://{found['status']['podIP']}/", timeout=10) as page:
+                assert b"One API, every isolation class" in page.read()
+
+
+def test_a_deployment_scales_restarts_and_goes_the_same_way(platform: Platform, isolation_class: str) -> None:
+    platform.kubectl("apply", "-f", str(EXAMPLE))
+    deployment, labels = f"deployment/web-{isolation_class}", f"app=web-{isolation_class}"
+    platform.kubectl("rollout", "status", deployment, "--timeout=90s", timeout=100)
+    platform.kubectl("scale", deployment, "--replicas=3")
+    platform.kubectl("rollout", "status", deployment, "--timeout=90s", timeout=100)
+    before = {found["metadata"]["name"] for found in platform.list("pods", labels=labels)}
+    assert len(before) == 3
+    platform.kubectl("rollout", "restart", deployment)
+    platform.kubectl("rollout", "status", deployment, "--timeout=120s", timeout=130)
+    wait_until(
+        "only pods of the new template",
+        lambda: before.isdisjoint({found["metadata"]["name"] for found in platform.list("pods", labels=labels)}),
+    )
+    platform.kubectl("delete", deployment)
+    platform.wait_gone("pods", labels=labels)
+
+
+def test_a_container_runs_the_host_s_kernel_and_a_microvm_its_own(
+    platform: Platform, shell: str, isolation_class: str
+) -> None:
+    inside = platform.kubectl("exec", shell, "--", "uname", "-r").stdout.strip()
+    assert (inside == host.release()) is (isolation_class == "container")
+
+
+def test_exec_hands_the_exit_code_to_the_caller(platform: Platform, shell: str) -> None:
+    done = platform.kubectl("exec", shell, "--", "sh", "-c", "echo out; echo err >&2; exit 7", check=False)
+    assert done.returncode == 7
+    assert done.stdout == "out\n"
+    assert done.stderr.startswith("err\n")
+
+
+def test_exec_feeds_standard_input_and_ends_with_it(platform: Platform, shell: str) -> None:
+    text = "".join(f"line {number}\n" for number in range(20_000))
+    done = platform.kubectl("exec", "-i", shell, "--", "cat", stdin=text)
+    assert done.stdout == text
+
+
+def test_exec_of_a_missing_command_says_so(platform: Platform, shell: str) -> None:
+    done = platform.kubectl("exec", shell, "--", "no-such-command", check=False)
+    assert done.returncode != 0
+    assert "no-such-command" in done.stderr and "not found" in done.stderr
+
+
+def test_exec_gives_a_terminal_of_the_caller_s_size(platform: Platform, shell: str) -> None:
+    master, slave = pty.openpty()
+    os.environ.setdefault("TERM", "xterm")
+    subprocess.run(["stty", "rows", "33", "cols", "101"], stdin=slave, check=True)
+    command = ["kubectl", "--kubeconfig", str(platform.kubeconfig), "exec", "-it", shell, "--", "sh"]
+    client = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
+    os.close(slave)
+    try:
+        _type_until(master, "tty; stty size\n", b"33 101")
+        _type_until(master, "exit 5\n", b"exit 5")
+        assert client.wait(timeout=20) == 5
+    finally:
+        client.kill()
+        client.wait()
+        os.close(master)
+
+
+def _type_until(terminal: int, keys: str, expected: bytes) -> None:
+    """Type ``keys`` (again every few seconds: the remote shell may not be up yet) until ``expected`` shows."""
+    seen, deadline, typed = b"", time.monotonic() + 30, 0.0
+    while expected not in seen:
+        assert time.monotonic() < deadline, seen
+        if time.monotonic() - typed > 5:
+            os.write(terminal, keys.encode())
+            typed = time.monotonic()
+        if select.select([terminal], [], [], 0.2)[0]:
+            seen += os.read(terminal, 4096)
+
+
+def test_logs_follow_what_the_container_writes_until_it_ends(platform: Platform, isolation_class: str) -> None:
+    name = f"talker-{isolation_class}"
+    talk = "for i in 1 2 3 4 5; do echo line $i; sleep 0.3; done"
+    platform.apply(pod(name, isolation_class, talk, restartPolicy="Never"))
+    wait_until(f"{name} to start", lambda: platform.get("pod", name)["status"]["phase"] != "Pending")
+    followed = platform.kubectl("logs", "-f", name, timeout=60)
+    assert followed.stdout.splitlines() == [f"line {number}" for number in range(1, 6)]
+    assert platform.kubectl("logs", "--tail=2", name).stdout.splitlines() == ["line 4", "line 5"]
+    wait_until(f"{name} to succeed", lambda: platform.get("pod", name)["status"]["phase"] == "Succeeded")
+    platform.delete("pod", name)
+
+
+def test_deleting_a_pod_runs_its_term_handler_first(platform: Platform, isolation_class: str) -> None:
+    name = f"polite-{isolation_class}"
+    command = "trap 'echo farewell; exit 0' TERM; echo ready; while :; do sleep 0.1; done"
+    platform.apply(pod(name, isolation_class, command, terminationGracePeriodSeconds=20))
+    platform.wait_running(name)
+    wait_until("the trap to be set", lambda: "ready" in platform.kubectl("logs", name).stdout)
+    log = subprocess.Popen(
+        ["kubectl", "--kubeconfig", str(platform.kubeconfig), "logs", "-f", name], stdout=subprocess.PIPE, text=True
+    )
+    began = time.monotonic()
+    platform.delete("pod", name)
+    output, _ = log.communicate(timeout=30)
+    assert "farewell" in output
+    assert time.monotonic() - began < 20, (
+        "the pod was killed at the end of its grace period instead of ending by itself"
+    )
+
+
+def test_exceeding_the_memory_limit_is_reported_as_oom_killed(platform: Platform, isolation_class: str) -> None:
+    name = f"greedy-{isolation_class}"
+    limits = {"resources": {"limits": {"memory": "48Mi"}}}
+    platform.apply(pod(name, isolation_class, "tail /dev/zero", container=limits, restartPolicy="Never"))
+    ended = wait_until(
+        f"{name} to end",
+        lambda: (
+            (platform.get("pod", name)["status"].get("containerStatuses") or [{}])[0].get("state", {}).get("terminated")
+        ),
+    )
+    assert (ended["reason"], ended["exitCode"]) == ("OOMKilled", 137)
+    platform.delete("pod", name)
+
+
+def test_containers_of_a_pod_share_network_and_empty_dir(platform: Platform, isolation_class: str) -> None:
+    name = f"pair-{isolation_class}"
+    mount = [{"name": "shared", "mountPath": "/shared"}]
+    writer = {"volumeMounts": mount, "name": "writer"}
+    manifest = pod(
+        name,
+        isolation_class,
+        "echo from-writer > /shared/word; httpd -f -p 127.0.0.1:8080 -h /shared",
+        container=writer,
+        volumes=[{"name": "shared", "emptyDir": {}}],
+    )
+    reader = {
+        "name": "reader",
+        "image": "localhost/busybox:1",
+        "command": ["sleep", "100000"],
+        "volumeMounts": mount,
+    }
+    manifest["spec"]["containers"].append(reader)
+    platform.apply(manifest)
+    platform.wait_running(name)
+    read = platform.kubectl("exec", name, "-c", "reader", "--", "cat", "/shared/word").stdout
+    fetched = wait_until(
+        "the writer's page",
+        lambda: (
+            platform.kubectl(
+                "exec", name, "-c", "reader", "--", "wget", "-qO-", "http://127.0.0.1:8080/word", check=False
+            ).stdout
+        ),
+    )
+    assert read == fetched == "from-writer\n"
+    platform.delete("pod", name)
+
+
+def test_configuration_reaches_the_pod_and_stays_fresh(platform: Platform, isolation_class: str) -> None:
+    name = f"configured-{isolation_class}"
+    platform.apply(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"colour": "green"}},
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {"word": "sesame"}},
+        pod(
+            name,
+            isolation_class,
+            container={
+                "env": [
+                    {"name": "COLOUR", "valueFrom": {"configMapKeyRef": {"name": name, "key": "colour"}}},
+                    {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+                ],
+                "volumeMounts": [
+                    {"name": "config", "mountPath": "/config"},
+                    {"name": "secret", "mountPath": "/secret", "readOnly": True},
+                ],
+            },
+            volumes=[
+                {"name": "config", "configMap": {"name": name}},
+                {"name": "secret", "secret": {"secretName": name, "defaultMode": 0o400}},
+            ],
+        ),
+    )
+    platform.wait_running(name)
+    script = 'echo "$COLOUR $POD $(cat /config/colour) $(cat /secret/word) $(stat -Lc %a /secret/word)"'
+    assert platform.kubectl("exec", name, "--", "sh", "-c", script).stdout == f"green {name} green sesame 400\n"
+    platform.kubectl("patch", "configmap", name, "-p", '{"data": {"colour": "red"}}')
+    wait_until(
+        "the new colour",
+        lambda: platform.kubectl("exec", name, "--", "cat", "/config/colour").stdout == "red",
+        seconds=120,
+        every=1,
+    )
+    platform.delete("pod", name)
+
+
+def test_an_identity_is_what_the_security_context_says(platform: Platform, isolation_class: str) -> None:
+    name = f"somebody-{isolation_class}"
+    context = {"runAsUser": 1000, "runAsGroup": 3000, "capabilities": {"drop": ["ALL"]}}
+    platform.apply(
+        pod(name, isolation_class, container={"securityContext": context, "workingDir": "/var/tmp"}),
+    )
+    platform.wait_running(name)
+    script = "id -u; id -g; pwd; grep CapEff /proc/self/status | tr -d '[:space:]'"
+    answer = platform.kubectl("exec", name, "--", "sh", "-c", script).stdout.split()
+    assert answer == ["1000", "3000", "/var/tmp", "CapEff:0000000000000000"]
+    platform.delete("pod", name)
