@@ -1,0 +1,106 @@
+"""What an operator may decide about the node agent and the containerd it drives."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+
+def instance_of(data_dir: str) -> str:
+    """Eight hex digits that tell the installations of one machine apart; bridges, cgroups and tables carry them."""
+    return hashlib.sha256(str(Path(data_dir).absolute()).encode()).hexdigest()[:8]
+
+
+class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Paths are absolute. Sizes are bytes, times seconds."""
+
+    data_dir: str = "/var/lib/kontinuum"
+    """Where everything lives that survives a reboot: containerd's content, pod logs, pod volumes."""
+    run_dir: str = ""
+    """Sockets and state of running things. Empty: ``/run/kontinuum/`` and the instance's eight hex digits."""
+    name: str = ""
+    """The Node object's name. Empty: this machine's host name in lower case."""
+    address: str = ""
+    """The node's InternalIP, which the API server dials. Empty: the address of the default route's interface."""
+    listen: str = "0.0.0.0:10250"
+    """Where the node's own HTTPS server (logs, exec, attach) listens. Port 0 picks a free one."""
+    certificate: str = ""
+    """Server certificate of the node's HTTPS server, PEM. Empty: no server is started."""
+    key: str = ""
+    """The private key that belongs to ``certificate``, PEM."""
+    client_ca: str = ""
+    """Only clients with a certificate signed by this CA (PEM) are answered."""
+    classes: tuple[str, ...] = ("container", "microvm")
+    """Isolation classes that are offered here, if the host can run them. They are handlers' names in containerd."""
+    accelerator: str = ""
+    """``kvm`` or ``tcg``: what VMs run on here, as probed by who starts the agent. Empty: not published."""
+    runtime_config: str = ""
+    """The runtime's configuration file (JSON), handed to our shim by containerd. Empty: no ``microvm`` handler."""
+    shim_socket: str = ""
+    """Where the shim's warm parent listens. Empty: ``shim.sock`` in ``run_dir``."""
+    assets_dir: str = ""
+    """Directory whose ``bin`` holds ``containerd-shim-kontinuum-v1``; it goes first on containerd's PATH."""
+    containerd: str = "containerd"
+    """The containerd program."""
+    sandbox_image: str = "localhost/pause:1"
+    """The image of a pod's sandbox; imported beforehand, so that nothing needs to be pulled."""
+    cni_plugins: str = "/usr/lib/cni"
+    """Directory of the CNI plugins (Debian's place)."""
+    bridge: str = ""
+    """Name of the pods' bridge, at most 15 letters. Empty: ``kn`` and the instance's eight hex digits."""
+    pod_cidr: str = "10.244.0.0/24"
+    """The pods of this node get their addresses from here."""
+    cluster_cidr: str = "10.244.0.0/16"
+    """All pods of the cluster; what leaves it is masqueraded, what stays inside keeps its source address."""
+    masquerade: bool = True
+    """Give traffic that leaves the cluster the node's address."""
+    max_pods: int = 110
+    """How many pods the node accepts."""
+    pod_pids_limit: int = 4096
+    """Processes and threads one pod may have; 0 means no limit."""
+    reserved_memory: int = 268_435_456
+    """Memory that is not offered to pods (capacity less this is allocatable)."""
+    reserved_cpu: int = 0
+    """Millicores that are not offered to pods."""
+    cluster_dns: tuple[str, ...] = ()
+    """Name servers of pods with ``dnsPolicy: ClusterFirst``. Empty: such pods get the host's resolver."""
+    cluster_domain: str = "cluster.local"
+    """DNS domain of the cluster."""
+    heartbeat_seconds: float = 10.0
+    """How often the node's Lease is renewed."""
+    lease_duration_seconds: int = 40
+    """After this many seconds of silence others may think the node gone."""
+    status_seconds: float = 300.0
+    """How often the Node's status is written although nothing changed."""
+    observe_seconds: float = 1.0
+    """How often the runtime is asked what runs, when nothing is going on."""
+    labels: dict[str, str] = {}
+    """Further labels of the Node object."""
+
+    @property
+    def instance(self) -> str:
+        return instance_of(self.data_dir)
+
+    @property
+    def data(self) -> Path:
+        return Path(self.data_dir).absolute()
+
+    @property
+    def run(self) -> Path:
+        return Path(self.run_dir) if self.run_dir else Path("/run/kontinuum") / self.instance
+
+    @property
+    def socket(self) -> Path:
+        """containerd's socket."""
+        return self.run / "containerd.sock"
+
+    @property
+    def bridge_name(self) -> str:
+        return self.bridge or f"kn{self.instance}"
+
+    @property
+    def cgroup(self) -> str:
+        """Parent of all pods' cgroups, in every hierarchy."""
+        return f"/kontinuum/{self.instance}"
