@@ -1,0 +1,62 @@
+"""What an operator may decide about the runtime. Written as JSON to the file that containerd's ``ConfigPath`` names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from kontinuum.foundation.errors import Broken
+
+MEBIBYTE = 1 << 20
+
+
+class SettingsUnreadable(Broken):
+    """The runtime's configuration file is missing or says something that no setting is called."""
+
+
+class RuntimeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Paths are absolute. Sizes are bytes, times seconds."""
+
+    assets_dir: str
+    """The guest's kernel, initramfs and agent (``guest/``) and our programs (``bin/``), as ``make assets`` makes."""
+    run_dir: str
+    """Where running sandboxes keep sockets and records (``vm/<key>/``). On a tmpfs, with a short path."""
+    templates_dir: str
+    """Memory of template machines; belongs on a tmpfs, because clones map it."""
+    images_dir: str
+    """Block images made from container images, one per image digest."""
+    log_file: str = ""
+    """The warm parent and every shim append to this file. Empty: standard error."""
+    vmm: Literal["qemu", "fake"] = "qemu"
+    """Which virtual machine monitor; ``fake`` runs the processes on this host without any isolation, for tests."""
+    accelerator: Literal["", "kvm", "tcg"] = ""
+    """As probed by who starts us; empty: probe once."""
+    default_memory_bytes: int = 128 * MEBIBYTE
+    """Memory of a machine whose pod sets no memory limit."""
+    guest_memory_bytes: int = 64 * MEBIBYTE
+    """Added to a pod's memory limit for the guest's own kernel and agent."""
+    maximum_cpus: int = 0
+    """No machine gets more virtual CPUs than this. 0: as many as the host has."""
+    volume_copy_limit_bytes: int = 64 * MEBIBYTE
+    """A host directory or file that is larger is refused as a volume, because volumes are copied into the machine."""
+    volume_refresh_seconds: float = 2.0
+    """How often read-only volumes (ConfigMaps, Secrets, tokens) are compared with the host and copied again."""
+    drain_seconds: float = 3.0
+    """How long a process's exit is held back for its last output to be taken by containerd."""
+    machine_start_seconds: float = 60.0
+    """A machine whose agent has not answered by then is given up."""
+
+    @property
+    def sandboxes(self) -> Path:
+        """One directory per sandbox is made in here."""
+        return Path(self.run_dir) / "vm"
+
+
+def load(path: Path) -> RuntimeSettings:
+    """The settings in the JSON file ``path``. Raises SettingsUnreadable with the reason."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=RuntimeSettings)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise SettingsUnreadable(f"{path}: {error}") from error
