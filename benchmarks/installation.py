@@ -1,0 +1,76 @@
+"""A Kontinuum of a benchmark's own, thrown away afterwards; started in the foreground so that its start can be timed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kontinuum.api.kubernetes.resources import CONFIGMAPS
+from kontinuum.client import kubeconfig
+from kontinuum.client.connect import connect
+from kontinuum.client.rest import Client
+from kontinuum.foundation import process
+from kontinuum.foundation.errors import KontinuumError
+
+KONTINUUM = Path(sys.executable).with_name("kontinuum")
+SETTINGS = "node:\n  pod_cidr: 10.211.0.0/24\n"
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A platform that accepts writes."""
+
+    data_dir: Path
+    client: Client
+    seconds_to_first_write: float
+    """From the start of ``kontinuum up`` on fresh data until a first object was created."""
+    began: float
+    """``time.monotonic()`` of that start."""
+
+
+@contextlib.asynccontextmanager
+async def fresh() -> AsyncIterator[Installation]:
+    """Bring a platform up on fresh data, and take it down again with all it made."""
+    parent = Path(tempfile.mkdtemp(prefix="kontinuum-bench-"))
+    data_dir = parent / "data"
+    (parent / "settings.yaml").write_text(SETTINGS)
+    where = ("--data-dir", data_dir)
+    began = time.monotonic()
+    child = process.spawn(
+        KONTINUUM, "up", *where, "--listen", "127.0.0.1:16443", "--config", parent / "settings.yaml", capture=True
+    )
+    try:
+        client = await _first_write(data_dir / "kubeconfig")
+        took = time.monotonic() - began
+        try:
+            yield Installation(data_dir, client, took, began)
+        finally:
+            await client.close()
+    finally:
+        await process.run(KONTINUUM, "down", *where, timeout=120, check=False)
+        await process.run(KONTINUUM, "reset", "--yes", *where, timeout=60, check=False)
+        await child.stop(grace=30)
+        child.close()
+        shutil.rmtree(parent, ignore_errors=True)
+
+
+async def _first_write(config: Path) -> Client:
+    deadline = time.monotonic() + 60
+    first = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "first"}, "data": {"is": "accepted"}}
+    while time.monotonic() < deadline:
+        if config.exists():
+            client = connect(kubeconfig.load(config), user_agent="kontinuum-benchmark")
+            try:
+                await client.create(CONFIGMAPS, first, namespace="default")
+                return client
+            except KontinuumError:
+                await client.close()
+        await asyncio.sleep(0.005)
+    raise TimeoutError(f"no write was accepted within 60 s; see the logs beside {config}")

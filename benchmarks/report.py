@@ -1,0 +1,31 @@
+"""How every benchmark prints: the machine first, then one line per figure, against what it should reach."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def machine(workload: str) -> None:
+    """Print what is measured, and on what: a reader must be able to compare."""
+    memory = next(line.split()[1] for line in Path("/proc/meminfo").read_text().splitlines() if "MemTotal" in line)
+    load = "/".join(f"{one:.1f}" for one in os.getloadavg())
+    print(f"# {workload}")
+    print(f"# {os.cpu_count()} CPUs, {int(memory) >> 20} GiB, Linux {platform.release()}, load {load}", flush=True)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value below which ``share`` (0 to 1) of ``values`` lie; nearest rank."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def figure(name: str, values: Sequence[float], *, unit: str, reach: float | None = None) -> None:
+    """One line: median, spread, count, and whether the figure to reach was reached."""
+    median = statistics.median(values)
+    verdict = "" if reach is None else f"  reach ≤ {reach:g} {unit}: {'held' if median <= reach else 'NOT YET HELD'}"
+    spread = f"min {min(values):.3g}  p99 {percentile(values, 0.99):.3g}  max {max(values):.3g}"
+    print(f"{name}: p50 {median:.3g} {unit}  ({spread}, n={len(values)}){verdict}", flush=True)
