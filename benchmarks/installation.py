@@ -1,4 +1,4 @@
-"""A Kontinuum of a benchmark's own, thrown away afterwards; started in the foreground so that its start can be timed."""
+"""A Kontinuum of a benchmark's own, thrown away afterwards; in the foreground, so that its start can be timed."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 import time
+from pathlib import Path
 
 from benchmarks import report
 from benchmarks.installation import KONTINUUM, Installation, fresh
@@ -41,8 +42,8 @@ async def idle_megabytes(installation: Installation) -> float:
     parts = {part["name"]: part for part in json.loads(status.stdout)["parts"]}
     total = 0
     for name in ("server", "controllers"):
-        with open(f"/proc/{parts[name]['pid']}/smaps_rollup") as file:
-            total += next(int(line.split()[1]) for line in file if line.startswith("Pss:"))
+        rollup = Path(f"/proc/{parts[name]['pid']}/smaps_rollup").read_text()
+        total += next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
     return total / 1024
 
 
