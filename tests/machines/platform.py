@@ -125,7 +125,7 @@ class Platform:
 
 
 def pod(name: str, isolation_class: str, command: str = "sleep 100000", **spec: Any) -> Object:
-    """A one-container pod of busybox that runs ``command`` in a shell; ``container`` in ``spec`` overrides its fields."""
+    """A one-container pod of busybox that runs ``command`` in a shell; ``container`` in ``spec`` overrides fields."""
     container = {
         "name": "main",
         "image": "localhost/busybox:1",
