@@ -1,0 +1,156 @@
+"""Events: what a component tells people about an object. Best effort, never in the way of the work.
+
+The same event again raises a count instead of making another object; an object that talks without end is cut short
+(both as in client-go's ``tools/record``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import structlog
+
+from kontinuum.api.kubernetes.resources import EVENTS
+from kontinuum.api.machinery.objects import Object, name_of, namespace_of, uid_of
+from kontinuum.api.machinery.status import ApiError
+from kontinuum.client.rest import Client
+from kontinuum.foundation.clock import Clock, rfc3339
+from kontinuum.foundation.errors import Retryable
+
+log = structlog.get_logger(__name__)
+
+WAITING = 1000
+"""Events that may wait to be sent; further ones are dropped."""
+REMEMBERED = 4096
+"""Events whose counts are known."""
+BURST = 25
+"""Events that one object may have at once; afterwards one every REFILL_SECONDS."""
+REFILL_SECONDS = 300.0
+ATTEMPTS = 3
+
+
+@dataclass(slots=True)
+class _Sent:
+    name: str
+    count: int
+
+
+@dataclass(slots=True)
+class _Allowance:
+    left: float
+    at: float
+
+
+class EventRecorder:
+    """Records events of one component. ``run`` must be running for them to be sent."""
+
+    def __init__(self, client: Client, component: str, host: str = "", *, clock: Clock) -> None:
+        self._client = client
+        self._source = {"component": component, "host": host} if host else {"component": component}
+        self._clock = clock
+        self._queue: asyncio.Queue[Object] = asyncio.Queue(WAITING)
+        self._sent: OrderedDict[str, _Sent] = OrderedDict()
+        self._allowances: OrderedDict[str, _Allowance] = OrderedDict()
+
+    def event(self, obj: Object, type_: str, reason: str, message: str) -> None:
+        """Tell something about ``obj``. ``type_`` is Normal or Warning, ``reason`` one CamelCase word."""
+        event = self._event(obj, type_, reason, message)
+        if not self._is_allowed(uid_of(obj)):
+            return
+        try:
+            self._queue.put_nowait(event)
+        except asyncio.QueueFull:
+            log.warning("an event is dropped, too many wait", reason=reason, object=name_of(obj))
+
+    async def run(self) -> None:
+        """Send what is recorded, until cancelled."""
+        while True:
+            event = await self._queue.get()
+            for attempt in range(ATTEMPTS):
+                try:
+                    await self._send(event)
+                    break
+                except ApiError as error:
+                    if error.code < 500:
+                        # A namespace that is going away takes no events; that is no news to anybody.
+                        log.debug("an event is refused", reason=event["reason"], error=str(error))
+                        break
+                except Retryable as error:
+                    log.info("an event cannot be sent now", reason=event["reason"], error=str(error))
+                await self._clock.sleep(1.0 + attempt)
+
+    def _event(self, obj: Object, type_: str, reason: str, message: str) -> Object:
+        now = rfc3339(self._clock.time())
+        involved = {
+            "apiVersion": obj.get("apiVersion", ""),
+            "kind": obj.get("kind", ""),
+            "name": name_of(obj),
+            "namespace": namespace_of(obj),
+            "uid": uid_of(obj),
+            "resourceVersion": obj["metadata"].get("resourceVersion", ""),
+        }
+        involved = {key: value for key, value in involved.items() if value}
+        return {
+            "apiVersion": "v1",
+            "kind": "Event",
+            # Events about cluster-scoped objects live in "default", where kubectl looks for them.
+            "metadata": {"namespace": namespace_of(obj) or "default"},
+            "involvedObject": involved,
+            "reason": reason,
+            "message": message,
+            "type": type_,
+            "source": self._source,
+            "reportingComponent": self._source["component"],
+            "reportingInstance": self._source.get("host", ""),
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+        }
+
+    def _is_allowed(self, uid: str) -> bool:
+        now = self._clock.monotonic()
+        allowance = self._allowances.setdefault(uid, _Allowance(BURST, now))
+        allowance.left = min(BURST, allowance.left + (now - allowance.at) / REFILL_SECONDS)
+        allowance.at = now
+        self._allowances.move_to_end(uid)
+        if len(self._allowances) > REMEMBERED:
+            self._allowances.popitem(last=False)
+        if allowance.left < 1:
+            return False
+        allowance.left -= 1
+        return True
+
+    async def _send(self, event: Object) -> None:
+        key = _identity(event)
+        known = self._sent.get(key)
+        if known is not None:
+            patch = {"count": known.count + 1, "lastTimestamp": event["lastTimestamp"], "message": event["message"]}
+            try:
+                await self._client.patch(EVENTS, known.name, patch, namespace=namespace_of(event))
+                known.count += 1
+                return
+            except ApiError as error:
+                if not error.is_not_found:
+                    raise
+                # It has expired meanwhile: begin a new one.
+        involved = event["involvedObject"]
+        # The name is unique per first time of an event, as client-go's is: the object's name and a number.
+        event["metadata"]["name"] = f"{involved['name']}.{_hash(key + repr(self._clock.time()))}"
+        await self._client.create(EVENTS, event)
+        self._sent[key] = _Sent(event["metadata"]["name"], 1)
+        self._sent.move_to_end(key)
+        if len(self._sent) > REMEMBERED:
+            self._sent.popitem(last=False)
+
+
+def _identity(event: Object) -> str:
+    involved = event["involvedObject"]
+    parts = (involved.get("uid", ""), involved["name"], event["type"], event["reason"], event["message"])
+    return _hash("\0".join(parts))
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -1,0 +1,84 @@
+"""The objects of a fake API server, one revision counter for all of them, and the log that watches read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kontinuum.api.machinery.objects import Object, key_of
+from kontinuum.api.machinery.resources import Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One change. ``new`` is None for a deletion; ``old`` is None for a creation."""
+
+    revision: int
+    resource: Resource
+    old: Object | None
+    new: Object | None
+
+
+class Storage:
+    """Objects are replaced, never changed, so that the log and its readers can share them."""
+
+    def __init__(self) -> None:
+        self.revision = 1
+        self.compacted = 0
+        """Watches from a revision below this one are too old."""
+        self.log: list[Entry] = []
+        self._objects: dict[Resource, dict[str, Object]] = {}
+        self._changed = asyncio.Event()
+
+    def get(self, resource: Resource, key: str) -> Object | None:
+        return self._objects.get(resource, {}).get(key)
+
+    def all(self, resource: Resource) -> list[Object]:
+        """Every object of the resource, in key order as etcd would have it."""
+        objects = self._objects.get(resource, {})
+        return [objects[key] for key in sorted(objects)]
+
+    def put(self, resource: Resource, new: Object) -> Object:
+        """Write ``new`` under its own key with the next revision, and answer it as stored."""
+        objects = self._objects.setdefault(resource, {})
+        old = objects.get(key_of(new))
+        stored = self._with_next_revision(new)
+        objects[key_of(stored)] = stored
+        self._append(resource, old, stored)
+        return stored
+
+    def remove(self, resource: Resource, last: Object) -> Object:
+        """Remove the object; ``last`` is what watchers are shown, with the deletion's revision."""
+        del self._objects[resource][key_of(last)]
+        shown = self._with_next_revision(last)
+        self._append(resource, shown, None)
+        return shown
+
+    def after(self, position: int) -> list[Entry]:
+        """The log from ``position`` on."""
+        return self.log[position:]
+
+    def position_after(self, revision: int) -> int:
+        """Where in the log the changes after ``revision`` begin."""
+        return next((i for i, entry in enumerate(self.log) if entry.revision > revision), len(self.log))
+
+    async def wait_changed(self) -> None:
+        """Wait for the next change (or ``wake``)."""
+        await self._changed.wait()
+
+    def wake(self) -> None:
+        """Let every waiting watch look up: there is a change, or a fault to feel."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def find(self, resource: Resource, matches: Callable[[Object], bool]) -> list[Object]:
+        return [obj for obj in self.all(resource) if matches(obj)]
+
+    def _with_next_revision(self, obj: Object) -> Object:
+        self.revision += 1
+        return {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(self.revision)}}
+
+    def _append(self, resource: Resource, old: Object | None, new: Object | None) -> None:
+        self.log.append(Entry(self.revision, resource, old, new))
+        self.wake()

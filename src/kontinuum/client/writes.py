@@ -1,0 +1,124 @@
+"""Writes that are remembered until our own informers have shown them.
+
+A reconciler decides by what its informers know. Between a write and its event that knowledge is older than the
+reconciler's own doing: deciding again would create a second pod, or scale twice. So each key has a list of writes that
+have not come back yet, and is left alone until it is empty (or until patience ends: an event may never come if the
+object vanished in between, or if somebody else's write made ours invisible).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from kontinuum.api.machinery.objects import Object, key_of, name_of, namespace_of, uid_of
+from kontinuum.api.machinery.resources import Resource
+from kontinuum.api.machinery.status import ApiError
+from kontinuum.client.informer import Informer
+from kontinuum.client.rest import Client, PatchKind
+from kontinuum.foundation.clock import Clock
+
+PATIENCE = 30.0
+"""Seconds after which a write that never came back is no longer waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    resource: Resource
+    key: str
+    uid: str
+    version: str
+    """"" for a deletion."""
+    until: float
+
+
+class OwnWrites:
+    """What each key has written and not yet seen. ``informers`` are the ones its reconciler reads."""
+
+    def __init__(self, informers: Mapping[Resource, Informer], clock: Clock) -> None:
+        self._informers = informers
+        self._clock = clock
+        self._unseen: dict[str, list[_Write]] = {}
+
+    def are_seen(self, key: str) -> bool:
+        """True if everything that was written for ``key`` has come back."""
+        unseen = [write for write in self._unseen.get(key, ()) if not self._is_seen(write)]
+        if unseen:
+            self._unseen[key] = unseen
+        else:
+            self._unseen.pop(key, None)
+        return not unseen
+
+    def note(self, key: str, resource: Resource, answer: Object, *, deletion: bool = False) -> None:
+        """Remember a write for ``key``: ``answer`` is the object that it made, or that it deleted."""
+        if resource not in self._informers:
+            return
+        version = "" if deletion else answer["metadata"]["resourceVersion"]
+        until = self._clock.monotonic() + PATIENCE
+        write = _Write(resource, key_of(answer), uid_of(answer), version, until)
+        self._unseen.setdefault(key, []).append(write)
+
+    def _is_seen(self, write: _Write) -> bool:
+        informer = self._informers[write.resource]
+        if self._clock.monotonic() >= write.until:
+            return True
+        if write.version:
+            return informer.has_seen(write.version)
+        cached = informer.get(write.key)
+        return cached is None or uid_of(cached) != write.uid or "deletionTimestamp" in cached["metadata"]
+
+
+class Writer:
+    """The client's writing half, on behalf of one key."""
+
+    def __init__(self, client: Client, writes: OwnWrites, key: str) -> None:
+        self._client = client
+        self._writes = writes
+        self._key = key
+
+    async def create(self, resource: Resource, obj: Object) -> Object:
+        """As ``Client.create``."""
+        answer = await self._client.create(resource, obj)
+        self._writes.note(self._key, resource, answer)
+        return answer
+
+    async def update(self, resource: Resource, obj: Object, *, subresource: str = "") -> Object:
+        """As ``Client.update``."""
+        answer = await self._client.update(resource, obj, subresource=subresource)
+        self._writes.note(self._key, resource, answer)
+        return answer
+
+    async def patch(
+        self,
+        resource: Resource,
+        obj: Object,
+        patch: Object | Sequence[Object],
+        *,
+        subresource: str = "",
+        kind: PatchKind = "merge",
+    ) -> Object:
+        """Patch the object that ``obj`` is a copy of."""
+        answer = await self._client.patch(
+            resource, name_of(obj), patch, namespace=namespace_of(obj), subresource=subresource, kind=kind
+        )
+        self._writes.note(self._key, resource, answer)
+        return answer
+
+    async def delete(
+        self, resource: Resource, obj: Object, *, propagation: str = "", grace_seconds: int | None = None
+    ) -> None:
+        """Delete exactly the object that ``obj`` is a copy of; one that is gone already is no error."""
+        try:
+            await self._client.delete(
+                resource,
+                name_of(obj),
+                namespace=namespace_of(obj),
+                uid=uid_of(obj),
+                propagation=propagation,
+                grace_seconds=grace_seconds,
+            )
+        except ApiError as error:
+            # A conflict means that another object has the name now: ours is gone.
+            if not error.is_not_found and not error.is_conflict:
+                raise
+        self._writes.note(self._key, resource, obj, deletion=True)
