@@ -1,0 +1,128 @@
+"""The pod's network for a machine: CNI made a veth in the pod's namespace, we hand what it carries to a tap.
+
+    host bridge ── veth ═ eth0 ⇄ (tc: whatever arrives at one leaves by the other) ⇄ tap ── virtio-net in the machine
+
+The machine takes over eth0's MAC, addresses and routes, so that CNI plugins, policies and bandwidth limits on the host
+side work as they do for a container. The tap lives as long as a descriptor of it is open: nothing to clean up.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from kontinuum.foundation.errors import Retryable
+from kontinuum.runtime.guest.port import Interface
+from kontinuum.runtime.netlink import Link, Netlink
+
+TAP_NAME = "kontinuum0"
+_TUNSETIFF = 0x400454CA
+_TAP, _NO_PACKET_INFO, _VNET_HEADER = 0x0002, 0x1000, 0x4000
+_CLONE_NEWNET = 0x40000000
+_LINK_LOCAL = "fe80:"
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class NetworkNotReady(Retryable):
+    """The pod's network namespace holds no interface that a machine could take over."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodNetwork:
+    """A tap to give to the VMM (the receiver closes it), and what the guest must be told."""
+
+    tap: int
+    interface: Interface
+
+
+def join(namespace: Path) -> PodNetwork:
+    """Put a tap beside the pod's interface and join the two. A few milliseconds; blocks.
+
+    Raises NetworkNotReady, NetlinkFailed, or OSError if the namespace is gone.
+    """
+    with _inside(namespace), Netlink() as netlink:
+        link = _pod_link(netlink)
+        interface = _interface(netlink, link)
+        tap = _open_tap()
+        try:
+            _join(netlink, link, mtu=link.mtu)
+        except BaseException:
+            os.close(tap)
+            raise
+        return PodNetwork(tap, interface)
+
+
+def _pod_link(netlink: Netlink) -> Link:
+    links = [link for link in netlink.links() if not link.is_loopback and link.name != TAP_NAME and link.mac]
+    with_address = [link for link in links if netlink.addresses(link.index)]
+    if not with_address:
+        raise NetworkNotReady(f"no interface with an address among {[link.name for link in links]}")
+    # CNI calls it eth0; anybody else's first interface will do.
+    return next((link for link in with_address if link.name == "eth0"), with_address[0])
+
+
+def _interface(netlink: Netlink, link: Link) -> Interface:
+    addresses = tuple(address for address in netlink.addresses(link.index) if not address.startswith(_LINK_LOCAL))
+    routes = [route for route in netlink.routes(link.index) if not route.destination.startswith((_LINK_LOCAL, "ff00:"))]
+    # Routes on the link first: the gateway of a later one must be reachable when it is added.
+    routes.sort(key=lambda route: bool(route.gateway))
+    return Interface(
+        name="eth0",
+        mac=link.mac,
+        mtu=link.mtu,
+        addresses=addresses,
+        routes=tuple((route.destination, route.gateway) for route in routes),
+    )
+
+
+def _open_tap() -> int:
+    descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        request = struct.pack("16sH22x", TAP_NAME.encode(), _TAP | _NO_PACKET_INFO | _VNET_HEADER)
+        fcntl.ioctl(descriptor, _TUNSETIFF, request)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _join(netlink: Netlink, link: Link, *, mtu: int) -> None:
+    tap = next(one for one in netlink.links() if one.name == TAP_NAME)
+    netlink.bring_up(tap.index, mtu=mtu)
+    for index in (link.index, tap.index):
+        netlink.add_ingress(index)
+    netlink.redirect(link.index, tap.index)
+    netlink.redirect(tap.index, link.index)
+
+
+@contextmanager
+def _inside(namespace: Path) -> Iterator[None]:
+    """This thread visits a network namespace; sockets made meanwhile belong to it for good.
+
+    Nothing may be awaited inside, because the whole event loop is in there.
+    """
+    home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        there = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _enter(there)
+        finally:
+            os.close(there)
+        try:
+            yield
+        finally:
+            _enter(home)
+    finally:
+        os.close(home)
+
+
+def _enter(descriptor: int) -> None:
+    if _libc.setns(descriptor, _CLONE_NEWNET):
+        number = ctypes.get_errno()
+        raise OSError(number, f"entering a network namespace: {os.strerror(number)}")
