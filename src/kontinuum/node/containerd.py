@@ -1,4 +1,4 @@
-"""How containerd is configured and started for one node: pure functions from settings to files, command and environment.
+"""How containerd is configured and started for one node: pure functions from settings to files, command, environment.
 
 The reasons behind the unusual switches are facts of hosts that were met:
 a root without CAP_SYS_RESOURCE cannot lower oom_score_adj; hugetlb may be missing; AppArmor may be absent; there may be

@@ -1,0 +1,149 @@
+"""The pods' cgroups: where they are, what is written there, and how they vanish; for cgroup v1, v2 and both at once.
+
+containerd puts a container's cgroup below the parent that the sandbox names, and leaves the parent standing.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kontinuum.api.machinery import quantity
+from kontinuum.api.machinery.objects import Object
+from kontinuum.node import pods
+
+ROOT = Path("/sys/fs/cgroup")
+MINIMUM_SHARES = 2
+SHARES_OF_ONE_CPU = 1024
+CPU_PERIOD = 100_000
+"""Microseconds."""
+MINIMUM_QUOTA = 1000
+LIMITED_HIERARCHIES = ("cpu", "memory", "pids")
+
+
+@dataclass(frozen=True, slots=True)
+class PodLimits:
+    """What the whole pod may use. 0 means no limit. CPU in millicores, memory in bytes."""
+
+    cpu_request: int = 0
+    cpu_limit: int = 0
+    memory_limit: int = 0
+    pids: int = 0
+
+
+def pod_limits(pod: Object, pids: int) -> PodLimits:
+    """The sums over the pod's containers (an init container counts where it alone asks for more), and the overhead.
+
+    A pod is limited as a whole only where every container is: one without a limit may use what is there.
+    """
+    overhead = pod["spec"].get("overhead") or {}
+
+    def total(which: str, kind: str) -> int:
+        measure = quantity.milli if kind == "cpu" else quantity.value
+        long_lived = pods.containers(pod) + [one for one in pods.init_containers(pod) if pods.is_sidecar(one)]
+        one_by_one = [one for one in pods.init_containers(pod) if not pods.is_sidecar(one)]
+        together = [pods.resources(one, which).get(kind) for one in long_lived]
+        alone = [pods.resources(one, which).get(kind) for one in one_by_one]
+        if which == "limits" and (None in together or None in alone):
+            return 0
+        amount = max(sum(measure(one) for one in together if one), *(measure(one) for one in alone if one), 0)
+        return amount + measure(overhead.get(kind, "0"))
+
+    return PodLimits(total("requests", "cpu"), total("limits", "cpu"), total("limits", "memory"), pids)
+
+
+def shares(millicores: int) -> int:
+    """cgroup v1's ``cpu.shares`` for a request."""
+    return max(MINIMUM_SHARES, millicores * SHARES_OF_ONE_CPU // 1000)
+
+
+def quota(millicores: int) -> int:
+    """Microseconds per period for a limit; -1 for no limit."""
+    return max(MINIMUM_QUOTA, millicores * CPU_PERIOD // 1000) if millicores else -1
+
+
+def weight(cpu_shares: int) -> int:
+    """cgroup v2's ``cpu.weight`` (1 to 10000) for v1's shares (2 to 262144), as KEP-2254 maps them."""
+    return 1 + ((min(cpu_shares, 262_144) - 2) * 9999) // 262_142
+
+
+def files_v1(limits: PodLimits) -> Iterator[tuple[str, str, str]]:
+    """``(hierarchy, file, content)`` of everything that is written in cgroup v1."""
+    yield "cpu", "cpu.shares", str(shares(limits.cpu_request))
+    if limits.cpu_limit:
+        yield "cpu", "cpu.cfs_period_us", str(CPU_PERIOD)
+        yield "cpu", "cpu.cfs_quota_us", str(quota(limits.cpu_limit))
+    if limits.memory_limit:
+        yield "memory", "memory.limit_in_bytes", str(limits.memory_limit)
+    if limits.pids:
+        yield "pids", "pids.max", str(limits.pids)
+
+
+def files_v2(limits: PodLimits) -> Iterator[tuple[str, str]]:
+    """``(file, content)`` of everything that is written in cgroup v2."""
+    yield "cpu.weight", str(weight(shares(limits.cpu_request)))
+    if limits.cpu_limit:
+        yield "cpu.max", f"{quota(limits.cpu_limit)} {CPU_PERIOD}"
+    if limits.memory_limit:
+        yield "memory.max", str(limits.memory_limit)
+    if limits.pids:
+        yield "pids.max", str(limits.pids)
+
+
+def is_unified(root: Path = ROOT) -> bool:
+    """Whether this host has cgroup v2 alone."""
+    return (root / "cgroup.controllers").exists()
+
+
+def create(parent: str, limits: PodLimits, root: Path = ROOT) -> None:
+    """Make the pod's cgroup where a limit is held and write ``limits``; the runtime makes the other hierarchies."""
+    if is_unified(root):
+        directory = root / parent.lstrip("/")
+        directory.mkdir(parents=True, exist_ok=True)
+        for level in reversed(directory.relative_to(root).parents):
+            _delegate(root / level)
+        for file, content in files_v2(limits):
+            (directory / file).write_text(content)
+        return
+    for hierarchy in LIMITED_HIERARCHIES:
+        (_hierarchy(root, hierarchy) / parent.lstrip("/")).mkdir(parents=True, exist_ok=True)
+    for hierarchy, file, content in files_v1(limits):
+        (_hierarchy(root, hierarchy) / parent.lstrip("/") / file).write_text(content)
+
+
+def remove(parent: str, root: Path = ROOT) -> None:
+    """Remove the cgroup ``parent`` with everything below it, in every hierarchy; what is in use stays.
+
+    The deepest go first; a cgroup that holds a process refuses (EBUSY), which is not ours to force.
+    """
+    bases = [root] if is_unified(root) else [base for base in root.iterdir() if base.is_dir() and not base.is_symlink()]
+    for base in bases:
+        top = base / parent.lstrip("/")
+        if not top.is_dir():
+            continue
+        for directory in [*sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True), top]:
+            _remove_one(directory)
+
+
+def _remove_one(directory: Path) -> None:
+    try:
+        directory.rmdir()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+            raise
+
+
+def _hierarchy(root: Path, name: str) -> Path:
+    """Controllers that are mounted together (``cpu,cpuacct``) have a link for each name."""
+    return root / name
+
+
+def _delegate(directory: Path) -> None:
+    """Let the children of ``directory`` use the controllers that it has (cgroup v2)."""
+    have = set((directory / "cgroup.controllers").read_text().split())
+    wanted = have & {"cpu", "memory", "pids", "io", "cpuset"}
+    (directory / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in sorted(wanted)))

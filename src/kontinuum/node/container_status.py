@@ -1,0 +1,108 @@
+"""What ``kubectl get pods`` shows of one container: waiting, running or terminated, and why. Pure."""
+
+from __future__ import annotations
+
+from kontinuum.api.machinery.objects import Object
+from kontinuum.foundation.clock import rfc3339
+from kontinuum.node import pods, restarts
+from kontinuum.node.observed import Container, ContainerState, Observed
+from kontinuum.node.plan import is_started
+from kontinuum.node.remembered import FRESH_SECONDS, Remembered, Trouble
+
+START_ERROR = "StartError"
+"""containerd's reason for a container whose process could not be started (its exit code is 128 then)."""
+LOST_CODE = 137
+
+
+def container_status(pod: Object, container: Object, observed: Observed, remembered: Remembered, now: float) -> Object:
+    """The member of ``containerStatuses`` for ``container``, as Kubernetes' ContainerStatus."""
+    attempts = observed.attempts(container["name"])
+    latest = attempts[0] if attempts else None
+    state = _state(pod, container, latest, remembered, now)
+    status: Object = {
+        "name": container["name"],
+        "state": state,
+        "lastState": {},
+        "ready": False,
+        "started": latest is not None and is_started(container, latest, remembered),
+        "restartCount": latest.attempt if latest else 0,
+        "image": latest.image if latest else container["image"],
+        "imageID": latest.image_id if latest else "",
+    }
+    if latest is not None:
+        status["containerID"] = f"containerd://{latest.id}"
+        # A container that waits to run again shows its end as the last state; one that is seen ended, the end before.
+        ended = [one for one in attempts if one.has_exited]
+        shown_now = 1 if "terminated" in state else 0
+        if len(ended) > shown_now:
+            status["lastState"] = {"terminated": terminated(ended[shown_now], remembered)}
+        status["ready"] = _is_ready(pod, container, latest, remembered)
+    return status
+
+
+def terminated(container: Container, remembered: Remembered) -> Object:
+    """ContainerStateTerminated of a container that has ended."""
+    lost = container.state is ContainerState.UNKNOWN
+    state: Object = {
+        "exitCode": LOST_CODE if lost else container.exit_code,
+        "reason": "ContainerStatusUnknown"
+        if lost
+        else container.reason or ("Completed" if container.exit_code == 0 else "Error"),
+        "startedAt": rfc3339(container.started_at) if container.started_at else None,
+        "finishedAt": rfc3339(container.finished_at) if container.finished_at else None,
+        "containerID": f"containerd://{container.id}",
+    }
+    message = remembered.messages.get(container.id) or (container.message if container.reason == START_ERROR else "")
+    return state | {"message": message} if message else state
+
+
+def _state(
+    pod: Object, container: Object, latest: Container | None, remembered: Remembered, now: float
+) -> dict[str, Object]:
+    trouble = remembered.containers.get(container["name"])
+    if latest is None or latest.state is ContainerState.CREATED:
+        return {"waiting": _trouble(container, trouble, now) if trouble else _default_waiting(pod)}
+    if latest.is_running:
+        return {"running": {"startedAt": rfc3339(latest.started_at)}}
+    over = pods.is_deleting(pod) or bool(remembered.ended) or not restarts.should_restart(pod, container, latest)
+    if over:
+        return {"terminated": terminated(latest, remembered)}
+    if trouble:
+        return {"waiting": _trouble(container, trouble, now)}
+    if latest.reason == START_ERROR and (restarts.delay(latest) == 0 or now - latest.finished_at < FRESH_SECONDS):
+        return {"waiting": {"reason": "RunContainerError", "message": latest.message}}
+    if restarts.delay(latest) > 0:
+        return {"waiting": _crash_loop(pod, container, latest)}
+    return {"terminated": terminated(latest, remembered)}
+
+
+def _default_waiting(pod: Object) -> Object:
+    return {"reason": "PodInitializing" if pods.init_containers(pod) else "ContainerCreating"}
+
+
+def _trouble(container: Object, trouble: Trouble, now: float) -> Object:
+    if trouble.reason == "ErrImagePull" and not trouble.is_fresh(now):
+        message = f'Back-off pulling image "{container["image"]}": ErrImagePull: {trouble.message}'
+        return {"reason": "ImagePullBackOff", "message": message}
+    return {"reason": trouble.reason, "message": trouble.message}
+
+
+def _crash_loop(pod: Object, container: Object, latest: Container) -> Object:
+    wait = go_duration(restarts.delay(latest))
+    message = f"back-off {wait} restarting failed container={container['name']} pod={pods.describe(pod)}"
+    return {"reason": "CrashLoopBackOff", "message": message}
+
+
+def _is_ready(pod: Object, container: Object, latest: Container, remembered: Remembered) -> bool:
+    if not pods.is_sidecar(container) and container in pods.init_containers(pod):
+        return latest.has_exited and latest.exit_code == 0
+    if not is_started(container, latest, remembered):
+        return False
+    return not container.get("readinessProbe") or remembered.ready.get(latest.id, False)
+
+
+def go_duration(seconds: float) -> str:
+    """``90`` as ``1m30s``, as Go prints durations."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (f"{hours}h" if hours else "") + (f"{minutes}m" if hours or minutes else "") + f"{rest}s"

@@ -1,0 +1,237 @@
+"""The CRI over gRPC: a thin client of containerd's socket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import grpc
+
+from kontinuum.api.cri.messages import CALLS, NUMBERS
+from kontinuum.node.observed import (
+    CONTAINER_NAME,
+    POD_NAME,
+    POD_NAMESPACE,
+    POD_UID,
+    Container,
+    ContainerState,
+    Observed,
+    Sandbox,
+)
+from kontinuum.node.port import (
+    Config,
+    Executed,
+    Fingerprint,
+    Image,
+    NotThere,
+    RuntimeAway,
+    RuntimeFailed,
+    RuntimeTimedOut,
+)
+
+CALL_SECONDS = 120.0
+"""As the kubelet's ``runtimeRequestTimeout``: a sandbox on a loaded machine takes long, but not longer."""
+PULL_SECONDS = 1800.0
+EXEC_SLACK_SECONDS = 5.0
+"""How much longer than the command itself its call may take: containerd kills it first and says so."""
+LARGEST_ANSWER = 16 << 20
+NANOSECONDS = 1e9
+
+
+class CriClient:
+    """See ``port.ContainerRuntime``. Reconnects by itself when containerd comes back."""
+
+    def __init__(self, socket: Path) -> None:
+        options = [
+            ("grpc.max_receive_message_length", LARGEST_ANSWER),
+            # The default waits up to two minutes between attempts; containerd is back within a second.
+            ("grpc.initial_reconnect_backoff_ms", 50),
+            ("grpc.min_reconnect_backoff_ms", 50),
+            ("grpc.max_reconnect_backoff_ms", 500),
+        ]
+        self._channel = grpc.aio.insecure_channel(f"unix://{socket}", options=options)
+        self._calls = {
+            name: self._channel.unary_unary(
+                call.path,
+                request_serializer=call.request.SerializeToString,
+                response_deserializer=call.response.FromString,
+            )
+            for name, call in CALLS.items()
+        }
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+    async def call(self, name: str, *, timeout: float = CALL_SECONDS, **fields: Any) -> Any:
+        """One call by its name in the CRI; ``fields`` are those of its request."""
+        return await self._send(name, timeout, fields)
+
+    async def _send(self, name: str, timeout: float, fields: Config) -> Any:
+        try:
+            return await self._calls[name](CALLS[name].request(**fields), timeout=timeout)
+        except grpc.aio.AioRpcError as error:
+            raise _translated(error) from error
+
+    async def is_ready(self) -> bool:
+        """Whether containerd answers and its CRI plugin runs."""
+        try:
+            status = await self.call("Status", timeout=5)
+        except (RuntimeAway, RuntimeFailed):
+            return False
+        return all(condition.status for condition in status.status.conditions if condition.type == "RuntimeReady")
+
+    async def version(self) -> tuple[str, str]:
+        """The runtime's name and version: ``("containerd", "1.6.20~ds1")``."""
+        answer = await self.call("Version", timeout=5)
+        return answer.runtime_name, answer.runtime_version
+
+    async def fingerprints(self) -> Mapping[str, Fingerprint]:
+        """The states of all pods' parts by pod UID, from two cheap list calls."""
+        sandboxes, containers = await asyncio.gather(self.call("ListPodSandbox"), self.call("ListContainers"))
+        states: defaultdict[str, set[tuple[str, int]]] = defaultdict(set)
+        names: dict[str, tuple[str, str]] = {}
+        for item in (*sandboxes.items, *containers.containers):
+            uid = item.labels.get(POD_UID, "")
+            states[uid].add((item.id, item.state))
+            names[uid] = (item.labels.get(POD_NAMESPACE, ""), item.labels.get(POD_NAME, ""))
+        return {uid: Fingerprint(*names[uid], frozenset(seen)) for uid, seen in states.items() if uid}
+
+    async def observe(self, pod_uid: str) -> Observed:
+        """Everything of one pod in full."""
+        mine = {"label_selector": {POD_UID: pod_uid}}
+        sandboxes, containers = await asyncio.gather(
+            self.call("ListPodSandbox", filter=mine), self.call("ListContainers", filter=mine)
+        )
+        found = await asyncio.gather(
+            asyncio.gather(*(self._sandbox(item.id) for item in sandboxes.items)),
+            asyncio.gather(*(self._container(item) for item in containers.containers)),
+        )
+        return Observed.of((s for s in found[0] if s is not None), (c for c in found[1] if c is not None))
+
+    async def _sandbox(self, sandbox_id: str) -> Sandbox | None:
+        try:
+            status = (await self.call("PodSandboxStatus", pod_sandbox_id=sandbox_id)).status
+        except NotThere:
+            return None
+        ips = (status.network.ip, *(more.ip for more in status.network.additional_ips))
+        return Sandbox(
+            id=status.id,
+            pod_uid=status.metadata.uid,
+            namespace=status.metadata.namespace,
+            name=status.metadata.name,
+            attempt=status.metadata.attempt,
+            is_ready=status.state == NUMBERS["SANDBOX_READY"],
+            created_at=status.created_at / NANOSECONDS,
+            handler=status.runtime_handler,
+            ips=tuple(ip for ip in ips if ip),
+        )
+
+    async def _container(self, item: Any) -> Container | None:
+        try:
+            status = (await self.call("ContainerStatus", container_id=item.id)).status
+        except NotThere:
+            return None
+        return Container(
+            id=status.id,
+            sandbox_id=item.pod_sandbox_id,
+            name=status.labels.get(CONTAINER_NAME, status.metadata.name),
+            attempt=status.metadata.attempt,
+            state=ContainerState(status.state),
+            created_at=status.created_at / NANOSECONDS,
+            started_at=max(0.0, status.started_at / NANOSECONDS),
+            finished_at=max(0.0, status.finished_at / NANOSECONDS),
+            exit_code=status.exit_code,
+            reason=status.reason,
+            message=status.message,
+            image=status.image.image,
+            image_id=status.image_ref,
+            annotations=dict(status.annotations),
+        )
+
+    async def run_sandbox(self, config: Config, handler: str) -> str:
+        answer = await self.call("RunPodSandbox", config=config, runtime_handler=handler)
+        return str(answer.pod_sandbox_id)
+
+    async def stop_sandbox(self, sandbox_id: str) -> None:
+        await self._if_there("StopPodSandbox", CALL_SECONDS, {"pod_sandbox_id": sandbox_id})
+
+    async def remove_sandbox(self, sandbox_id: str) -> None:
+        await self._if_there("RemovePodSandbox", CALL_SECONDS, {"pod_sandbox_id": sandbox_id})
+
+    async def create_container(self, sandbox_id: str, config: Config, sandbox_config: Config) -> str:
+        answer = await self.call(
+            "CreateContainer", pod_sandbox_id=sandbox_id, config=config, sandbox_config=sandbox_config
+        )
+        return str(answer.container_id)
+
+    async def start_container(self, container_id: str) -> None:
+        await self.call("StartContainer", container_id=container_id)
+
+    async def stop_container(self, container_id: str, grace: int) -> None:
+        """Ask to end, kill after ``grace`` seconds; returns when it has ended."""
+        # The request has a field of the same name as gRPC's own time limit, so it goes the longer way.
+        await self._if_there("StopContainer", CALL_SECONDS + grace, {"container_id": container_id, "timeout": grace})
+
+    async def remove_container(self, container_id: str) -> None:
+        await self._if_there("RemoveContainer", CALL_SECONDS, {"container_id": container_id})
+
+    async def _if_there(self, name: str, timeout: float, fields: Config) -> None:
+        try:
+            await self._send(name, timeout, fields)
+        except NotThere:
+            return
+
+    async def execute(self, container_id: str, command: list[str], timeout: float) -> Executed:
+        """Run ``command`` to its end inside the container. Raises RuntimeTimedOut after ``timeout`` seconds."""
+        fields = {"container_id": container_id, "cmd": command, "timeout": max(1, round(timeout))}
+        answer = await self._send("ExecSync", timeout + EXEC_SLACK_SECONDS, fields)
+        return Executed(answer.exit_code, answer.stdout, answer.stderr)
+
+    async def image(self, reference: str) -> Image | None:
+        """The image if it is present. Raises RuntimeFailed for a reference that no parser accepts."""
+        answer = await self.call("ImageStatus", image={"image": reference})
+        if not answer.image.id:
+            return None
+        user = answer.image.uid.value if answer.image.HasField("uid") else None
+        return Image(answer.image.id, answer.image.size, user, answer.image.username)
+
+    async def pull(self, reference: str, credentials: Config | None, sandbox_config: Config) -> str:
+        answer = await self.call(
+            "PullImage",
+            timeout=PULL_SECONDS,
+            image={"image": reference},
+            auth=credentials,
+            sandbox_config=sandbox_config,
+        )
+        return str(answer.image_ref)
+
+    async def exec_url(self, container_id: str, command: list[str], streams: Config) -> str:
+        """Where a command can be joined, once. ``streams``: ``stdin``, ``stdout``, ``stderr``, ``tty`` as booleans."""
+        answer = await self.call("Exec", container_id=container_id, cmd=command, **streams)
+        return str(answer.url)
+
+    async def attach_url(self, container_id: str, streams: Config) -> str:
+        answer = await self.call("Attach", container_id=container_id, **streams)
+        return str(answer.url)
+
+
+def _translated(error: grpc.aio.AioRpcError) -> RuntimeAway | RuntimeFailed | NotThere:
+    details = error.details() or str(error.code())
+    match error.code():
+        case grpc.StatusCode.UNAVAILABLE:
+            return RuntimeAway(f"containerd does not answer: {details}")
+        case grpc.StatusCode.NOT_FOUND:
+            return NotThere(details)
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return RuntimeTimedOut(details)
+        case _:
+            return RuntimeFailed(details)

@@ -1,0 +1,84 @@
+"""A container's environment and command line, with ``$(NAME)`` expanded as Kubernetes does."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+
+from kontinuum.api.machinery.objects import Object
+from kontinuum.node.fields import Surroundings, field_value, resource_value
+from kontinuum.node.sources import SourceMissing, Sources
+
+REFERENCE = re.compile(r"\$(\$|\(([^()$]*)\)|)")
+KIND_NAMES = {"configmap": "ConfigMap", "secret": "Secret"}
+
+
+def expand(text: str, values: Mapping[str, str]) -> str:
+    """``$(NAME)`` becomes the value, ``$$`` becomes ``$``; an unknown name stays as it is written."""
+
+    def replaced(found: re.Match[str]) -> str:
+        if found[1] == "$":
+            return "$"
+        if found[2] is None:
+            return found[0]
+        return values.get(found[2], found[0])
+
+    return REFERENCE.sub(replaced, text)
+
+
+def decoded(obj: Object | None, kind: str) -> dict[str, bytes]:
+    """The entries of a ConfigMap or Secret as bytes; of None, nothing."""
+    if obj is None:
+        return {}
+    if kind == "secret":
+        return {key: base64.b64decode(value) for key, value in (obj.get("data") or {}).items()}
+    binary = {key: base64.b64decode(value) for key, value in (obj.get("binaryData") or {}).items()}
+    return {key: value.encode() for key, value in (obj.get("data") or {}).items()} | binary
+
+
+async def environment(pod: Object, container: Object, sources: Sources, around: Surroundings) -> dict[str, str]:
+    """Every variable of ``container`` in order. Raises SourceMissing and NoSuchField."""
+    values: dict[str, str] = {}
+    for source in container.get("envFrom") or ():
+        values |= await _all_of(pod, source, sources)
+    for variable in container.get("env") or ():
+        if "valueFrom" in variable and variable["valueFrom"]:
+            value = await _referenced(pod, container, variable["valueFrom"], sources, around)
+            if value is not None:
+                values[variable["name"]] = value
+        else:
+            values[variable["name"]] = expand(variable.get("value") or "", values)
+    return values
+
+
+async def _all_of(pod: Object, source: Object, sources: Sources) -> dict[str, str]:
+    for field, kind in (("configMapRef", "configmap"), ("secretRef", "secret")):
+        reference = source.get(field)
+        if reference:
+            optional = bool(reference.get("optional"))
+            obj = await sources.get(kind, pod["metadata"]["namespace"], reference["name"], optional=optional)
+            prefix = source.get("prefix") or ""
+            return {prefix + key: value.decode(errors="replace") for key, value in decoded(obj, kind).items()}
+    return {}
+
+
+async def _referenced(
+    pod: Object, container: Object, source: Object, sources: Sources, around: Surroundings
+) -> str | None:
+    """The value that ``valueFrom`` names; None if it is optional and absent."""
+    if source.get("fieldRef"):
+        return field_value(pod, source["fieldRef"]["fieldPath"], around)
+    if source.get("resourceFieldRef"):
+        return resource_value(pod, source["resourceFieldRef"], container["name"], around)
+    for field, kind in (("configMapKeyRef", "configmap"), ("secretKeyRef", "secret")):
+        reference = source.get(field)
+        if reference:
+            namespace, optional = pod["metadata"]["namespace"], bool(reference.get("optional"))
+            entries = decoded(await sources.get(kind, namespace, reference["name"], optional=optional), kind)
+            if reference["key"] in entries:
+                return entries[reference["key"]].decode(errors="replace")
+            if not optional:
+                owner = f"{namespace}/{reference['name']}"
+                raise SourceMissing(f"couldn't find key {reference['key']} in {KIND_NAMES[kind]} {owner}")
+    return None

@@ -1,0 +1,97 @@
+"""Readings of a pod's specification that several parts of the node need. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kontinuum.api.machinery import quantity
+from kontinuum.api.machinery.objects import Object
+
+DEFAULT_GRACE_SECONDS = 30
+
+
+def containers(pod: Object) -> list[Object]:
+    found: list[Object] = pod["spec"].get("containers") or []
+    return found
+
+
+def init_containers(pod: Object) -> list[Object]:
+    """Init containers and sidecars, in the order in which they start."""
+    found: list[Object] = pod["spec"].get("initContainers") or []
+    return found
+
+
+def is_sidecar(container: Object) -> bool:
+    """An init container that goes on running beside the others (KEP-753)."""
+    return container.get("restartPolicy") == "Always"
+
+
+def all_containers(pod: Object) -> Iterator[Object]:
+    yield from init_containers(pod)
+    yield from containers(pod)
+
+
+def find_container(pod: Object, name: str) -> Object | None:
+    return next((container for container in all_containers(pod) if container["name"] == name), None)
+
+
+def restart_policy(pod: Object) -> str:
+    policy: str = pod["spec"].get("restartPolicy") or "Always"
+    return policy
+
+
+def handler(pod: Object) -> str:
+    """The isolation class, which is the name of a handler in containerd; "" is the default one."""
+    name: str = pod["spec"].get("runtimeClassName") or ""
+    return name
+
+
+def is_deleting(pod: Object) -> bool:
+    return bool(pod["metadata"].get("deletionTimestamp"))
+
+
+def grace_seconds(pod: Object) -> int:
+    """How long the pod's processes may take to end: what the deletion asks for, else what the specification says."""
+    asked = pod["metadata"].get("deletionGracePeriodSeconds")
+    if asked is None:
+        asked = pod["spec"].get("terminationGracePeriodSeconds")
+    return DEFAULT_GRACE_SECONDS if asked is None else int(asked)
+
+
+def is_terminal(pod: Object) -> bool:
+    """Whether the API already says that the pod has ended for good."""
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
+def is_host_network(pod: Object) -> bool:
+    return bool(pod["spec"].get("hostNetwork"))
+
+
+def qos_class(pod: Object) -> str:
+    """Guaranteed, Burstable or BestEffort, by Kubernetes' rule: all limits equal all requests, some set, none set."""
+    known: str = (pod.get("status") or {}).get("qosClass") or ""
+    if known:
+        return known
+    guaranteed, any_set = True, False
+    for container in all_containers(pod):
+        limits, requests = resources(container, "limits"), resources(container, "requests")
+        any_set = any_set or any(limits.get(kind) or requests.get(kind) for kind in ("cpu", "memory"))
+        for kind in ("cpu", "memory"):
+            limit = limits.get(kind)
+            if limit is None or quantity.parse(requests.get(kind, limit)) != quantity.parse(limit):
+                guaranteed = False
+    if not any_set:
+        return "BestEffort"
+    return "Guaranteed" if guaranteed else "Burstable"
+
+
+def resources(container: Object, which: str) -> dict[str, str]:
+    """The container's ``limits`` or ``requests``."""
+    found: dict[str, str] = (container.get("resources") or {}).get(which) or {}
+    return found
+
+
+def describe(pod: Object) -> str:
+    """``name_namespace(uid)``, as the kubelet's messages name a pod."""
+    metadata = pod["metadata"]
+    return f"{metadata['name']}_{metadata.get('namespace', '')}({metadata.get('uid', '')})"

@@ -1,0 +1,94 @@
+"""What the node asks of a container runtime: the part of the CRI that is used, in Python's words.
+
+``cri.CriClient`` speaks it to containerd; ``cri_fake.FakeRuntime`` plays it in virtual time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from kontinuum.foundation.errors import Refused, Retryable
+from kontinuum.node.observed import Observed
+
+Config = dict[str, Any]
+"""A CRI message as a mapping with the CRI's field names."""
+
+
+class RuntimeAway(Retryable):
+    """containerd does not answer; it may be restarting."""
+
+
+class RuntimeFailed(Retryable):
+    """The runtime tried and failed; ``str(error)`` is what it said."""
+
+
+class RuntimeTimedOut(RuntimeFailed):
+    """The call, or what ran inside a container, took longer than it was given."""
+
+
+class NotThere(Refused):
+    """The sandbox, container or image does not exist (any more)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """The end of a command that ran inside a container."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image that is present. ``size`` is in bytes; ``user`` is its numeric default user, if it is numeric."""
+
+    id: str
+    size: int
+    user: int | None = None
+    user_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """The states of one pod's parts; when it changes, the pod deserves a look."""
+
+    namespace: str
+    name: str
+    states: frozenset[tuple[str, int]]
+
+
+class ContainerRuntime(Protocol):
+    """Every method raises RuntimeAway, RuntimeFailed or NotThere. Repeating stop and remove is harmless."""
+
+    async def version(self) -> tuple[str, str]: ...
+
+    async def fingerprints(self) -> Mapping[str, Fingerprint]: ...
+
+    async def observe(self, pod_uid: str) -> Observed: ...
+
+    async def run_sandbox(self, config: Config, handler: str) -> str: ...
+
+    async def stop_sandbox(self, sandbox_id: str) -> None: ...
+
+    async def remove_sandbox(self, sandbox_id: str) -> None: ...
+
+    async def create_container(self, sandbox_id: str, config: Config, sandbox_config: Config) -> str: ...
+
+    async def start_container(self, container_id: str) -> None: ...
+
+    async def stop_container(self, container_id: str, grace: int) -> None: ...
+
+    async def remove_container(self, container_id: str) -> None: ...
+
+    async def execute(self, container_id: str, command: list[str], timeout: float) -> Executed: ...
+
+    async def image(self, reference: str) -> Image | None: ...
+
+    async def pull(self, reference: str, credentials: Config | None, sandbox_config: Config) -> str: ...
+
+    async def exec_url(self, container_id: str, command: list[str], streams: Config) -> str: ...
+
+    async def attach_url(self, container_id: str, streams: Config) -> str: ...

@@ -1,0 +1,69 @@
+"""What a worker remembers of its pod that the runtime cannot tell: failures before there was a container, and probes.
+
+All of it may be lost with the agent: a failure happens again, and a probe is asked again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from kontinuum.foundation.backoff import Backoff
+
+PULL_BACKOFF = Backoff(initial=10.0, maximum=300.0)
+SANDBOX_BACKOFF = Backoff(initial=1.0, maximum=30.0)
+VOLUME_BACKOFF = Backoff(initial=0.5, maximum=122.0)
+CONFIG_BACKOFF = Backoff(initial=2.0, maximum=10.0)
+CREATE_BACKOFF = Backoff(initial=10.0, maximum=300.0)
+
+FRESH_SECONDS = 2.0
+"""How long a failure is shown under its own name before it is shown as being waited for, as the kubelet's next
+synchronisation would do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something that could not be done, how often in a row, and when (seconds since the epoch) last."""
+
+    reason: str
+    message: str
+    at: float
+    count: int
+    backoff: Backoff
+
+    @property
+    def retry_at(self) -> float:
+        return self.at + self.backoff.delay(self.count - 1)
+
+    def is_fresh(self, now: float) -> bool:
+        return now - self.at < FRESH_SECONDS
+
+
+@dataclass(slots=True)
+class Remembered:
+    """Changed by the worker alone; ``plan`` and ``status`` only read it."""
+
+    sandbox: Trouble | None = None
+    """Why there is no sandbox, or why its volumes cannot be mounted."""
+    containers: dict[str, Trouble] = field(default_factory=dict)
+    """Why a container could not be made, by its name."""
+    ready: dict[str, bool] = field(default_factory=dict)
+    """The readiness probe's word, by container id. Absent: not yet known."""
+    started: dict[str, bool] = field(default_factory=dict)
+    """Whether the startup probe has succeeded, by container id."""
+    unhealthy: dict[str, str] = field(default_factory=dict)
+    """Containers to be killed because a probe failed, by id: which probe (``liveness`` or ``startup``)."""
+    messages: dict[str, str] = field(default_factory=dict)
+    """Termination messages by container id."""
+    ended: str = ""
+    """Why the whole pod is to end although its containers could run, e.g. ``DeadlineExceeded``. "" while it may run."""
+
+    def failed(self, name: str, reason: str, message: str, *, now: float, backoff: Backoff) -> Trouble:
+        """Note one more failure of container ``name``; the same reason in a row waits longer each time."""
+        old = self.containers.get(name)
+        count = old.count + 1 if old and old.reason == reason else 1
+        self.containers[name] = Trouble(reason, message, now, count, backoff)
+        return self.containers[name]
+
+    def sandbox_failed(self, reason: str, message: str, *, now: float, backoff: Backoff) -> None:
+        count = self.sandbox.count + 1 if self.sandbox and self.sandbox.reason == reason else 1
+        self.sandbox = Trouble(reason, message, now, count, backoff)

@@ -1,0 +1,151 @@
+"""The pod's status as everybody else sees it: a pure function of what is wanted, observed and remembered.
+
+The rules are the kubelet's (``pkg/kubelet/kubelet_pods.go``, ``status/generate.go``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kontinuum.api.machinery.conditions import find, set_condition
+from kontinuum.api.machinery.objects import Object
+from kontinuum.foundation.clock import rfc3339
+from kontinuum.node import pods
+from kontinuum.node.container_status import container_status
+from kontinuum.node.observed import Observed
+from kontinuum.node.remembered import Remembered
+
+ENDED_MESSAGES = {"DeadlineExceeded": "Pod was active on the node longer than the specified deadline"}
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What a pod's status says about its node."""
+
+    ip: str
+
+
+def status(pod: Object, observed: Observed, remembered: Remembered, host: HostFacts, now: float) -> Object:
+    """The whole ``status`` of ``pod``; what others wrote there (their conditions, nominatedNodeName) stays."""
+    before: Object = pod.get("status") or {}
+    init = [container_status(pod, one, observed, remembered, now) for one in pods.init_containers(pod)]
+    main = [container_status(pod, one, observed, remembered, now) for one in pods.containers(pod)]
+    result: Object = {
+        **{key: before[key] for key in ("nominatedNodeName", "resourceClaimStatuses") if key in before},
+        "phase": phase(pod, init, main, observed, remembered),
+        "qosClass": pods.qos_class(pod),
+        "startTime": before.get("startTime") or rfc3339(now),
+        "hostIP": host.ip,
+        "hostIPs": [{"ip": host.ip}],
+        "containerStatuses": main,
+    }
+    if init:
+        result["initContainerStatuses"] = init
+    if pod["metadata"].get("generation"):
+        result["observedGeneration"] = pod["metadata"]["generation"]
+    if remembered.ended:
+        result |= {"reason": remembered.ended, "message": ENDED_MESSAGES.get(remembered.ended, remembered.ended)}
+    ips = _ips(pod, observed, host)
+    if ips:
+        result |= {"podIP": ips[0], "podIPs": [{"ip": ip} for ip in ips]}
+    result["conditions"] = _conditions(pod, result, init, main, observed, rfc3339(now))
+    return result
+
+
+def phase(pod: Object, init: list[Object], main: list[Object], observed: Observed, remembered: Remembered) -> str:
+    """Pending, Running, Succeeded or Failed; a pod that has ended never comes back from it."""
+    known: str = (pod.get("status") or {}).get("phase") or ""
+    if known in ("Succeeded", "Failed"):
+        return known
+    if remembered.ended:
+        return "Failed"
+    is_final = pods.is_deleting(pod) and not any(container.is_running for container in observed.containers)
+    sidecars = {one["name"] for one in pods.init_containers(pod) if pods.is_sidecar(one)}
+    for one in init:
+        if one["name"] in sidecars:
+            continue
+        end = one["state"].get("terminated") or (one["lastState"].get("terminated") if not one["ready"] else None)
+        if end and end["exitCode"] != 0 and (pods.restart_policy(pod) == "Never" or is_final):
+            return "Failed"
+        if not one["ready"]:
+            return "Failed" if is_final and end else "Pending"
+    return _phase_of_main(pod, main, is_final)
+
+
+def _phase_of_main(pod: Object, main: list[Object], is_final: bool) -> str:
+    states = [one["state"] for one in main]
+    if any("waiting" in one["state"] and "terminated" not in one["lastState"] for one in main):
+        return "Pending"
+    if any("running" in state for state in states):
+        return "Running"
+    succeeded = all(state.get("terminated", {}).get("exitCode") == 0 for state in states)
+    if is_final:
+        return "Succeeded" if succeeded else "Failed"
+    policy = pods.restart_policy(pod)
+    if policy == "Always":
+        return "Running"
+    if succeeded:
+        return "Succeeded"
+    return "Failed" if policy == "Never" else "Running"
+
+
+def _ips(pod: Object, observed: Observed, host: HostFacts) -> tuple[str, ...]:
+    sandbox = observed.sandbox
+    if pods.is_host_network(pod):
+        return (host.ip,)
+    if sandbox is not None and sandbox.is_ready:
+        return sandbox.ips
+    # An address that is no longer ours is still shown of a pod that has ended, as the kubelet does.
+    return tuple(one["ip"] for one in (pod.get("status") or {}).get("podIPs") or ())
+
+
+def _conditions(
+    pod: Object, result: Object, init: list[Object], main: list[Object], observed: Observed, now: str
+) -> list[Object]:
+    conditions: list[Object] = list((pod.get("status") or {}).get("conditions") or ())
+    generation = pod["metadata"].get("generation") or None
+    ended = {"Succeeded": "PodCompleted", "Failed": "PodFailed"}.get(result["phase"], "")
+    sandbox = observed.sandbox
+    has_sandbox = sandbox is not None and sandbox.is_ready
+
+    sidecars = {one["name"] for one in pods.init_containers(pod) if pods.is_sidecar(one)}
+    not_initialised = [one["name"] for one in init if not (one["started"] if one["name"] in sidecars else one["ready"])]
+    not_ready = [one["name"] for one in main if not one["ready"]]
+    not_ready += [one["name"] for one in init if one["name"] in sidecars and not one["ready"]]
+
+    initialised = _verdict("ContainersNotInitialized", "containers with incomplete status", not_initialised)
+    if ended == "PodCompleted" or any("running" in one["state"] for one in main):
+        initialised = ("True", ended, "")
+    ready = (
+        ("False", ended, "") if ended else _verdict("ContainersNotReady", "containers with unready status", not_ready)
+    )
+    for kind, (value, reason, message) in {
+        "PodReadyToStartContainers": ("True" if has_sandbox and not ended else "False", "", ""),
+        "Initialized": initialised,
+        "Ready": _with_gates(pod, ready),
+        "ContainersReady": ready,
+        "PodScheduled": ("True", "", ""),
+    }.items():
+        conditions = set_condition(
+            conditions, kind, value, now=now, reason=reason, message=message, observedGeneration=generation
+        )
+    return conditions
+
+
+def _verdict(reason: str, problem: str, names: list[str]) -> tuple[str, str, str]:
+    return ("False", reason, f"{problem}: [{' '.join(names)}]") if names else ("True", "", "")
+
+
+def _with_gates(pod: Object, ready: tuple[str, str, str]) -> tuple[str, str, str]:
+    """Ready also asks for every readiness gate's condition."""
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    for gate in pod["spec"].get("readinessGates") or ():
+        kind = gate["conditionType"]
+        found = find(conditions, kind)
+        if ready[0] == "True" and (found is None or found["status"] != "True"):
+            return (
+                "False",
+                "ReadinessGatesNotReady",
+                f'corresponding condition of pod readiness gate "{kind}" does not exist.',
+            )
+    return ready
