@@ -129,7 +129,7 @@ def test_lists_are_read_page_by_page_to_the_end() -> None:
         informer = Informer(api.client(), CONFIGMAPS, clock=VirtualClock())
         task = asyncio.create_task(informer.run())
         await informer.wait_synced()
-        assert len(informer.keys()) == 1201
+        assert len(informer.all_keys()) == 1201
         await cancel(task)
 
     virtual_time.run(main)

@@ -107,7 +107,7 @@ class Informer:
         """The object under ``namespace/name`` (``name`` for cluster-scoped ones)."""
         return self._cache.get(key)
 
-    def keys(self) -> list[str]:
+    def all_keys(self) -> list[str]:
         return self._cache.all_keys()
 
     def items(self) -> Iterator[Object]:

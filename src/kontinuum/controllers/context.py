@@ -1,0 +1,100 @@
+"""What every reconciler is given: the API, the clock, shared informers, and a voice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from kontinuum.api.kubernetes.resources import DEPLOYMENTS, PODS, REPLICASETS
+from kontinuum.api.machinery.objects import Object
+from kontinuum.api.machinery.resources import Resource
+from kontinuum.client.events import EventRecorder
+from kontinuum.client.informer import Index, Informer
+from kontinuum.client.rest import Client
+from kontinuum.client.writes import OwnWrites
+from kontinuum.controllers.lib.owners import controller_uid
+from kontinuum.controllers.lib.pods import node_of
+from kontinuum.controllers.settings import ControllersSettings
+from kontinuum.foundation.clock import Clock
+
+BY_NAMESPACE = "namespace"
+BY_CONTROLLER = "controller"
+BY_NODE = "node"
+
+
+def _namespace(obj: Object) -> list[str]:
+    return [obj["metadata"].get("namespace", "")]
+
+
+def _controller(obj: Object) -> list[str]:
+    """Orphans of a namespace stand together, because whoever adopts looks for them there."""
+    return [controller_uid(obj) or f"orphans of {obj['metadata'].get('namespace', '')}"]
+
+
+_INDEXES: Mapping[Resource, Mapping[str, Index]] = {
+    PODS: {BY_CONTROLLER: _controller, BY_NODE: lambda pod: [node_of(pod)]},
+    DEPLOYMENTS: {BY_NAMESPACE: _namespace},
+    REPLICASETS: {BY_CONTROLLER: _controller, BY_NAMESPACE: _namespace},
+}
+
+
+class Reconciler(Protocol):
+    """One kind's controller. Its constructor subscribes to informers; nothing happens before ``run``."""
+
+    name: str
+
+    async def run(self) -> None:
+        """Work until cancelled; the informers are synced."""
+        ...
+
+    def look_again(self) -> None:
+        """Queue everything there is."""
+        ...
+
+
+@dataclass(slots=True)
+class Context:
+    """See the module."""
+
+    client: Client
+    clock: Clock
+    settings: ControllersSettings
+    component: str = "kontinuum-controllers"
+    informers: dict[Resource, Informer] = field(default_factory=dict)
+    recorders: dict[str, EventRecorder] = field(default_factory=dict)
+
+    def informer(self, resource: Resource) -> Informer:
+        """The one informer of ``resource`` that all reconcilers share."""
+        if resource not in self.informers:
+            self.informers[resource] = Informer(
+                self.client, resource, clock=self.clock, indexes=_INDEXES.get(resource), trim=_TRIMS.get(resource)
+            )
+        return self.informers[resource]
+
+    def recorder(self, component: str) -> EventRecorder:
+        """A voice under ``component``'s name, as ``kubectl describe`` shows it: ``deployment-controller``."""
+        if component not in self.recorders:
+            self.recorders[component] = EventRecorder(self.client, component, clock=self.clock)
+        return self.recorders[component]
+
+    def own_writes(self, *resources: Resource) -> OwnWrites:
+        """A memory of one's own writes to ``resources``."""
+        return OwnWrites({resource: self.informer(resource) for resource in resources}, self.clock)
+
+
+def children(informer: Informer, owner: Object) -> list[Object]:
+    """What ``owner`` controls or might adopt: its own children, and the orphans of its namespace."""
+    metadata = owner["metadata"]
+    orphans = informer.by_index(BY_CONTROLLER, f"orphans of {metadata.get('namespace', '')}")
+    return [*informer.by_index(BY_CONTROLLER, metadata["uid"]), *orphans]
+
+
+def _trim_pod(pod: Object) -> Object:
+    """Controllers read no containers: a pod's metadata, place, patience and state are all they need."""
+    spec = pod.get("spec") or {}
+    kept = {key: spec[key] for key in ("nodeName", "tolerations", "terminationGracePeriodSeconds") if key in spec}
+    return {**pod, "spec": kept}
+
+
+_TRIMS: Mapping[Resource, Callable[[Object], Object]] = {PODS: _trim_pod}

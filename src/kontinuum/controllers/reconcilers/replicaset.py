@@ -1,0 +1,227 @@
+"""ReplicaSets: as many active pods as ``spec.replicas`` says, no more and no fewer.
+
+Pods have names that follow from the ReplicaSet and a number (``child_name``): whoever creates "pod number 2" twice,
+after a crash, a lost answer or beside a second controller, has created it once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from kontinuum.api.kubernetes.resources import PODS, REPLICASETS
+from kontinuum.api.machinery.conditions import remove_condition, set_condition
+from kontinuum.api.machinery.objects import Object, key_of, labels_of, name_of, namespace_of, uid_of
+from kontinuum.api.machinery.selectors import LabelSelector, from_object
+from kontinuum.api.machinery.status import ApiError
+from kontinuum.client.reconcile import DONE, Result, Workers
+from kontinuum.client.writes import Writer
+from kontinuum.controllers.context import BY_CONTROLLER, BY_NAMESPACE, Context, children
+from kontinuum.controllers.lib import owners
+from kontinuum.controllers.lib.batches import slow_start
+from kontinuum.controllers.lib.names import child_name
+from kontinuum.controllers.lib.pods import deletion_order, is_active, seconds_until_available
+from kontinuum.controllers.lib.templates import pod_from_template
+from kontinuum.foundation.clock import rfc3339
+
+BURST = 500
+"""Pods that one decision creates or deletes at most, so that one huge ReplicaSet does not starve the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is missing and what is too much, in the order in which it should be done."""
+
+    create: list[Object]
+    delete: list[Object]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a plan could not be carried out: the condition's ``reason`` and the server's error."""
+
+    reason: str
+    error: ApiError
+
+
+def plan(
+    replicaset: Object,
+    owned: Sequence[Object],
+    related: Sequence[Object],
+    *,
+    is_taken: Callable[[str], bool],
+    now: float,
+) -> Plan:
+    """Which pods to create or delete. ``related`` are the active pods of sibling ReplicaSets (for the ranking);
+
+    ``is_taken`` says whether a pod of that name exists in the namespace, whoever owns it.
+    """
+    active = [pod for pod in owned if is_active(pod)]
+    surplus = len(active) - replicas_of(replicaset)
+    if "deletionTimestamp" in replicaset["metadata"] or surplus == 0:
+        return Plan([], [])
+    if surplus > 0:
+        return Plan([], deletion_order(active, related, now)[: min(surplus, BURST)])
+    return Plan(_new_pods(replicaset, min(-surplus, BURST), is_taken), [])
+
+
+def replicas_of(replicaset: Object) -> int:
+    """How many pods are wanted: 1 when nothing is said."""
+    replicas = replicaset["spec"].get("replicas")
+    return 1 if replicas is None else int(replicas)
+
+
+def status(replicaset: Object, owned: Sequence[Object], failure: Failure | None, now: float) -> Object:
+    """The status that the pods of ``owned`` amount to."""
+    spec, old = replicaset["spec"], replicaset.get("status") or {}
+    active = [pod for pod in owned if is_active(pod)]
+    template_labels = (spec.get("template", {}).get("metadata") or {}).get("labels") or {}
+    waits = [seconds_until_available(pod, spec.get("minReadySeconds") or 0, now) for pod in active]
+    counts = {
+        "fullyLabeledReplicas": sum(template_labels.items() <= labels_of(pod).items() for pod in active),
+        "readyReplicas": sum(wait is not None for wait in waits),
+        "availableReplicas": sum(wait == 0 for wait in waits),
+    }
+    new: Object = {"replicas": len(active), **{name: count for name, count in counts.items() if count}}
+    new["observedGeneration"] = replicaset["metadata"].get("generation", 0)
+    conditions = remove_condition(old.get("conditions"), "ReplicaFailure")
+    if failure is not None:
+        conditions = set_condition(
+            old.get("conditions"),
+            "ReplicaFailure",
+            True,
+            now=rfc3339(now),
+            reason=failure.reason,
+            message=failure.error.message,
+        )
+    return new | ({"conditions": conditions} if conditions else {})
+
+
+def next_look(replicaset: Object, owned: Sequence[Object], now: float) -> Result:
+    """When the next ready pod will have been ready for long enough to count as available."""
+    minimum = replicaset["spec"].get("minReadySeconds") or 0
+    waits = [seconds_until_available(pod, minimum, now) for pod in owned if is_active(pod)]
+    return Result(min((wait for wait in waits if wait), default=None))
+
+
+def _new_pods(replicaset: Object, count: int, is_taken: Callable[[str], bool]) -> list[Object]:
+    reference = owners.controller_reference(replicaset, REPLICASETS)
+    pods: list[Object] = []
+    ordinal = 0
+    while len(pods) < count:
+        name = child_name(name_of(replicaset), uid_of(replicaset), ordinal)
+        ordinal += 1
+        if not is_taken(name):
+            pods.append(pod_from_template(replicaset["spec"]["template"], replicaset, reference, name))
+    return pods
+
+
+class ReplicaSetReconciler:
+    """The hand that carries ``plan`` out."""
+
+    name = "replicaset"
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._events = context.recorder("replicaset-controller")
+        self._pods = context.informer(PODS)
+        self._replicasets = context.informer(REPLICASETS)
+        self._writes = context.own_writes(PODS, REPLICASETS)
+        self._workers = Workers(self.name, self.reconcile, writes=self._writes, count=context.settings.workers)
+        self._replicasets.add_handler(lambda change, obj, old: self._workers.queue.add(key_of(obj)))
+        self._pods.add_handler(self._pod_changed)
+
+    async def run(self) -> None:
+        """See ``Reconciler``."""
+        await self._workers.run()
+
+    def look_again(self) -> None:
+        """See ``Reconciler``."""
+        for key in self._replicasets.all_keys():
+            self._workers.queue.add(key)
+
+    async def reconcile(self, key: str) -> Result:
+        """Bring one ReplicaSet's pods and status to what they should be."""
+        replicaset = self._replicasets.get(key)
+        if replicaset is None:
+            return DONE
+        writer = Writer(self._context.client, self._writes, key)
+        claim = owners.claim(replicaset, children(self._pods, replicaset), from_object(replicaset["spec"]["selector"]))
+        await self._settle_claim(replicaset, claim, writer)
+        now = self._context.clock.time()
+        todo = plan(replicaset, claim.owned, self._related(replicaset), is_taken=self._name_test(replicaset), now=now)
+        failure = await self._carry_out(replicaset, todo, writer)
+        new_status = status(replicaset, claim.owned, failure, now)
+        if new_status != (replicaset.get("status") or {}):
+            await writer.update(REPLICASETS, {**replicaset, "status": new_status}, subresource="status")
+        if failure is not None:
+            raise failure.error
+        return next_look(replicaset, claim.owned, now)
+
+    async def _settle_claim(self, replicaset: Object, claim: owners.Claim, writer: Writer) -> None:
+        if claim.adopt:
+            # Our copy may be old: a ReplicaSet that was deleted meanwhile must not take in orphans.
+            fresh = await self._context.client.get(
+                REPLICASETS, name_of(replicaset), namespace=namespace_of(replicaset)
+            )  # fmt: skip
+            if uid_of(fresh) == uid_of(replicaset) and "deletionTimestamp" not in fresh["metadata"]:
+                reference = owners.controller_reference(replicaset, REPLICASETS)
+                for pod in claim.adopt:
+                    await writer.patch(PODS, pod, owners.adoption_patch(pod, reference))
+        for pod in claim.release:
+            await writer.patch(PODS, pod, owners.release_patch(pod, uid_of(replicaset)))
+
+    async def _carry_out(self, replicaset: Object, todo: Plan, writer: Writer) -> Failure | None:
+        """Create and delete; a refusal becomes an event and a condition, because people must see it."""
+
+        async def create(pod: Object) -> None:
+            try:
+                made = await writer.create(PODS, pod)
+            except ApiError as error:
+                if error.is_already_exists:
+                    # We made it before and have not seen it yet.
+                    return
+                raise
+            self._events.event(replicaset, "Normal", "SuccessfulCreate", f"Created pod: {name_of(made)}")
+
+        async def delete(pod: Object) -> None:
+            await writer.delete(PODS, pod)
+            self._events.event(replicaset, "Normal", "SuccessfulDelete", f"Deleted pod: {name_of(pod)}")
+
+        try:
+            await slow_start(todo.create, create)
+            await slow_start(todo.delete, delete)
+        except ApiError as error:
+            if error.is_namespace_terminating:
+                return None
+            reason, doing = ("FailedCreate", "creating") if todo.create else ("FailedDelete", "deleting")
+            self._events.event(replicaset, "Warning", reason, f"Error {doing}: {error.message}")
+            return Failure(reason, error)
+        return None
+
+    def _related(self, replicaset: Object) -> list[Object]:
+        """Active pods of all ReplicaSets with the same owner: of one Deployment, old and new."""
+        owner = owners.controller_uid(replicaset)
+        siblings = self._replicasets.by_index(BY_CONTROLLER, owner) if owner else [replicaset]
+        pods = (pod for sibling in siblings for pod in self._pods.by_index(BY_CONTROLLER, uid_of(sibling)))
+        return [pod for pod in pods if is_active(pod)]
+
+    def _name_test(self, replicaset: Object) -> Callable[[str], bool]:
+        return lambda name: self._pods.get(f"{namespace_of(replicaset)}/{name}") is not None
+
+    def _pod_changed(self, change: str, pod: Object, old: Object | None) -> None:
+        for version in (pod, old):
+            if version is None:
+                continue
+            reference = owners.controller_of(version)
+            if reference is None:
+                self._orphan_changed(version)
+            elif reference["kind"] == REPLICASETS.kind:
+                self._workers.queue.add(f"{namespace_of(version)}/{reference['name']}")
+
+    def _orphan_changed(self, pod: Object) -> None:
+        """Somebody may want to adopt it."""
+        for replicaset in self._replicasets.by_index(BY_NAMESPACE, namespace_of(pod)):
+            selector: LabelSelector = from_object(replicaset["spec"]["selector"])
+            if selector.matches(labels_of(pod)):
+                self._workers.queue.add(key_of(replicaset))

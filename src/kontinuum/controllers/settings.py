@@ -1,0 +1,30 @@
+"""What an operator may decide about the controllers."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class ControllersSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Times are seconds."""
+
+    elect: bool = False
+    """Work only while holding the Lease ``kube-system/kube-controller-manager``: for several processes at once."""
+    identity: str = ""
+    """This process's name in the Lease; must be unique. Empty: host name and a random part."""
+    workers: int = 4
+    """Keys of one kind that are worked on at the same time."""
+    look_again_seconds: float = 600.0
+    """After this time everything is looked at once more, though nothing was heard of it."""
+    node_grace_seconds: float = 40.0
+    """A node whose Lease was not renewed for this long, by our clock, becomes Ready=Unknown."""
+    unhealthy_zone_threshold: float = 0.55
+    """If at least this share of the nodes is silent, we suspect ourselves first and evict nobody."""
+    terminated_pod_threshold: int = 12500
+    """Finished pods beyond this number are deleted, the oldest first. 0: never."""
+    isolation_classes: bool = True
+    """Create the RuntimeClasses ``container`` and ``microvm`` if they are absent."""
+    microvm_overhead_memory: str = "60Mi"
+    """Memory that a microVM costs its host beyond its guest's own use: the class's overhead."""
+    microvm_overhead_cpu: str = "50m"
+    """CPU that a microVM costs its host beyond its guest's own use: the class's overhead."""
