@@ -14,6 +14,8 @@ from typing import Literal, Protocol
 from kontinuum.foundation.errors import Broken, Refused, Retryable
 
 Origin = Literal["warm", "template", "cold"]
+DISK_BYTES = 16 << 30
+"""Every disk image is padded (sparsely) to this size, so that disks can be exchanged without the guest noticing."""
 
 
 class MachineNotStarted(Retryable):

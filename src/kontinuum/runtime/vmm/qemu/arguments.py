@@ -1,0 +1,109 @@
+"""QEMU's command line, as a pure function of the machine.
+
+A template and its clones must have the same devices in the same order, or QEMU refuses the saved state; so there is one
+list of devices, and what differs (memory's backing, how the machine comes up) is named in ``Birth``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+
+AGENT_PORT = "agent"
+"""Name of the virtio-serial port that the guest's agent opens."""
+SLOTS = 5
+"""Disks of a machine. The ``microvm`` board has eight virtio transports: one is the serial bus, one the network."""
+MAC = "02:00:00:00:00:01"
+"""Every machine is born with it; the agent sets the pod's own, because clones cannot be born different."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What template and clone must have in common."""
+
+    accelerator: Literal["kvm", "tcg"]
+    memory_bytes: int
+    cpus: int
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """Come up from a kernel. ``memory`` is a file that keeps the guest's memory (for a template), or None."""
+
+    kernel: Path
+    initramfs: Path
+    tsc_khz: int
+    memory: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Clone:
+    """Come up from a template: its memory, copied on write; its state arrives by the monitor."""
+
+    memory: Path
+
+
+Birth = Boot | Clone
+
+
+def command(hardware: Hardware, birth: Birth, *, program: str, directory: Path, blank: Path, tap: int) -> list[str]:
+    """The command line. ``tap`` is a descriptor that QEMU inherits; sockets are made in ``directory``."""
+    memory = hardware.memory_bytes >> 20
+    words = [program, "-name", directory.name, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
+    words += ["-machine", "microvm,pit=off,pic=off,rtc=on,isa-serial=on,memory-backend=memory"]
+    words += ["-accel", hardware.accelerator, "-cpu", "host" if hardware.accelerator == "kvm" else "max"]
+    words += ["-m", f"{memory}M", "-smp", str(hardware.cpus), "-object", _memory(birth, memory)]
+    words += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
+    words += _devices(directory, blank=blank, tap=tap)
+    words += ["-qmp", f"unix:{directory / 'qmp.sock'},server=on,wait=off"]
+    match birth:
+        case Boot():
+            words += ["-kernel", str(birth.kernel), "-initrd", str(birth.initramfs)]
+            words += ["-append", kernel_command_line(hardware, tsc_khz=birth.tsc_khz)]
+        case Clone():
+            words += ["-incoming", "defer"]
+    return words
+
+
+def kernel_command_line(hardware: Hardware, *, tsc_khz: int) -> str:
+    """What the guest's kernel is told. Each word is there because leaving it out was measured to cost time or hang."""
+    words = ["console=ttyS0", "quiet", "reboot=t", "panic=-1", "nokaslr", "mitigations=off", "audit=0", "lsm="]
+    words += ["cryptomgr.notests", "random.trust_cpu=on"]
+    if hardware.accelerator == "tcg":
+        # Without a known TSC frequency the guest calibrates by timers that translation delays, and hangs at random.
+        words += [f"tsc_early_khz={tsc_khz}", f"lpj={tsc_khz * 4}", "tsc=reliable", "no_timer_check"]
+    return " ".join(words)
+
+
+def block_node(image: Path, *, name: str) -> dict[str, Any]:
+    """A raw image as QEMU's block layer is told of it, by ``-blockdev`` or the monitor's ``blockdev-add``."""
+    # Locking is off because one image serves many machines; all of them only read it.
+    file = {"driver": "file", "filename": str(image), "locking": "off"}
+    return {"driver": "raw", "node-name": name, "read-only": True, "file": file}
+
+
+def _memory(birth: Birth, megabytes: int) -> str:
+    match birth:
+        case Boot(memory=None):
+            return f"memory-backend-ram,id=memory,size={megabytes}M"
+        case Boot(memory=file):
+            return f"memory-backend-file,id=memory,size={megabytes}M,mem-path={file},share=on"
+        case Clone(memory=file):
+            return f"memory-backend-file,id=memory,size={megabytes}M,mem-path={file},share=off"
+
+
+def _devices(directory: Path, *, blank: Path, tap: int) -> list[str]:
+    agent = directory / "agent.sock"
+    words = ["-chardev", f"socket,id=agent,path={agent},server=on,wait=off", "-device", "virtio-serial-device"]
+    words += ["-device", f"virtserialport,chardev=agent,name={AGENT_PORT}"]
+    # A ring in QEMU's own memory: a guest that babbles on its console cannot fill anything of the host's.
+    words += ["-chardev", "ringbuf,id=console,size=16384", "-serial", "chardev:console"]
+    words += ["-netdev", f"tap,id=network,fd={tap},vhost=off"]
+    words += ["-device", f"virtio-net-device,netdev=network,mac={MAC}"]
+    for slot in range(SLOTS):
+        words += ["-blockdev", orjson.dumps(block_node(blank, name=f"blank{slot}")).decode()]
+        words += ["-device", f"virtio-blk-device,drive=blank{slot},id=slot{slot}"]
+    return words

@@ -1,0 +1,254 @@
+"""QEMU as a VMM: clones of templates where there is one, cold boots where there is none.
+
+Making a template: boot with the memory in a file, wait until the agent is ready, stop, save the devices' state (QEMU's
+migration with ``x-ignore-shared``: memory stays where it is). Cloning: the same devices, the same memory file mapped
+privately, the state loaded, continue.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import struct
+import threading
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+
+from qemu.qmp import QMPClient
+
+from kontinuum.foundation import process
+from kontinuum.foundation.clock import Clock
+from kontinuum.runtime.vmm.accelerator import Accelerator
+from kontinuum.runtime.vmm.port import DISK_BYTES, MachineNotStarted, MachineRefused, MachineSpec, VmmMissing
+from kontinuum.runtime.vmm.qemu import arguments
+from kontinuum.runtime.vmm.qemu.machine import QemuMachine, connect_monitor, execute, hand_over
+from kontinuum.runtime.vmm.qemu.templates import Template, Templates
+
+PROGRAM = "qemu-system-x86_64"
+MEBIBYTE = 1 << 20
+SMALLEST = 96 * MEBIBYTE
+"""Below this the guest's kernel has no room for its own initramfs."""
+STEP = 32 * MEBIBYTE
+"""Machines come in multiples of this up to 256 MiB, in powers of two above: few sizes, few templates."""
+LOAD_SECONDS = 20.0
+SAVE_SECONDS = 60.0
+POLL_SECONDS = 0.0005
+
+
+def rounded(memory_bytes: int) -> int:
+    """The size of machine that a request for ``memory_bytes`` gets."""
+    if memory_bytes <= 256 * MEBIBYTE:
+        return max(SMALLEST, -(-memory_bytes // STEP) * STEP)
+    return 1 << (memory_bytes - 1).bit_length()
+
+
+class Qemu:
+    """A ``Vmm``."""
+
+    def __init__(
+        self,
+        *,
+        guest: Path,
+        templates: Path,
+        accelerator: Accelerator,
+        agent_ready: Callable[[Path], Awaitable[None]],
+        clock: Clock,
+        program: str,
+        version: str,
+    ) -> None:
+        """``guest`` holds vmlinux, initramfs.cpio and version; ``agent_ready`` returns when the agent behind a socket
+        has answered and been let go again. ``version`` is QEMU's, because saved state belongs to it."""
+        self._guest = guest
+        self._accelerator = accelerator.name
+        self._agent_ready = agent_ready
+        self._clock = clock
+        self._program = program
+        guest_version = (guest / "version").read_text()
+        self._templates = Templates(templates, guest_version=guest_version, qemu_version=version)
+        self._blank = templates / "blank"
+        self._tsc_khz = _tsc_khz()
+
+    async def start(self, spec: MachineSpec) -> QemuMachine:
+        hardware = self._hardware(spec.memory_bytes, spec.cpus)
+        template = self._templates.find(hardware)
+        if template is not None:
+            with suppress(MachineNotStarted, FileNotFoundError):
+                return await self._clone(spec, hardware, template)
+            # A template that cannot be loaded would fail the next pod too.
+            self._templates.discard(template)
+        self._templates.want(hardware)
+        return await self._boot(spec, hardware)
+
+    async def prepare(self, *, memory_bytes: int, cpus: int) -> None:
+        hardware = self._hardware(memory_bytes, cpus)
+        if self._templates.find(hardware) is not None:
+            return
+        with self._templates.making(hardware) as template:
+            if self._templates.find(hardware) is None:
+                await self._make(hardware, template)
+
+    async def prepare_wanted(self) -> None:
+        """Make every template that a start has missed so far."""
+        for memory_bytes, cpus in self._templates.wanted():
+            await self.prepare(memory_bytes=memory_bytes, cpus=cpus)
+
+    def _hardware(self, memory_bytes: int, cpus: int) -> arguments.Hardware:
+        if cpus < 1:
+            raise MachineRefused(f"a machine needs at least one CPU, not {cpus}")
+        return arguments.Hardware(accelerator=self._accelerator, memory_bytes=rounded(memory_bytes), cpus=cpus)
+
+    def _boot_from(self, memory: Path | None) -> arguments.Boot:
+        kernel, initramfs = self._guest / "vmlinux", self._guest / "initramfs.cpio"
+        return arguments.Boot(kernel=kernel, initramfs=initramfs, tsc_khz=self._tsc_khz, memory=memory)
+
+    async def _boot(self, spec: MachineSpec, hardware: arguments.Hardware) -> QemuMachine:
+        child, monitor = await self._spawn(hardware, self._boot_from(None), directory=spec.directory, tap=spec.tap)
+        return QemuMachine(child, monitor, directory=spec.directory, origin="cold")
+
+    async def _clone(self, spec: MachineSpec, hardware: arguments.Hardware, template: Template) -> QemuMachine:
+        birth = arguments.Clone(memory=template.memory)
+        child, monitor = await self._spawn(hardware, birth, directory=spec.directory, tap=spec.tap)
+        machine = QemuMachine(child, monitor, directory=spec.directory, origin="template")
+        try:
+            await _keep_memory_out_of_the_state(monitor)
+            with template.state.open("rb") as state:
+                await hand_over(monitor, state.fileno(), name="state")
+            await execute(monitor, "migrate-incoming", uri="fd:state")
+            await self._until_loaded(monitor)
+            await execute(monitor, "cont")
+        except BaseException:
+            await machine.kill()
+            raise
+        return machine
+
+    async def _until_loaded(self, monitor: QMPClient) -> None:
+        deadline = self._clock.monotonic() + LOAD_SECONDS
+        while (status := (await execute(monitor, "query-status"))["status"]) == "inmigrate":
+            if self._clock.monotonic() > deadline:
+                raise MachineNotStarted(f"the template's state was not loaded within {LOAD_SECONDS:g} s")
+            await self._clock.sleep(POLL_SECONDS)
+        if status not in ("paused", "running", "postmigrate"):
+            raise MachineNotStarted(f"after loading the template the machine is {status}")
+
+    async def _make(self, hardware: arguments.Hardware, template: Template) -> None:
+        """Boot, wait for the agent, stop, save."""
+        birth, directory = self._boot_from(template.memory), template.directory
+        child, monitor = await self._spawn(hardware, birth, directory=directory, tap=None)
+        machine = QemuMachine(child, monitor, directory=directory, origin="cold")
+        try:
+            await self._agent_ready(machine.agent_socket)
+            await execute(monitor, "stop")
+            await _keep_memory_out_of_the_state(monitor)
+            with template.state.open("wb") as state:
+                await hand_over(monitor, state.fileno(), name="state")
+            await execute(monitor, "migrate", uri="fd:state")
+            await self._until_saved(monitor)
+        finally:
+            await machine.kill()
+
+    async def _until_saved(self, monitor: QMPClient) -> None:
+        deadline = self._clock.monotonic() + SAVE_SECONDS
+        while (status := (await execute(monitor, "query-migrate")).get("status")) != "completed":
+            if status == "failed" or self._clock.monotonic() > deadline:
+                raise MachineNotStarted(f"saving the template's state: {status}")
+            await self._clock.sleep(0.01)
+
+    async def _spawn(
+        self,
+        hardware: arguments.Hardware,
+        birth: arguments.Birth,
+        *,
+        directory: Path,
+        tap: int | None,
+        inherit: int = -1,
+    ) -> tuple[process.Child, QMPClient]:
+        self._make_blank()
+        own_tap = tap if tap is not None else unplugged_tap()
+        words = arguments.command(
+            hardware, birth, program=self._program, directory=directory, blank=self._blank, tap=own_tap
+        )
+        try:
+            child = process.spawn(*words, capture=True, die_with_parent=True, pass_fds=[own_tap])
+        except process.ProgramMissing as error:
+            raise VmmMissing(f"{self._program} is not on this host; install qemu-system-x86") from error
+        finally:
+            if tap is None:
+                os.close(own_tap)
+        try:
+            return child, await connect_monitor(child, directory / "qmp.sock", self._clock)
+        except BaseException:
+            child.signal(9, group=True)
+            await child.wait()
+            raise
+
+    def _make_blank(self) -> None:
+        """The file that empty slots show: all zeros, no blocks."""
+        if not self._blank.exists():
+            self._blank.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with self._blank.open("ab") as file:
+                file.truncate(DISK_BYTES)
+
+
+async def find(
+    *,
+    guest: Path,
+    templates: Path,
+    accelerator: Accelerator,
+    agent_ready: Callable[[Path], Awaitable[None]],
+    clock: Clock,
+) -> Qemu:
+    """The QEMU of this host with the guest in ``guest``. Raises VmmMissing."""
+    if not (guest / "version").exists():
+        raise VmmMissing(f"{guest} has no guest kernel and agent; make them with: make assets")
+    program = process.find_program(PROGRAM)
+    if program is None:
+        raise VmmMissing(f"{PROGRAM} is not on this host; install qemu-system-x86")
+    version = (await process.run(program, "--version", timeout=30)).text.splitlines()[0]
+    return Qemu(
+        guest=guest,
+        templates=templates,
+        accelerator=accelerator,
+        agent_ready=agent_ready,
+        clock=clock,
+        program=str(program),
+        version=version,
+    )
+
+
+async def _keep_memory_out_of_the_state(monitor: QMPClient) -> None:
+    capability = {"capability": "x-ignore-shared", "state": True}
+    await execute(monitor, "migrate-set-capabilities", capabilities=[capability])
+
+
+def _tsc_khz() -> int:
+    """The host's time-stamp counter in kHz. ``bogomips`` is twice its MHz and, unlike ``cpu MHz``, does not change."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("bogomips"):
+            return int(float(line.partition(":")[2]) * 500)
+    return 2_000_000
+
+
+def unplugged_tap() -> int:
+    """A tap in a network namespace of its own that nobody else will ever see; it lives as long as its descriptor.
+
+    A template must be born with a tap, or its guest's driver would do without the offloads that pods' taps have.
+    """
+    found: list[int] = []
+
+    def make() -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.unshare(0x40000000) != 0:  # CLONE_NEWNET, of this thread alone
+            return
+        descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+        # TUNSETIFF with IFF_TAP | IFF_NO_PI | IFF_VNET_HDR
+        fcntl.ioctl(descriptor, 0x400454CA, struct.pack("16sH22x", b"tap0", 0x0002 | 0x1000 | 0x4000))
+        found.append(descriptor)
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    thread.join()
+    if not found:
+        raise MachineNotStarted("making a network namespace for a machine without network failed; are we root?")
+    return found[0]
