@@ -1,6 +1,6 @@
 """Build hook: turns the published schemas of Kubernetes 1.36 into the two compact files that the api package reads.
 
-    generated/schemas.json.zlib   every definition (types, lists, patch metadata) without its prose: what the server needs
+    generated/schemas.json.zlib   every definition (types, lists, patch metadata) without its prose: for serving
     generated/texts.json.zlib     the prose alone: what ``kubectl explain`` shows, read only when somebody asks
 
 The source is the build requirement ``kubernetes-validate`` (its ``_definitions.json``), so that nothing generated is

@@ -1,0 +1,140 @@
+"""What the generic verbs ask about a kind. The answers here fit most kinds; a kind with more to say overrides them.
+
+Order of the calls for a create: ``default``, ``prepare_create``, ``validate``; for an update: ``default``,
+``prepare_update`` (or ``prepare_status_update``), ``validate`` (or ``validate_status``). The first three change the
+object they are given in place; it is always a fresh copy that nobody else holds. ``old`` is never changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from kontinuum.api.kubernetes.tables import age
+from kontinuum.api.kubernetes.validation import metadata
+from kontinuum.api.machinery.fields import FieldError
+from kontinuum.api.machinery.objects import Object
+from kontinuum.api.machinery.resources import Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of ``kubectl get``. ``priority`` 1 is shown with ``-o wide`` only."""
+
+    name: str
+    type: str = "string"
+    format: str = ""
+    priority: int = 0
+    description: str = ""
+
+
+NAME = Column("Name", format="name", description="Name must be unique within a namespace.")
+AGE = Column("Age", description="CreationTimestamp is the time at which the object was created, by the server.")
+
+
+class Kind:
+    """One served kind. Subclasses say what is special; see the module for who calls what when."""
+
+    resource: Resource
+
+    has_generation: ClassVar[bool] = False
+    """``metadata.generation`` counts the changes of everything but metadata and status."""
+
+    columns: ClassVar[tuple[Column, ...]] = (NAME, AGE)
+
+    selectable: ClassVar[tuple[str, ...]] = ()
+    """Field selectors beyond ``metadata.name`` and ``metadata.namespace``."""
+
+    check_name: ClassVar[Callable[[str], list[str]]] = staticmethod(metadata.dns_subdomain)
+    """What is wrong with a name, in Kubernetes' words; empty if nothing is."""
+
+    def __init__(self, resource: Resource) -> None:
+        self.resource = resource
+
+    @property
+    def has_status(self) -> bool:
+        """Status is written through its own subresource only."""
+        return "status" in self.resource.subresources
+
+    def default(self, obj: Object) -> None:
+        """Fill in what Kubernetes fills in for fields that were left out."""
+
+    def prepare_create(self, obj: Object) -> None:
+        """Drop what a client may not decide at creation."""
+        if self.has_status:
+            obj.pop("status", None)
+        if self.has_generation:
+            obj["metadata"]["generation"] = 1
+
+    def prepare_update(self, obj: Object, old: Object) -> None:
+        """Keep what this path may not change: the status; and count generations."""
+        if self.has_status:
+            keep(obj, old, "status")
+        if self.has_generation:
+            generation = old["metadata"].get("generation", 1)
+            obj["metadata"]["generation"] = generation + (1 if self.is_changed(obj, old) else 0)
+
+    def prepare_status_update(self, obj: Object, old: Object) -> None:
+        """Keep everything but the status; of the metadata the server's own fields and the resourceVersion pass."""
+        for field in old.keys() | obj.keys():
+            if field not in ("status", "metadata"):
+                keep(obj, old, field)
+        for field in ("generation", "labels", "finalizers", "ownerReferences", "deletionGracePeriodSeconds"):
+            keep(obj["metadata"], old["metadata"], field)
+
+    def is_changed(self, obj: Object, old: Object) -> bool:
+        """True if what the user wants has changed, which is what a generation counts."""
+        return {**obj, "metadata": None, "status": None} != {**old, "metadata": None, "status": None}
+
+    def validate(self, obj: Object, old: Object | None) -> list[FieldError]:
+        """What is wrong with ``obj``, as a creation (``old`` is None) or as an update of ``old``."""
+        errors = metadata.validate(obj["metadata"], namespaced=self.resource.namespaced, check_name=self.check_name)
+        if old is None:
+            return errors + self.validate_spec(obj)
+        errors += metadata.validate_update(obj["metadata"], old["metadata"])
+        return errors + self.validate_update(obj, old)
+
+    def validate_spec(self, obj: Object) -> list[FieldError]:
+        """What is wrong with the kind's own fields."""
+        return []
+
+    def validate_update(self, obj: Object, old: Object) -> list[FieldError]:
+        """What is wrong with the change; by default the new object is simply looked at again."""
+        return self.validate_spec(obj)
+
+    def validate_status(self, obj: Object, old: Object) -> list[FieldError]:
+        return metadata.validate_update(obj["metadata"], old["metadata"])
+
+    def fields(self, obj: Object) -> dict[str, str]:
+        """The values of ``selectable`` in ``obj``; an absent field reads as ""."""
+        return {path: as_text(read(obj, path)) for path in self.selectable}
+
+    def cells(self, obj: Object, now: float) -> list[Any]:
+        """One table row; ``now`` is in seconds since the epoch."""
+        return [obj["metadata"].get("name", ""), age(obj["metadata"].get("creationTimestamp"), now)]
+
+
+def keep(obj: Object, old: Object, field: str) -> None:
+    """Give ``obj`` the ``field`` that ``old`` has, or none."""
+    if field in old:
+        obj[field] = old[field]
+    else:
+        obj.pop(field, None)
+
+
+def read(obj: Object, path: str) -> Any:
+    """The value at a dotted path, or None."""
+    found: Any = obj
+    for part in path.split("."):
+        if not isinstance(found, dict):
+            return None
+        found = found.get(part)
+    return found
+
+
+def as_text(value: Any) -> str:
+    """A field's value as selectors compare it."""
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
