@@ -1,0 +1,56 @@
+"""RuntimeClass: a pod gets its class's overhead and scheduling rules (KEP-585, KEP-688)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kontinuum.api.kubernetes.resources import PODS, RUNTIMECLASSES
+from kontinuum.api.machinery import status
+from kontinuum.api.machinery.objects import Object
+from kontinuum.apiserver.admission.chain import Attributes, Base, Reader
+
+
+class RuntimeClass(Base):
+    """See the module."""
+
+    async def admit(self, attributes: Attributes, reader: Reader) -> None:
+        pod = attributes.obj
+        if attributes.resource != PODS or attributes.verb != "create" or attributes.subresource or pod is None:
+            return
+        spec = pod.get("spec") or {}
+        name = spec.get("runtimeClassName")
+        if not name:
+            if spec.get("overhead"):
+                raise _rejected(attributes, "pod rejected: Pod Overhead set without corresponding RuntimeClass")
+            return
+        runtime_class = await reader.find(RUNTIMECLASSES, "", name)
+        if runtime_class is None:
+            raise _rejected(attributes, f'pod rejected: RuntimeClass "{name}" not found')
+        problem = merge_class(spec, runtime_class)
+        if problem:
+            raise _rejected(attributes, f"pod rejected: {problem}")
+
+
+def merge_class(spec: Object, runtime_class: Object) -> str:
+    """Merge the class into the pod's ``spec`` in place. Answers what is wrong, "" if nothing is."""
+    fixed = (runtime_class.get("overhead") or {}).get("podFixed")
+    if fixed:
+        if spec.get("overhead") not in (None, {}, fixed):
+            return "Pod's Overhead doesn't match RuntimeClass's defined Overhead"
+        spec["overhead"] = dict(fixed)
+    scheduling = runtime_class.get("scheduling") or {}
+    selector = dict(spec.get("nodeSelector") or {})
+    for key, value in (scheduling.get("nodeSelector") or {}).items():
+        if selector.setdefault(key, value) != value:
+            return f"conflict: pod.spec.nodeSelector and RuntimeClass.scheduling.nodeSelector differ in {key}"
+    if selector:
+        spec["nodeSelector"] = selector
+    tolerations: list[Any] = list(spec.get("tolerations") or ())
+    tolerations += [one for one in scheduling.get("tolerations") or () if one not in tolerations]
+    if tolerations:
+        spec["tolerations"] = tolerations
+    return ""
+
+
+def _rejected(attributes: Attributes, problem: str) -> status.ApiError:
+    return status.forbidden(PODS, attributes.name, problem)

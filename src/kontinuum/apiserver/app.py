@@ -1,0 +1,135 @@
+"""The API server: builds its parts in order, listens, and takes them down again in reverse.
+
+start:  store ─▶ caches ─▶ feed filled ─▶ system namespaces ─▶ listen
+stop:   /readyz fails ─▶ no new connections ─▶ watches end ─▶ requests finish ─▶ feed ends
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import structlog
+from aiohttp.web_server import Server
+
+from kontinuum.api.kubernetes.kinds import KINDS
+from kontinuum.apiserver import housekeeping, listener
+from kontinuum.apiserver.admission.chain import Chain
+from kontinuum.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
+from kontinuum.apiserver.admission.priority import Priority
+from kontinuum.apiserver.admission.runtime_class import RuntimeClass
+from kontinuum.apiserver.admission.service_account import ServiceAccount
+from kontinuum.apiserver.bootstrap import create_system_namespaces
+from kontinuum.apiserver.context import Context, Served
+from kontinuum.apiserver.feed import Feed
+from kontinuum.apiserver.handler import Handler
+from kontinuum.apiserver.health import Health
+from kontinuum.apiserver.metrics import RequestMetrics
+from kontinuum.apiserver.routes import RouteTable
+from kontinuum.apiserver.settings import ServerSettings
+from kontinuum.apiserver.strategy import strategy_of
+from kontinuum.apiserver.watchcache import WatchCache
+from kontinuum.foundation.clock import Clock
+from kontinuum.foundation.tasks import cancel, restarting
+from kontinuum.store.port import Store
+
+log = structlog.get_logger(__name__)
+
+STOP_SECONDS = 5.0
+"""How long requests may finish after a stop was asked for."""
+
+
+class ApiServer:
+    """Serves ``store`` as a Kubernetes API. The store is the caller's to open and close."""
+
+    def __init__(self, store: Store, settings: ServerSettings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._context = _context(store, settings, clock)
+        self._health = Health(self._context)
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._listening: asyncio.Server | None = None
+        self._http: Server | None = None
+        self.address = ""
+        """``https://HOST:PORT`` once started."""
+
+    async def start(self) -> None:
+        """Listen; returns when requests are answered. Raises ListenRefused, StoreFull, OSError."""
+        tls = listener.tls_context(self._settings)
+        host, port = listener.split_address(self._settings.listen)
+        feed = self._context.feed
+        self._spawn("feed", restarting("store feed", feed.run, clock=self._clock))
+        await feed.wait_filled()
+        await create_system_namespaces(self._context)
+        handler = Handler(
+            self._context,
+            RouteTable(self._context.served),
+            authenticate=_authenticate,
+            health=self._health,
+            requests=RequestMetrics(),
+        )
+        # Selectors travel in the request line, so it may be long (Go's limit for line and headers is 1 MiB).
+        self._http = Server(handler, access_log=None, max_line_size=256 * 1024, max_field_size=64 * 1024)
+        loop = asyncio.get_running_loop()
+        self._listening = await loop.create_server(self._http, host, port, ssl=tls, backlog=1024)
+        port = self._listening.sockets[0].getsockname()[1]
+        self.address = f"https://{f'[{host}]' if ':' in host else host}:{port}"
+        self._start_housekeeping()
+        log.info("serving the API", address=self.address, revision=feed.applied)
+
+    async def stop(self) -> None:
+        """Answer what has been asked and end. Safe to call when not started."""
+        self._health.is_stopping = True
+        if self._listening is not None:
+            self._listening.close()
+        for served in self._context.served.values():
+            served.cache.end_watches()
+        if self._http is not None:
+            self._http.pre_shutdown()
+            await self._http.shutdown(STOP_SECONDS)
+        if self._listening is not None:
+            await self._listening.wait_closed()
+        await cancel(*self._tasks)
+        self._tasks.clear()
+
+    async def run(self) -> None:
+        """Start, serve until cancelled, stop."""
+        try:
+            await self.start()
+            await asyncio.Event().wait()
+        finally:
+            await self.stop()
+
+    def _start_housekeeping(self) -> None:
+        context = self._context
+        if self._settings.compaction_seconds:
+            self._spawn(
+                "compaction",
+                restarting("compaction", lambda: housekeeping.compact_history(context), clock=self._clock),
+            )
+        self._spawn(
+            "event expiry", restarting("event expiry", lambda: housekeeping.expire_events(context), clock=self._clock)
+        )
+
+    def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.create_task(work, name=name))
+
+
+def _context(store: Store, settings: ServerSettings, clock: Clock) -> Context:
+    served = {}
+    for resource, kind in KINDS.items():
+        fields_of = kind.fields if kind.selectable else None
+        cache = WatchCache(resource, fields_of=fields_of, history=settings.history_events)
+        served[resource] = Served(resource, kind, strategy_of(resource), cache)
+    caches = {one.layout.prefix: one.cache for one in served.values()}
+    feed = Feed(store, caches, clock, replay=settings.history_replay)
+    # Kubernetes' order: lifecycle before anything that fills in, and nothing reads what a later one writes.
+    admission = Chain([NamespaceLifecycle(), ServiceAccount(), Priority(), RuntimeClass()])
+    return Context(store=store, settings=settings, clock=clock, served=served, feed=feed, admission=admission)
+
+
+def _authenticate(request):
+    from types import SimpleNamespace
+
+    return SimpleNamespace(name="x", groups=())

@@ -1,0 +1,75 @@
+"""Request bodies: read within the limit, decode by media type, hold against the kind's structure."""
+
+from __future__ import annotations
+
+import orjson
+from aiohttp.web_request import BaseRequest
+
+from kontinuum.api.kubernetes.structure import conform, field_problems, strict_error
+from kontinuum.api.machinery import status
+from kontinuum.api.machinery.objects import Object
+from kontinuum.apiserver import options, writing
+from kontinuum.apiserver.call import Call
+from kontinuum.apiserver.context import Context, Served
+
+
+async def read_bytes(context: Context, call: Call) -> bytes:
+    """Raises ApiError 413 as soon as the body is longer than it may be."""
+    limit = context.settings.maximum_body_bytes
+    request = call.request
+    if (request.content_length or 0) > limit:
+        raise status.too_large(f"limit is {limit}")
+    parts: list[bytes] = []
+    size = 0
+    while part := await request.content.readany():
+        parts.append(part)
+        size += len(part)
+        if size > limit:
+            raise status.too_large(f"limit is {limit}")
+    return b"".join(parts)
+
+
+def media_type(request: BaseRequest) -> str:
+    """The body's media type without parameters; JSON if the client names none (the Python client does not)."""
+    return request.headers.get("Content-Type", "application/json").partition(";")[0].strip().lower()
+
+
+async def read_document(context: Context, call: Call) -> Object | None:
+    """The decoded body, None if there is none. Raises ApiError 400, 413, 415."""
+    body = await read_bytes(context, call)
+    if not body:
+        return None
+    media = media_type(call.request)
+    if media not in ("application/json", ""):
+        raise status.unsupported_media_type(("application/json",))
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise status.bad_request(f"the body cannot be decoded: {error}") from error
+    if not isinstance(document, dict):
+        raise status.bad_request("the body cannot be decoded: expected an object")
+    return document
+
+
+async def read_object(context: Context, served: Served, call: Call) -> Object:
+    """The body as an object of the served kind. Raises ApiError 400, 413, 415, 422."""
+    obj = await read_document(context, call)
+    if obj is None:
+        raise status.bad_request(f"the body is empty; expected a {served.resource.kind}")
+    writing.check_kind(served.resource, obj)
+    check_shape(served, call, obj)
+    return obj
+
+
+def check_shape(served: Served, call: Call, obj: Object) -> None:
+    """Refuse wrong types, and treat unknown fields as ``fieldValidation`` says; they are removed in any case.
+
+    Raises ApiError 400, or 422 for an unknown ``fieldValidation``.
+    """
+    mode = options.field_validation(call)
+    kind, version = served.resource.kind, served.resource.api_version
+    problems = field_problems(conform(obj, version, kind), [])
+    if problems and mode == "Strict":
+        raise strict_error(kind, version, problems)
+    if mode == "Warn":
+        call.warnings.extend(problems)

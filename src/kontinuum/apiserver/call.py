@@ -1,0 +1,82 @@
+"""One request as the verbs see it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+from urllib.parse import parse_qsl
+
+from aiohttp.web_request import BaseRequest
+
+from kontinuum.api.machinery import status
+from kontinuum.apiserver.negotiation import Output
+from kontinuum.apiserver.routes import Route
+
+TRUE = frozenset({"true", "1", "t", "T", "TRUE", "True"})
+FALSE = frozenset({"", "false", "0", "f", "F", "FALSE", "False"})
+
+
+class User(Protocol):
+    """Who is asking."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def groups(self) -> Sequence[str]: ...
+
+
+@dataclass(slots=True)
+class Call:
+    """``query`` keeps the first value of each key; ``warnings`` become Warning headers of the reply."""
+
+    request: BaseRequest
+    path: str
+    query: dict[str, str]
+    audit_id: str
+    user: User
+    route: Route
+    verb: str
+    output: Output
+    warnings: list[str] = field(default_factory=list)
+
+    def flag(self, name: str) -> bool:
+        """A boolean of the query. Raises ApiError 400."""
+        return boolean(self.query.get(name, ""), name)
+
+    def number(self, name: str) -> int:
+        """A whole number of the query, 0 if it is absent. Raises ApiError 400."""
+        text = self.query.get(name, "")
+        if not text:
+            return 0
+        try:
+            return int(text)
+        except ValueError:
+            raise status.bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax (parameter {name})') from None
+
+
+def boolean(text: str, name: str) -> bool:
+    if text in TRUE:
+        return True
+    if text in FALSE:
+        return False
+    raise status.bad_request(f'strconv.ParseBool: parsing "{text}": invalid syntax (parameter {name})')
+
+
+def split_target(target: str) -> tuple[str, dict[str, str]]:
+    """The path and the query of a request's target."""
+    path, _, text = target.partition("?")
+    if not text:
+        return path, {}
+    query: dict[str, str] = {}
+    for key, value in parse_qsl(text, keep_blank_values=True):
+        query.setdefault(key, value)
+    return path, query
+
+
+def new_audit_id() -> str:
+    """A random UUID, made in a third of the time that ``uuid.uuid4`` takes."""
+    text = os.urandom(16).hex()
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"

@@ -1,0 +1,83 @@
+"""What the verbs work with: the served resources, their caches, the store, admission and the clock."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import orjson
+
+from kontinuum.api.kubernetes.kinds.kind import Kind
+from kontinuum.api.machinery import status
+from kontinuum.api.machinery.objects import Object
+from kontinuum.api.machinery.resources import Resource
+from kontinuum.apiserver.admission.chain import Chain
+from kontinuum.apiserver.events import Entry
+from kontinuum.apiserver.feed import Feed
+from kontinuum.apiserver.registry import Layout
+from kontinuum.apiserver.settings import ServerSettings
+from kontinuum.apiserver.strategy import Strategy
+from kontinuum.apiserver.watchcache import WatchCache
+from kontinuum.foundation.clock import Clock
+from kontinuum.store.port import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One resource: its rules (``kind``), what is special about its verbs (``strategy``), and its objects."""
+
+    resource: Resource
+    kind: Kind
+    strategy: Strategy
+    cache: WatchCache
+
+    @property
+    def layout(self) -> Layout:
+        return self.cache.layout
+
+
+@dataclass(slots=True)
+class Context:
+    """See the module. One per server."""
+
+    store: Store
+    settings: ServerSettings
+    clock: Clock
+    served: Mapping[Resource, Served]
+    feed: Feed
+    admission: Chain
+    chance: random.Random = field(default_factory=random.SystemRandom)
+
+    async def catch_up(self) -> int:
+        """Wait until the caches hold every write that has returned, and answer their revision.
+
+        Raises ApiError 504 if they do not get there in time, StoreUnavailable.
+        """
+        return await self.wait_revision(await self.store.revision())
+
+    async def wait_revision(self, revision: int) -> int:
+        """Wait until the caches have reached ``revision``. Raises ApiError 504 if they do not get there in time."""
+        if self.feed.applied < revision:
+            reached = await self.feed.wait_revision(revision, self.settings.read_wait_seconds)
+            if not reached:
+                raise status.too_large_resource_version(revision, self.feed.applied)
+        return self.feed.applied
+
+    async def current(self, served: Served, namespace: str, name: str) -> Entry:
+        """The object as it is now. Raises ApiError 404."""
+        await self.catch_up()
+        entry = served.cache.get(served.layout.key(namespace, name))
+        if entry is None:
+            raise status.not_found(served.resource, name)
+        return entry
+
+    async def find(self, resource: Resource, namespace: str, name: str) -> Object | None:
+        """An object for admission: a cached one will do, but what is not cached may have been written just now."""
+        cache = self.served[resource].cache
+        key = cache.layout.key(namespace, name)
+        entry = cache.get(key)
+        if entry is None:
+            await self.catch_up()
+            entry = cache.get(key)
+        return orjson.loads(entry.value) if entry is not None else None

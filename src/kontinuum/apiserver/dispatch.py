@@ -1,0 +1,58 @@
+"""Which function answers which verb on which subresource."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp.web_response import StreamResponse
+
+from kontinuum.api.kubernetes import resources as r
+from kontinuum.api.machinery import status
+from kontinuum.api.machinery.resources import Resource
+from kontinuum.apiserver.call import Call
+from kontinuum.apiserver.context import Context, Served
+from kontinuum.apiserver.subresources.binding import bind
+from kontinuum.apiserver.subresources.eviction import evict
+from kontinuum.apiserver.subresources.finalize import finalize
+from kontinuum.apiserver.subresources.scale import get_scale, patch_scale, update_scale
+from kontinuum.apiserver.verbs.create import create
+from kontinuum.apiserver.verbs.delete import delete
+from kontinuum.apiserver.verbs.deletecollection import deletecollection
+from kontinuum.apiserver.verbs.get import get
+from kontinuum.apiserver.verbs.list import list_
+from kontinuum.apiserver.verbs.patch import patch
+from kontinuum.apiserver.verbs.update import update
+from kontinuum.apiserver.verbs.watch import watch
+
+Verb = Callable[[Context, Served, Call], Awaitable[StreamResponse]]
+
+OBJECT: dict[str, Verb] = {
+    "get": get, "list": list_, "watch": watch, "create": create, "update": update, "patch": patch,
+    "delete": delete, "deletecollection": deletecollection,
+}  # fmt: skip
+STATUS: dict[str, Verb] = {"get": get, "update": update, "patch": patch}
+SCALE: dict[str, Verb] = {"get": get_scale, "update": update_scale, "patch": patch_scale}
+SUBRESOURCES: dict[tuple[Resource, str], dict[str, Verb]] = {
+    (r.PODS, "binding"): {"create": bind},
+    (r.PODS, "eviction"): {"create": evict},
+    (r.NAMESPACES, "finalize"): {"update": finalize},
+    (r.DEPLOYMENTS, "scale"): SCALE,
+    (r.REPLICASETS, "scale"): SCALE,
+}
+
+
+def verb_of(call: Call) -> Verb:
+    """The function that answers the call. Raises ApiError 405."""
+    route = call.route
+    if not route.subresource:
+        verbs = OBJECT
+        if route.resource.namespaced and not route.namespace and call.verb in ("create", "deletecollection"):
+            raise status.method_not_allowed(route.resource, call.verb)
+    elif route.subresource == "status":
+        verbs = STATUS
+    else:
+        verbs = SUBRESOURCES.get((route.resource, route.subresource), {})
+    found = verbs.get(call.verb)
+    if found is None:
+        raise status.method_not_allowed(route.resource, call.verb)
+    return found

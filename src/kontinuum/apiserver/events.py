@@ -1,0 +1,78 @@
+"""One change as watchers see it: the entry before and after, and frames that are encoded once for all watchers."""
+
+from __future__ import annotations
+
+from kontinuum.apiserver.registry import Layout
+from kontinuum.apiserver.selection import Selection
+
+
+class Entry:
+    """One object in the watch cache: its bytes as clients get them, and what selectors look at."""
+
+    __slots__ = ("fields", "key", "labels", "name", "namespace", "revision", "value")
+
+    def __init__(
+        self,
+        key: str,
+        value: bytes,
+        revision: int,
+        *,
+        namespace: str,
+        name: str,
+        labels: dict[str, str] | None,
+        fields: dict[str, str],
+    ) -> None:
+        self.key = key
+        self.value = value
+        self.revision = revision
+        self.namespace = namespace
+        self.name = name
+        self.labels = labels
+        self.fields = fields
+
+
+class Event:
+    """A change at ``revision``. ``entry`` is the object after it (of a deletion: as it was last)."""
+
+    __slots__ = ("_frames", "_layout", "deleted", "entry", "previous", "revision")
+
+    def __init__(self, layout: Layout, revision: int, entry: Entry, previous: Entry | None, *, deleted: bool) -> None:
+        self._layout = layout
+        self._frames: dict[str, bytes] | None = None
+        self.revision = revision
+        self.entry = entry
+        self.previous = previous
+        self.deleted = deleted
+
+    def type_for(self, selection: Selection) -> str:
+        """ADDED, MODIFIED or DELETED as this selection sees the change, or "" if it does not see it.
+
+        An update that enters a selection is ADDED, one that leaves it DELETED (apiserver's ``cacheWatcher``).
+        """
+        before = self.previous is not None and selection.matches(self.previous)
+        after = not self.deleted and selection.matches(self.entry)
+        if after:
+            return "MODIFIED" if before else "ADDED"
+        return "DELETED" if before else ""
+
+    def object_for(self, type_: str) -> bytes:
+        """The object's bytes in an event of this type.
+
+        Who sees an update as DELETED gets the object as it matched last, under the revision at which it left.
+        """
+        if type_ == "DELETED" and not self.deleted and self.previous is not None:
+            return self._layout.resplice(self.previous.value, self.revision)
+        return self.entry.value
+
+    def frame(self, type_: str) -> bytes:
+        """One line of a JSON watch stream; shared by every watcher."""
+        if self._frames is None:
+            self._frames = {}
+        frame = self._frames.get(type_)
+        if frame is None:
+            frame = self._frames[type_] = watch_frame(type_, self.object_for(type_))
+        return frame
+
+
+def watch_frame(type_: str, obj: bytes) -> bytes:
+    return b'{"type":"%b","object":%b}\n' % (type_.encode(), obj)

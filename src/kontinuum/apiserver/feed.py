@@ -1,0 +1,130 @@
+"""Carries the store's changes into the watch caches, all resources in one order.
+
+    start:   list everything a little in the past ──► caches.load ──► watch from there ──► caches.apply ...
+    a break: StoreUnavailable ──► watch again from the last revision seen
+             Compacted        ──► caches.clear, and start anew
+
+Because one watch feeds every cache, one number says how far all of them are: ``applied``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Mapping
+
+import structlog
+
+from kontinuum.apiserver.registry import ROOT
+from kontinuum.apiserver.watchcache import WatchCache
+from kontinuum.foundation.backoff import Backoff
+from kontinuum.foundation.clock import Clock
+from kontinuum.store.port import Change, Compacted, Store, StoreUnavailable
+
+log = structlog.get_logger(__name__)
+
+PAGE = 1000
+AGAIN = Backoff(initial=0.1, maximum=5.0, jitter=0.1)
+
+
+class Feed:
+    """``caches`` are found by the prefix of their keys (``Layout.prefix``)."""
+
+    def __init__(self, store: Store, caches: Mapping[str, WatchCache], clock: Clock, *, replay: int) -> None:
+        self._store = store
+        self._caches = caches
+        self._clock = clock
+        self._replay = replay
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._tickets = 0
+        self._target = 0
+        self._filled = asyncio.Event()
+        self.applied = 0
+        """Every change up to this revision is in the caches."""
+
+    async def run(self) -> None:
+        """Feed for ever. Ends only by cancellation."""
+        failures = 0
+        loaded = False
+        while True:
+            try:
+                if not loaded:
+                    await self._load()
+                    loaded = True
+                async for change in self._store.watch(ROOT, after=self.applied):
+                    self._apply(change)
+                    failures = 0
+            except Compacted as error:
+                log.warning("history is gone; reading everything again", reason=str(error))
+                loaded, self._replay = False, 0
+            except StoreUnavailable as error:
+                log.warning("the store does not answer; watching it again soon", reason=str(error))
+                await self._clock.sleep(AGAIN.delay(failures))
+                failures += 1
+
+    async def wait_revision(self, revision: int, seconds: float) -> bool:
+        """Return True once the caches have reached ``revision``, False if they have not after ``seconds``."""
+        if self.applied >= revision:
+            return True
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._tickets += 1
+        heapq.heappush(self._waiting, (revision, self._tickets, future))
+        try:
+            async with asyncio.timeout(seconds):
+                await future
+        except TimeoutError:
+            return self.applied >= revision
+        return True
+
+    @property
+    def is_filled(self) -> bool:
+        """The caches hold everything that was stored when the feed began."""
+        return self._filled.is_set()
+
+    async def wait_filled(self) -> None:
+        """Return once ``is_filled``."""
+        await self._filled.wait()
+
+    async def _load(self) -> None:
+        """Fill the caches as of a revision a little in the past, so that what came after is history for watchers."""
+        self._target = await self._store.revision()
+        await self._load_at(max(0, self._target - self._replay))
+        self._advance(self.applied)
+
+    async def _load_at(self, revision: int) -> None:
+        for stale in self._caches.values():
+            stale.clear()
+        after = ""
+        # Revision 0 needs no reading: every change is still to come.
+        while revision:
+            page = await self._store.list(ROOT, limit=PAGE, after=after, revision=revision)
+            for record in page.records:
+                cache = self._cache_of(record.key)
+                if cache is not None:
+                    cache.load(record.key, record.value, record.revision)
+            if not page.remaining:
+                break
+            after = page.records[-1].key
+        for loaded in self._caches.values():
+            loaded.begin(revision)
+        self.applied = revision
+
+    def _apply(self, change: Change) -> None:
+        cache = self._cache_of(change.key)
+        if cache is not None:
+            cache.apply(change.key, change.value, change.revision, deleted=change.deleted)
+        self._advance(change.revision)
+
+    def _advance(self, revision: int) -> None:
+        self.applied = revision
+        if revision >= self._target:
+            self._filled.set()
+        while self._waiting and self._waiting[0][0] <= revision:
+            future = heapq.heappop(self._waiting)[2]
+            if not future.done():
+                future.set_result(None)
+
+    def _cache_of(self, key: str) -> WatchCache | None:
+        # "/registry/core/pods/default/web" belongs to "/registry/core/pods/".
+        second = key.find("/", len(ROOT))
+        return self._caches.get(key[: key.find("/", second + 1) + 1])

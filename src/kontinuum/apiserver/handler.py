@@ -1,0 +1,114 @@
+"""One HTTP request from its first line to its last byte: who, what, may they, do it; and every error as a Status."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import structlog
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import StreamResponse
+
+from kontinuum.api.machinery import status
+from kontinuum.api.machinery.status import ApiError
+from kontinuum.apiserver import metrics, replies
+from kontinuum.apiserver.call import FALSE, Call, User, new_audit_id, split_target
+from kontinuum.apiserver.context import Context
+from kontinuum.apiserver.dispatch import verb_of
+from kontinuum.apiserver.health import ENDPOINTS, Health
+from kontinuum.apiserver.negotiation import negotiate
+from kontinuum.apiserver.routes import RouteTable
+from kontinuum.store.port import StoreFull, StoreUnavailable
+
+log = structlog.get_logger(__name__)
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+LONG_RUNNING = frozenset({"watch", "connect"})
+SLOW_SECONDS = 1.0
+
+
+class Handler:
+    """Called by the HTTP server for every request; never raises but for cancellation."""
+
+    def __init__(
+        self,
+        context: Context,
+        routes: RouteTable,
+        *,
+        authenticate: Callable[[BaseRequest], User],
+        health: Health,
+        requests: metrics.RequestMetrics,
+    ) -> None:
+        self._context = context
+        self._routes = routes
+        self._authenticate = authenticate
+        self._health = health
+        self._requests = requests
+
+    async def __call__(self, request: BaseRequest) -> StreamResponse:
+        audit_id = request.headers.get("Audit-ID") or new_audit_id()
+        self._requests.in_flight += 1
+        try:
+            return await self._answer(request, audit_id)
+        except ApiError as error:
+            return replies.of_error(error, audit_id)
+        except StoreFull as error:
+            advice = f"{error}; free disk space where the data directory is, reads go on meanwhile"
+            return replies.of_error(status.insufficient_storage(advice), audit_id)
+        except StoreUnavailable as error:
+            return replies.of_error(status.service_unavailable(str(error)), audit_id)
+        except TimeoutError:
+            return replies.of_error(status.timeout("request did not complete within the allowed time"), audit_id)
+        except ConnectionError:
+            # The client left while it was being answered; what is returned goes nowhere.
+            return replies.of_error(status.bad_request("the client closed the connection"), audit_id)
+        except Exception:
+            log.exception("a request failed unexpectedly", method=request.method, path=request.path, audit_id=audit_id)
+            return replies.of_error(status.internal_error(f"see the server's log for audit id {audit_id}"), audit_id)
+        finally:
+            self._requests.in_flight -= 1
+
+    async def _answer(self, request: BaseRequest, audit_id: str) -> StreamResponse:
+        path, query = split_target(request.raw_path)
+        if path.split("/", 2)[1] in ENDPOINTS:
+            return await self._health.answer(path, query)
+        if request.method not in METHODS:
+            raise ApiError(405, "MethodNotAllowed", f"the server does not allow the method {request.method}")
+        user = self._authenticate(request)
+        route = self._routes.find(path)
+        if route is None:
+            return await self._answer_other(request, path, audit_id)
+        verb = route.verb(request.method, watch=query.get("watch", "") not in FALSE)
+        output = negotiate(request.headers.get("Accept", ""))
+        call = Call(request, path, query, audit_id, user, route, verb, output)
+        return await self._answer_measured(call)
+
+    async def _answer_measured(self, call: Call) -> StreamResponse:
+        context, resource = self._context, call.route.resource
+        code = 500
+        began = time.perf_counter()
+        try:
+            function = verb_of(call)
+            served = context.served[resource]
+            if call.verb in LONG_RUNNING:
+                response = await function(context, served, call)
+            else:
+                async with asyncio.timeout(context.settings.request_timeout_seconds):
+                    response = await function(context, served, call)
+            code = response.status
+            return response
+        except ApiError as error:
+            code = error.code
+            raise
+        finally:
+            self._requests.count(call.verb, resource.qualified, call.route.subresource, code)
+            if call.verb not in LONG_RUNNING:
+                self._requests.observe(call.verb, resource.qualified, time.perf_counter() - began)
+
+    async def _answer_other(self, request: BaseRequest, path: str, audit_id: str) -> StreamResponse:
+        """Paths that are no resource's."""
+        if path == "/metrics":
+            body, media = metrics.render(self._context, self._requests)
+            return replies.small(body, replies.headers(audit_id, media=media))
+        raise status.no_such_path()

@@ -1,0 +1,38 @@
+"""The TLS socket: client certificates are asked for but not demanded, because tokens are an alternative."""
+
+from __future__ import annotations
+
+import ssl
+
+from kontinuum.apiserver.settings import ServerSettings
+from kontinuum.foundation.errors import Refused
+
+
+class ListenRefused(Refused):
+    """The settings do not allow to listen: a bad address, or certificates that cannot be used."""
+
+
+def split_address(listen: str) -> tuple[str, int]:
+    """``HOST:PORT`` or ``[IPv6]:PORT``. Raises ListenRefused."""
+    host, colon, port = listen.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise ListenRefused(f'listen: "{listen}" is not HOST:PORT')
+    return host.strip("[]"), int(port)
+
+
+def tls_context(settings: ServerSettings) -> ssl.SSLContext:
+    """Raises ListenRefused if the certificates cannot be read."""
+    if settings.certificate is None or settings.key is None:
+        raise ListenRefused("certificate and key must be set: the API is served over TLS only")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(settings.certificate, settings.key)
+        if settings.client_ca is not None:
+            context.load_verify_locations(settings.client_ca)
+            context.verify_mode = ssl.CERT_OPTIONAL
+    except (OSError, ssl.SSLError) as error:
+        raise ListenRefused(f"reading the server's certificates: {error}") from error
+    # HTTP/1.1 alone: clients that offer HTTP/2 fall back, and watches need no multiplexing.
+    context.set_alpn_protocols(["http/1.1"])
+    return context

@@ -1,0 +1,107 @@
+"""Numbers about requests, counted cheaply where they happen and put into Prometheus' words only when asked for."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kontinuum.apiserver.context import Context
+from kontinuum.foundation import telemetry
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+BUCKETS = telemetry.SECONDS
+
+
+@dataclass(slots=True)
+class _Latency:
+    """How many requests fell into each bucket, and the seconds they took together."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
+    total: float = 0.0
+
+    def observe(self, seconds: float) -> None:
+        self.counts[bisect_left(BUCKETS, seconds)] += 1
+        self.total += seconds
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        below, found = 0, []
+        for edge, count in zip([*map(str, BUCKETS), "+Inf"], self.counts, strict=True):
+            below += count
+            found.append((edge, float(below)))
+        return found
+
+
+class RequestMetrics:
+    """Fed by the handler, read by ``/metrics``."""
+
+    def __init__(self) -> None:
+        self._requests: dict[tuple[str, str, str, int], int] = {}
+        self._latencies: dict[tuple[str, str], _Latency] = {}
+        self.in_flight = 0
+
+    def count(self, verb: str, resource: str, subresource: str, code: int) -> None:
+        key = (verb, resource, subresource, code)
+        self._requests[key] = self._requests.get(key, 0) + 1
+
+    def observe(self, verb: str, resource: str, seconds: float) -> None:
+        latency = self._latencies.get((verb, resource))
+        if latency is None:
+            latency = self._latencies[verb, resource] = _Latency()
+        latency.observe(seconds)
+
+    def families(self) -> Iterator[Metric]:
+        """What there is to know, under the names that a Kubernetes API server uses."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+        requests = CounterMetricFamily(
+            "apiserver_request_total", "Requests answered.", labels=("verb", "resource", "subresource", "code")
+        )
+        for (verb, resource, subresource, code), number in self._requests.items():
+            requests.add_metric((verb, resource, subresource, str(code)), number)
+        yield requests
+        latencies = HistogramMetricFamily(
+            "apiserver_request_duration_seconds", "Time to answer, watches left out.", labels=("verb", "resource")
+        )
+        for labels, latency in self._latencies.items():
+            latencies.add_metric(labels, latency.cumulative(), latency.total)
+        yield latencies
+        in_flight = GaugeMetricFamily("apiserver_current_inflight_requests", "Requests being answered.")
+        in_flight.add_metric((), self.in_flight)
+        yield in_flight
+
+
+class Collector:
+    """What ``prometheus_client`` asks: the requests' numbers, and the caches' as they are now."""
+
+    def __init__(self, context: Context, requests: RequestMetrics) -> None:
+        self._context = context
+        self._requests = requests
+
+    def collect(self) -> Iterator[Metric]:
+        from prometheus_client.core import GaugeMetricFamily
+
+        yield from self._requests.families()
+        objects = GaugeMetricFamily("apiserver_storage_objects", "Objects stored.", labels=("resource",))
+        watchers = GaugeMetricFamily("apiserver_longrunning_requests", "Open watches.", labels=("resource",))
+        for served in self._context.served.values():
+            objects.add_metric((served.resource.qualified,), len(served.cache))
+            watchers.add_metric((served.resource.qualified,), len(served.cache.watchers))
+        yield objects
+        yield watchers
+        revision = GaugeMetricFamily("kontinuum_watch_cache_revision", "Store revision that the caches have reached.")
+        revision.add_metric((), self._context.feed.applied)
+        yield revision
+
+
+def render(context: Context, requests: RequestMetrics) -> tuple[bytes, str]:
+    """The text and its content type: the process's own metrics (``foundation.telemetry``), then the server's."""
+    from prometheus_client import CollectorRegistry, generate_latest
+
+    process, media = telemetry.render()
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Collector(context, requests))
+    return process + generate_latest(registry), media

@@ -1,0 +1,97 @@
+"""What a request asks for beside the object: dry run, field validation, deletion options. Texts to values, or 4xx."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from kontinuum.api.machinery import fields, status
+from kontinuum.api.machinery.objects import Object
+from kontinuum.api.machinery.status import FieldError
+from kontinuum.apiserver.call import Call, boolean
+
+PROPAGATIONS = ("Background", "Foreground", "Orphan")
+VALIDATIONS = ("Ignore", "Strict", "Warn")
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteOptions:
+    """``grace_seconds`` None: the object's own; ``propagation`` "": as the object's finalizers already say."""
+
+    grace_seconds: int | None = None
+    propagation: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    dry_run: bool = False
+
+
+def dry_run(call: Call) -> bool:
+    """Raises ApiError 422 for a value other than ``All``."""
+    return _dry_run([call.query["dryRun"]] if call.query.get("dryRun") else [])
+
+
+def field_validation(call: Call) -> str:
+    """Ignore, Warn (the default) or Strict. Raises ApiError 422."""
+    value = call.query.get("fieldValidation") or "Warn"
+    if value not in VALIDATIONS:
+        raise _invalid("CreateOptions", fields.not_supported("fieldValidation", value, VALIDATIONS))
+    return value
+
+
+def delete_options(call: Call, body: Object | None) -> DeleteOptions:
+    """From the body if there is one, else from the query. Raises ApiError 400 or 422."""
+    given: dict[str, Any] = body if body is not None else _from_query(call)
+    if body is not None and (body.get("kind") or "DeleteOptions") != "DeleteOptions":
+        raise status.bad_request(f"expected DeleteOptions in the body, got {body['kind']}")
+    grace = given.get("gracePeriodSeconds")
+    preconditions = given.get("preconditions") or {}
+    if grace is not None and not isinstance(grace, int):
+        raise status.bad_request("gracePeriodSeconds: expected a whole number")
+    if not isinstance(preconditions, dict) or not isinstance(given.get("dryRun") or [], list):
+        raise status.bad_request("DeleteOptions in the body cannot be decoded: a field has the wrong type")
+    if grace is not None and grace < 0:
+        # Kubernetes reads a negative period as "at once, but gracefully".
+        grace = 1
+    return DeleteOptions(
+        grace_seconds=grace,
+        propagation=_propagation(given),
+        uid=str(preconditions.get("uid") or ""),
+        resource_version=str(preconditions.get("resourceVersion") or ""),
+        dry_run=_dry_run(given.get("dryRun") or []),
+    )
+
+
+def _from_query(call: Call) -> dict[str, Any]:
+    given: dict[str, Any] = {"propagationPolicy": call.query.get("propagationPolicy")}
+    if call.query.get("gracePeriodSeconds"):
+        given["gracePeriodSeconds"] = call.number("gracePeriodSeconds")
+    if call.query.get("orphanDependents"):
+        given["orphanDependents"] = boolean(call.query["orphanDependents"], "orphanDependents")
+    if call.query.get("dryRun"):
+        given["dryRun"] = [call.query["dryRun"]]
+    return given
+
+
+def _propagation(given: dict[str, Any]) -> str:
+    policy, orphan = given.get("propagationPolicy"), given.get("orphanDependents")
+    if policy is not None and orphan is not None:
+        cause = fields.invalid(
+            "propagationPolicy", policy, "orphanDependents and deletionPropagation cannot be both set"
+        )
+        raise _invalid("DeleteOptions", cause)
+    if policy is None:
+        return "" if orphan is None else ("Orphan" if orphan else "Background")
+    if policy not in PROPAGATIONS:
+        raise _invalid("DeleteOptions", fields.not_supported("propagationPolicy", policy, (*PROPAGATIONS, "nil")))
+    return str(policy)
+
+
+def _dry_run(values: list[Any]) -> bool:
+    for value in values:
+        if value != "All":
+            raise _invalid("DryRun", fields.not_supported("dryRun", value, ("All",)))
+    return bool(values)
+
+
+def _invalid(kind: str, cause: FieldError) -> status.ApiError:
+    return status.invalid(kind, "", [cause], group="meta.k8s.io")

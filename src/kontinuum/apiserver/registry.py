@@ -1,0 +1,66 @@
+"""How an object becomes a store key and bytes, and bytes become an object again.
+
+A stored value always begins with the same bytes for one resource (kind, apiVersion, the opening of metadata), so that
+``resourceVersion`` can be spliced in after them without parsing. The spliced bytes are what is cached, answered and
+watched: made once per change.
+"""
+
+from __future__ import annotations
+
+import orjson
+
+from kontinuum.api.machinery.objects import Object
+from kontinuum.api.machinery.resources import Resource
+
+ROOT = "/registry/"
+
+# managedFields are not kept until server-side apply is served; selfLink has been empty since Kubernetes 1.20.
+NEVER_STORED = frozenset({"resourceVersion", "managedFields", "selfLink"})
+
+
+class Layout:
+    """Keys and bytes of one resource."""
+
+    def __init__(self, resource: Resource) -> None:
+        self.resource = resource
+        self.prefix = f"{ROOT}{resource.group or 'core'}/{resource.plural}/"
+        head = f'{{"kind":"{resource.kind}","apiVersion":"{resource.api_version}","metadata":{{'
+        self._head = head.encode()
+
+    def key(self, namespace: str, name: str) -> str:
+        return f"{self.prefix}{namespace}/{name}" if self.resource.namespaced else self.prefix + name
+
+    def prefix_of(self, namespace: str) -> str:
+        """The keys of one namespace, or all of the resource's for ""."""
+        return f"{self.prefix}{namespace}/" if namespace else self.prefix
+
+    def identity(self, key: str) -> tuple[str, str]:
+        """``(namespace, name)`` of a key made by ``key``."""
+        namespace, _, name = key[len(self.prefix) :].rpartition("/")
+        return namespace, name
+
+    def encode(self, obj: Object) -> bytes:
+        """The value to store. ``obj`` has at least a name; it is not changed."""
+        metadata = {field: value for field, value in obj["metadata"].items() if field not in NEVER_STORED}
+        ordered = {"kind": self.resource.kind, "apiVersion": self.resource.api_version, "metadata": metadata}
+        for field, value in obj.items():
+            if field not in ordered:
+                ordered[field] = value
+        return orjson.dumps(ordered)
+
+    def splice(self, value: bytes, revision: int) -> bytes:
+        """The stored ``value`` with its ``resourceVersion``: what clients get."""
+        head = self._head
+        return b'%b"resourceVersion":"%d",%b' % (head, revision, value[len(head) :])
+
+    def resplice(self, spliced: bytes, revision: int) -> bytes:
+        """``spliced`` (made by ``splice``) under another resourceVersion."""
+        head = self._head
+        end = spliced.index(b",", len(head)) + 1
+        return b'%b"resourceVersion":"%d",%b' % (head, revision, spliced[end:])
+
+    def decode(self, value: bytes, revision: int) -> Object:
+        """The stored ``value`` as an object with its resourceVersion."""
+        obj: Object = orjson.loads(value)
+        obj["metadata"]["resourceVersion"] = str(revision)
+        return obj

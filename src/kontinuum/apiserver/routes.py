@@ -1,0 +1,88 @@
+"""From a method and a path to what is asked: resource, verb, namespace, name, subresource. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from kontinuum.api.machinery import status
+from kontinuum.api.machinery.resources import Resource
+
+VERBS_OF_ONE = {"GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "POST": "create"}
+VERBS_OF_MANY = {"GET": "list", "HEAD": "list", "POST": "create", "DELETE": "deletecollection"}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What a resource path names. Empty strings where the path says nothing."""
+
+    resource: Resource
+    namespace: str = ""
+    name: str = ""
+    subresource: str = ""
+
+    def verb(self, method: str, *, watch: bool = False) -> str:
+        """Kubernetes' verb of an HTTP method on this path. Raises ApiError 405."""
+        # POST to one object makes sense only below it (binding, eviction, exec).
+        verbs = VERBS_OF_ONE if self.name else VERBS_OF_MANY
+        verb = verbs.get(method, "")
+        if not verb or (verb == "create" and self.name and not self.subresource):
+            raise status.method_not_allowed(self.resource, verb or method.lower())
+        return "watch" if verb == "list" and watch else verb
+
+
+class RouteTable:
+    """The resources that are served now. Custom resources will come and go, so it can be changed."""
+
+    def __init__(self, resources: Iterable[Resource]) -> None:
+        self._groups: dict[tuple[str, str], dict[str, Resource]] = {}
+        for resource in resources:
+            self.add(resource)
+
+    def add(self, resource: Resource) -> None:
+        self._groups.setdefault((resource.group, resource.version), {})[resource.plural] = resource
+
+    def remove(self, resource: Resource) -> None:
+        self._groups.get((resource.group, resource.version), {}).pop(resource.plural, None)
+
+    def resources(self) -> list[Resource]:
+        return [resource for group in self._groups.values() for resource in group.values()]
+
+    def find(self, path: str) -> Route | None:
+        """The route of a (percent-encoded) URL path, or None if no served resource lives there."""
+        parts = path.split("/")[1:]
+        if parts[-1] == "":
+            parts.pop()
+        if len(parts) >= 3 and parts[0] == "api":
+            served = self._groups.get(("", parts[1]))
+            rest = parts[2:]
+        elif len(parts) >= 4 and parts[0] == "apis":
+            served = self._groups.get((parts[1], parts[2]))
+            rest = parts[3:]
+        else:
+            return None
+        if served is None:
+            return None
+        return _below(served, [unquote(part) for part in rest] if "%" in path else rest)
+
+
+def _below(served: dict[str, Resource], rest: list[str]) -> Route | None:
+    """``rest`` is the path below the group version, e.g. ``["namespaces", "default", "pods", "x", "status"]``."""
+    namespace = ""
+    if rest[0] == "namespaces" and len(rest) >= 3:
+        own = served.get("namespaces")
+        if own is None or rest[2] not in own.subresources:
+            namespace, rest = rest[1], rest[2:]
+            if not namespace:
+                return None
+    resource = served.get(rest[0])
+    if resource is None or len(rest) > 3 or "" in rest or bool(namespace) > resource.namespaced:
+        return None
+    name = rest[1] if len(rest) > 1 else ""
+    if name and resource.namespaced and not namespace:
+        return None
+    subresource = rest[2] if len(rest) > 2 else ""
+    if subresource and subresource not in resource.subresources:
+        return None
+    return Route(resource, namespace, name, subresource)

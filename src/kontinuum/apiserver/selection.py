@@ -1,0 +1,64 @@
+"""Which objects a list, watch or deletecollection is about: a namespace, labels and fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from kontinuum.api.machinery import status
+from kontinuum.api.machinery.selectors import EVERYTHING, FieldSelector, LabelSelector, parse_fields, parse_labels
+
+ALWAYS_SELECTABLE = ("metadata.name", "metadata.namespace")
+
+
+class Selectable(Protocol):
+    """What a selection looks at."""
+
+    @property
+    def namespace(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def labels(self) -> Mapping[str, str] | None: ...
+
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """The kind's own selectable fields; each is present."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """``namespace`` "" means every namespace."""
+
+    namespace: str = ""
+    labels: LabelSelector = EVERYTHING
+    fields: FieldSelector = EVERYTHING
+
+    @property
+    def is_everything(self) -> bool:
+        """True if no selector narrows the namespace's objects."""
+        return self.labels.is_empty and self.fields.is_empty
+
+    def matches(self, one: Selectable) -> bool:
+        if self.namespace and one.namespace != self.namespace:
+            return False
+        if not self.labels.is_empty and not self.labels.matches(one.labels):
+            return False
+        if self.fields.is_empty:
+            return True
+        return self.fields.matches(
+            {"metadata.name": one.name, "metadata.namespace": one.namespace, **one.fields},
+        )
+
+
+def selection(namespace: str, labels: str, fields: str, selectable: tuple[str, ...]) -> Selection:
+    """From the query's texts. Raises ApiError 400 for text that cannot be read or a field nobody can select by."""
+    by_fields = parse_fields(fields) if fields else EVERYTHING
+    for one in by_fields.requirements:
+        if one.key not in ALWAYS_SELECTABLE and one.key not in selectable:
+            raise status.bad_request(f'field label not supported: "{one.key}"')
+    return Selection(namespace, parse_labels(labels) if labels else EVERYTHING, by_fields)

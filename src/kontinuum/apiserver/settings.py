@@ -1,0 +1,65 @@
+"""The API server's settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+
+class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything an administrator may decide about the API server. Paths are absolute."""
+
+    listen: str = "127.0.0.1:6443"
+    """``HOST:PORT`` to serve HTTPS on; port 0 lets the system choose one."""
+
+    certificate: Path | None = None
+    """PEM file with the server's certificate chain."""
+
+    key: Path | None = None
+    """PEM file with the certificate's private key."""
+
+    client_ca: Path | None = None
+    """PEM file with the authorities whose client certificates are trusted; without it none are."""
+
+    token_file: Path | None = None
+    """Bearer tokens as Kubernetes' token-auth-file: CSV of ``token,user,uid,"group1,group2"``."""
+
+    node_client_certificate: Path | None = None
+    """PEM file with the certificate shown to node servers for logs, exec and attach."""
+
+    node_client_key: Path | None = None
+    """PEM file with the private key of ``node_client_certificate``."""
+
+    node_ca: Path | None = None
+    """PEM file with the authorities that may vouch for node servers."""
+
+    request_timeout_seconds: float = 60.0
+    """Longest time a request that is not a watch or a stream may take; then 504."""
+
+    watch_minimum_seconds: float = 1800.0
+    """A watch that names no timeout ends after a random time between this and twice this."""
+
+    bookmark_seconds: float = 55.0
+    """Time between two bookmarks on a watch that asked for them."""
+
+    watch_queue: int = 4096
+    """Events that may wait for one slow watcher; with more it is cut off and must watch again."""
+
+    history_events: int = 4096
+    """Events kept in memory per resource, so that a watch can resume where it broke off."""
+
+    history_replay: int = 1000
+    """Changes of the store that are read again at start, so that watches resume over a restart."""
+
+    read_wait_seconds: float = 3.0
+    """How long a read waits for the watch cache to reach the revision it needs; then 504."""
+
+    compaction_seconds: float = 300.0
+    """How often old history is compacted away; history younger than this stays readable. 0 never compacts."""
+
+    event_ttl_seconds: float = 3600.0
+    """Age at which an Event object that has not been repeated is removed."""
+
+    maximum_body_bytes: int = 3 * 1024 * 1024
+    """Largest request body; larger ones get 413 (Kubernetes' own limit is 3 MiB)."""

@@ -1,0 +1,137 @@
+"""Between an object that was decided upon and the store: admission, rules, compare-and-swap, and trying again."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import orjson
+
+from kontinuum.api.machinery import status
+from kontinuum.api.machinery.fields import FieldError
+from kontinuum.api.machinery.objects import Object
+from kontinuum.apiserver import lifecycle, writing
+from kontinuum.apiserver.admission.chain import Attributes
+from kontinuum.apiserver.call import Call
+from kontinuum.apiserver.context import Context, Served
+from kontinuum.apiserver.events import Entry
+from kontinuum.store.port import AlreadyExists, Missing, StaleRevision
+
+ATTEMPTS = 10
+"""How often a change is decided again because another writer was faster, before the client gets the conflict."""
+
+Decide = Callable[[Object], Awaitable[Object]]
+"""From the object as it is (the callee may change it) to the object to be stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of a write: the object's bytes as clients get them."""
+
+    value: bytes
+    created: bool = False
+
+
+async def insert(context: Context, served: Served, call: Call, obj: Object, *, dry_run: bool) -> Stored:
+    """Admit, complete, check and store a new object. Raises ApiError, StoreFull, StoreUnavailable."""
+    metadata = obj["metadata"]
+    generated = not metadata.get("name")
+    for attempt in range(ATTEMPTS):
+        name = writing.name_for_create(served.resource, metadata, context.chance)
+        if attempt == 0:
+            await _complete(context, served, call, obj)
+        try:
+            return await _insert_once(context, served, obj, dry_run=dry_run)
+        except AlreadyExists:
+            if not generated:
+                break
+            metadata["name"] = ""
+    raise status.already_exists(served.resource, name)
+
+
+async def _complete(context: Context, served: Served, call: Call, obj: Object) -> None:
+    attributes = _attributes("create", served, call, obj, None)
+    served.kind.default(obj)
+    await context.admission.admit(attributes, context)
+    served.kind.prepare_create(obj)
+    _raise_invalid(served, obj, served.kind.validate(obj, None))
+    await context.admission.validate(attributes, context)
+
+
+async def _insert_once(context: Context, served: Served, obj: Object, *, dry_run: bool) -> Stored:
+    metadata = obj["metadata"]
+    key = served.layout.key(metadata.get("namespace", ""), metadata["name"])
+    value = served.layout.encode(obj)
+    if dry_run:
+        await context.catch_up()
+        if served.cache.get(key) is not None:
+            raise AlreadyExists(f"creating {key}: it exists already")
+        return Stored(value, created=True)
+    record = await context.store.create(key, value)
+    return Stored(served.layout.splice(value, record.revision), created=True)
+
+
+async def change(
+    context: Context, served: Served, call: Call, decide: Decide, *, dry_run: bool, name: str = "", checked: bool = True
+) -> Stored:
+    """Read, decide, admit, check and store, again while other writers are faster. Raises ApiError, StoreFull ...
+
+    ``checked`` False leaves out admission and the kind's rules, for changes that are the server's own.
+    """
+    name = name or call.route.name
+    for _ in range(ATTEMPTS):
+        entry = await context.current(served, call.route.namespace, name)
+        old: Object = orjson.loads(entry.value)
+        new = await decide(orjson.loads(entry.value))
+        if checked:
+            attributes = _attributes("update", served, call, new, old)
+            await context.admission.admit(attributes, context)
+            _raise_invalid(served, new, _problems(served, call, new, old))
+            await context.admission.validate(attributes, context)
+        try:
+            return await replace(context, served, entry, new, dry_run=dry_run)
+        except StaleRevision as error:
+            await context.wait_revision(error.current)
+        except Missing:
+            raise status.not_found(served.resource, name) from None
+    raise status.conflict(served.resource, name)
+
+
+async def replace(context: Context, served: Served, entry: Entry, new: Object, *, dry_run: bool) -> Stored:
+    """Store ``new`` over ``entry``, or remove it if nothing holds it back any more. Raises StaleRevision, Missing."""
+    value = served.layout.encode(new)
+    spliced = served.layout.splice(value, entry.revision)
+    if spliced == entry.value and not lifecycle.is_over(new):
+        return Stored(entry.value)  # Nothing changes, so nothing is written and no watcher is woken.
+    if dry_run:
+        return Stored(spliced)
+    if lifecycle.is_over(new):
+        record = await context.store.delete(entry.key, expected=entry.revision)
+    else:
+        record = await context.store.update(entry.key, value, expected=entry.revision)
+    return Stored(served.layout.splice(value, record.revision))
+
+
+def _problems(served: Served, call: Call, new: Object, old: Object) -> list[FieldError]:
+    if call.route.subresource == "status":
+        return served.kind.validate_status(new, old)
+    return served.kind.validate(new, old)
+
+
+def _raise_invalid(served: Served, obj: Object, problems: list[FieldError]) -> None:
+    if problems:
+        raise status.invalid(served.resource.kind, obj["metadata"]["name"], problems, group=served.resource.group)
+
+
+def _attributes(verb: str, served: Served, call: Call, obj: Object | None, old: Object | None) -> Attributes:
+    metadata = (obj or old or {}).get("metadata") or {}
+    return Attributes(
+        verb=verb,
+        resource=served.resource,
+        subresource=call.route.subresource,
+        namespace=call.route.namespace,
+        name=metadata.get("name") or "",
+        obj=obj,
+        old=old,
+        user=call.user.name,
+    )

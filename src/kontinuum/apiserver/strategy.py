@@ -1,0 +1,46 @@
+"""What is special about a resource's verbs, as data. Kubernetes keeps these facts in each kind's ``strategy.go``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kontinuum.api.kubernetes import resources as r
+from kontinuum.api.machinery.objects import Object
+from kontinuum.api.machinery.resources import Resource
+from kontinuum.apiserver.lifecycle import GraceOf, no_grace, pod_grace
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """The defaults fit most kinds."""
+
+    grace_of: GraceOf = no_grace
+    answers_deleted_object: bool = False
+    """A delete answers the object rather than a Status, even when it is gone at once."""
+    creates_on_update: bool = False
+    updates_unconditionally: bool = True
+    """An update without resourceVersion overwrites whatever is there."""
+    on_terminating: Callable[[Object], None] | None = None
+    """What a delete that has to wait changes beside the metadata."""
+
+
+def _terminate_namespace(namespace: Object) -> None:
+    namespace["status"] = {**(namespace.get("status") or {}), "phase": "Terminating"}
+
+
+NEUTRAL = Strategy()
+STRATEGIES: dict[Resource, Strategy] = {
+    r.PODS: Strategy(grace_of=pod_grace, answers_deleted_object=True),
+    r.NAMESPACES: Strategy(on_terminating=_terminate_namespace),
+    r.SERVICES: Strategy(answers_deleted_object=True, creates_on_update=True),
+    r.SERVICEACCOUNTS: Strategy(answers_deleted_object=True),
+    r.ENDPOINTS: Strategy(creates_on_update=True),
+    r.EVENTS: Strategy(creates_on_update=True),
+    r.LEASES: Strategy(creates_on_update=True, updates_unconditionally=False),
+    r.RUNTIMECLASSES: Strategy(updates_unconditionally=False),
+}
+
+
+def strategy_of(resource: Resource) -> Strategy:
+    return STRATEGIES.get(resource, NEUTRAL)

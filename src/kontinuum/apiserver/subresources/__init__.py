@@ -1,0 +1,1 @@
+"""What lies below an object's path and is not the object itself: scale, binding, eviction, finalize."""

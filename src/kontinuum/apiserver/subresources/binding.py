@@ -1,0 +1,65 @@
+"""``pods/binding``: put a pod on a node. Only a scheduler writes it, and only once per pod."""
+
+from __future__ import annotations
+
+from aiohttp.web_response import StreamResponse
+
+from kontinuum.api.machinery import fields, status
+from kontinuum.api.machinery.objects import Object
+from kontinuum.apiserver import options, replies, writing
+from kontinuum.apiserver.body import read_document
+from kontinuum.apiserver.call import Call
+from kontinuum.apiserver.context import Context, Served
+from kontinuum.apiserver.storing import change
+from kontinuum.foundation.clock import rfc3339
+
+
+async def bind(context: Context, served: Served, call: Call) -> StreamResponse:
+    """Raises ApiError 400, 404, 409 (bound already, or ending), 422."""
+    binding = await read_document(context, call)
+    if binding is None or binding.get("kind", "Binding") != "Binding":
+        raise status.bad_request("expected a Binding in the body")
+    metadata = writing.metadata_of(binding)
+    check_target(binding, call.route.name)
+
+    async def decide(pod: Object) -> Object:
+        writing.check_same_object(served.resource, metadata, pod["metadata"])
+        return bound(served, pod, binding, now=context.clock.time())
+
+    await change(context, served, call, decide, dry_run=options.dry_run(call), checked=False)
+    return replies.of_object(status.success(), replies.headers(call.audit_id, call.warnings), 201)
+
+
+def check_target(binding: Object, name: str) -> None:
+    """Raises ApiError 422 unless the binding names a node."""
+    target = binding.get("target") or {}
+    causes = []
+    if target.get("kind") not in (None, "", "Node"):
+        causes.append(fields.not_supported("target.kind", target["kind"], ("Node", "<empty>")))
+    if not target.get("name"):
+        causes.append(fields.required("target.name"))
+    if causes:
+        raise status.invalid("Binding", name, causes)
+
+
+def bound(served: Served, pod: Object, binding: Object, *, now: float) -> Object:
+    """The pod on its node (kubernetes ``assignPod``). Changes ``pod``. Raises ApiError 409."""
+    name, spec = pod["metadata"]["name"], pod["spec"]
+    if pod["metadata"].get("deletionTimestamp"):
+        problem = f"pod {name} is being deleted, cannot be assigned to a host"
+        raise status.conflict(served.resource, name, problem)
+    if spec.get("nodeName"):
+        raise status.conflict(served.resource, name, f'pod {name} is already assigned to node "{spec["nodeName"]}"')
+    if spec.get("schedulingGates"):
+        raise status.conflict(served.resource, name, f"pod {name} has non-empty .spec.schedulingGates")
+    spec["nodeName"] = binding["target"]["name"]
+    for kept in ("annotations", "labels"):
+        if binding["metadata"].get(kept):
+            pod["metadata"][kept] = {**(pod["metadata"].get(kept) or {}), **binding["metadata"][kept]}
+    state = pod.setdefault("status", {})
+    others = [one for one in state.get("conditions") or () if one.get("type") != "PodScheduled"]
+    scheduled = {
+        "type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": rfc3339(now),
+    }  # fmt: skip
+    state["conditions"] = [*others, scheduled]
+    return pod

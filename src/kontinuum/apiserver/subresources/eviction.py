@@ -1,0 +1,28 @@
+"""``pods/eviction``: a delete that disruption budgets may refuse. None are served yet, so none refuses."""
+
+from __future__ import annotations
+
+from aiohttp.web_response import StreamResponse
+
+from kontinuum.api.machinery import status
+from kontinuum.apiserver import options, replies
+from kontinuum.apiserver.body import read_document
+from kontinuum.apiserver.call import Call
+from kontinuum.apiserver.context import Context, Served
+from kontinuum.apiserver.verbs.delete import end
+
+
+async def evict(context: Context, served: Served, call: Call) -> StreamResponse:
+    """Raises ApiError 400, 404, 409, 422."""
+    eviction = await read_document(context, call)
+    if eviction is None or eviction.get("kind", "Eviction") != "Eviction":
+        raise status.bad_request("expected an Eviction in the body")
+    name = (eviction.get("metadata") or {}).get("name")
+    if name and name != call.route.name:
+        raise status.bad_request("name in URL does not match name in Eviction object")
+    wanted = dict(eviction.get("deleteOptions") or {})
+    if options.dry_run(call):
+        wanted["dryRun"] = ["All"]
+    chosen = options.delete_options(call, wanted)
+    await end(context, served, call, call.route.name, chosen)
+    return replies.of_object(status.success(), replies.headers(call.audit_id, call.warnings), 201)

@@ -1,0 +1,78 @@
+"""``scale`` of Deployments and ReplicaSets: the number of replicas behind one small interface (autoscaling/v1)."""
+
+from __future__ import annotations
+
+import orjson
+from aiohttp.web_response import StreamResponse
+
+from kontinuum.api.machinery import fields, status
+from kontinuum.api.machinery.objects import Object
+from kontinuum.api.machinery.selectors import from_object
+from kontinuum.apiserver import options, replies, writing
+from kontinuum.apiserver.body import read_document
+from kontinuum.apiserver.call import Call
+from kontinuum.apiserver.context import Context, Served
+from kontinuum.apiserver.storing import Decide, change
+from kontinuum.apiserver.verbs.patch import read_patch
+
+COPIED = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+
+
+def scale_of(obj: Object) -> Object:
+    """The Scale that stands for a workload."""
+    spec, state = obj.get("spec") or {}, obj.get("status") or {}
+    replicas = spec.get("replicas")
+    return {
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": {key: obj["metadata"][key] for key in COPIED if key in obj["metadata"]},
+        "spec": {"replicas": 1 if replicas is None else replicas},
+        "status": {"replicas": state.get("replicas") or 0, "selector": str(from_object(spec.get("selector")))},
+    }
+
+
+async def get_scale(context: Context, served: Served, call: Call) -> StreamResponse:
+    entry = await context.current(served, call.route.namespace, call.route.name)
+    return _answer(call, scale_of(orjson.loads(entry.value)))
+
+
+async def update_scale(context: Context, served: Served, call: Call) -> StreamResponse:
+    """Raises ApiError 400, 404, 409, 422."""
+    sent = await read_document(context, call)
+    if sent is None or sent.get("kind", "Scale") != "Scale":
+        raise status.bad_request("expected a Scale in the body")
+
+    async def decide(old: Object) -> Object:
+        return _rescaled(served, sent, old)
+
+    return await _change(context, served, call, decide)
+
+
+async def patch_scale(context: Context, served: Served, call: Call) -> StreamResponse:
+    """Raises ApiError 400, 404, 409, 415, 422."""
+    apply = await read_patch(context, call, "autoscaling/v1", "Scale")
+
+    async def decide(old: Object) -> Object:
+        return _rescaled(served, apply(scale_of(old)), old)
+
+    return await _change(context, served, call, decide)
+
+
+async def _change(context: Context, served: Served, call: Call, decide: Decide) -> StreamResponse:
+    stored = await change(context, served, call, decide, dry_run=options.dry_run(call))
+    return _answer(call, scale_of(orjson.loads(stored.value)))
+
+
+def _rescaled(served: Served, scale: Object, old: Object) -> Object:
+    writing.check_same_object(served.resource, writing.metadata_of(scale), old["metadata"])
+    replicas = (scale.get("spec") or {}).get("replicas") or 0
+    if not isinstance(replicas, int) or replicas < 0:
+        cause = fields.invalid("spec.replicas", replicas, "must be greater than or equal to 0")
+        raise status.invalid("Scale", old["metadata"]["name"], [cause], group="autoscaling")
+    new = {**old, "metadata": dict(old["metadata"]), "spec": {**(old.get("spec") or {}), "replicas": replicas}}
+    served.kind.prepare_update(new, old)
+    return new
+
+
+def _answer(call: Call, scale: Object) -> StreamResponse:
+    return replies.of_object(scale, replies.headers(call.audit_id, call.warnings, call.output.media))

@@ -1,0 +1,68 @@
+"""DELETE of one object."""
+
+from __future__ import annotations
+
+import orjson
+from aiohttp.web_response import StreamResponse
+
+from kontinuum.api.machinery import status
+from kontinuum.api.machinery.objects import Object
+from kontinuum.apiserver import lifecycle, options, replies
+from kontinuum.apiserver.admission.chain import Attributes
+from kontinuum.apiserver.body import read_document
+from kontinuum.apiserver.call import Call
+from kontinuum.apiserver.context import Context, Served
+from kontinuum.apiserver.options import DeleteOptions
+from kontinuum.apiserver.presenting import answer
+from kontinuum.apiserver.storing import ATTEMPTS, Stored, replace
+from kontinuum.store.port import Missing, StaleRevision
+
+
+async def delete(context: Context, served: Served, call: Call) -> StreamResponse:
+    """End an object, at once or in time (see ``lifecycle``). Raises ApiError 400, 403, 404, 409, 422."""
+    chosen = options.delete_options(call, await read_document(context, call))
+    stored, is_gone = await end(context, served, call, call.route.name, chosen)
+    if is_gone and not served.strategy.answers_deleted_object:
+        obj = orjson.loads(stored.value)
+        success = status.success(served.resource, call.route.name, obj["metadata"]["uid"])
+        return replies.of_object(success, replies.headers(call.audit_id, call.warnings, call.output.media))
+    return answer(context, call, served, stored.value)
+
+
+async def end(context: Context, served: Served, call: Call, name: str, chosen: DeleteOptions) -> tuple[Stored, bool]:
+    """Delete one object; answers it as it is now, or was last, and whether it is gone. Raises as ``delete``."""
+    for _ in range(ATTEMPTS):
+        entry = await context.current(served, call.route.namespace, name)
+        obj: Object = orjson.loads(entry.value)
+        lifecycle.check_preconditions(served.resource, obj, chosen)
+        await _admit(context, served, call, name, obj)
+        plan = lifecycle.plan_deletion(obj, chosen, now=context.clock.time(), grace_of=served.strategy.grace_of)
+        if not plan.is_gone and served.strategy.on_terminating is not None:
+            served.strategy.on_terminating(plan.obj)
+        try:
+            if not plan.is_gone:
+                return await replace(context, served, entry, plan.obj, dry_run=chosen.dry_run), False
+            if chosen.dry_run:
+                return Stored(entry.value), True
+            record = await context.store.delete(entry.key, expected=entry.revision)
+            return Stored(served.layout.splice(record.value, record.revision)), True
+        except StaleRevision as error:
+            await context.wait_revision(error.current)
+        except Missing:
+            raise status.not_found(served.resource, name) from None
+    raise status.conflict(served.resource, name)
+
+
+async def _admit(context: Context, served: Served, call: Call, name: str, obj: Object) -> None:
+    attributes = Attributes(
+        verb="delete",
+        resource=served.resource,
+        subresource="",
+        namespace=call.route.namespace,
+        name=name,
+        obj=None,
+        old=obj,
+        user=call.user.name,
+    )
+    await context.admission.admit(attributes, context)
+    await context.admission.validate(attributes, context)

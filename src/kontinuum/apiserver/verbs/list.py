@@ -1,0 +1,38 @@
+"""GET of a collection."""
+
+from __future__ import annotations
+
+from aiohttp.web_response import StreamResponse
+
+from kontinuum.apiserver.call import Call
+from kontinuum.apiserver.context import Context, Served
+from kontinuum.apiserver.presenting import answer_list
+from kontinuum.apiserver.reading import ListOptions, read_list
+from kontinuum.apiserver.selection import Selection, selection
+
+
+async def list_(context: Context, served: Served, call: Call) -> StreamResponse:
+    """See ``reading`` for what is answered."""
+    found = await read_list(context, served, selection_of(served, call), list_options(call))
+    return await answer_list(context, call, served, found)
+
+
+def selection_of(served: Served, call: Call) -> Selection:
+    """Raises ApiError 400."""
+    query = call.query
+    return selection(
+        call.route.namespace,
+        query.get("labelSelector", ""),
+        query.get("fieldSelector", ""),
+        served.kind.selectable,
+    )
+
+
+def list_options(call: Call) -> ListOptions:
+    query = call.query
+    return ListOptions(
+        resource_version=query.get("resourceVersion", ""),
+        match=query.get("resourceVersionMatch", ""),
+        limit=call.number("limit"),
+        continue_=query.get("continue", ""),
+    )

@@ -1,0 +1,155 @@
+"""GET of a collection's changes, as they happen.
+
+resourceVersion N            every change after N; 410 if N is too long ago
+resourceVersion "" or "0"    first an ADDED for everything there is, then every change
+sendInitialEvents            the same, and a bookmark that says when the first part is over (KEP-3157)
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import orjson
+from aiohttp.web_response import StreamResponse
+
+from kontinuum.api.machinery import fields, status
+from kontinuum.apiserver import replies
+from kontinuum.apiserver.call import Call
+from kontinuum.apiserver.context import Context, Served
+from kontinuum.apiserver.events import Event, watch_frame
+from kontinuum.apiserver.presenting import one_in_form
+from kontinuum.apiserver.reading import NOT_OLDER, parse_version
+from kontinuum.apiserver.verbs.list import selection_of
+from kontinuum.apiserver.watcher import Watcher
+
+Encode = Callable[[str, Event], bytes]
+GONE_CHECK_SECONDS = 5.0
+"""How soon a quiet watch notices that its client has gone."""
+INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+
+
+async def watch(context: Context, served: Served, call: Call) -> StreamResponse:
+    """Stream until the timeout, the client's leaving, or the watcher's lagging. Raises ApiError 400, 422, 504."""
+    selection = selection_of(served, call)
+    initial = _wants_initial_events(call)
+    version = parse_version(call.query.get("resourceVersion", ""))
+    deadline = context.clock.monotonic() + _seconds(context, call)
+    if version:
+        await context.wait_revision(version)
+    elif call.query.get("resourceVersion", "") == "" or initial:
+        await context.catch_up()
+    # From here to the watcher's registration nothing is awaited, so no change falls in between.
+    first: list[bytes] = []
+    since = version
+    if initial or (version == 0 and "sendInitialEvents" not in call.query):
+        since = context.feed.applied
+        first = [
+            watch_frame("ADDED", one_in_form(context, call, served, entry.value))
+            for entry in served.cache.select(selection)
+        ]
+    elif version == 0:
+        since = context.feed.applied
+    watcher = served.cache.watch(selection, after=since, limit=context.settings.watch_queue)
+    if watcher is None:
+        first = [_too_old(version, served.cache.oldest)]
+    elif initial and call.flag("allowWatchBookmarks"):
+        first.append(bookmark(served, since, {INITIAL_EVENTS_END: "true"}))
+    try:
+        return await _stream(context, served, call, watcher, first, deadline)
+    finally:
+        if watcher is not None:
+            served.cache.watchers.discard(watcher)
+
+
+async def _stream(
+    context: Context, served: Served, call: Call, watcher: Watcher | None, first: list[bytes], deadline: float
+) -> StreamResponse:
+    response = StreamResponse(headers=replies.headers(call.audit_id, call.warnings))
+    response.enable_chunked_encoding()
+    await response.prepare(call.request)
+    try:
+        if first:
+            await response.write(b"".join(first))
+        if watcher is not None:
+            await _follow(context, served, call, watcher, response, deadline)
+        await response.write_eof()
+    except ConnectionError:
+        pass  # The client has gone; there is nobody to tell.
+    return response
+
+
+async def _follow(
+    context: Context, served: Served, call: Call, watcher: Watcher, response: StreamResponse, deadline: float
+) -> None:
+    clock, every = context.clock, context.settings.bookmark_seconds
+    encode = _encoder(context, served, call)
+    marks = call.flag("allowWatchBookmarks")
+    next_mark = clock.monotonic() + every
+    while not watcher.ended:
+        now = clock.monotonic()
+        if now >= deadline or _is_gone(call):
+            break
+        await watcher.wait_events(min(deadline - now, GONE_CHECK_SECONDS, max(0.01, next_mark - now)))
+        # Read before the queue: a bookmark may only promise what has been sent.
+        applied = context.feed.applied
+        frames = [encode(type_, event) for type_, event in watcher.take()]
+        if marks and clock.monotonic() >= next_mark and not watcher.ended:
+            frames.append(bookmark(served, applied))
+            next_mark = clock.monotonic() + every
+        if frames:
+            await response.write(b"".join(frames))
+    if marks and not watcher.ended and not _is_gone(call):
+        applied = context.feed.applied
+        frames = [encode(type_, event) for type_, event in watcher.take()]
+        await response.write(b"".join([*frames, bookmark(served, applied)]))
+
+
+def _encoder(context: Context, served: Served, call: Call) -> Encode:
+    """How this watcher's events become lines. Plain objects share one encoding among all watchers."""
+    if call.output.form == "objects":
+        return lambda type_, event: event.frame(type_)
+    return lambda type_, event: watch_frame(type_, one_in_form(context, call, served, event.object_for(type_)))
+
+
+def bookmark(served: Served, revision: int, annotations: dict[str, str] | None = None) -> bytes:
+    """A frame that only says how far the watch is."""
+    metadata: dict[str, object] = {"resourceVersion": str(revision), "creationTimestamp": None}
+    if annotations:
+        metadata["annotations"] = annotations
+    resource = served.resource
+    obj = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
+    return watch_frame("BOOKMARK", orjson.dumps(obj))
+
+
+def _too_old(version: int, oldest: int) -> bytes:
+    """410 as an event: once a watch is accepted, Kubernetes reports errors in its stream."""
+    error = status.expired(f"too old resource version: {version} ({oldest})")
+    return watch_frame("ERROR", orjson.dumps(error.to_status()))
+
+
+def _wants_initial_events(call: Call) -> bool:
+    """Raises ApiError 422 for combinations that Kubernetes refuses (``ValidateListOptions``)."""
+    if "sendInitialEvents" not in call.query:
+        if call.query.get("resourceVersionMatch"):
+            raise _forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden for watch")
+        return False
+    if call.query.get("resourceVersionMatch") != NOT_OLDER:
+        raise _forbidden(
+            "resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+        )
+    return call.flag("sendInitialEvents")
+
+
+def _forbidden(path: str, detail: str) -> status.ApiError:
+    return status.invalid("ListOptions", "", [fields.forbidden(path, detail)], group="meta.k8s.io")
+
+
+def _seconds(context: Context, call: Call) -> float:
+    # Spread, so that watches which began together do not all end together.
+    return call.number("timeoutSeconds") or context.settings.watch_minimum_seconds * (1 + random.random())
+
+
+def _is_gone(call: Call) -> bool:
+    transport = call.request.transport
+    return transport is None or transport.is_closing()
