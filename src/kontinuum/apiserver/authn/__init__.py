@@ -1,1 +1,4 @@
-"""Who is asking: client certificates, bearer tokens. Answers a User or refuses; decides no permissions."""
+"""Who is asking? Client certificates and bearer tokens; a request that shows neither is nobody's.
+
+Does not belong here: what somebody may do (``authz``).
+"""

@@ -1,1 +1,1 @@
-"""May this user do that: pure decisions over attributes of a request."""
+"""May this user do this? A port and its simplest answer; role-based rules will be another one beside it."""

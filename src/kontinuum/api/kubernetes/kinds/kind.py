@@ -7,12 +7,11 @@ object they are given in place; it is always a fresh copy that nobody else holds
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from kontinuum.api.kubernetes.tables import age
-from kontinuum.api.kubernetes.validation import metadata
+from kontinuum.api.kubernetes.validation import metadata, names
 from kontinuum.api.machinery.fields import FieldError
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.resources import Resource
@@ -46,9 +45,6 @@ class Kind:
     selectable: ClassVar[tuple[str, ...]] = ()
     """Field selectors beyond ``metadata.name`` and ``metadata.namespace``."""
 
-    check_name: ClassVar[Callable[[str], list[str]]] = staticmethod(metadata.dns_subdomain)
-    """What is wrong with a name, in Kubernetes' words; empty if nothing is."""
-
     def __init__(self, resource: Resource) -> None:
         self.resource = resource
 
@@ -56,6 +52,10 @@ class Kind:
     def has_status(self) -> bool:
         """Status is written through its own subresource only."""
         return "status" in self.resource.subresources
+
+    def check_name(self, name: str) -> list[str]:
+        """What is wrong with an object's name, in Kubernetes' words; empty if nothing is."""
+        return names.dns_subdomain(name)
 
     def default(self, obj: Object) -> None:
         """Fill in what Kubernetes fills in for fields that were left out."""

@@ -1,1 +1,1 @@
-"""What is wrong with an object, in Kubernetes' own words and field paths (k8s.io/kubernetes ``pkg/apis/*/validation``)."""
+"""What is wrong with an object, in Kubernetes' own words and field paths (its ``pkg/apis/*/validation``)."""

@@ -16,16 +16,14 @@ MAXIMUM_ANNOTATIONS = 256 * 1024
 IMMUTABLE = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
 STANDARD_FINALIZERS = ("orphan", "foregroundDeletion", "kubernetes")
 
-dns_subdomain = names.dns_subdomain
-
 
 def validate(meta: Object, *, namespaced: bool, check_name: Callable[[str], list[str]]) -> list[FieldError]:
     """``meta`` of an object about to be stored; ``check_name`` is the kind's own rule for names."""
     return [
         *_names(meta, check_name),
         *_namespace(meta, namespaced=namespaced),
-        *labels(meta.get("labels"), "metadata.labels"),
-        *annotations(meta.get("annotations"), "metadata.annotations"),
+        *check_labels(meta.get("labels"), "metadata.labels"),
+        *check_annotations(meta.get("annotations"), "metadata.annotations"),
         *_owners(meta.get("ownerReferences") or []),
         *_finalizers(meta.get("finalizers") or []),
     ]
@@ -46,19 +44,19 @@ def validate_update(meta: Object, old: Object) -> list[FieldError]:
     return errors
 
 
-def labels(found: Mapping[str, str] | None, path: str) -> list[FieldError]:
+def check_labels(found: Mapping[str, str] | None, path: str) -> list[FieldError]:
     errors = []
     for key, value in (found or {}).items():
-        errors += label_key(key, path)
+        errors += check_label_key(key, path)
         errors += [fields.invalid(path, value, problem) for problem in names.label_value(value)]
     return errors
 
 
-def label_key(key: str, path: str) -> list[FieldError]:
+def check_label_key(key: str, path: str) -> list[FieldError]:
     return [fields.invalid(path, key, problem) for problem in names.qualified_name(key)]
 
 
-def annotations(found: Mapping[str, str] | None, path: str) -> list[FieldError]:
+def check_annotations(found: Mapping[str, str] | None, path: str) -> list[FieldError]:
     errors = []
     for key in found or {}:
         errors += [fields.invalid(path, key, problem) for problem in names.qualified_name(key.lower())]
