@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import signal
 import struct
 import threading
 from collections.abc import Awaitable, Callable
@@ -169,18 +170,25 @@ class Qemu:
         words = arguments.command(
             hardware, birth, program=self._program, directory=directory, blank=self._blank, tap=own_tap
         )
+        # Not a pipe: nobody would read it while the machine runs, and a full one would stop QEMU.
+        errors = os.memfd_create("qemu-errors", os.MFD_CLOEXEC)
         try:
-            child = process.spawn(*words, capture=True, die_with_parent=True, pass_fds=[own_tap])
+            child = process.spawn(*words, stdout=errors, stderr=errors, die_with_parent=True, pass_fds=[own_tap])
+            return child, await self._monitor_of(child, directory / "qmp.sock", errors=errors)
         except process.ProgramMissing as error:
             raise VmmMissing(f"{self._program} is not on this host; install qemu-system-x86") from error
         finally:
+            os.close(errors)
             if tap is None:
                 os.close(own_tap)
+
+    async def _monitor_of(self, child: process.Child, path: Path, *, errors: int) -> QMPClient:
         try:
-            return child, await connect_monitor(child, directory / "qmp.sock", self._clock)
+            return await connect_monitor(child, path, errors=errors, clock=self._clock)
         except BaseException:
-            child.signal(9, group=True)
+            child.signal(signal.SIGKILL, group=True)
             await child.wait()
+            child.close()
             raise
 
     def _make_blank(self) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +75,10 @@ class QemuMachine:
         return await self._child.wait()
 
     async def kill(self) -> None:
-        self._child.signal(9, group=True)
+        self._child.signal(signal.SIGKILL, group=True)
         await self._child.wait()
         await close_monitor(self._monitor)
+        self._child.close()
         for name in ("agent.sock", "qmp.sock"):
             (self._directory / name).unlink(missing_ok=True)
 
@@ -106,30 +109,29 @@ async def hand_over(monitor: QMPClient, descriptor: int, *, name: str) -> None:
     await execute(monitor, "getfd", fdname=name)
 
 
-async def connect_monitor(child: process.Child, path: Path, clock: Clock) -> QMPClient:
-    """The monitor of a QEMU that has just been started. Raises MachineNotStarted with QEMU's last words."""
+async def connect_monitor(child: process.Child, path: Path, *, errors: int, clock: Clock) -> QMPClient:
+    """The monitor of a QEMU that has just been started, and writes its complaints to the descriptor ``errors``.
+
+    Raises MachineNotStarted with QEMU's last words.
+    """
     sockets.check_path(path)
     deadline = clock.monotonic() + MONITOR_SECONDS
-    while True:
-        monitor = QMPClient()
-        try:
-            await monitor.connect(str(path))
-            return monitor
-        except (QMPError, OSError, EOFError) as error:
-            if not child.is_running():
-                raise MachineNotStarted(f"QEMU ended at once: {_last_words(child)}") from error
-            if clock.monotonic() > deadline:
-                raise MachineNotStarted(f"QEMU's monitor did not open within {MONITOR_SECONDS:g} s") from error
+    while not path.is_socket():
+        if not child.is_running():
+            said = process.last_words(os.pread(errors, 1 << 16, 0)) or "it said nothing"
+            raise MachineNotStarted(f"QEMU ended at once: {said}")
+        if clock.monotonic() > deadline:
+            raise MachineNotStarted(f"QEMU's monitor did not open within {MONITOR_SECONDS:g} s")
         await clock.sleep(POLL_SECONDS)
+    monitor = QMPClient()
+    try:
+        await monitor.connect(str(path))
+    except (QMPError, OSError, EOFError) as error:
+        raise MachineNotStarted(f"QEMU's monitor does not answer: {error}") from error
+    return monitor
 
 
 async def close_monitor(monitor: QMPClient) -> None:
     """Let go of a monitor whose QEMU may be dead; its death is what ``disconnect`` then raises."""
     with contextlib.suppress(QMPError, OSError, EOFError):
         await monitor.disconnect()
-
-
-def _last_words(child: process.Child) -> str:
-    if child.stderr is None:
-        return "no message"
-    return process.last_words(child.stderr.read() or b"") or "no message"

@@ -1,0 +1,100 @@
+"""QEMU keeps the port's promises, and a template that is damaged costs a cold boot, not a pod."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kontinuum.foundation.clock import RealClock
+from kontinuum.runtime.vmm import accelerator
+from kontinuum.runtime.vmm.conformance import SpecOf, VmmSuite
+from kontinuum.runtime.vmm.port import DISK_BYTES, MachineSpec
+from kontinuum.runtime.vmm.qemu import backend
+
+pytestmark = pytest.mark.machine
+GUEST = Path(__file__).parents[2] / "build/assets/guest"
+
+
+@pytest.fixture(scope="module")
+def templates() -> Iterator[Path]:
+    """Templates live in shared memory, and are made once for all tests of this file."""
+    directory = Path(tempfile.mkdtemp(prefix="kontinuum-test-", dir="/dev/shm"))
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+async def vmm(templates: Path) -> backend.Qemu:
+    async def ready(agent: Path) -> None:
+        """What the agent says is tested elsewhere; a machine that has booted is enough to make a template of."""
+        await asyncio.sleep(3)
+
+    return await backend.find(
+        guest=GUEST,
+        templates=templates,
+        accelerator=await accelerator.probe(),
+        agent_ready=ready,
+        clock=RealClock(),
+    )
+
+
+@pytest.fixture
+def spec() -> Iterator[SpecOf]:
+    parent = Path(tempfile.mkdtemp(prefix="kt-", dir="/run"))
+
+    def make(name: str) -> MachineSpec:
+        (parent / name).mkdir()
+        return MachineSpec(
+            id=name,
+            memory_bytes=128 << 20,
+            cpus=1,
+            tap=None,
+            mac="02:00:00:00:00:02",
+            directory=parent / name,
+        )
+
+    yield make
+    shutil.rmtree(parent)
+
+
+class TestQemu(VmmSuite):
+    @pytest.fixture
+    def image(self, tmp_path: Path) -> Path:
+        image = tmp_path / "image"
+        image.touch()
+        os.truncate(image, DISK_BYTES)
+        return image
+
+
+async def test_a_damaged_template_is_discarded_and_the_machine_boots_cold(
+    vmm: backend.Qemu, spec: SpecOf, templates: Path
+) -> None:
+    await vmm.prepare(memory_bytes=128 << 20, cpus=1)
+    [state] = templates.glob("*/state")
+    state.write_bytes(b"not what QEMU wrote")
+    machine = await vmm.start(spec("one"))
+    try:
+        assert machine.origin == "cold"
+        assert not state.exists()
+    finally:
+        await machine.kill()
+
+
+async def test_a_size_that_was_missed_is_made_when_asked_for(vmm: backend.Qemu, spec: SpecOf) -> None:
+    wanted = spec("one")
+    larger = MachineSpec(
+        id=wanted.id, memory_bytes=150 << 20, cpus=1, tap=None, mac=wanted.mac, directory=wanted.directory
+    )
+    first = await vmm.start(larger)
+    await first.kill()
+    assert first.origin == "cold"
+    await vmm.prepare_wanted()
+    second = await vmm.start(larger)
+    await second.kill()
+    assert second.origin == "template"
