@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from aiohttp.web_request import BaseRequest
 from aiohttp.web_server import Server
 
 from kontinuum.api.kubernetes.kinds import KINDS
+from kontinuum.api.machinery import status
 from kontinuum.apiserver import housekeeping, listener
 from kontinuum.apiserver.admission.chain import Chain
 from kontinuum.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
@@ -21,6 +24,7 @@ from kontinuum.apiserver.admission.priority import Priority
 from kontinuum.apiserver.admission.runtime_class import RuntimeClass
 from kontinuum.apiserver.admission.service_account import ServiceAccount
 from kontinuum.apiserver.bootstrap import create_system_namespaces
+from kontinuum.apiserver.call import User
 from kontinuum.apiserver.context import Context, Served
 from kontinuum.apiserver.feed import Feed
 from kontinuum.apiserver.handler import Handler
@@ -129,7 +133,17 @@ def _context(store: Store, settings: ServerSettings, clock: Clock) -> Context:
     return Context(store=store, settings=settings, clock=clock, served=served, feed=feed, admission=admission)
 
 
-def _authenticate(request):
-    from types import SimpleNamespace
+@dataclass(frozen=True, slots=True)
+class _CertificateUser:
+    name: str
+    groups: tuple[str, ...]
 
-    return SimpleNamespace(name="x", groups=())
+
+def _authenticate(request: BaseRequest) -> User:
+    transport = request.transport
+    certificate = transport.get_extra_info("peercert") if transport is not None else None
+    if not certificate:
+        raise status.unauthorized()
+    subject = [pair for part in certificate["subject"] for pair in part]
+    names = [value for key, value in subject if key == "commonName"]
+    return _CertificateUser(names[0], tuple(value for key, value in subject if key == "organizationName"))

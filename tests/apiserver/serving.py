@@ -1,0 +1,180 @@
+"""A real server on a loopback port, and a client that shows exactly what it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+
+from kontinuum.apiserver.app import ApiServer
+from kontinuum.apiserver.settings import ServerSettings
+from kontinuum.foundation.clock import RealClock
+from kontinuum.foundation.pki import Authority, KeyPair
+from kontinuum.store.port import Store
+
+CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
+PODS = "/api/v1/namespaces/default/pods"
+DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+PATCH_TYPES = {
+    "merge": "application/merge-patch+json",
+    "strategic": "application/strategic-merge-patch+json",
+    "json": "application/json-patch+json",
+    "apply": "application/apply-patch+yaml",
+}
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """What a server and its administrator need."""
+
+    authority: Path
+    server: KeyPair
+    admin: KeyPair
+
+
+def make_certificates(directory: Path) -> Certificates:
+    authority = Authority.ensure(directory, RealClock())
+    return Certificates(
+        authority.certificate,
+        authority.ensure_server("server", common_name="kube-apiserver", hosts=["127.0.0.1", "localhost"]),
+        authority.ensure_client("admin", user="kubernetes-admin", groups=["system:masters"]),
+    )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A reply; ``body`` is decoded JSON, or text."""
+
+    code: int
+    body: Any
+    headers: Any
+
+    @property
+    def version(self) -> str:
+        return str(self.body["metadata"]["resourceVersion"])
+
+
+class Api:
+    """Requests to one server as ``kubernetes-admin``."""
+
+    def __init__(self, session: aiohttp.ClientSession, server: ApiServer) -> None:
+        self._session = session
+        self.server = server
+        self.address = server.address
+
+    async def call(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        """Header names are given with underscores: ``content_type``."""
+        sent = {key.replace("_", "-"): value for key, value in headers.items()}
+        data = None
+        if body is not None:
+            sent.setdefault("content-type", "application/json")
+            data = body if isinstance(body, bytes) else orjson.dumps(body)
+        async with self._session.request(method, self.address + path, data=data, headers=sent) as response:
+            content = await response.read()
+            is_json = response.content_type == "application/json" and content
+            return Answer(response.status, orjson.loads(content) if is_json else content.decode(), response.headers)
+
+    async def get(self, path: str, **headers: str) -> Answer:
+        return await self.call("GET", path, **headers)
+
+    async def create(self, path: str, body: Any, **headers: str) -> Answer:
+        return await self.call("POST", path, body, **headers)
+
+    async def update(self, path: str, body: Any) -> Answer:
+        return await self.call("PUT", path, body)
+
+    async def patch(self, path: str, body: Any, kind: str = "merge") -> Answer:
+        return await self.call("PATCH", path, body, content_type=PATCH_TYPES[kind])
+
+    async def delete(self, path: str, body: Any = None) -> Answer:
+        return await self.call("DELETE", path, body)
+
+    @contextlib.asynccontextmanager
+    async def watch(self, path: str, query: str, **headers: str) -> AsyncIterator[Events]:
+        sent = {key.replace("_", "-"): value for key, value in headers.items()}
+        url = f"{self.address}{path}?watch=true&{query}"
+        async with self._session.get(url, headers=sent) as response:
+            yield Events(response)
+
+
+class Events:
+    """The lines of a watch."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.code = response.status
+
+    async def next(self) -> dict[str, Any]:
+        """The next event; fails after ten seconds."""
+        async with asyncio.timeout(10):
+            line = await self._response.content.readline()
+        return orjson.loads(line) if line else {}
+
+    async def take(self, count: int) -> list[tuple[str, str]]:
+        """Types and names of the next ``count`` events."""
+        events = [await self.next() for _ in range(count)]
+        return [(event["type"], event["object"]["metadata"].get("name", "")) for event in events]
+
+    async def rest(self) -> list[dict[str, Any]]:
+        """Everything until the server ends the watch."""
+        found = []
+        while event := await self.next():
+            found.append(event)
+        return found
+
+
+@contextlib.asynccontextmanager
+async def serving(store: Store, certificates: Certificates, **settings: Any) -> AsyncIterator[Api]:
+    """A started server and a client of it; both end with the block."""
+    server = ApiServer(
+        store,
+        ServerSettings(
+            listen="127.0.0.1:0",
+            certificate=certificates.server.certificate,
+            key=certificates.server.key,
+            client_ca=certificates.authority,
+            **settings,
+        ),
+        RealClock(),
+    )
+    await server.start()
+    try:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=client_tls(certificates))) as session:
+            yield Api(session, server)
+    finally:
+        await server.stop()
+
+
+def client_tls(certificates: Certificates) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(certificates.authority))
+    context.load_cert_chain(certificates.admin.certificate, certificates.admin.key)
+    return context
+
+
+def configmap(name: str, labels: dict[str, str] | None = None, **data: str) -> dict[str, Any]:
+    return {"metadata": {"name": name, "labels": labels or {}}, "data": data}
+
+
+def pod(name: str, **spec: Any) -> dict[str, Any]:
+    containers = [{"name": "main", "image": "localhost/nginx:1"}]
+    return {"metadata": {"name": name, "labels": {"app": name}}, "spec": {"containers": containers, **spec}}
+
+
+def deployment(name: str, replicas: int = 1) -> dict[str, Any]:
+    labels = {"app": name}
+    template = {
+        "metadata": {"labels": labels},
+        "spec": {"containers": [{"name": "main", "image": "localhost/nginx:1"}]},
+    }
+    return {
+        "metadata": {"name": name},
+        "spec": {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template},
+    }
