@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from kontinuum.api.kubernetes.resources import DEPLOYMENTS, PODS, REPLICASETS
+from kontinuum.api.kubernetes.resources import DEPLOYMENTS, LEASES, NODES, PODS, REPLICASETS
 from kontinuum.api.machinery.conditions import set_condition
 from kontinuum.api.machinery.objects import Object, name_of, namespace_of, uid_of
 from kontinuum.api.machinery.resources import Resource
@@ -19,10 +19,11 @@ from kontinuum.controllers import manager
 from kontinuum.controllers.lib.pods import is_active, is_ready
 from kontinuum.controllers.settings import ControllersSettings
 from kontinuum.foundation import virtual_time
-from kontinuum.foundation.clock import VirtualClock, rfc3339
+from kontinuum.foundation.clock import VirtualClock, rfc3339, rfc3339_micro
 from kontinuum.foundation.tasks import cancel
 
 SECOND = 1.0
+NODE_NAMES = ("node-0", "node-1", "node-2")
 
 
 class Nodes:
@@ -36,14 +37,42 @@ class Nodes:
         self.ready_after = 2 * SECOND
         self.stopped_after = 1 * SECOND
         self.broken_images: set[str] = set()
+        self.silent: set[str] = set()
         self._informer = Informer(client, PODS, clock=clock)
         self._informer.add_handler(self._changed)
 
     async def run(self) -> None:
+        for name in NODE_NAMES:
+            await self.register(name)
         try:
-            await self._informer.run()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._informer.run())
+                group.create_task(self._renew())
         finally:
             await cancel(*self._tasks)
+
+    async def register(self, name: str) -> None:
+        conditions = [{"type": "Ready", "status": "True", "reason": "KubeletReady"}]
+        await self._client.create(NODES, {"metadata": {"name": name}, "status": {"conditions": conditions}})
+        lease = {"metadata": {"name": name, "namespace": "kube-node-lease"}, "spec": {"holderIdentity": name}}
+        await self._client.create(LEASES, lease)
+
+    async def _renew(self) -> None:
+        """Every node's Lease, and its Ready condition if somebody doubted it."""
+        while True:
+            for name in NODE_NAMES:
+                if name not in self.silent:
+                    with contextlib.suppress(ApiError):
+                        await self._show_life(name)
+            await self._clock.sleep(10)
+
+    async def _show_life(self, name: str) -> None:
+        spec = {"renewTime": rfc3339_micro(self._clock.time())}
+        await self._client.patch(LEASES, name, {"spec": spec}, namespace="kube-node-lease")
+        node = await self._client.get(NODES, name)
+        if any(one["status"] == "Unknown" for one in node["status"]["conditions"]):
+            status = {"conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}]}
+            await self._client.patch(NODES, name, {"status": status}, subresource="status")
 
     def _changed(self, change: str, pod: Object, old: Object | None) -> None:
         uid, leaving = uid_of(pod), "deletionTimestamp" in pod["metadata"]
@@ -68,7 +97,7 @@ class Nodes:
     async def _start(self, pod: Object) -> None:
         name, namespace = name_of(pod), namespace_of(pod)
         if not pod["spec"].get("nodeName"):
-            node = f"node-{sum(name.encode()) % 3}"
+            node = NODE_NAMES[sum(name.encode()) % len(NODE_NAMES)]
             binding = {"target": {"kind": "Node", "name": node}}
             await self._client.create(PODS, binding, namespace=namespace, name=name, subresource="binding")
         await self._clock.sleep(self.ready_after)
@@ -84,6 +113,8 @@ class Nodes:
 
     async def _stop(self, pod: Object) -> None:
         await self._clock.sleep(self.stopped_after)
+        while pod["spec"].get("nodeName") in self.silent:
+            await self._clock.sleep(SECOND)
         await self._client.delete(
             PODS, name_of(pod), namespace=namespace_of(pod), uid=uid_of(pod), grace_seconds=0
         )  # fmt: skip

@@ -57,9 +57,18 @@ class Client:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    async def get(self, resource: Resource, name: str, *, namespace: str = "", subresource: str = "") -> Object:
-        """One object as it is now."""
-        return await self._call(Request("GET", resource.path(namespace, name, subresource)))
+    async def get(
+        self,
+        resource: Resource,
+        name: str,
+        *,
+        namespace: str = "",
+        subresource: str = "",
+        metadata_only: bool = False,
+    ) -> Object:
+        """One object as it is now; with ``metadata_only`` it may have metadata alone."""
+        accept = _accept(metadata_only, "PartialObjectMetadata")
+        return await self._call(Request("GET", resource.path(namespace, name, subresource), accept=accept))
 
     async def list(
         self,

@@ -13,7 +13,11 @@ from kontinuum.client.election import Election
 from kontinuum.client.rest import Client
 from kontinuum.controllers.context import Context, Reconciler
 from kontinuum.controllers.reconcilers.deployment import DeploymentReconciler
+from kontinuum.controllers.reconcilers.garbage import GarbageCollector
 from kontinuum.controllers.reconcilers.isolation_classes import IsolationClassesReconciler
+from kontinuum.controllers.reconcilers.namespace import NamespaceReconciler
+from kontinuum.controllers.reconcilers.node import NodeReconciler
+from kontinuum.controllers.reconcilers.podgc import PodGarbageCollector
 from kontinuum.controllers.reconcilers.replicaset import ReplicaSetReconciler
 from kontinuum.controllers.reconcilers.serviceaccount import ServiceAccountReconciler
 from kontinuum.controllers.settings import ControllersSettings
@@ -61,7 +65,11 @@ def assemble(context: Context) -> list[Reconciler]:
     makers: list[Callable[[Context], Reconciler]] = [
         DeploymentReconciler,
         ReplicaSetReconciler,
+        NamespaceReconciler,
+        GarbageCollector,
         ServiceAccountReconciler,
+        NodeReconciler,
+        PodGarbageCollector,
     ]
     if context.settings.isolation_classes:
         makers.append(IsolationClassesReconciler)

@@ -67,7 +67,7 @@ class FakeApi:
         target = routes.parse(request.path, self.resources)
         match request.method, bool(target.name):
             case "GET", True:
-                return self._existing(target)
+                return _rendering(request)(self._existing(target))
             case "GET", False:
                 return self._list(target, request)
             case "POST", _:

@@ -1,0 +1,248 @@
+"""Nodes that fall silent: they are marked, then avoided, then left; unless it is us who cannot hear.
+
+    alive ──Lease and status unchanged for node_grace_seconds, by our clock──▶ silent: Ready=Unknown
+    silent ──most others are heard──▶ tainted unreachable:NoExecute ──toleration runs out──▶ pods deleted
+    silent ──most others are silent too──▶ nothing is evicted, and every toleration's clock stands still
+    any ──Lease or status changes──▶ alive (the node itself says when it is ready again)
+
+Time in leases is the node's own; what counts is how long *we* have seen no change. A controller that has just started
+therefore gives every node its full grace, and one that was suspended asks the API once more before it judges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from kontinuum.api.kubernetes.resources import LEASES, NODES, PODS
+from kontinuum.api.machinery.conditions import get_condition, set_condition
+from kontinuum.api.machinery.objects import Object, key_of, name_of
+from kontinuum.api.machinery.status import ApiError
+from kontinuum.client.writes import Writer
+from kontinuum.controllers.context import BY_NODE, Context
+from kontinuum.controllers.lib.pods import is_active, is_leaving, is_ready
+from kontinuum.controllers.lib.taints import seconds_tolerated, taints_for
+from kontinuum.foundation.clock import rfc3339
+from kontinuum.foundation.errors import Retryable
+
+log = structlog.get_logger(__name__)
+
+LEASE_NAMESPACE = "kube-node-lease"
+TICK_SECONDS = 5.0
+_STOPPED = ("NodeStatusUnknown", "Kubelet stopped posting node status.")
+_NEVER = ("NodeStatusNeverUpdated", "Kubelet never posted node status.")
+_JUDGED = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do about one node."""
+
+    conditions: list[Object] | None = None
+    """The status's new conditions, if they change."""
+    taints: list[Object] | None = None
+    """The spec's new taints, if they change."""
+    unready: list[Object] = field(default_factory=list)
+    """Pods that say they are ready, though nobody can know."""
+
+
+def plan(node: Object, pods: Sequence[Object], *, is_silent: bool, evict: bool, now: float) -> Plan:
+    """What to do about ``node``; ``evict`` says whether we trust our ears enough to drive pods away."""
+    judged = _judged(node, rfc3339(now)) if is_silent else node
+    conditions = judged["status"]["conditions"] if judged is not node else None
+    taints = taints_for(judged, evict=evict, now=rfc3339(now))
+    ready = get_condition(judged, "Ready")
+    absent = ready is not None and ready["status"] != "True"
+    return Plan(
+        conditions=conditions,
+        taints=taints if taints != ((node.get("spec") or {}).get("taints") or []) else None,
+        unready=[pod for pod in pods if absent and is_ready(pod) and is_active(pod)],
+    )
+
+
+def are_we_deaf(silent: int, nodes: int, threshold: float) -> bool:
+    """True if so many nodes are silent that the fault is more likely ours: all of them, or most of several."""
+    return silent > 0 and (silent == nodes or (silent > 2 and silent / nodes >= threshold))
+
+
+def pods_to_evict(
+    node: Object, pods: Sequence[Object], since: Mapping[str, float], now: float
+) -> list[tuple[Object, float]]:
+    """Each pod that must go, with the seconds it still has; ``since`` is when each taint (by key) was first seen."""
+    taints = [one for one in (node.get("spec") or {}).get("taints") or () if one["effect"] == "NoExecute"]
+    due: list[tuple[Object, float]] = []
+    for pod in pods:
+        waits = [
+            since.get(taint["key"], now) + seconds - now
+            for taint in taints
+            if (seconds := seconds_tolerated(pod, taint)) is not None
+        ]
+        if waits and not is_leaving(pod):
+            due.append((pod, max(0.0, min(waits))))
+    return due
+
+
+def _judged(node: Object, now: str) -> Object:
+    """The node with every condition that its kubelet vouches for set to Unknown; the same node if they are."""
+    conditions: list[Object] = list((node.get("status") or {}).get("conditions") or ())
+    before = list(conditions)
+    for kind in _JUDGED:
+        old = get_condition(node, kind)
+        if old is None or old["status"] != "Unknown":
+            reason, message = _NEVER if old is None else _STOPPED
+            conditions = set_condition(
+                conditions,
+                kind,
+                "Unknown",
+                now=now,
+                reason=reason,
+                message=message,
+                lastHeartbeatTime=None,
+            )
+    return (
+        node if conditions == before else {**node, "status": {**(node.get("status") or {}), "conditions": conditions}}
+    )
+
+
+@dataclass(slots=True)
+class _Heard:
+    """The last sign of life: what it was, and when we first saw it (monotonic seconds)."""
+
+    sign: str
+    at: float
+
+
+class NodeReconciler:
+    """The hand that carries the plans out: looks at all nodes every TICK_SECONDS, because silence makes no event."""
+
+    name = "node"
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._clock = context.clock
+        self._events = context.recorder("node-controller")
+        self._nodes = context.informer(NODES)
+        self._leases = context.informer(LEASES)
+        self._pods = context.informer(PODS)
+        self._writes = context.own_writes(NODES, PODS)
+        self._heard: dict[str, _Heard] = {}
+        self._tainted: dict[tuple[str, str], float] = {}
+        self._deaf = False
+
+    async def run(self) -> None:
+        """See ``Reconciler``."""
+        while True:
+            try:
+                await self.tick()
+            except (ApiError, Retryable) as error:
+                log.info("nodes cannot be judged now", error=str(error))
+            await self._clock.sleep(TICK_SECONDS)
+
+    def look_again(self) -> None:
+        """See ``Reconciler``. Every tick looks at everything anyway."""
+
+    async def tick(self) -> None:
+        """Listen, judge, and act on every node once."""
+        nodes = list(self._nodes.items())
+        silent = self._silent(nodes, {name_of(one): one for one in self._leases.items()})
+        if silent:
+            # Before anybody is declared silent: is it only that our own watch is late?
+            fresh = await self._context.client.list(LEASES, namespace=LEASE_NAMESPACE)
+            silent = self._silent(nodes, {name_of(one): one for one in fresh.items})
+        self._suspect_ourselves(len(silent), len(nodes))
+        for node in nodes:
+            if self._writes.are_seen(name_of(node)):
+                await self._handle(node, is_silent=name_of(node) in silent)
+        known = {name_of(node) for node in nodes}
+        self._heard = {name: heard for name, heard in self._heard.items() if name in known}
+
+    def _silent(self, nodes: Sequence[Object], leases: Mapping[str, Object]) -> set[str]:
+        now = self._clock.monotonic()
+        silent = set()
+        for node in nodes:
+            name = name_of(node)
+            sign = _sign_of_life(node, leases.get(name))
+            heard = self._heard.setdefault(name, _Heard(sign, now))
+            if heard.sign != sign:
+                heard.sign, heard.at = sign, now
+            if now - heard.at >= self._context.settings.node_grace_seconds:
+                silent.add(name)
+        return silent
+
+    def _suspect_ourselves(self, silent: int, nodes: int) -> None:
+        deaf = are_we_deaf(silent, nodes, self._context.settings.unhealthy_zone_threshold)
+        if deaf != self._deaf:
+            log.warning("eviction is suspended" if deaf else "eviction is resumed", silent=silent, nodes=nodes)
+        if deaf:
+            # Whatever time has passed on tolerations was measured by somebody who could not hear.
+            self._tainted.clear()
+        self._deaf = deaf
+
+    async def _handle(self, node: Object, *, is_silent: bool) -> None:
+        name, now = name_of(node), self._clock.time()
+        pods = self._pods.by_index(BY_NODE, name)
+        step = plan(node, pods, is_silent=is_silent, evict=not self._deaf, now=now)
+        writer = Writer(self._context.client, self._writes, name)
+        if step.conditions is not None:
+            log.warning("a node has fallen silent", node=name)
+            new = {**node, "status": {**(node.get("status") or {}), "conditions": step.conditions}}
+            node = await writer.update(NODES, new, subresource="status")
+            self._events.event(node, "Normal", "NodeNotReady", f"Node {name} status is now: NodeNotReady")
+        if step.taints is not None:
+            version = node["metadata"]["resourceVersion"]
+            patch = {"metadata": {"resourceVersion": version}, "spec": {"taints": step.taints or None}}
+            node = await writer.patch(NODES, node, patch)
+        for pod in step.unready:
+            await self._mark_unready(pod, now)
+        await self._evict(node, pods)
+
+    async def _mark_unready(self, pod: Object, now: float) -> None:
+        """So that Services stop sending there."""
+        conditions = set_condition(pod["status"]["conditions"], "Ready", False, now=rfc3339(now))
+        writer = Writer(self._context.client, self._writes, name_of(pod))
+        try:
+            await writer.patch(PODS, pod, {"status": {"conditions": conditions}}, subresource="status")
+        except ApiError as error:
+            if not error.is_not_found:
+                raise
+        self._events.event(pod, "Warning", "NodeNotReady", "Node is not ready")
+
+    async def _evict(self, node: Object, pods: Sequence[Object]) -> None:
+        now = self._clock.monotonic()
+        for pod, seconds in pods_to_evict(node, pods, self._taints_since(node, now), now):
+            if seconds > 0 or self._deaf:
+                continue
+            self._events.event(pod, "Normal", "TaintManagerEviction", f"Marking for deletion Pod {key_of(pod)}")
+            writer = Writer(self._context.client, self._writes, key_of(pod))
+            conditions = set_condition(
+                (pod.get("status") or {}).get("conditions"),
+                "DisruptionTarget",
+                True,
+                now=rfc3339(self._clock.time()),
+                reason="DeletionByTaintManager",
+                message="Taint manager: deleting due to NoExecute taint",
+            )
+            try:
+                await writer.patch(PODS, pod, {"status": {"conditions": conditions}}, subresource="status")
+            except ApiError as error:
+                if error.is_not_found:
+                    continue
+                raise
+            await writer.delete(PODS, pod)
+
+    def _taints_since(self, node: Object, now: float) -> dict[str, float]:
+        """When we first saw each of the node's NoExecute taints; what is gone starts anew when it returns."""
+        name = name_of(node)
+        keys = {one["key"] for one in (node.get("spec") or {}).get("taints") or () if one["effect"] == "NoExecute"}
+        for gone in [one for one in self._tainted if one[0] == name and one[1] not in keys]:
+            del self._tainted[gone]
+        return {key: self._tainted.setdefault((name, key), now) for key in keys}
+
+
+def _sign_of_life(node: Object, lease: Object | None) -> str:
+    """Changes whenever the node's agent does anything: renews its Lease, or writes its status."""
+    renewed = ((lease or {}).get("spec") or {}).get("renewTime")
+    ready = get_condition(node, "Ready") or {}
+    return f"{renewed} {ready.get('lastHeartbeatTime')}"
