@@ -20,7 +20,12 @@ from kontinuum.foundation import process
 from kontinuum.foundation.errors import KontinuumError
 
 KONTINUUM = Path(sys.executable).with_name("kontinuum")
-SETTINGS = "node:\n  pod_cidr: 10.211.0.0/24\n"
+SETTINGS = """\
+node:
+  pod_cidr: 10.211.0.0/24
+  listen: 127.0.0.1:0
+  address: 127.0.0.1
+"""
 
 
 @dataclass(frozen=True)
