@@ -43,7 +43,7 @@ async def environment(pod: Object, container: Object, sources: Sources, around: 
     for source in container.get("envFrom") or ():
         values |= await _all_of(pod, source, sources)
     for variable in container.get("env") or ():
-        if "valueFrom" in variable and variable["valueFrom"]:
+        if variable.get("valueFrom"):
             value = await _referenced(pod, container, variable["valueFrom"], sources, around)
             if value is not None:
                 values[variable["name"]] = value

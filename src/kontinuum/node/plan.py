@@ -145,7 +145,8 @@ def _new_sandbox(observed: Observed, remembered: Remembered, now: float) -> Plan
         return Plan(tuple(StopContainer(one.id, one.name, 0, "its sandbox died") for one in running))
     if remembered.sandbox is not None and now < remembered.sandbox.retry_at:
         return Plan(wake_at=remembered.sandbox.retry_at)
-    return Plan((CreateSandbox(observed.sandboxes[0].attempt + 1 if observed.sandboxes else 0),))
+    attempt = observed.sandboxes[0].attempt + 1 if observed.sandboxes else 0
+    return Plan((CreateSandbox(max(attempt, remembered.sandbox_attempts)),))
 
 
 def _containers(pod: Object, observed: Observed, remembered: Remembered, now: float) -> Plan:
@@ -198,7 +199,7 @@ def _one(
     if trouble is not None and now < trouble.retry_at:
         return None, trouble.retry_at
     if latest is None:
-        return StartContainer(name, 0, 0), None
+        return StartContainer(name, _restarts_in_api(pod, name), 0), None
     if current is None:
         # It belonged to a sandbox that is no more.
         return StartContainer(name, latest.attempt + 1, latest.streak), None
@@ -233,3 +234,12 @@ def _tidying(observed: Observed) -> Iterator[Action]:
     for sandbox in observed.sandboxes[1:]:
         if not sandbox.is_ready and sandbox.id not in kept:
             yield RemoveSandbox(sandbox.id)
+
+
+def _restarts_in_api(pod: Object, name: str) -> int:
+    """The next attempt's number if only the API remembers earlier ones: after a reboot the runtime has forgotten."""
+    status: Object = pod.get("status") or {}
+    for one in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        if one["name"] == name and one.get("containerID"):
+            return int(one.get("restartCount") or 0) + 1
+    return 0

@@ -44,6 +44,8 @@ class Remembered:
 
     sandbox: Trouble | None = None
     """Why there is no sandbox, or why its volumes cannot be mounted."""
+    sandbox_attempts: int = 0
+    """Attempts made so far; a failed sandbox may keep its name, so the next must have another number."""
     containers: dict[str, Trouble] = field(default_factory=dict)
     """Why a container could not be made, by its name."""
     ready: dict[str, bool] = field(default_factory=dict)

@@ -101,6 +101,11 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         return self.bridge or f"kn{self.instance}"
 
     @property
+    def offered_classes(self) -> tuple[str, ...]:
+        """The classes for which containerd has a handler here."""
+        return tuple(name for name in self.classes if name != "microvm" or self.runtime_config)
+
+    @property
     def cgroup(self) -> str:
         """Parent of all pods' cgroups, in every hierarchy."""
         return f"/kontinuum/{self.instance}"

@@ -1,0 +1,249 @@
+"""The hands of a pod's worker: each action of ``plan`` carried out against runtime, volumes, cgroups and events.
+
+Failures that a pod's owner should see become events and are remembered (``remembered``), so that the next plan waits;
+all others are raised.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from kontinuum.api.machinery.objects import Object
+from kontinuum.foundation.errors import KontinuumError, Retryable
+from kontinuum.node import cgroups, container_mounts, names, pods
+from kontinuum.node.checks import CheckFailed
+from kontinuum.node.container_config import Attempt, container_config, log_path
+from kontinuum.node.environment import environment
+from kontinuum.node.images import ImageTrouble
+from kontinuum.node.interruption import Interruption
+from kontinuum.node.observed import TERMINATION_MESSAGE_POLICY, Observed
+from kontinuum.node.plan import (
+    Action,
+    CreateSandbox,
+    RemoveContainer,
+    RemoveSandbox,
+    StartContainer,
+    StopContainer,
+    StopSandbox,
+)
+from kontinuum.node.port import Config, Image, RuntimeFailed
+from kontinuum.node.remembered import (
+    CONFIG_BACKOFF,
+    CREATE_BACKOFF,
+    PULL_BACKOFF,
+    SANDBOX_BACKOFF,
+    VOLUME_BACKOFF,
+    Remembered,
+)
+from kontinuum.node.sandbox_config import cgroup_parent, log_directory, sandbox_config
+from kontinuum.node.termination import read_message
+from kontinuum.node.tools import Tools
+from kontinuum.node.volumes import mounting
+from kontinuum.node.volumes.context import CannotMount, Context
+
+NORMAL, WARNING = "Normal", "Warning"
+DEFAULT_MESSAGE_PATH = "/dev/termination-log"
+
+
+class Hands:
+    """See the module."""
+
+    def __init__(self, tools: Tools, remembered: Remembered, interruption: Interruption) -> None:
+        self._tools = tools
+        self._remembered = remembered
+        self._interruption = interruption
+        self._runtime = tools.runtime
+
+    async def do(self, pod: Object, action: Action, observed: Observed) -> None:
+        match action:
+            case CreateSandbox():
+                await self._create_sandbox(pod, action)
+            case StopSandbox():
+                await self._runtime.stop_sandbox(action.sandbox_id)
+            case RemoveSandbox():
+                await self._runtime.stop_sandbox(action.sandbox_id)
+                await self._runtime.remove_sandbox(action.sandbox_id)
+            case StartContainer():
+                await self._start_container(pod, action, observed)
+            case StopContainer():
+                await self._stop_container(pod, action, observed)
+            case RemoveContainer():
+                await self._runtime.remove_container(action.container_id)
+
+    async def prepare_volumes(self, pod: Object, ips: tuple[str, ...]) -> dict[str, Path]:
+        context = Context(pod, self._tools.sources, self._tools.around(ips))
+        return await mounting.prepare(context, self._directory(pod))
+
+    def read_messages(self, pod: Object, observed: Observed) -> None:
+        """Read each ended container's last words, once."""
+        for container in observed.containers:
+            if container.has_exited and container.id not in self._remembered.messages:
+                policy = container.annotations.get(TERMINATION_MESSAGE_POLICY, "File")
+                log = log_directory(self._tools.settings, pod) / log_path(container.name, container.attempt)
+                failed = container.exit_code != 0
+                fallback = log if policy == "FallbackToLogsOnError" and failed else None
+                message = read_message(self._message_file(pod, container.name, container.attempt), fallback)
+                self._remembered.messages[container.id] = message
+
+    # Sandboxes
+
+    async def _create_sandbox(self, pod: Object, action: CreateSandbox) -> None:
+        tools, settings = self._tools, self._tools.settings
+        now = tools.clock.time()
+        try:
+            await self.prepare_volumes(pod, ())
+        except CannotMount as error:
+            self._tell(pod, WARNING, "FailedMount", str(error))
+            self._remembered.sandbox_failed("FailedMount", str(error), now=now, backoff=VOLUME_BACKOFF)
+            return
+        self._remembered.sandbox_attempts = action.attempt + 1
+        try:
+            log_directory(settings, pod).mkdir(parents=True, exist_ok=True)
+            limits = cgroups.pod_limits(pod, settings.pod_pids_limit)
+            cgroups.create(cgroup_parent(settings, pod["metadata"]["uid"]), limits, tools.cgroup_root)
+            config = self._sandbox_config(pod, action.attempt)
+            await self._runtime.run_sandbox(config, pods.handler(pod))
+        except (RuntimeFailed, OSError) as error:
+            self._tell(pod, WARNING, "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
+            self._remembered.sandbox_failed(
+                "FailedCreatePodSandBox", str(error), now=tools.clock.time(), backoff=SANDBOX_BACKOFF
+            )
+            return
+        self._remembered.sandbox = None
+
+    def _sandbox_config(self, pod: Object, attempt: int) -> Config:
+        return sandbox_config(pod, attempt, self._tools.settings, self._tools.host_resolver)
+
+    # Containers
+
+    async def _start_container(self, pod: Object, action: StartContainer, observed: Observed) -> None:
+        container, sandbox = pods.find_container(pod, action.name), observed.sandbox
+        if container is None or sandbox is None:
+            return
+        config = self._sandbox_config(pod, sandbox.attempt)
+        image = await self._image(pod, container, config)
+        if image is None:
+            return
+        try:
+            wanted = await self._container_config(pod, container, action, image, sandbox.ips)
+        except (KontinuumError, OSError) as error:
+            self._failed(pod, container, "CreateContainerConfigError", str(error))
+            return
+        try:
+            container_id = await self._runtime.create_container(sandbox.id, wanted, config)
+        except RuntimeFailed as error:
+            self._failed(pod, container, "CreateContainerError", str(error))
+            return
+        self._remembered.containers.pop(action.name, None)
+        self._tell(pod, NORMAL, "Created", f"Created container: {action.name}")
+        try:
+            await self._runtime.start_container(container_id)
+        except RuntimeFailed as error:
+            # The runtime keeps the container as ended with StartError; that is what the status shows.
+            self._tell(pod, WARNING, "Failed", f"Error: {error}")
+            return
+        self._tell(pod, NORMAL, "Started", f"Started container {action.name}")
+        await self._post_start(pod, container, container_id, sandbox.ips)
+
+    async def _image(self, pod: Object, container: Object, config: Config) -> Image | None:
+        tell = partial(self._tell, pod)
+        try:
+            return await self._interruption.during(self._tools.puller.have(pod, container, config, tell))
+        except ImageTrouble as error:
+            now = self._tools.clock.time()
+            self._remembered.failed(container["name"], error.reason, str(error), now=now, backoff=PULL_BACKOFF)
+            tell(WARNING, "Failed", f"Error: {error.reason}")
+            return None
+
+    def _failed(self, pod: Object, container: Object, reason: str, message: str) -> None:
+        backoff = CONFIG_BACKOFF if reason == "CreateContainerConfigError" else CREATE_BACKOFF
+        now = self._tools.clock.time()
+        self._remembered.failed(container["name"], reason, message, now=now, backoff=backoff)
+        self._tell(pod, WARNING, "Failed", f"Error: {message}")
+
+    async def _container_config(
+        self, pod: Object, container: Object, action: StartContainer, image: Image, ips: tuple[str, ...]
+    ) -> Config:
+        around = self._tools.around(ips)
+        values = await environment(pod, container, self._tools.sources, around)
+        mounts = container_mounts.volume_mounts(container, await self.prepare_volumes(pod, ips), values)
+        mounts += self._own_mounts(pod, container, action.attempt, ips, {one["container_path"] for one in mounts})
+        return container_config(
+            pod,
+            container,
+            Attempt(action.attempt, action.streak),
+            image,
+            environment={"HOSTNAME": names.hostname(pod), **values},
+            mounts=mounts,
+            node_memory=self._tools.node_memory,
+        )
+
+    def _own_mounts(
+        self, pod: Object, container: Object, attempt: int, ips: tuple[str, ...], taken: set[str]
+    ) -> list[Config]:
+        """/etc/hosts and the file for the termination message, unless the pod mounts something there itself."""
+        mounts = []
+        if not pods.is_host_network(pod) and container_mounts.HOSTS_PATH not in taken:
+            hosts = self._directory(pod) / "etc-hosts"
+            hosts.parent.mkdir(parents=True, exist_ok=True)
+            # In place, because running containers have this very file mounted.
+            hosts.write_text(names.hosts_file(pod, ips, self._tools.settings.cluster_domain))
+            mounts.append(container_mounts.own_file(container_mounts.HOSTS_PATH, hosts))
+        message_path = container.get("terminationMessagePath") or DEFAULT_MESSAGE_PATH
+        if message_path not in taken:
+            message = self._message_file(pod, container["name"], attempt)
+            message.parent.mkdir(parents=True, exist_ok=True)
+            message.touch()
+            # The process may run as any user.
+            message.chmod(0o666)
+            mounts.append(container_mounts.own_file(message_path, message))
+        return mounts
+
+    async def _post_start(self, pod: Object, container: Object, container_id: str, ips: tuple[str, ...]) -> None:
+        hook = (container.get("lifecycle") or {}).get("postStart")
+        if not hook:
+            return
+        try:
+            ip = next(iter(ips), self._tools.host.ip)
+            grace = pods.grace_seconds(pod)
+            await self._interruption.during(self._tools.checks.check(hook, container, container_id, ip, grace))
+        except CheckFailed as error:
+            self._tell(pod, WARNING, "FailedPostStartHook", f"PostStartHook failed: {error}")
+            await self._runtime.stop_container(container_id, pods.grace_seconds(pod))
+
+    async def _stop_container(self, pod: Object, action: StopContainer, observed: Observed) -> None:
+        container = pods.find_container(pod, action.name) or {"name": action.name}
+        self._tell(pod, NORMAL, "Killing", killing_message(action))
+        await self._interruption.during(self._stop(pod, container, action, observed))
+
+    async def _stop(self, pod: Object, container: Object, action: StopContainer, observed: Observed) -> None:
+        began = self._tools.clock.monotonic()
+        hook = (container.get("lifecycle") or {}).get("preStop")
+        if hook and action.grace > 0:
+            ips = observed.sandbox.ips if observed.sandbox else ()
+            try:
+                ip = next(iter(ips), self._tools.host.ip)
+                await self._tools.checks.check(hook, container, action.container_id, ip, action.grace)
+            except Retryable as error:
+                self._tell(pod, WARNING, "FailedPreStopHook", f"PreStopHook failed: {error}")
+        left = action.grace - (self._tools.clock.monotonic() - began)
+        await self._runtime.stop_container(action.container_id, max(0, round(left)))
+
+    # Small things
+
+    def _directory(self, pod: Object) -> Path:
+        return self._tools.pod_directory(pod["metadata"]["uid"])
+
+    def _message_file(self, pod: Object, name: str, attempt: int) -> Path:
+        return self._directory(pod) / "containers" / name / f"{attempt}.message"
+
+    def _tell(self, pod: Object, kind: str, reason: str, message: str) -> None:
+        self._tools.events.event({"apiVersion": "v1", "kind": "Pod", **pod}, kind, reason, message)
+
+
+def killing_message(action: StopContainer) -> str:
+    """The kubelet's words for why a container is stopped."""
+    if action.why.startswith(("failed", "definition")):
+        return f"Container {action.name} {action.why}, will be restarted"
+    return f"Stopping container {action.name}"

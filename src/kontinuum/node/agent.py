@@ -1,0 +1,178 @@
+"""The node agent: registers this machine, and gives every pod that is bound to it a worker.
+
+    informer (pods of this node) ──▶ workers, one per pod UID ◀── observer (what changed in the runtime)
+                                        │
+    API ◀── status, events, heartbeat   └──▶ CRI, volumes, cgroups
+
+A pod that runs here but that the API does not know gets a worker too, whose only wish is its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import structlog
+
+from kontinuum.api.kubernetes.resources import PODS
+from kontinuum.api.machinery.objects import Object, uid_of
+from kontinuum.client.events import EventRecorder
+from kontinuum.client.informer import Change, Informer
+from kontinuum.client.rest import Client
+from kontinuum.foundation.backoff import Backoff
+from kontinuum.foundation.clock import Clock
+from kontinuum.foundation.errors import Retryable
+from kontinuum.node import leftovers, machine_facts, names, network
+from kontinuum.node.checks import Checker
+from kontinuum.node.cri import CriClient
+from kontinuum.node.heartbeat import Heartbeat
+from kontinuum.node.images import Puller
+from kontinuum.node.observer import observe
+from kontinuum.node.port import ContainerRuntime, Fingerprint
+from kontinuum.node.registration import allocatable
+from kontinuum.node.server import NodeServer
+from kontinuum.node.settings import NodeSettings
+from kontinuum.node.sources import Sources
+from kontinuum.node.status import HostFacts
+from kontinuum.node.tools import Tools
+from kontinuum.node.worker import PodWorker, as_vanished
+
+log = structlog.get_logger(__name__)
+
+COMPONENT = "kubelet"
+FALLEN = Backoff(initial=1.0, maximum=60.0)
+WAITING_FOR_RUNTIME = Backoff(initial=0.02, maximum=1.0)
+
+
+async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
+    """Run the agent of this machine until cancelled. containerd must run, or be about to."""
+    await network.prepare(settings)
+    async with CriClient(settings.socket) as runtime:
+        name, version = await _wait_for_runtime(runtime, clock)
+        facts = machine_facts.read(settings, f"{name}://{version}")
+        cpu, memory = allocatable(facts, settings)
+        sources = Sources(client, clock)
+        events = EventRecorder(client, COMPONENT, facts.name, clock=clock)
+        tools = Tools(
+            client=client,
+            runtime=runtime,
+            clock=clock,
+            settings=settings,
+            events=events,
+            sources=sources,
+            puller=Puller(runtime, sources, clock),
+            checks=Checker(runtime),
+            host=HostFacts(facts.address),
+            host_resolver=names.parse_resolver(names.HOST_RESOLVER.read_text()),
+            node_cpu=cpu,
+            node_memory=memory,
+        )
+        agent = Agent(tools, facts.name)
+        async with contextlib.AsyncExitStack() as stack:
+            port = 0
+            if settings.certificate:
+                server = await stack.enter_async_context(NodeServer(settings, runtime, agent.find_pod))
+                port = server.port
+            heartbeat = Heartbeat(client, runtime, clock, settings, facts, port)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(events.run())
+                group.create_task(agent.run())
+                await heartbeat.register()
+                events.event(heartbeat.node, "Normal", "Starting", "Starting kubelet.")
+                group.create_task(heartbeat.run())
+
+
+async def _wait_for_runtime(runtime: ContainerRuntime, clock: Clock) -> tuple[str, str]:
+    failures = 0
+    while True:
+        try:
+            return await runtime.version()
+        except Retryable as error:
+            if failures == 0:
+                log.info("waiting for the container runtime", error=str(error))
+            await clock.sleep(WAITING_FOR_RUNTIME.delay(failures))
+            failures += 1
+
+
+class Agent:
+    """The pods of one node and their workers."""
+
+    def __init__(self, tools: Tools, node_name: str) -> None:
+        self._tools = tools
+        self._informer = Informer(tools.client, PODS, clock=tools.clock, fields=f"spec.nodeName={node_name}")
+        self._informer.add_handler(self._on_pod)
+        self._workers: dict[str, PodWorker] = {}
+        self._finished: set[str] = set()
+        """Pods that are done here but still in the API, where a finalizer holds them."""
+        self._group: asyncio.TaskGroup | None = None
+
+    async def run(self) -> None:
+        """Until cancelled; running pods are left alone then."""
+        tools = self._tools
+        async with asyncio.TaskGroup() as self._group:
+            self._group.create_task(self._informer.run())
+            await self._informer.wait_synced()
+            # What runs is not left over, even if nobody wants it: it gets a worker that ends it in order.
+            leftovers.remove(tools.settings, {*self._workers, *await tools.runtime.fingerprints()})
+            await observe(
+                tools.runtime, tools.clock, idle_seconds=tools.settings.observe_seconds, changed=self._on_runtime
+            )
+
+    def find_pod(self, namespace: str, name: str) -> PodWorker | None:
+        """The worker of the pod, for logs and streams."""
+        for worker in self._workers.values():
+            metadata = worker.pod["metadata"]
+            if (metadata["namespace"], metadata["name"]) == (namespace, name):
+                return worker
+        return None
+
+    def pods(self) -> list[Object]:
+        return [worker.pod for worker in self._workers.values()]
+
+    def _on_pod(self, change: Change, pod: Object, _: Object | None) -> None:
+        uid = uid_of(pod)
+        worker = self._workers.get(uid)
+        if change == "deleted":
+            self._finished.discard(uid)
+            if worker is not None:
+                worker.vanish()
+        elif worker is not None:
+            worker.update(pod)
+        elif uid not in self._finished:
+            self._hire(uid, pod)
+
+    def _on_runtime(self, uid: str, found: Fingerprint) -> None:
+        worker = self._workers.get(uid)
+        if worker is not None:
+            worker.notice()
+        elif found.states and uid not in self._finished:
+            log.info("ending a pod that the API does not know", namespace=found.namespace, name=found.name, uid=uid)
+            orphan = self._hire(uid, _unknown_pod(uid, found, self._tools.clock.time()))
+            orphan.vanish()
+
+    def _hire(self, uid: str, pod: Object) -> PodWorker:
+        worker = self._workers[uid] = PodWorker(pod, self._tools)
+        assert self._group is not None, "pods are only told while the agent runs"
+        self._group.create_task(self._employ(uid, worker))
+        return worker
+
+    async def _employ(self, uid: str, worker: PodWorker) -> None:
+        """Run one worker to its pod's end; one that falls over is started again, and the others do not notice."""
+        failures = 0
+        while True:
+            try:
+                await worker.run()
+                break
+            except Exception:
+                log.exception("a pod's worker fell over and will be started again", uid=uid)
+                await self._tools.clock.sleep(FALLEN.delay(failures))
+                failures += 1
+        del self._workers[uid]
+        if self._informer.get(f"{worker.pod['metadata']['namespace']}/{worker.pod['metadata']['name']}") is not None:
+            self._finished.add(uid)
+
+
+def _unknown_pod(uid: str, found: Fingerprint, now: float) -> Object:
+    """As much of a pod as is needed to end it."""
+    metadata = {"name": found.name, "namespace": found.namespace, "uid": uid}
+    return as_vanished({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": []}}, now)

@@ -1,0 +1,100 @@
+"""One look at a container: run a command in it, fetch a page, open a connection. Probes and hooks use it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+import aiohttp
+
+from kontinuum.api.machinery.objects import Object
+from kontinuum.foundation.errors import Retryable
+from kontinuum.node.port import ContainerRuntime, RuntimeTimedOut
+
+LARGEST_OUTPUT = 10 << 10
+"""Bytes of a check's output that are looked at and shown, as in the kubelet."""
+USER_AGENT = "kube-probe/1.36"
+
+
+class CheckFailed(Retryable):
+    """The check did not succeed; the message is what it said, in the kubelet's words."""
+
+
+class Checks(Protocol):
+    """Raises CheckFailed unless the check succeeds within ``timeout`` seconds."""
+
+    async def check(self, handler: Object, container: Object, container_id: str, ip: str, timeout: float) -> None: ...
+
+
+class Checker:
+    """The real checks, from the node's own network namespace."""
+
+    def __init__(self, runtime: ContainerRuntime) -> None:
+        self._runtime = runtime
+
+    async def check(self, handler: Object, container: Object, container_id: str, ip: str, timeout: float) -> None:
+        """``handler`` is a probe or a lifecycle handler; ``ip`` the pod's address."""
+        if "exec" in handler:
+            await self._execute(handler["exec"].get("command") or [], container_id, timeout)
+        elif "httpGet" in handler:
+            await _fetch(handler["httpGet"], container, ip, timeout)
+        elif "tcpSocket" in handler:
+            action = handler["tcpSocket"]
+            await _connect(action.get("host") or ip, port_number(action["port"], container), timeout)
+        elif "sleep" in handler:
+            await asyncio.sleep(handler["sleep"]["seconds"])
+        else:
+            raise CheckFailed("gRPC probes are not supported on this node yet")
+
+    async def _execute(self, command: list[str], container_id: str, timeout: float) -> None:
+        try:
+            done = await self._runtime.execute(container_id, command, timeout)
+        except RuntimeTimedOut as error:
+            raise CheckFailed(f"command timed out: {' '.join(command)!r} timed out after {timeout:g}s") from error
+        if done.exit_code != 0:
+            output = (done.stdout + done.stderr)[:LARGEST_OUTPUT].decode(errors="replace")
+            raise CheckFailed(output or f"command exited with {done.exit_code}")
+
+
+def port_number(port: int | str, container: Object) -> int:
+    """A port given by number or by the name that the container gives it. Raises CheckFailed."""
+    if isinstance(port, int):
+        return port
+    for one in container.get("ports") or ():
+        if one.get("name") == port:
+            return int(one["containerPort"])
+    if port.isdigit():
+        return int(port)
+    raise CheckFailed(f"couldn't find port {port!r} in container {container['name']}")
+
+
+async def _fetch(action: Object, container: Object, ip: str, timeout: float) -> None:
+    scheme = (action.get("scheme") or "HTTP").lower()
+    host, port = action.get("host") or ip, port_number(action["port"], container)
+    path = action.get("path") or "/"
+    url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{path if path.startswith('/') else '/' + path}"
+    headers = {"User-Agent": USER_AGENT, "Accept": "*/*"}
+    headers |= {one["name"]: one.get("value") or "" for one in action.get("httpHeaders") or ()}
+    try:
+        # A pod's certificate is its own affair: the probe asks whether it answers, not who it is.
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(timeout)) as session,
+            session.get(url, headers=headers, ssl=False, allow_redirects=False) as answer,
+        ):
+            if not 200 <= answer.status < 400:
+                raise CheckFailed(f"HTTP probe failed with statuscode: {answer.status}")
+    except TimeoutError as error:
+        raise CheckFailed(f'Get "{url}": context deadline exceeded') from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise CheckFailed(f'Get "{url}": {error}') from error
+
+
+async def _connect(host: str, port: int, timeout: float) -> None:
+    try:
+        async with asyncio.timeout(timeout):
+            _, writer = await asyncio.open_connection(host, port)
+    except TimeoutError as error:
+        raise CheckFailed(f"dial tcp {host}:{port}: i/o timeout") from error
+    except OSError as error:
+        raise CheckFailed(f"dial tcp {host}:{port}: {error.strerror or error}") from error
+    writer.close()

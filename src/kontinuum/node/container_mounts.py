@@ -1,0 +1,69 @@
+"""Which paths of this machine a container sees, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from kontinuum.api.cri.messages import NUMBERS
+from kontinuum.api.machinery.objects import Object
+from kontinuum.foundation.errors import Refused
+from kontinuum.node.environment import expand
+from kontinuum.node.port import Config
+
+PROPAGATION = {
+    "None": "PROPAGATION_PRIVATE",
+    "HostToContainer": "PROPAGATION_HOST_TO_CONTAINER",
+    "Bidirectional": "PROPAGATION_BIDIRECTIONAL",
+}
+HOSTS_PATH = "/etc/hosts"
+
+
+class BadMount(Refused):
+    """A mount names a volume that does not exist, or a subPath that leaves its volume."""
+
+
+def volume_mounts(container: Object, places: Mapping[str, Path], environment: Mapping[str, str]) -> list[Config]:
+    """The CRI's mounts for ``volumeMounts``; ``places`` says where each volume is."""
+    mounts = []
+    for mount in container.get("volumeMounts") or ():
+        if mount["name"] not in places:
+            raise BadMount(f'volume "{mount["name"]}" of container "{container["name"]}" does not exist')
+        sub_path = mount.get("subPath") or expand(mount.get("subPathExpr") or "", environment)
+        mounts.append(
+            {
+                "container_path": _absolute(mount["mountPath"]),
+                "host_path": str(below(places[mount["name"]], sub_path)),
+                "readonly": bool(mount.get("readOnly")),
+                "propagation": NUMBERS[PROPAGATION[mount.get("mountPropagation") or "None"]],
+            }
+        )
+    return mounts
+
+
+def below(volume: Path, sub_path: str) -> Path:
+    """The path ``sub_path`` in ``volume``, made as a directory if it is absent.
+
+    Links are followed before the container runs, and may not lead out of the volume. Raises BadMount.
+    """
+    if not sub_path:
+        return volume
+    if sub_path.startswith("/") or ".." in sub_path.split("/"):
+        raise BadMount(f"subPath {sub_path!r} must be relative and without '..'")
+    base = volume.resolve()
+    target = (base / sub_path).resolve()
+    if not target.is_relative_to(base):
+        raise BadMount(f"subPath {sub_path!r} leads out of its volume")
+    if not target.exists():
+        target.mkdir(parents=True)
+        target.chmod(base.stat().st_mode & 0o7777)
+    return target
+
+
+def own_file(container_path: str, host_path: Path) -> Config:
+    """A mount of one file that the agent keeps for the container."""
+    return {"container_path": container_path, "host_path": str(host_path)}
+
+
+def _absolute(path: str) -> str:
+    return path if path.startswith("/") else f"/{path}"

@@ -1,0 +1,18 @@
+"""The files that a pod leaves on this machine besides its cgroups."""
+
+from __future__ import annotations
+
+import shutil
+
+from kontinuum.api.machinery.objects import Object
+from kontinuum.node.sandbox_config import log_directory
+from kontinuum.node.settings import NodeSettings
+from kontinuum.node.volumes import mounting
+
+
+def remove_pod_files(settings: NodeSettings, pod: Object) -> None:
+    """Volumes, with what is mounted there, and logs. Raises OSError."""
+    mounting.remove(settings.data / "pods" / str(pod["metadata"]["uid"]))
+    logs = log_directory(settings, pod)
+    if logs.exists():
+        shutil.rmtree(logs)

@@ -1,0 +1,127 @@
+"""Tells the API that this node lives: the Node object at start, then a Lease again and again, and the status."""
+
+from __future__ import annotations
+
+import structlog
+
+from kontinuum.api.kubernetes.resources import LEASES, NODES
+from kontinuum.api.machinery.objects import Object
+from kontinuum.api.machinery.status import ApiError
+from kontinuum.client.rest import Client
+from kontinuum.foundation.backoff import Backoff
+from kontinuum.foundation.clock import Clock, rfc3339, rfc3339_micro
+from kontinuum.foundation.errors import KontinuumError
+from kontinuum.node.port import ContainerRuntime, RuntimeAway, RuntimeFailed
+from kontinuum.node.registration import MachineFacts, has_changed, node_labels, node_object, node_status
+from kontinuum.node.settings import NodeSettings
+
+log = structlog.get_logger(__name__)
+
+LEASE_NAMESPACE = "kube-node-lease"
+RETRY = Backoff(initial=0.1, maximum=2.0)
+
+
+class Heartbeat:
+    """``run`` until cancelled; the node is registered once ``register`` has returned."""
+
+    def __init__(
+        self,
+        client: Client,
+        runtime: ContainerRuntime,
+        clock: Clock,
+        settings: NodeSettings,
+        facts: MachineFacts,
+        port: int,
+    ) -> None:
+        self._client = client
+        self._runtime = runtime
+        self._clock = clock
+        self._settings = settings
+        self._facts = facts
+        self._port = port
+        self._node: Object = {}
+        self._written_at = 0.0
+
+    @property
+    def node(self) -> Object:
+        """The Node object as last seen; events of the node are about it."""
+        return self._node
+
+    async def register(self) -> None:
+        """Make the Node object, or adopt the one that is there; tries until the API answers."""
+        failures = 0
+        while True:
+            try:
+                self._node = await self._create_or_adopt()
+                await self._write_status(force=True)
+                await self._renew()
+                return
+            except KontinuumError as error:
+                log.info("the node cannot be registered yet", node=self._facts.name, error=str(error))
+                await self._clock.sleep(RETRY.delay(failures))
+                failures += 1
+
+    async def run(self) -> None:
+        while True:
+            await self._clock.sleep(self._settings.heartbeat_seconds)
+            try:
+                await self._renew()
+                due = self._clock.monotonic() - self._written_at >= self._settings.status_seconds
+                await self._write_status(force=due)
+            except ApiError as error:
+                if error.is_not_found:
+                    # Somebody deleted the Node: a node that lives says so again.
+                    await self.register()
+                else:
+                    log.warning("the node's heartbeat is refused", error=str(error))
+            except KontinuumError as error:
+                log.info("the node's heartbeat does not get through", error=str(error))
+
+    async def _create_or_adopt(self) -> Object:
+        wanted = node_object(self._facts, self._settings)
+        try:
+            return await self._client.create(NODES, wanted)
+        except ApiError as error:
+            if not error.is_already_exists:
+                raise
+        patch = {"metadata": {"labels": node_labels(self._facts, self._settings)}, "spec": wanted["spec"]}
+        return await self._client.patch(NODES, self._facts.name, patch)
+
+    async def _write_status(self, *, force: bool) -> None:
+        before = self._node.get("status") or {}
+        now = rfc3339(self._clock.time())
+        problem = await self._problem()
+        status = node_status(self._facts, self._settings, before, port=self._port, problem=problem, now=now)
+        if force or has_changed(before, {**before, **status}):
+            self._node = await self._client.patch(NODES, self._facts.name, {"status": status}, subresource="status")
+            self._written_at = self._clock.monotonic()
+
+    async def _problem(self) -> str:
+        try:
+            await self._runtime.version()
+        except (RuntimeAway, RuntimeFailed) as error:
+            return f"container runtime is down: {error}"
+        return ""
+
+    async def _renew(self) -> None:
+        now = rfc3339_micro(self._clock.time())
+        patch = {"spec": {"holderIdentity": self._facts.name, "renewTime": now}}
+        try:
+            await self._client.patch(LEASES, self._facts.name, patch, namespace=LEASE_NAMESPACE)
+        except ApiError as error:
+            if not error.is_not_found:
+                raise
+            await self._client.create(LEASES, self._lease(now))
+
+    def _lease(self, now: str) -> Object:
+        owner = {"apiVersion": "v1", "kind": "Node", "name": self._facts.name, "uid": self._node["metadata"]["uid"]}
+        return {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": self._facts.name, "namespace": LEASE_NAMESPACE, "ownerReferences": [owner]},
+            "spec": {
+                "holderIdentity": self._facts.name,
+                "leaseDurationSeconds": self._settings.lease_duration_seconds,
+                "renewTime": now,
+            },
+        }

@@ -1,0 +1,91 @@
+"""Runs the probes of one pod's containers and remembers what they say."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from kontinuum.api.machinery.objects import Object
+from kontinuum.foundation.errors import KontinuumError
+from kontinuum.foundation.tasks import cancel
+from kontinuum.node import pods
+from kontinuum.node.checks import CheckFailed
+from kontinuum.node.observed import Container, Observed
+from kontinuum.node.probes import KINDS, Judgement, ProbeSettings, judge
+from kontinuum.node.remembered import Remembered
+from kontinuum.node.tools import Tools
+
+WAITING_FOR_STARTUP_SECONDS = 0.2
+
+
+class Prober:
+    """One task per running container and probe; ``notice`` is called whenever a judgement changes."""
+
+    def __init__(self, tools: Tools, remembered: Remembered, notice: Callable[[], None]) -> None:
+        self._tools = tools
+        self._remembered = remembered
+        self._notice = notice
+        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+
+    def follow(self, pod: Object, observed: Observed) -> None:
+        """Begin probing what has begun to run, and end probing what has ended."""
+        wanted: dict[tuple[str, str], Container] = {}
+        if not pods.is_deleting(pod) and observed.sandbox is not None:
+            for container in pods.all_containers(pod):
+                current = observed.current(container["name"])
+                if current is not None and current.is_running:
+                    wanted |= {(current.id, kind): current for kind in KINDS if container.get(f"{kind}Probe")}
+        for key in [key for key in self._tasks if key not in wanted]:
+            self._tasks.pop(key).cancel()
+        ips = observed.sandbox.ips if observed.sandbox else ()
+        ip = self._tools.host.ip if pods.is_host_network(pod) else next(iter(ips), "")
+        for key, current in wanted.items():
+            if key not in self._tasks:
+                self._tasks[key] = asyncio.create_task(self._probe(pod, current, key[1], ip))
+
+    async def stop(self) -> None:
+        await cancel(*self._tasks.values())
+        self._tasks.clear()
+
+    async def _probe(self, pod: Object, current: Container, kind: str, ip: str) -> None:
+        container = pods.find_container(pod, current.name) or {}
+        probe = container[f"{kind}Probe"]
+        settings = ProbeSettings.of(probe)
+        clock = self._tools.clock
+        await clock.sleep(max(0.0, current.started_at + settings.initial_delay - clock.time()))
+        while kind != "startup" and container.get("startupProbe") and not self._remembered.started.get(current.id):
+            await clock.sleep(WAITING_FOR_STARTUP_SECONDS)
+        judgement = Judgement()
+        while True:
+            succeeded = await self._check(pod, container, current, kind, ip)
+            before, judgement = judgement, judge(judgement, succeeded, settings)
+            if judgement.good != before.good and judgement.good is not None:
+                self._conclude(current, kind, judgement.good)
+                if kind == "startup" or (kind == "liveness" and not judgement.good):
+                    return
+            await clock.sleep(settings.period)
+
+    async def _check(self, pod: Object, container: Object, current: Container, kind: str, ip: str) -> bool:
+        probe = container[f"{kind}Probe"]
+        timeout = ProbeSettings.of(probe).timeout
+        try:
+            async with asyncio.timeout(timeout + 1):
+                await self._tools.checks.check(probe, container, current.id, ip, timeout)
+        except (CheckFailed, TimeoutError) as error:
+            message = f"{kind.capitalize()} probe failed: {error}"
+        except KontinuumError as error:
+            # The runtime itself could not be asked: that says nothing about the container.
+            message = f"{kind.capitalize()} probe errored: {error}"
+        else:
+            return True
+        self._tools.events.event(pod, "Warning", "Unhealthy", message)
+        return False
+
+    def _conclude(self, current: Container, kind: str, good: bool) -> None:
+        if kind == "readiness":
+            self._remembered.ready[current.id] = good
+        elif kind == "startup" and good:
+            self._remembered.started[current.id] = True
+        elif not good:
+            self._remembered.unhealthy[current.id] = kind
+        self._notice()

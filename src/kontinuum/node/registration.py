@@ -1,0 +1,119 @@
+"""The Node object as this machine presents itself: pure, from facts that ``machine_facts`` read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+
+from kontinuum.api.machinery.conditions import set_condition
+from kontinuum.api.machinery.objects import Object
+from kontinuum.node.settings import NodeSettings
+
+KUBELET_VERSION = f"v1.36.2-kontinuum.{metadata.version('kontinuum')}"
+GUARANTEES = (
+    ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+    ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+    ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MachineFacts:
+    """What does not change while the agent runs. Sizes are bytes."""
+
+    name: str
+    address: str
+    hostname: str
+    cpus: int
+    memory: int
+    disk: int
+    architecture: str
+    kernel: str
+    os_image: str
+    machine_id: str
+    system_uuid: str
+    boot_id: str
+    runtime: str = ""
+    """``containerd://1.6.20``."""
+
+
+def node_object(facts: MachineFacts, settings: NodeSettings) -> Object:
+    """What is created when the API does not know this node yet."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": facts.name, "labels": node_labels(facts, settings)},
+        "spec": {"podCIDR": settings.pod_cidr, "podCIDRs": [settings.pod_cidr]},
+    }
+
+
+def node_labels(facts: MachineFacts, settings: NodeSettings) -> dict[str, str]:
+    labels = {
+        "kubernetes.io/hostname": facts.name,
+        "kubernetes.io/os": "linux",
+        "kubernetes.io/arch": facts.architecture,
+        **{f"kontinuum.dev/class.{name}": "true" for name in settings.offered_classes},
+    }
+    if settings.accelerator:
+        labels["kontinuum.dev/accelerator"] = settings.accelerator
+    return labels | settings.labels
+
+
+def allocatable(facts: MachineFacts, settings: NodeSettings) -> tuple[int, int]:
+    """Millicores and bytes of memory that pods may have."""
+    return facts.cpus * 1000 - settings.reserved_cpu, max(0, facts.memory - settings.reserved_memory)
+
+
+def node_status(
+    facts: MachineFacts, settings: NodeSettings, before: Object, *, port: int, problem: str, now: str
+) -> Object:
+    """The whole status. ``before`` is the last one; ``problem`` says why the node is not ready, or is ""."""
+    cpu, memory = allocatable(facts, settings)
+    common = {"pods": str(settings.max_pods), "ephemeral-storage": f"{facts.disk >> 10}Ki"}
+    conditions: list[Object] = list(before.get("conditions") or ())
+    ready = ("Ready", "False", "KubeletNotReady", problem) if problem else ("Ready", "True", "KubeletReady", READY)
+    for kind, status, reason, message in (*GUARANTEES, ready):
+        conditions = set_condition(
+            conditions, kind, status, now=now, reason=reason, message=message, lastHeartbeatTime=now
+        )
+    return {
+        "capacity": {"cpu": str(facts.cpus), "memory": f"{facts.memory >> 10}Ki", **common},
+        "allocatable": {"cpu": f"{cpu}m" if cpu % 1000 else str(cpu // 1000), "memory": f"{memory >> 10}Ki", **common},
+        "addresses": [
+            {"type": "InternalIP", "address": facts.address},
+            {"type": "Hostname", "address": facts.hostname},
+        ],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+        "nodeInfo": {
+            "architecture": facts.architecture,
+            "bootID": facts.boot_id,
+            "containerRuntimeVersion": facts.runtime,
+            "kernelVersion": facts.kernel,
+            "kubeProxyVersion": "",
+            "kubeletVersion": KUBELET_VERSION,
+            "machineID": facts.machine_id,
+            "operatingSystem": "linux",
+            "osImage": facts.os_image,
+            "systemUUID": facts.system_uuid,
+        },
+        "runtimeHandlers": [{"name": name} for name in ("", *settings.offered_classes)],
+        "conditions": conditions,
+    }
+
+
+READY = "kubelet is posting ready status"
+
+
+def has_changed(before: Object, after: Object) -> bool:
+    """Whether the two statuses differ in more than heartbeat times."""
+    return _without_times(before) != _without_times(after)
+
+
+def _without_times(status: Mapping[str, object]) -> Object:
+    conditions = status.get("conditions")
+    kept = [
+        {key: value for key, value in one.items() if key not in ("lastHeartbeatTime", "lastTransitionTime")}
+        for one in (conditions if isinstance(conditions, list) else [])
+    ]
+    return {**status, "conditions": kept}

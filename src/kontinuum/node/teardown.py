@@ -1,0 +1,61 @@
+"""Taking a node apart: every pod stopped and removed through the runtime, then what the host keeps for us.
+
+For ``kontinuum down``: the API objects stay as they are, and the pods come back with the next start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from kontinuum.node import cgroups, network
+from kontinuum.node.cri import CriClient
+from kontinuum.node.port import Fingerprint, RuntimeAway, RuntimeFailed
+from kontinuum.node.settings import NodeSettings
+from kontinuum.node.volumes import mounting, mounts
+
+AT_ONCE = 8
+GRACE_SECONDS = 2
+
+
+async def stop_every_pod(settings: NodeSettings, *, grace: int = GRACE_SECONDS) -> list[str]:
+    """Stop and remove all pods; answers those that resisted, as ``namespace/name: why``. containerd must run."""
+    gate = asyncio.Semaphore(AT_ONCE)
+    async with CriClient(settings.socket) as runtime:
+
+        async def one(uid: str, pod: Fingerprint) -> str:
+            async with gate:
+                try:
+                    await _remove_pod(runtime, settings, uid, grace)
+                except (RuntimeFailed, RuntimeAway, OSError) as error:
+                    return f"{pod.namespace}/{pod.name}: {error}"
+            return ""
+
+        try:
+            found = await runtime.fingerprints()
+        except RuntimeAway as error:
+            return [str(error)]
+        answers = await asyncio.gather(*(one(uid, pod) for uid, pod in found.items()))
+    return [answer for answer in answers if answer]
+
+
+async def _remove_pod(runtime: CriClient, settings: NodeSettings, uid: str, grace: int) -> None:
+    observed = await runtime.observe(uid)
+    running = [container for container in observed.containers if container.is_running]
+    await asyncio.gather(*(runtime.stop_container(container.id, grace) for container in running))
+    for sandbox in observed.sandboxes:
+        await runtime.stop_sandbox(sandbox.id)
+        await runtime.remove_sandbox(sandbox.id)
+    for point in mounts.below(settings.data / "pods" / uid):
+        mounts.unmount(point)
+    cgroups.remove(f"{settings.cgroup}/pod{uid}")
+
+
+async def remove_host_state(settings: NodeSettings) -> None:
+    """After the pods: bridge, rules, cgroups and what is left of the pods' volumes."""
+    await network.remove(settings)
+    cgroups.remove(settings.cgroup)
+    # The parent that all installations of the machine share goes with the last of them.
+    with contextlib.suppress(OSError):
+        cgroups.remove(settings.cgroup.rpartition("/")[0])
+    mounting.remove(settings.data / "pods")

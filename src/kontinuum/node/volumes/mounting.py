@@ -1,0 +1,74 @@
+"""A pod's volumes as a whole: set up before the sandbox, refreshed while it lives, removed after it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from kontinuum.api.machinery.objects import Object
+from kontinuum.foundation.errors import KontinuumError
+from kontinuum.node.volumes import atomic, config_map, downward_api, empty_dir, host_path, mounts, projected, secret
+from kontinuum.node.volumes.context import CannotMount, Context, UnsupportedVolume
+
+OF_FILES = {
+    "configMap": config_map.files,
+    "secret": secret.files,
+    "downwardAPI": downward_api.files,
+    "projected": projected.files,
+}
+IN_MEMORY = ("secret", "projected")
+"""Types that may hold secrets: their files never touch a disk."""
+
+
+def place_of(pod_directory: Path, volume: Object) -> Path:
+    return pod_directory / "volumes" / str(volume["name"])
+
+
+async def prepare(context: Context, pod_directory: Path) -> dict[str, Path]:
+    """Set up every volume of the pod; answers where each is on this machine. Repeating it refreshes the files.
+
+    Raises CannotMount, its message in the kubelet's words.
+    """
+    places: dict[str, Path] = {}
+    for volume in context.pod["spec"].get("volumes") or ():
+        try:
+            places[volume["name"]] = await _prepare_one(volume, context, place_of(pod_directory, volume))
+        except (KontinuumError, OSError) as error:
+            raise CannotMount(f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}') from error
+    return places
+
+
+def has_files(pod: Object) -> bool:
+    """Whether the pod has a volume that wants refreshing."""
+    return any(kind in volume for volume in pod["spec"].get("volumes") or () for kind in OF_FILES)
+
+
+async def _prepare_one(volume: Object, context: Context, place: Path) -> Path:
+    group = (context.pod["spec"].get("securityContext") or {}).get("fsGroup")
+    kind = next((key for key in volume if key != "name"), "emptyDir")
+    source = volume.get(kind) or {}
+    if kind == "hostPath":
+        return host_path.prepare(source)
+    if kind == "emptyDir":
+        empty_dir.prepare(source, place)
+    elif kind in OF_FILES:
+        files = await OF_FILES[kind](source, context)
+        place.mkdir(parents=True, exist_ok=True)
+        if kind in IN_MEMORY and place not in mounts.below(place):
+            mounts.mount_tmpfs(place)
+        atomic.write(place, files, group=group)
+    else:
+        raise UnsupportedVolume(f"volumes of type {kind} are not supported on this node")
+    if group is not None and place.stat().st_gid != group:
+        os.chown(place, -1, group)
+        place.chmod(place.stat().st_mode | 0o2070)
+    return place
+
+
+def remove(pod_directory: Path) -> None:
+    """Unmount and delete everything of a pod that is gone. Raises OSError if something cannot be unmounted."""
+    for point in mounts.below(pod_directory):
+        mounts.unmount(point)
+    if pod_directory.exists():
+        shutil.rmtree(pod_directory)

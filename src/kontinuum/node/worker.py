@@ -1,0 +1,230 @@
+"""One pod's worker: looks at what is there, lets ``plan`` decide, carries it out, and tells the API what it sees.
+
+    wake (pod changed, runtime changed, or a time that the plan named)
+      └▶ observe ─▶ publish status ─▶ plan ─▶ carry out ─▶ observe ─▶ ... until the plan is empty; then wait
+
+One worker per pod is why no two hands ever work on one sandbox. Everything it knows it can lose: a new worker, after
+a crash of the agent, observes the same things and plans the same next step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import structlog
+
+from kontinuum.api.kubernetes.resources import PODS
+from kontinuum.api.machinery.objects import Object
+from kontinuum.api.machinery.status import ApiError
+from kontinuum.foundation.backoff import Backoff
+from kontinuum.foundation.clock import parse_rfc3339, rfc3339
+from kontinuum.foundation.errors import KontinuumError, Retryable
+from kontinuum.foundation.tasks import cancel
+from kontinuum.node import cgroups, pods
+from kontinuum.node.actions import Hands
+from kontinuum.node.backoff_events import BackoffEvents
+from kontinuum.node.files import remove_pod_files
+from kontinuum.node.interruption import Interrupted, Interruption
+from kontinuum.node.observed import Observed
+from kontinuum.node.plan import Action, Finish, Plan, plan
+from kontinuum.node.probing import Prober
+from kontinuum.node.remembered import FRESH_SECONDS, Remembered
+from kontinuum.node.sandbox_config import cgroup_parent
+from kontinuum.node.status import ENDED_MESSAGES, status
+from kontinuum.node.status_writer import StatusWriter
+from kontinuum.node.tools import Tools
+from kontinuum.node.volumes import mounting
+
+log = structlog.get_logger(__name__)
+
+AWAY = Backoff(initial=0.1, maximum=2.0)
+UNEXPECTED_SECONDS = 1.0
+"""Pause after an action failed in a way that nothing remembers: the same plan will be made again."""
+REFRESH_SECONDS = 20.0
+"""How often volumes of files are compared with their sources."""
+
+
+class PodWorker:
+    """See the module. ``run`` ends when nothing of the pod is left on this machine."""
+
+    def __init__(self, pod: Object, tools: Tools) -> None:
+        self.pod = pod
+        self.observed = Observed()
+        self._tools = tools
+        self._exists = True
+        self._remembered = Remembered()
+        self._interruption = Interruption()
+        self._wake = asyncio.Event()
+        self._hands = Hands(tools, self._remembered, self._interruption)
+        self._prober = Prober(tools, self._remembered, self.notice)
+        self._writer = StatusWriter(tools.client, pod, tools.clock)
+        self._backoffs = BackoffEvents(tools.events)
+
+    def update(self, pod: Object) -> None:
+        """The API has a newer version of the pod."""
+        before, self.pod = self.pod, pod
+        self._wake.set()
+        if _is_more_urgent(before, pod):
+            self._interruption.fire()
+
+    def vanish(self) -> None:
+        """The API no longer knows the pod: end it without grace, as the kubelet does."""
+        self._exists = False
+        self.update(as_vanished(self.pod, self._tools.clock.time()))
+
+    def notice(self) -> None:
+        """Something about the pod may have changed in the runtime, or a probe has come to a conclusion."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        beside = [asyncio.create_task(self._writer.run()), asyncio.create_task(self._keep_volumes_fresh())]
+        try:
+            while not await self._round():
+                pass
+        finally:
+            await cancel(*beside)
+            await self._prober.stop()
+
+    async def _round(self) -> bool:
+        """One look and what follows from it. Answers whether nothing is left to do, ever."""
+        self._wake.clear()
+        await self._look()
+        self._end_at_deadline()
+        decision = plan(self.pod, self.observed, self._remembered, self._tools.clock.time())
+        if decision.actions == (Finish(),):
+            await self._finish()
+            return True
+        if decision.actions:
+            await self._carry_out(decision.actions)
+        else:
+            await self._wait(decision)
+        return False
+
+    async def _look(self) -> None:
+        """Observe and publish; waits as long as the runtime is away."""
+        failures = 0
+        while True:
+            try:
+                self.observed = await self._tools.runtime.observe(self.pod["metadata"]["uid"])
+                break
+            except Retryable as error:
+                log.info("the runtime cannot be asked now", error=str(error))
+                await self._tools.clock.sleep(AWAY.delay(failures))
+                failures += 1
+        self._hands.read_messages(self.pod, self.observed)
+        self._prober.follow(self.pod, self.observed)
+        self._publish()
+
+    def _publish(self) -> None:
+        over = pods.is_deleting(self.pod) or pods.is_terminal(self.pod)
+        if not self._exists or (over and self.observed.is_empty):
+            # What is cleaned up after the end must not rewrite the end.
+            return
+        now = self._tools.clock.time()
+        current = status(self.pod, self.observed, self._remembered, self._tools.host, now)
+        self._writer.set(current)
+        self._backoffs.tell(self.pod, current)
+
+    def _end_at_deadline(self) -> None:
+        due = self._deadline()
+        if due is not None and self._tools.clock.time() >= due:
+            self._remembered.ended = "DeadlineExceeded"
+            self._tools.events.event(self.pod, "Normal", "DeadlineExceeded", ENDED_MESSAGES["DeadlineExceeded"])
+            self._publish()
+
+    def _deadline(self) -> float | None:
+        """When ``activeDeadlineSeconds`` runs out; None if it does not, or has."""
+        seconds = self.pod["spec"].get("activeDeadlineSeconds")
+        began = (self.pod.get("status") or {}).get("startTime")
+        if seconds is None or began is None or self._remembered.ended or pods.is_terminal(self.pod):
+            return None
+        return parse_rfc3339(began) + float(seconds)
+
+    async def _wait(self, decision: Plan) -> None:
+        """Until something happens, or it is time to look again."""
+        now = self._tools.clock.time()
+        times = [time for time in (decision.wake_at, self._deadline(), self._turns_stale(now)) if time is not None]
+        timeout = max(0.01, min(times) - now) if times else None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._wake.wait()
+
+    def _turns_stale(self, now: float) -> float | None:
+        """When a failure stops being fresh, which is shown under another reason."""
+        times = [trouble.at for trouble in self._remembered.containers.values()]
+        times += [container.finished_at for container in self.observed.containers]
+        return min((at + FRESH_SECONDS for at in times if 0 <= now - at < FRESH_SECONDS), default=None)
+
+    async def _carry_out(self, actions: tuple[Action, ...]) -> None:
+        """All actions side by side: what depends on another is never in the same plan."""
+        async with asyncio.TaskGroup() as group:
+            pending = {group.create_task(self._one(action)) for action in actions}
+            while True:
+                _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                if not pending:
+                    return
+                # One has ended and another, perhaps a long pull, has not: show what has become of the first.
+                await self._look()
+
+    async def _one(self, action: Action) -> None:
+        try:
+            await self._hands.do(self.pod, action, self.observed)
+        except Interrupted:
+            return
+        except (KontinuumError, OSError) as error:
+            log.warning("an action failed", pod=pods.describe(self.pod), action=str(action), error=str(error))
+            await self._tools.clock.sleep(UNEXPECTED_SECONDS)
+
+    async def _keep_volumes_fresh(self) -> None:
+        while True:
+            await self._tools.clock.sleep(REFRESH_SECONDS)
+            sandbox = self.observed.sandbox
+            if sandbox is None or not sandbox.is_ready or pods.is_deleting(self.pod):
+                continue
+            if mounting.has_files(self.pod):
+                try:
+                    await self._hands.prepare_volumes(self.pod, sandbox.ips)
+                except KontinuumError as error:
+                    log.info("a volume keeps its old content", pod=pods.describe(self.pod), error=str(error))
+
+    async def _finish(self) -> None:
+        """Nothing runs any more: remove what is on this machine, then let the API forget the pod."""
+        failures = 0
+        while True:
+            try:
+                remove_pod_files(self._tools.settings, self.pod)
+                parent = cgroup_parent(self._tools.settings, self.pod["metadata"]["uid"])
+                cgroups.remove(parent, self._tools.cgroup_root)
+                await self._forget_in_api()
+                return
+            except (KontinuumError, OSError) as error:
+                log.warning("a pod cannot be cleaned up yet", pod=pods.describe(self.pod), error=str(error))
+                await self._tools.clock.sleep(AWAY.delay(failures))
+                failures += 1
+
+    async def _forget_in_api(self) -> None:
+        if not self._exists:
+            return
+        metadata = self.pod["metadata"]
+        await self._writer.wait_written()
+        try:
+            await self._tools.client.delete(
+                PODS, metadata["name"], namespace=metadata["namespace"], uid=metadata["uid"], grace_seconds=0
+            )
+        except ApiError as error:
+            # Gone already, or another pod has the name by now: both mean that this one is forgotten.
+            if not (error.is_not_found or error.is_conflict):
+                raise
+
+
+def as_vanished(pod: Object, now: float) -> Object:
+    """``pod`` as if it were being deleted without grace."""
+    deleted = {"deletionTimestamp": rfc3339(now), "deletionGracePeriodSeconds": 0}
+    return {**pod, "metadata": {**pod["metadata"], **deleted}}
+
+
+def _is_more_urgent(before: Object, now: Object) -> bool:
+    if not pods.is_deleting(now):
+        return False
+    return not pods.is_deleting(before) or pods.grace_seconds(now) < pods.grace_seconds(before)

@@ -1,0 +1,116 @@
+"""A private containerd for machine tests: own directories, socket, bridge and pod CIDR; gone without trace afterwards.
+
+    async with running(settings) as cri: ...
+
+The calling process moves into a private mount namespace first, because volumes must be mounted where containerd runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from kontinuum.images import containerd as image_store
+from kontinuum.images.oci import ImageConfig, build_archive
+from kontinuum.node import containerd
+from kontinuum.node.cri import CriClient
+from kontinuum.node.settings import NodeSettings
+from kontinuum.node.teardown import remove_host_state, stop_every_pod
+
+CLONE_NEWNS = 0x20000
+MS_REC, MS_SLAVE, MS_SHARED = 0x4000, 1 << 19, 1 << 20
+PAUSE = "int pause(void); int main(void) { for (;;) pause(); }"
+APPLETS = ("sh", "sleep", "cat", "echo", "uname", "ls", "id", "env", "wc", "httpd", "wget", "true", "false", "head",
+           "kill", "dd", "yes", "ps", "stty", "touch", "mkdir", "rm", "test", "seq", "date", "hostname", "nc", "grep",
+           "readlink", "tail", "od", "printf", "ip", "ping", "tr", "sort", "cut", "mount", "stat", "trap")  # fmt: skip
+
+_private = False
+
+
+def enter_private_mounts() -> None:
+    """Give this process its own mount namespace, shared within (once; a second call does nothing)."""
+    global _private
+    if _private:
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    steps = (
+        lambda: libc.unshare(CLONE_NEWNS),
+        lambda: libc.mount(b"none", b"/", None, MS_REC | MS_SLAVE, None),
+        lambda: libc.mount(b"none", b"/", None, MS_REC | MS_SHARED, None),
+    )
+    for step in steps:
+        if step() != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    _private = True
+
+
+def pause_archive(directory: Path) -> Path:
+    """``localhost/pause:1``: one static program that waits for a signal."""
+    root = directory / "pause"
+    root.mkdir(parents=True)
+    (directory / "pause.c").write_text(PAUSE)
+    subprocess.run(["musl-gcc", "-static", "-Os", "-o", root / "pause", directory / "pause.c"], check=True)
+    target = directory / "pause.tar"
+    build_archive(target, reference="localhost/pause:1", root=root, config=ImageConfig(entrypoint=("/pause",)))
+    return target
+
+
+def busybox_archive(directory: Path) -> Path:
+    """``localhost/busybox:1``: Debian's static busybox and links for its applets."""
+    root = directory / "busybox"
+    for name in ("bin", "etc", "proc", "sys", "dev", "tmp", "var"):
+        (root / name).mkdir(parents=True)
+    shutil.copy("/usr/bin/busybox", root / "bin" / "busybox")
+    for applet in APPLETS:
+        (root / "bin" / applet).symlink_to("busybox")
+    (root / "etc" / "passwd").write_text("root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n")
+    (root / "etc" / "group").write_text("root:x:0:\nnogroup:x:65534:\n")
+    target = directory / "busybox.tar"
+    build_archive(target, reference="localhost/busybox:1", root=root, config=ImageConfig(command=("sh",)))
+    return target
+
+
+async def start(settings: NodeSettings) -> asyncio.subprocess.Process:
+    """Start containerd and wait until its socket answers (at most 10 s)."""
+    log = (settings.data / "logs" / "containerd.log").open("ab")
+    process = await asyncio.create_subprocess_exec(
+        *containerd.command(settings), env=containerd.environment(settings), stdout=log, stderr=log,
+        stdin=asyncio.subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    log.close()
+    async with asyncio.timeout(10), CriClient(settings.socket) as cri:
+        while not await cri.is_ready():
+            await asyncio.sleep(0.02)
+    return process
+
+
+async def stop(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    await process.wait()
+
+
+@contextlib.asynccontextmanager
+async def running(settings: NodeSettings, *archives: Path) -> AsyncIterator[CriClient]:
+    """containerd for ``settings`` with ``archives`` and the two small images; every pod is gone at the end."""
+    enter_private_mounts()
+    containerd.write(settings)
+    images = settings.data / "test-images"
+    process = await start(settings)
+    try:
+        for archive in (pause_archive(images), busybox_archive(images), *archives):
+            await image_store.import_archive(settings.socket, archive)
+        async with CriClient(settings.socket) as cri:
+            yield cri
+    finally:
+        await stop_every_pod(settings)
+        await stop(process)
+        await remove_host_state(settings)
+        shutil.rmtree(settings.run, ignore_errors=True)
+        shutil.rmtree(settings.data, ignore_errors=True)
