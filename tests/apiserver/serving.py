@@ -160,7 +160,8 @@ def client_tls(certificates: Certificates) -> ssl.SSLContext:
 
 
 def configmap(name: str, labels: dict[str, str] | None = None, **data: str) -> dict[str, Any]:
-    return {"metadata": {"name": name, "labels": labels or {}}, "data": data}
+    body: dict[str, Any] = {"metadata": {"name": name, "labels": labels or {}}}
+    return {**body, "data": data} if data else body
 
 
 def pod(name: str, **spec: Any) -> dict[str, Any]:

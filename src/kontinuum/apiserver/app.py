@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from aiohttp.web_request import BaseRequest
 from aiohttp.web_server import Server
 
 from kontinuum.api.kubernetes.kinds import KINDS
-from kontinuum.api.machinery import status
 from kontinuum.apiserver import housekeeping, listener
 from kontinuum.apiserver.admission.chain import Chain
 from kontinuum.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from kontinuum.apiserver.admission.priority import Priority
 from kontinuum.apiserver.admission.runtime_class import RuntimeClass
 from kontinuum.apiserver.admission.service_account import ServiceAccount
+from kontinuum.apiserver.authn.authenticator import Authenticator
+from kontinuum.apiserver.authn.tokens import TokenFile
+from kontinuum.apiserver.authz.authorizer import AllowAuthenticated
 from kontinuum.apiserver.bootstrap import create_system_namespaces
-from kontinuum.apiserver.call import User
 from kontinuum.apiserver.context import Context, Served
 from kontinuum.apiserver.feed import Feed
 from kontinuum.apiserver.handler import Handler
@@ -59,7 +58,7 @@ class ApiServer:
         """``https://HOST:PORT`` once started."""
 
     async def start(self) -> None:
-        """Listen; returns when requests are answered. Raises ListenRefused, StoreFull, OSError."""
+        """Listen; returns when requests are answered. Raises ListenRefused, BadTokenFile, StoreFull, OSError."""
         tls = listener.tls_context(self._settings)
         host, port = listener.split_address(self._settings.listen)
         feed = self._context.feed
@@ -69,7 +68,8 @@ class ApiServer:
         handler = Handler(
             self._context,
             RouteTable(self._context.served),
-            authenticate=_authenticate,
+            authenticate=Authenticator(_tokens(self._settings)),
+            authorizer=AllowAuthenticated(),
             health=self._health,
             requests=RequestMetrics(),
         )
@@ -133,17 +133,5 @@ def _context(store: Store, settings: ServerSettings, clock: Clock) -> Context:
     return Context(store=store, settings=settings, clock=clock, served=served, feed=feed, admission=admission)
 
 
-@dataclass(frozen=True, slots=True)
-class _CertificateUser:
-    name: str
-    groups: tuple[str, ...]
-
-
-def _authenticate(request: BaseRequest) -> User:
-    transport = request.transport
-    certificate = transport.get_extra_info("peercert") if transport is not None else None
-    if not certificate:
-        raise status.unauthorized()
-    subject = [pair for part in certificate["subject"] for pair in part]
-    names = [value for key, value in subject if key == "commonName"]
-    return _CertificateUser(names[0], tuple(value for key, value in subject if key == "organizationName"))
+def _tokens(settings: ServerSettings) -> TokenFile | None:
+    return TokenFile.load(settings.token_file) if settings.token_file is not None else None

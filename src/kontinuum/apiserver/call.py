@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 from urllib.parse import parse_qsl
 
 from aiohttp.web_request import BaseRequest
 
 from kontinuum.api.machinery import status
+from kontinuum.apiserver.authn.users import User
 from kontinuum.apiserver.negotiation import Output
 from kontinuum.apiserver.routes import Route
 
 TRUE = frozenset({"true", "1", "t", "T", "TRUE", "True"})
 FALSE = frozenset({"", "false", "0", "f", "F", "FALSE", "False"})
-
-
-class User(Protocol):
-    """Who is asking."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def groups(self) -> Sequence[str]: ...
 
 
 @dataclass(slots=True)

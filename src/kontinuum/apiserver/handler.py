@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 
 import structlog
 from aiohttp.web_request import BaseRequest
@@ -13,7 +12,9 @@ from aiohttp.web_response import StreamResponse
 from kontinuum.api.machinery import status
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.apiserver import metrics, replies
-from kontinuum.apiserver.call import FALSE, Call, User, new_audit_id, split_target
+from kontinuum.apiserver.authn.authenticator import Authenticator
+from kontinuum.apiserver.authz.authorizer import Attributes, Authorizer, refused
+from kontinuum.apiserver.call import FALSE, Call, new_audit_id, split_target
 from kontinuum.apiserver.context import Context
 from kontinuum.apiserver.dispatch import verb_of
 from kontinuum.apiserver.health import ENDPOINTS, Health
@@ -36,13 +37,15 @@ class Handler:
         context: Context,
         routes: RouteTable,
         *,
-        authenticate: Callable[[BaseRequest], User],
+        authenticate: Authenticator,
+        authorizer: Authorizer,
         health: Health,
         requests: metrics.RequestMetrics,
     ) -> None:
         self._context = context
         self._routes = routes
         self._authenticate = authenticate
+        self._authorizer = authorizer
         self._health = health
         self._requests = requests
 
@@ -78,11 +81,21 @@ class Handler:
         user = self._authenticate(request)
         route = self._routes.find(path)
         if route is None:
+            await self._authorize(Attributes(user, request.method.lower(), path=path))
             return await self._answer_other(request, path, audit_id)
         verb = route.verb(request.method, watch=query.get("watch", "") not in FALSE)
+        await self._authorize(
+            Attributes(user, verb, route.resource, route.subresource, route.namespace, route.name, path)
+        )
         output = negotiate(request.headers.get("Accept", ""))
         call = Call(request, path, query, audit_id, user, route, verb, output)
         return await self._answer_measured(call)
+
+    async def _authorize(self, attributes: Attributes) -> None:
+        """Raises ApiError 403."""
+        reason = await self._authorizer.refusal(attributes)
+        if reason is not None:
+            raise refused(attributes, reason)
 
     async def _answer_measured(self, call: Call) -> StreamResponse:
         context, resource = self._context, call.route.resource
