@@ -13,6 +13,15 @@ def write_atomic(path: Path, content: bytes | str, *, mode: int = 0o644) -> None
 
     The directory must exist. Raises OSError (and leaves the old file) when the disk is full.
     """
+    _replace(path, content, mode=mode, durable=True)
+
+
+def replace_file(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:
+    """``write_atomic`` for what need not survive a power cut (state on a tmpfs): nothing waits for a disk."""
+    _replace(path, content, mode=mode, durable=False)
+
+
+def _replace(path: Path, content: bytes | str, *, mode: int, durable: bool) -> None:
     data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     # The mode is given at creation: a secret is never readable to others, not even for an instant.
@@ -22,8 +31,11 @@ def write_atomic(path: Path, content: bytes | str, *, mode: int = 0o644) -> None
             os.fchmod(file.fileno(), mode)  # against a careless umask
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
-        rename_durably(temporary, path)
+            if durable:
+                os.fsync(file.fileno())
+        temporary.replace(path)
+        if durable:
+            sync_directory(path.parent)
     except BaseException:
         with suppress(FileNotFoundError):
             temporary.unlink()

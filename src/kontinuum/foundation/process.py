@@ -170,14 +170,17 @@ class Child:
         except ProcessLookupError:
             pass
 
-    async def stop(self, *, grace: float) -> int:
-        """Ask to end (SIGTERM), wait ``grace`` seconds, then kill the group. Returns the exit code."""
+    async def stop(self, *, grace: float, group: bool = True) -> int:
+        """Ask to end (SIGTERM), wait ``grace`` seconds, then kill; the whole ``group``, or the child alone.
+
+        Returns the exit code.
+        """
         self.signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(grace):
                 return await self.wait()
         except TimeoutError:
-            self.signal(signal.SIGKILL, group=True)
+            self.signal(signal.SIGKILL, group=group)
             return await self.wait()
 
     def _reap(self) -> None:

@@ -36,7 +36,19 @@ def load(
     overrides: Mapping[str, Any] | None = None,
     not_settings: Iterable[str] = (),
 ) -> T:
-    """A ``kind`` from its defaults, the YAML ``file`` (if given it must exist), ``environment`` and ``overrides``.
+    """``gather`` and ``build`` in one. Raises SettingRefused."""
+    return build(kind, gather(kind, file=file, environment=environment, overrides=overrides, not_settings=not_settings))
+
+
+def gather(
+    kind: type[msgspec.Struct],
+    *,
+    file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    not_settings: Iterable[str] = (),
+) -> dict[str, Any]:
+    """What the YAML ``file`` (if given it must exist), ``environment`` and ``overrides`` say, as plain nested values.
 
     ``not_settings`` are names of environment variables with our prefix that are read elsewhere. Raises SettingRefused.
     """
@@ -48,7 +60,7 @@ def load(
         values = _merged(values, _checked(kind, _nested(mine), source="environment"))
     if overrides:
         values = _merged(values, _checked(kind, overrides, source="command line"))
-    return build(kind, values)
+    return values
 
 
 def build(kind: type[T], values: Mapping[str, Any], *, source: str = "settings") -> T:

@@ -1,0 +1,103 @@
+"""The only place that chooses backends: takes settings, builds a part of what the lower floors offer, and runs it.
+
+Imports are inside the functions on purpose: each part is a process of its own, and a process that serves the API should
+not pay memory and time for a scheduler's numpy or an agent's grpc.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from kontinuum.cli.settings import Settings
+from kontinuum.foundation.clock import Clock
+from kontinuum.foundation.sockets import notify_ready
+
+if TYPE_CHECKING:
+    from kontinuum.client.rest import Client
+
+Run = Callable[[Settings, Clock], Awaitable[None]]
+
+
+async def server(settings: Settings, clock: Clock) -> None:
+    """The API server on SQLite, until cancelled."""
+    from kontinuum.apiserver.app import ApiServer
+    from kontinuum.store.sqlite.store import SqliteStore
+
+    store = await SqliteStore.open(settings.installation.store)
+    try:
+        api = ApiServer(store, settings.server, clock)
+        await api.start()
+        try:
+            _settle()
+            notify_ready()
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await api.stop()
+    finally:
+        await store.close()
+
+
+async def controllers(settings: Settings, clock: Clock) -> None:
+    """Controllers and scheduler on one event loop, each under its own name towards the API, until cancelled."""
+    from kontinuum.controllers import manager
+
+    managing, scheduling = _client(settings, "controllers"), _client(settings, "scheduler")
+    _settle()
+    notify_ready()
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(manager.run(managing, clock, settings.controllers))
+    finally:
+        await asyncio.gather(managing.close(), scheduling.close())
+
+
+async def node(settings: Settings, clock: Clock) -> None:
+    """The node agent, until cancelled. It mounts, so it must run in containerd's mount namespace."""
+    from kontinuum.node import agent
+
+    client = _client(settings, "node")
+    _settle()
+    notify_ready()
+    try:
+        await agent.run(client, clock, settings.node)
+    finally:
+        await client.close()
+
+
+PARTS: dict[str, Run] = {"server": server, "controllers": controllers, "node": node}
+_MODULES = {
+    "server": ("kontinuum.apiserver.app", "kontinuum.store.sqlite.store"),
+    "controllers": ("kontinuum.controllers.manager", "kontinuum.client.connect"),
+    "node": ("kontinuum.node.agent", "kontinuum.client.connect"),
+}
+
+
+def preload(part: str) -> None:
+    """Import what ``part`` will need, so that it can happen while somebody else still prepares the settings."""
+    for module in _MODULES[part]:
+        importlib.import_module(module)
+
+
+def _client(settings: Settings, name: str) -> Client:
+    from kontinuum.client.connect import connect
+    from kontinuum.client.kubeconfig import Connection
+
+    pki = settings.installation.pki
+    connection = Connection(
+        server=settings.api_address,
+        certificate_authority=pki / "ca.crt",
+        client_certificate=pki / f"{name}.crt",
+        client_key=pki / f"{name}.key",
+    )
+    return connect(connection, user_agent=f"kontinuum-{name}")
+
+
+def _settle() -> None:
+    """What has been loaded stays: the collector need not look at it again."""
+    import gc
+
+    gc.collect()
+    gc.freeze()

@@ -1,0 +1,90 @@
+"""``kontinuum up``: writes the settings down for the supervisor and becomes it, or starts it and waits."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from pathlib import Path
+
+from kontinuum.cli import settings as composing
+from kontinuum.cli import state
+from kontinuum.cli.exits import Exit
+from kontinuum.cli.installation import Installation
+from kontinuum.cli.launcher import open_log
+from kontinuum.foundation import process
+from kontinuum.foundation.errors import Broken, Refused, Retryable
+from kontinuum.foundation.files import make_directory, replace_file
+
+READY_SECONDS = 90.0
+"""A slow machine that imports images for the first time is ready long before."""
+
+
+class NotReady(Retryable):
+    """The platform did not become ready; the message carries the log's last words."""
+
+
+def up(*, data_dir: Path, listen: str, config: Path | None, detach: bool) -> None:
+    """See the module. Raises SettingRefused, NotReady, Broken."""
+    if os.geteuid() != 0:
+        raise Broken("kontinuum up mounts, and makes cgroups and network namespaces: run it as root")
+    settings = composing.load(data_dir=data_dir, listen=listen, config=config, environment=os.environ)
+    paths = settings.installation
+    running = state.read(paths.state)
+    if running is not None:
+        _is_there_already(running, detach=detach)
+        return
+    make_directory(paths.run, mode=0o700)
+    told = paths.run / "settings.json"
+    replace_file(told, composing.encode(settings), mode=0o600)
+    command = supervisor_command(told)
+    if detach:
+        _start(command, paths)
+        return
+    _say_how_to_use(paths, settings.api_address)
+    os.execv(command[0], command)
+
+
+def supervisor_command(told: Path, *flags: str) -> list[str]:
+    """The supervisor as a program of its own: slim, whatever the command line needed to import."""
+    return [sys.executable, "-P", "-m", "kontinuum.cli.supervisor", str(told), *flags]
+
+
+def _start(command: list[str], paths: Installation) -> None:
+    log = paths.logs / "supervisor.log"
+    output = open_log(log)
+    child = process.spawn(*command, stdout=output, stderr=output)
+    os.close(output)
+    deadline = time.monotonic() + READY_SECONDS
+    while True:
+        now = state.read(paths.state)
+        if now is not None and now.ready:
+            break
+        if not child.is_running():
+            raise NotReady(f"the supervisor has ended: {process.last_words(log.read_bytes(), limit=600)}")
+        if time.monotonic() > deadline:
+            waiting = ", ".join(part.name for part in now.parts if part.state != "ready") if now else "everything"
+            raise NotReady(f"not ready after {READY_SECONDS:g} s: {waiting or 'images'}; see {paths.logs}")
+        time.sleep(0.02)
+    _say_how_to_use(paths, now.address)
+
+
+def _is_there_already(running: state.PlatformState, *, detach: bool) -> None:
+    if not detach:
+        raise Refused(f"{running.data_dir}: a platform runs here already (supervisor {running.pid})")
+    print(f"Kontinuum runs already: {running.address}")
+
+
+def _say_how_to_use(paths: Installation, address: str) -> None:
+    print(f"Kontinuum serves {address}\n  export KUBECONFIG={paths.kubeconfig}", flush=True)
+
+
+def stop_pods_of_the_dead(settings: composing.Settings) -> None:
+    """Stop the pods that a dead supervisor has left. Raises Broken if that failed."""
+    paths = settings.installation
+    told = paths.run / "settings.json"
+    replace_file(told, composing.encode(settings), mode=0o600)
+    done = asyncio.run(process.run(*supervisor_command(told, "--stop-pods"), timeout=120, check=False))
+    if done.code != Exit.OK:
+        raise Broken(f"stopping the pods that were left: {process.last_words(done.stderr)}")

@@ -1,0 +1,69 @@
+"""Where one installation keeps its things: everything follows from its data directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from kontinuum.node.settings import instance_of
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Paths. Data survives a reboot; ``run`` and ``templates`` do not, they are on a tmpfs."""
+
+    data: Path
+
+    @classmethod
+    def at(cls, data_dir: Path) -> Installation:
+        return cls(data_dir.absolute())
+
+    @property
+    def instance(self) -> str:
+        """Eight hex digits that tell the installations of one machine apart."""
+        return instance_of(str(self.data))
+
+    @property
+    def run(self) -> Path:
+        """Sockets and state of what runs. Short, because UNIX sockets' paths must be."""
+        return Path("/run/kontinuum") / self.instance
+
+    @property
+    def templates(self) -> Path:
+        """Memory of template machines."""
+        return Path("/dev/shm") / f"kontinuum-{self.instance}"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's."""
+        return self.data / "kubeconfig"
+
+    @property
+    def pki(self) -> Path:
+        return self.data / "pki"
+
+    @property
+    def store(self) -> Path:
+        return self.data / "store.db"
+
+    @property
+    def logs(self) -> Path:
+        return self.data / "logs"
+
+    @property
+    def settings_file(self) -> Path:
+        """Read if it exists and no other file is named."""
+        return self.data / "settings.yaml"
+
+    @property
+    def state(self) -> Path:
+        """What the supervisor writes about itself and its parts."""
+        return self.run / "state.json"
+
+    @property
+    def shim_socket(self) -> Path:
+        return self.run / "shim.sock"
+
+    @property
+    def runtime_config(self) -> Path:
+        return self.run / "runtime.json"

@@ -1,0 +1,170 @@
+"""The ``kontinuum`` command. Each subcommand's work is in a module of ``commands``, imported when it is asked for."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kontinuum.cli.exits import Exit, code_of
+from kontinuum.foundation.errors import KontinuumError
+
+app = typer.Typer(
+    name="kontinuum",
+    help="One Kubernetes API for every isolation class: containers and microVMs behind one field.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+DataDir = Annotated[
+    Path,
+    typer.Option("--data-dir", envvar="KONTINUUM_DATA_DIR", help="Where everything lives that survives a reboot."),
+]
+DEFAULT_DATA_DIR = Path("/var/lib/kontinuum")
+Listen = Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Where the API server listens.")]
+Config = Annotated[
+    Path | None, typer.Option("--config", help="Settings file (YAML). Default: settings.yaml in the data directory.")
+]
+
+
+class Output(StrEnum):
+    """How an answer is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+OutputOption = Annotated[Output, typer.Option("--output", "-o", help="A table for people or JSON for scripts.")]
+
+
+@app.command()
+def up(
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    listen: Listen = "",
+    config: Config = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when everything is ready.")] = False,
+) -> None:
+    """Run everything of one machine under one supervisor."""
+    from kontinuum.cli.commands.up import up
+
+    up(data_dir=data_dir, listen=listen, config=config, detach=detach)
+
+
+@app.command()
+def down(
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    leave_pods: Annotated[
+        bool, typer.Option("--leave-pods", help="Stop our processes only; pods run on until the next `up`.")
+    ] = False,
+) -> None:
+    """Stop everything, pods and VMs included. The data stays."""
+    from kontinuum.cli.commands.down import down
+
+    down(data_dir=data_dir, leave_pods=leave_pods)
+
+
+@app.command()
+def reset(
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Stop everything and remove the data."""
+    from kontinuum.cli.commands.reset import reset
+
+    reset(data_dir=data_dir, yes=yes)
+
+
+@app.command()
+def status(data_dir: DataDir = DEFAULT_DATA_DIR, output: OutputOption = Output.TABLE) -> None:
+    """Say what runs, since when, with how much memory and on which ports."""
+    from kontinuum.cli.commands.status import status
+
+    status(data_dir=data_dir, as_json=output is Output.JSON)
+
+
+@app.command()
+def doctor(data_dir: DataDir = DEFAULT_DATA_DIR, config: Config = None, output: OutputOption = Output.TABLE) -> None:
+    """Say what this host can run, how that was found out, and what to install or change."""
+    from kontinuum.cli.commands.doctor import doctor
+
+    doctor(data_dir=data_dir, config=config, as_json=output is Output.JSON)
+
+
+@app.command()
+def server(data_dir: DataDir = DEFAULT_DATA_DIR, listen: Listen = "", config: Config = None) -> None:
+    """Run the API server alone, in the foreground."""
+    from kontinuum.cli.commands.part import run_part
+
+    run_part("server", data_dir=data_dir, listen=listen, config=config)
+
+
+@app.command()
+def controllers(data_dir: DataDir = DEFAULT_DATA_DIR, config: Config = None) -> None:
+    """Run the controllers and the scheduler alone, in the foreground."""
+    from kontinuum.cli.commands.part import run_part
+
+    run_part("controllers", data_dir=data_dir, config=config)
+
+
+@app.command()
+def node(data_dir: DataDir = DEFAULT_DATA_DIR, config: Config = None) -> None:
+    """Run the node agent alone, in the foreground; containerd must be running."""
+    from kontinuum.cli.commands.part import run_part
+
+    run_part("node", data_dir=data_dir, config=config)
+
+
+@app.command()
+def settings(
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    config: Config = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Describe every setting, as docs/how-to/settings.md.")
+    ] = False,
+) -> None:
+    """Print the settings that are in force, or describe every setting there is."""
+    from kontinuum.cli.commands.settings import describe_settings, print_settings
+
+    if markdown:
+        describe_settings()
+    else:
+        print_settings(data_dir=data_dir, config=config)
+
+
+@app.command()
+def demo(
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    manifest: Annotated[Path, typer.Option("--manifest", help="What to apply.")] = Path("examples/one-api"),
+) -> None:
+    """Apply one manifest to a running platform: two isolation classes, one table."""
+    import asyncio
+
+    from rich.console import Console
+
+    from kontinuum.cli.commands.demo import run
+    from kontinuum.cli.installation import Installation
+
+    asyncio.run(run(config=Installation.at(data_dir).kubeconfig, manifest=manifest, console=Console()))
+
+
+@app.command()
+def version() -> None:
+    """Print which Kontinuum this is."""
+    from kontinuum.cli.version import version
+
+    print(version())
+
+
+def main() -> None:
+    """Run the command; errors become one line on standard error and an exit code."""
+    try:
+        app()
+    except KontinuumError as error:
+        print(f"kontinuum: {error}", file=sys.stderr)
+        sys.exit(code_of(error))
+    except PermissionError as error:
+        print(f"kontinuum: {error}; run as root", file=sys.stderr)
+        sys.exit(Exit.BROKEN)

@@ -1,0 +1,106 @@
+"""Which parts one machine runs, and what each must be told: the list that the supervisor keeps running.
+
+``Preparation`` is what they wait for. The API server and the controllers start at once and import while certificates
+are made; containerd needs its files, the agent and the shim's parent need to know what VMs run on here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import dataclass, field
+
+import msgspec
+from msgspec.structs import replace
+
+from kontinuum.cli.keeper import Part
+from kontinuum.cli.settings import Settings, encode
+from kontinuum.foundation import settings as loading
+from kontinuum.foundation.files import replace_file
+from kontinuum.node import containerd
+
+PYTHON = (sys.executable, "-P")
+"""-P: whatever directory we are started in, nothing is imported from there."""
+
+
+@dataclass
+class Preparation:
+    """Facts that are found out while the first parts are starting already."""
+
+    settings: Settings
+    certified: asyncio.Event = field(default_factory=asyncio.Event)
+    """Directories, certificates and kubeconfig are there."""
+    probed: asyncio.Event = field(default_factory=asyncio.Event)
+    """``settings`` say what VMs run on here, and the runtime's configuration is written."""
+
+    def learn_accelerator(self, name: str) -> None:
+        """Fill in the accelerator where the operator has not decided it, and write the runtime's configuration."""
+        node = replace(self.settings.node, accelerator=self.settings.node.accelerator or name)
+        runtime = replace(self.settings.runtime, accelerator=self.settings.runtime.accelerator or name)
+        self.settings = replace(self.settings, node=node, runtime=runtime)
+        document = msgspec.json.encode(loading.to_plain(runtime))
+        replace_file(self.settings.installation.runtime_config, document, mode=0o600)
+        self.probed.set()
+
+    async def told_when_certified(self) -> bytes:
+        await self.certified.wait()
+        return encode(self.settings)
+
+    async def told_when_probed(self) -> bytes:
+        await self.certified.wait()
+        await self.probed.wait()
+        return encode(self.settings)
+
+    async def containerd_is_configured(self) -> None:
+        await self.certified.wait()
+        containerd.write(self.settings.node)
+
+    async def runtime_is_configured(self) -> None:
+        await self.probed.wait()
+
+
+def parts(preparation: Preparation) -> list[Part]:
+    """Every part of one machine, in the order in which they are started."""
+    paths, node = preparation.settings.installation, preparation.settings.node
+    return [
+        Part(
+            name="server",
+            command=(*PYTHON, "-m", "kontinuum.cli.parts", "server"),
+            log=paths.logs / "server.log",
+            standard_input=preparation.told_when_certified,
+        ),
+        Part(
+            name="controllers",
+            command=(*PYTHON, "-m", "kontinuum.cli.parts", "controllers"),
+            log=paths.logs / "controllers.log",
+            standard_input=preparation.told_when_certified,
+        ),
+        Part(
+            name="containerd",
+            command=tuple(containerd.command(node)),
+            environment=containerd.environment(node),
+            log=paths.logs / "containerd.log",
+            before=preparation.containerd_is_configured,
+            socket=node.socket,
+        ),
+        Part(
+            name="node",
+            command=(*PYTHON, "-m", "kontinuum.cli.parts", "node"),
+            environment={"PATH": containerd.environment(node)["PATH"]},
+            log=paths.logs / "node.log",
+            standard_input=preparation.told_when_probed,
+        ),
+        Part(
+            name="shim-parent",
+            command=(*PYTHON, "-m", "kontinuum.runtime.parent", "--config", str(paths.runtime_config)),
+            environment={"PATH": containerd.environment(node)["PATH"]},
+            log=paths.logs / "shim.log",
+            before=preparation.runtime_is_configured,
+            socket=paths.shim_socket,
+        ),
+    ]
+
+
+def parts_for_pods(preparation: Preparation) -> list[Part]:
+    """The parts that are needed to stop pods when nothing else runs."""
+    return [part for part in parts(preparation) if part.name in ("containerd", "shim-parent")]

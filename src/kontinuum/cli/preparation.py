@@ -1,0 +1,87 @@
+"""What must stand before any part starts: directories, certificates, the administrator's kubeconfig.
+
+Safe to run again at any time: it makes what is missing and renews what is about to expire.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+from pathlib import Path
+
+from kontinuum.cli.settings import Settings
+from kontinuum.foundation.clock import Clock
+from kontinuum.foundation.files import make_directory, write_if_changed
+from kontinuum.foundation.pki import Authority, KeyPair
+
+CLUSTER_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
+
+
+def prepare(settings: Settings, clock: Clock) -> float:
+    """Make directories, certificates and kubeconfig. Returns the seconds until the first certificate wants renewal.
+
+    Raises OSError (a full or read-only disk), pki.AuthorityBroken.
+    """
+    paths = settings.installation
+    make_directory(paths.data)
+    make_directory(paths.logs, mode=0o750)
+    make_directory(paths.run, mode=0o700)
+    make_directory(paths.templates, mode=0o700)
+    authority = Authority.ensure(paths.pki, clock)
+    pairs = issue(settings, authority)
+    write_if_changed(paths.kubeconfig, kubeconfig(settings, authority.certificate, pairs["admin"]), mode=0o600)
+    return min(authority.renew_after(pair) for pair in pairs.values())
+
+
+def issue(settings: Settings, authority: Authority) -> dict[str, KeyPair]:
+    """Every certificate of one machine, by name. Users and groups are those that Kubernetes' own parts have."""
+    node, host = settings.node.name, settings.server.listen.rpartition(":")[0].strip("[]")
+    listening = [host] if host not in ("", "0.0.0.0", "::", "*") else []
+    hosts = ["127.0.0.1", "::1", "localhost", socket.gethostname(), settings.node.address, *listening, *CLUSTER_NAMES]
+    return {
+        "server": authority.ensure_server("server", common_name="kube-apiserver", hosts=hosts),
+        "node-client": authority.ensure_client(
+            "node-client", user="kube-apiserver-kubelet-client", groups=["system:masters"]
+        ),
+        "admin": authority.ensure_client("admin", user="kubernetes-admin", groups=["system:masters"]),
+        "controllers": authority.ensure_client("controllers", user="system:kube-controller-manager"),
+        "scheduler": authority.ensure_client("scheduler", user="system:kube-scheduler"),
+        "node": authority.ensure_client("node", user=f"system:node:{node}", groups=["system:nodes"]),
+        "node-server": authority.ensure_server(
+            "node-server", common_name=f"system:node:{node}", hosts=["127.0.0.1", node, settings.node.address]
+        ),
+    }
+
+
+def kubeconfig(settings: Settings, certificate_authority: Path, pair: KeyPair) -> str:
+    """A kubeconfig that carries its certificates, so that it can be copied to another machine. JSON is YAML."""
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [
+            {
+                "name": "kontinuum",
+                "cluster": {
+                    "server": settings.api_address,
+                    "certificate-authority-data": _inline(certificate_authority),
+                },
+            }
+        ],
+        "users": [
+            {
+                "name": "kubernetes-admin",
+                "user": {
+                    "client-certificate-data": _inline(pair.certificate),
+                    "client-key-data": _inline(pair.key),
+                },
+            }
+        ],
+        "contexts": [{"name": "kontinuum", "context": {"cluster": "kontinuum", "user": "kubernetes-admin"}}],
+        "current-context": "kontinuum",
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _inline(file: Path) -> str:
+    return base64.b64encode(file.read_bytes()).decode()

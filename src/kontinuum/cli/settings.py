@@ -1,0 +1,168 @@
+"""All settings of one installation: each package's own, composed, with what follows from the data directory filled in.
+
+Only what an operator decided is written down by hand; paths inside the data directory and the certificates' names are
+derived here, once, so that every part is told and none has to guess.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from kontinuum.apiserver.settings import ServerSettings
+from kontinuum.cli.installation import Installation
+from kontinuum.controllers.settings import ControllersSettings
+from kontinuum.foundation import settings as loading
+from kontinuum.node.settings import NodeSettings
+from kontinuum.runtime.settings import RuntimeSettings
+
+READ_ELSEWHERE = frozenset({"KONTINUUM_SHIM_SOCKET"})
+"""Environment variables with our prefix that are no settings: the shim's client (C) reads this one."""
+CLONE = Path(__file__).parents[3]
+INSTALLED_ASSETS = Path("/usr/lib/kontinuum")
+
+
+DEFAULT_DATA_DIR = Path("/var/lib/kontinuum")
+
+
+def default_assets_dir() -> Path:
+    """What ``make assets`` made, when we run from a clone."""
+    return CLONE / "build" / "assets" if (CLONE / "pyproject.toml").exists() else INSTALLED_ASSETS
+
+
+def _runtime() -> RuntimeSettings:
+    return RuntimeSettings(assets_dir="", run_dir="", templates_dir="", images_dir="")
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything an operator may decide. Paths are absolute, times are seconds, sizes are bytes."""
+
+    data_dir: Path = DEFAULT_DATA_DIR
+    """What survives a reboot: objects, certificates, images, logs. ``--data-dir`` sets it too."""
+    assets_dir: str = ""
+    """What ``make assets`` made: our static programs, the guest's kernel and agent, the first images. Empty:
+    ``build/assets`` of the clone we run from, else ``/usr/lib/kontinuum``."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """What the parts write into their logs."""
+    api_address: str = ""
+    """``https://HOST:PORT`` at which this machine's parts and the kubeconfig reach the API server. Empty: follows from
+    ``server.listen``."""
+    server: ServerSettings = msgspec.field(default_factory=ServerSettings)
+    controllers: ControllersSettings = msgspec.field(default_factory=ControllersSettings)
+    node: NodeSettings = msgspec.field(default_factory=NodeSettings)
+    runtime: RuntimeSettings = msgspec.field(default_factory=_runtime)
+
+    @property
+    def installation(self) -> Installation:
+        return Installation.at(self.data_dir)
+
+
+def load(
+    *, data_dir: Path | None = None, listen: str = "", config: Path | None = None, environment: Mapping[str, str]
+) -> Settings:
+    """The settings as the command line, the environment and a settings file say. Raises SettingRefused."""
+    overrides: dict[str, Any] = {}
+    if data_dir is not None:
+        overrides["data_dir"] = str(data_dir.absolute())
+    if listen:
+        overrides["server"] = {"listen": listen}
+    told = data_dir or Path(environment.get("KONTINUUM_DATA_DIR") or DEFAULT_DATA_DIR)
+    file = config or Installation.at(told).settings_file
+    values = loading.gather(
+        Settings,
+        file=file if config is not None or file.exists() else None,
+        environment=environment,
+        overrides=overrides,
+        not_settings=READ_ELSEWHERE,
+    )
+    return derived(from_plain(values))
+
+
+def from_plain(values: Mapping[str, Any]) -> Settings:
+    """Settings from plain values; the runtime's paths may be left out. Raises SettingRefused."""
+    runtime = {"assets_dir": "", "run_dir": "", "templates_dir": "", "images_dir": "", **values.get("runtime", {})}
+    return loading.build(Settings, {**values, "runtime": runtime})
+
+
+def derived(settings: Settings) -> Settings:
+    """``settings`` with every path and name filled in that follows from others and was left empty."""
+    paths = Installation.at(settings.data_dir)
+    assets = settings.assets_dir or str(default_assets_dir())
+    node_name = settings.node.name or socket.gethostname().lower()
+    server = replace(
+        settings.server,
+        certificate=settings.server.certificate or paths.pki / "server.crt",
+        key=settings.server.key or paths.pki / "server.key",
+        client_ca=settings.server.client_ca or paths.pki / "ca.crt",
+        node_ca=settings.server.node_ca or paths.pki / "ca.crt",
+        node_client_certificate=settings.server.node_client_certificate or paths.pki / "node-client.crt",
+        node_client_key=settings.server.node_client_key or paths.pki / "node-client.key",
+    )
+    node = replace(
+        settings.node,
+        data_dir=str(paths.data),
+        run_dir=str(paths.run),
+        name=node_name,
+        address=settings.node.address or default_address(),
+        certificate=settings.node.certificate or str(paths.pki / "node-server.crt"),
+        key=settings.node.key or str(paths.pki / "node-server.key"),
+        client_ca=settings.node.client_ca or str(paths.pki / "ca.crt"),
+        runtime_config=settings.node.runtime_config or str(paths.runtime_config),
+        shim_socket=settings.node.shim_socket or str(paths.shim_socket),
+        assets_dir=settings.node.assets_dir or assets,
+    )
+    runtime = replace(
+        settings.runtime,
+        assets_dir=settings.runtime.assets_dir or assets,
+        run_dir=settings.runtime.run_dir or str(paths.run),
+        templates_dir=settings.runtime.templates_dir or str(paths.templates),
+        images_dir=settings.runtime.images_dir or str(paths.data / "images"),
+        log_file=settings.runtime.log_file or str(paths.logs / "shim.log"),
+    )
+    return replace(
+        settings,
+        data_dir=paths.data,
+        assets_dir=assets,
+        api_address=settings.api_address or address_of(settings.server.listen),
+        server=server,
+        node=node,
+        runtime=runtime,
+    )
+
+
+def address_of(listen: str) -> str:
+    """How this machine itself reaches a server that listens at ``HOST:PORT``."""
+    host, _, port = listen.rpartition(":")
+    return f"https://{'127.0.0.1' if host in ('', '0.0.0.0', '[::]', '*') else host}:{port}"
+
+
+def default_address() -> str:
+    """Our address towards everybody else; loopback on a machine without a default route."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # Connecting a datagram socket sends nothing: it only asks the routing table (192.0.2.0/24 is TEST-NET-1).
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return "127.0.0.1"
+        address: str = probe.getsockname()[0]
+        return address
+
+
+def encode(settings: Settings) -> bytes:
+    """The settings as JSON, for a part's standard input."""
+    return msgspec.json.encode(loading.to_plain(settings))
+
+
+def decode(document: bytes) -> Settings:
+    """What ``encode`` wrote."""
+    return from_plain(msgspec.json.decode(document))
+
+
+def environment() -> Mapping[str, str]:
+    return os.environ

@@ -1,0 +1,250 @@
+"""The supervisor of one machine: ``python -m kontinuum.cli.supervisor SETTINGS.json``.
+
+Brings the parts up in parallel, keeps them running, writes down what runs, renews certificates, and takes all of it
+down in order. SIGTERM and SIGINT stop the pods too; SIGHUP leaves them to the next supervisor, and so does our death.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from kontinuum.cli import namespace, state
+from kontinuum.cli.exits import Exit, code_of
+from kontinuum.cli.keeper import Keeper, State
+from kontinuum.cli.launcher import ProcessLauncher
+from kontinuum.cli.platform import Preparation, parts, parts_for_pods
+from kontinuum.cli.processes import identify
+from kontinuum.cli.settings import Settings, decode
+from kontinuum.cli.version import version
+from kontinuum.foundation.clock import Clock, RealClock
+from kontinuum.foundation.errors import KontinuumError, Refused
+from kontinuum.foundation.tasks import cancel
+from kontinuum.foundation.telemetry import configure_logs
+
+log = structlog.get_logger(__name__)
+
+STOP_PODS_SECONDS = 60.0
+STARTED_TO_STOP = "--stop-pods"
+
+
+class AlreadyRunning(Refused):
+    """Another supervisor keeps this installation running."""
+
+
+class Supervisor:
+    """See the module."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._preparation = Preparation(settings)
+        self._paths = settings.installation
+        self._clock = clock
+        self._since = clock.time()
+        self._launcher = ProcessLauncher(self._paths.run, clock)
+        self._keepers: list[Keeper] = []
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._images_are_there = False
+        self._stop = asyncio.Event()
+        self._leave_pods = False
+
+    async def run(self) -> None:
+        """Bring everything up and keep it up until a signal says otherwise."""
+        self._listen_to_signals()
+        self._keepers = [Keeper(part, self._launcher, self._clock, self._write) for part in parts(self._preparation)]
+        for keeper in self._keepers:
+            self._tasks[keeper.part.name] = asyncio.create_task(keeper.run())
+        await asyncio.sleep(0)  # The first parts are launched now, and import while we work on.
+        chores = [asyncio.create_task(chore) for chore in (self._probe(), self._renew(), self._import_images())]
+        stop = asyncio.create_task(self._stop.wait())
+        try:
+            await _first_failure_or(stop, [*chores, *self._tasks.values()])
+        finally:
+            await cancel(stop, *chores)
+            await self._take_down()
+
+    async def stop_pods(self) -> None:
+        """For pods whose supervisor has died: bring up only what can stop them, and stop them."""
+        self._prepare()
+        await self._probe()
+        chosen = parts_for_pods(self._preparation)
+        self._keepers = [Keeper(part, self._launcher, self._clock, lambda: None) for part in chosen]
+        for keeper in self._keepers:
+            self._tasks[keeper.part.name] = asyncio.create_task(keeper.run())
+        try:
+            await self._wait_ready("containerd")
+        finally:
+            await self._take_down()
+
+    # -- chores
+
+    def _prepare(self) -> float:
+        # Imported late: the parts have been launched by now, and certificates' library takes a while to load.
+        from kontinuum.cli.preparation import prepare
+
+        seconds = prepare(self._preparation.settings, self._clock)
+        self._preparation.certified.set()
+        return seconds
+
+    async def _renew(self) -> None:
+        """Certificates: at once, and again whenever one is about to expire; then the parts read them anew."""
+        while True:
+            await self._clock.sleep(max(60.0, self._prepare()) + 1)
+            self._prepare()
+            log.info("certificates were renewed; the parts that use them start again")
+            for keeper in self._keepers:
+                if keeper.part.name in ("server", "controllers", "node") and keeper.pid is not None:
+                    os.kill(keeper.pid, signal.SIGTERM)
+
+    async def _probe(self) -> None:
+        from kontinuum.runtime.vmm.accelerator import probe
+
+        accelerator = await probe()
+        log.info("probed the accelerator", accelerator=accelerator.name, reason=accelerator.reason)
+        self._preparation.learn_accelerator(accelerator.name)
+        self._write()
+
+    async def _import_images(self) -> None:
+        """The images that were built from the distribution's packages: no registry is needed to start with."""
+        from kontinuum.images.containerd import import_missing
+
+        settings = self._preparation.settings
+        archives = sorted((Path(settings.assets_dir) / "images").glob("*.tar"))
+        while not self._images_are_there:
+            await self._wait_ready("containerd")
+            try:
+                await import_missing(settings.node.socket, [(f"localhost/{one.stem}:1", one) for one in archives])
+            except KontinuumError as error:
+                log.error("images cannot be imported and will be tried again", error=str(error))
+                await self._clock.sleep(2.0)
+                continue
+            self._images_are_there = True
+            self._write()
+
+    async def _wait_ready(self, name: str) -> None:
+        keeper = next(keeper for keeper in self._keepers if keeper.part.name == name)
+        while keeper.state is not State.READY:
+            await self._clock.sleep(0.02)
+
+    # -- the end
+
+    def _listen_to_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._stop_without_pods)
+
+    def _stop_without_pods(self) -> None:
+        self._leave_pods = True
+        self._stop.set()
+
+    async def _take_down(self) -> None:
+        """First whoever starts pods, then the pods, then whoever serves both."""
+        await self._end("node", "controllers")
+        if not self._leave_pods:
+            await self._end_pods()
+        await self._end("server", "containerd", "shim-parent")
+        if not self._leave_pods:
+            namespace.release(self._paths.run / "holder")
+        self._paths.state.unlink(missing_ok=True)
+
+    async def _end(self, *names: str) -> None:
+        await cancel(*(self._tasks.pop(name) for name in names if name in self._tasks))
+
+    async def _end_pods(self) -> None:
+        from kontinuum.cli.pods import stop_all
+
+        try:
+            async with asyncio.timeout(STOP_PODS_SECONDS):
+                await self._wait_ready("containerd")
+                log.info("stopped the pods", pods=await stop_all(self._preparation.settings.node.socket))
+        except* TimeoutError:
+            log.error("the pods did not stop in time and are left behind", seconds=STOP_PODS_SECONDS)
+        except* KontinuumError as group:
+            log.error("pods are left behind", errors=[str(error) for error in group.exceptions])
+
+    # -- what others see
+
+    def _write(self) -> None:
+        with contextlib.suppress(FileNotFoundError):  # The run directory is made a moment later.
+            state.write(self._paths.state, self._present())
+
+    def _present(self) -> state.PlatformState:
+        me = identify(os.getpid())
+        settings = self._preparation.settings
+        return state.PlatformState(
+            version=version(),
+            pid=me.pid,
+            started=me.started,
+            since=self._since,
+            ready=self._images_are_there and all(keeper.state is State.READY for keeper in self._keepers),
+            address=settings.api_address,
+            data_dir=str(self._paths.data),
+            accelerator=settings.node.accelerator,
+            parts=[_state_of(keeper) for keeper in self._keepers],
+        )
+
+
+async def _first_failure_or(stop: asyncio.Task[bool], tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Return when ``stop`` is done; raise at once what makes one of ``tasks`` fall."""
+    waiting: set[asyncio.Task[Any]] = {stop, *tasks}
+    while not stop.done():
+        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+
+def _state_of(keeper: Keeper) -> state.PartState:
+    return state.PartState(
+        name=keeper.part.name,
+        state=keeper.state,
+        pid=keeper.pid,
+        since=keeper.since,
+        restarts=keeper.restarts,
+        last_exit=keeper.last_exit,
+        log=str(keeper.part.log),
+    )
+
+
+def lock(file: Path) -> int:
+    """Be the one supervisor of this installation, until we end. Raises AlreadyRunning."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise AlreadyRunning(f"{file.parent}: another supervisor keeps this installation running") from error
+    return descriptor
+
+
+async def _run(settings: Settings, *, only_stop_pods: bool) -> None:
+    supervisor = Supervisor(settings, RealClock())
+    await (supervisor.stop_pods() if only_stop_pods else supervisor.run())
+
+
+def main(arguments: list[str]) -> int:
+    """Supervise what the settings in the file ``arguments[0]`` describe. Returns the exit code."""
+    settings = decode(Path(arguments[0]).read_bytes())
+    configure_logs(component="supervisor", level=settings.log_level)
+    try:
+        held = lock(settings.installation.run / "supervisor.lock")
+        namespace.enter(settings.installation.run / "holder")
+        asyncio.run(_run(settings, only_stop_pods=STARTED_TO_STOP in arguments))
+        os.close(held)
+    except KontinuumError as error:
+        print(f"kontinuum: {error}", file=sys.stderr)
+        return code_of(error)
+    return Exit.OK
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
