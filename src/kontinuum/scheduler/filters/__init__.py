@@ -1,0 +1,19 @@
+"""Which nodes can take a pod at all: one filter a file, each with Kubernetes' words for its refusal.
+
+A filter looks at all nodes at once and answers a mask. The first one that refuses a node says why, so their order is
+Kubernetes' (the order of its default plugins). To add a filter: write its file, and put it in FILTERS.
+"""
+
+from kontinuum.scheduler.filters import affinity, node_name, ports, resources, taints, unschedulable
+from kontinuum.scheduler.filters.port import Filter
+
+FILTERS: tuple[Filter, ...] = (
+    unschedulable.FILTER,
+    node_name.FILTER,
+    taints.FILTER,
+    affinity.FILTER,
+    ports.FILTER,
+    resources.FILTER,
+)
+
+__all__ = ["FILTERS", "Filter"]

@@ -1,0 +1,33 @@
+"""What a filter is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from kontinuum.scheduler.demand import Demand
+from kontinuum.scheduler.labels import Mask
+from kontinuum.scheduler.snapshot import Snapshot
+
+Reasons = list[tuple[str, Mask]]
+
+
+def nowhere(demand: Demand, snapshot: Snapshot) -> Mask:
+    """No node: the refusal stands whatever pods leave."""
+    return np.zeros_like(snapshot.alive)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Functions of a demand and a snapshot; a mask has one entry a row."""
+
+    name: str
+    """The Kubernetes plugin that does the same."""
+    fits: Callable[[Demand, Snapshot], Mask]
+    """The nodes that can take the pod, as far as this filter is concerned."""
+    reasons: Callable[[Demand, Snapshot], Reasons]
+    """Why not: each reason with the nodes that it holds for, which may be more than ``fits`` excludes."""
+    freed_by_pods: Callable[[Demand, Snapshot], Mask] = nowhere
+    """Of the nodes that do not fit, those that would if pods went away."""

@@ -1,0 +1,38 @@
+"""What pods on a node ask for, all together, must not exceed what the node can give."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kontinuum.scheduler.demand import PODS, Demand
+from kontinuum.scheduler.filters.port import Filter, Reasons
+from kontinuum.scheduler.labels import Mask
+from kontinuum.scheduler.snapshot import Snapshot
+
+
+def fits(demand: Demand, snapshot: Snapshot) -> Mask:
+    mask = np.ones_like(snapshot.alive)
+    for resource, amount in demand.requests.items():
+        mask &= snapshot.requested(resource) + amount <= snapshot.allocatable(resource)
+    return mask
+
+
+def reasons(demand: Demand, snapshot: Snapshot) -> Reasons:
+    return [
+        (
+            "Too many pods" if resource == PODS else f"Insufficient {resource}",
+            snapshot.requested(resource) + amount > snapshot.allocatable(resource),
+        )
+        for resource, amount in demand.requests.items()
+    ]
+
+
+def freed_by_pods(demand: Demand, snapshot: Snapshot) -> Mask:
+    """Nodes that could hold the pod if they were empty."""
+    mask = ~fits(demand, snapshot)
+    for resource, amount in demand.requests.items():
+        mask &= amount <= snapshot.allocatable(resource)
+    return mask
+
+
+FILTER = Filter("NodeResourcesFit", fits, reasons, freed_by_pods)

@@ -1,0 +1,206 @@
+"""The whole cluster as columns: what each node has, what is taken, and what it says of itself.
+
+Kept up to date change by change: a node or pod that changes costs what changed, never a copy of the cluster. Nodes have
+a row each; rows of nodes that are gone are used again. Pods that name a node we do not know (yet) are remembered, so
+that the order in which nodes and pods are heard of does not matter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kontinuum.api.machinery.objects import Object, labels_of, name_of
+from kontinuum.scheduler.demand import CPU, MEMORY, Amounts, Demand, HostPort, allocatable
+from kontinuum.scheduler.labels import LabelColumns, Mask
+
+Column = NDArray[np.int64]
+
+
+class Taint(NamedTuple):
+    """``core/v1 Taint``, as far as it decides."""
+
+    key: str
+    value: str
+    effect: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """What is remembered of a node to see what changed."""
+
+    amounts: Amounts
+    labels: dict[str, str]
+    taints: tuple[Taint, ...]
+    unschedulable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """What a pod takes, and where."""
+
+    node: str
+    requests: Amounts
+    compared: Amounts
+    host_ports: tuple[HostPort, ...]
+
+
+EMPTY = _Node({}, {}, (), False)
+
+
+class Snapshot:
+    """See the module. Columns have one entry a row; only rows where ``alive`` is true are nodes."""
+
+    def __init__(self, capacity: int = 16) -> None:
+        self.alive: Mask = np.zeros(capacity, np.bool_)
+        self.names: list[str] = [""] * capacity
+        self.row_of: dict[str, int] = {}
+        self.unschedulable: Mask = np.zeros(capacity, np.bool_)
+        self.labels = LabelColumns(capacity)
+        self.taint_sets: list[tuple[Taint, ...]] = [()]
+        """The different sets of taints in the cluster: few, however many nodes there are."""
+        self.taint_set: NDArray[np.int32] = np.zeros(capacity, np.int32)
+        """Which of ``taint_sets`` a node has."""
+        self.host_ports: dict[HostPort, dict[int, int]] = {}
+        """For each port in use: the rows where it is, and how often."""
+        self._allocatable: dict[str, Column] = {}
+        self._requested: dict[str, Column] = {}
+        self._compared: dict[str, Column] = {CPU: _zeros(capacity), MEMORY: _zeros(capacity)}
+        self._nodes: dict[str, _Node] = {}
+        self._uses: dict[str, _Use] = {}
+        self._uses_on: dict[str, set[str]] = {}
+        self._free_rows = list(range(capacity - 1, -1, -1))
+
+    @property
+    def node_count(self) -> int:
+        return len(self.row_of)
+
+    def allocatable(self, resource: str) -> Column:
+        """What each node has of a resource; 0 where a node does not name it."""
+        return self._column(self._allocatable, resource)
+
+    def requested(self, resource: str) -> Column:
+        """What the pods on each node have asked for."""
+        return self._column(self._requested, resource)
+
+    def compared(self, resource: str) -> Column:
+        """The same of cpu or memory, with an assumption for containers that ask for nothing."""
+        return self._compared[resource]
+
+    def pod_node(self, uid: str) -> str | None:
+        """The node on which the snapshot has a pod."""
+        use = self._uses.get(uid)
+        return use.node if use else None
+
+    def set_node(self, node: Object) -> bool:
+        """Take in a node as it is now; True if something changed that can matter to a pod."""
+        name, new = name_of(node), _read_node(node)
+        old = self._nodes.get(name)
+        if old == new:
+            return False
+        row = self.row_of[name] if old else self._take_row(name)
+        self._write_node(row, old or EMPTY, new)
+        self._nodes[name] = new
+        if old is None:
+            for uid in self._uses_on.get(name, ()):
+                self._apply(row, self._uses[uid], +1)
+        return True
+
+    def remove_node(self, name: str) -> None:
+        """Forget a node. Its pods are remembered until they are removed too."""
+        row = self.row_of.pop(name, None)
+        if row is None:
+            return
+        for uid in self._uses_on.get(name, ()):
+            self._apply(row, self._uses[uid], -1)
+        self._write_node(row, self._nodes.pop(name), EMPTY)
+        self.alive[row] = False
+        self.names[row] = ""
+        self._free_rows.append(row)
+
+    def add_pod(self, uid: str, demand: Demand, node: str) -> None:
+        """Count a pod on a node; one that is counted already is moved."""
+        use = _Use(node, demand.requests, demand.compared, demand.host_ports)
+        if self._uses.get(uid) == use:
+            return
+        self.remove_pod(uid)
+        self._uses[uid] = use
+        self._uses_on.setdefault(node, set()).add(uid)
+        if node in self.row_of:
+            self._apply(self.row_of[node], use, +1)
+
+    def remove_pod(self, uid: str) -> bool:
+        """Count a pod no longer; False if it was not counted."""
+        use = self._uses.pop(uid, None)
+        if use is None:
+            return False
+        self._uses_on[use.node].discard(uid)
+        if not self._uses_on[use.node]:
+            del self._uses_on[use.node]
+        if use.node in self.row_of:
+            self._apply(self.row_of[use.node], use, -1)
+        return True
+
+    def _apply(self, row: int, use: _Use, sign: int) -> None:
+        for resource, amount in use.requests.items():
+            self.requested(resource)[row] += sign * amount
+        for resource in (CPU, MEMORY):
+            self._compared[resource][row] += sign * use.compared.get(resource, 0)
+        for port in use.host_ports:
+            rows = self.host_ports.setdefault(port, {})
+            rows[row] = rows.get(row, 0) + sign
+            if not rows[row]:
+                del rows[row]
+            if not rows:
+                del self.host_ports[port]
+
+    def _write_node(self, row: int, old: _Node, new: _Node) -> None:
+        for resource in old.amounts.keys() | new.amounts.keys():
+            self.allocatable(resource)[row] = new.amounts.get(resource, 0)
+        self.labels.replace(row, old.labels, new.labels)
+        self.unschedulable[row] = new.unschedulable
+        if new.taints not in self.taint_sets:
+            self.taint_sets.append(new.taints)
+        self.taint_set[row] = self.taint_sets.index(new.taints)
+
+    def _take_row(self, name: str) -> int:
+        if not self._free_rows:
+            self._grow(2 * len(self.names))
+        row = self._free_rows.pop()
+        self.row_of[name] = row
+        self.names[row] = name
+        self.alive[row] = True
+        return row
+
+    def _grow(self, capacity: int) -> None:
+        before = len(self.names)
+        self.names += [""] * (capacity - before)
+        self.alive, self.unschedulable = (_longer(mask, capacity) for mask in (self.alive, self.unschedulable))
+        self.taint_set = np.concatenate([self.taint_set, np.zeros(capacity - before, np.int32)])
+        self.labels.grow(capacity)
+        for columns in (self._allocatable, self._requested, self._compared):
+            for resource, column in columns.items():
+                columns[resource] = np.concatenate([column, _zeros(capacity - before)])
+        self._free_rows = list(range(capacity - 1, before - 1, -1))
+
+    def _column(self, columns: dict[str, Column], resource: str) -> Column:
+        if resource not in columns:
+            columns[resource] = _zeros(len(self.names))
+        return columns[resource]
+
+
+def _zeros(length: int) -> Column:
+    return np.zeros(length, np.int64)
+
+
+def _longer(mask: Mask, capacity: int) -> Mask:
+    return np.concatenate([mask, np.zeros(capacity - len(mask), np.bool_)])
+
+
+def _read_node(node: Object) -> _Node:
+    spec = node.get("spec") or {}
+    taints = (Taint(one["key"], one.get("value") or "", one["effect"]) for one in spec.get("taints") or ())
+    return _Node(allocatable(node), labels_of(node), tuple(taints), bool(spec.get("unschedulable")))
