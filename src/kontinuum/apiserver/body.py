@@ -5,7 +5,8 @@ from __future__ import annotations
 import orjson
 from aiohttp.web_request import BaseRequest
 
-from kontinuum.api.kubernetes.structure import conform, field_problems, strict_error
+from kontinuum.api.kubernetes.schema import Definition
+from kontinuum.api.kubernetes.structure import Mismatch, conform, conform_to, field_problems, strict_error
 from kontinuum.api.machinery import status
 from kontinuum.api.machinery.objects import Object
 from kontinuum.apiserver import options, writing
@@ -59,6 +60,29 @@ async def read_object(context: Context, served: Served, call: Call) -> Object:
     writing.check_kind(served.resource, obj)
     check_shape(served, call, obj)
     return obj
+
+
+async def read_as(context: Context, call: Call, shape: Definition) -> Object | None:
+    """The body as another kind of document (a Binding, DeleteOptions ...), None if there is none.
+
+    Raises ApiError 400, 413, 415.
+    """
+    document = await read_document(context, call)
+    if document is None:
+        return None
+    conform_document(document, shape)
+    return document
+
+
+def conform_document(document: Object, shape: Definition) -> None:
+    """Hold a document against the definition of its kind. Raises ApiError 400."""
+    expected = shape.short_name
+    if document.get("kind") not in (None, "", expected):
+        raise status.bad_request(f"expected a {expected} in the body, got a {document['kind']}")
+    try:
+        conform_to(document, shape)
+    except Mismatch as mismatch:
+        raise status.bad_request(f"{expected} cannot be handled: {mismatch}") from mismatch
 
 
 def check_shape(served: Served, call: Call, obj: Object) -> None:

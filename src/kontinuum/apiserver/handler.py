@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+import orjson
 import structlog
 from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import StreamResponse
@@ -66,6 +67,9 @@ class Handler:
         except ConnectionError:
             # The client left while it was being answered; what is returned goes nowhere.
             return replies.of_error(status.bad_request("the client closed the connection"), audit_id)
+        except (RecursionError, orjson.JSONEncodeError) as error:
+            # Valid JSON, but nested deeper or with larger numbers than any object may have.
+            return replies.of_error(status.bad_request(f"the object cannot be stored: {error}"), audit_id)
         except Exception:
             log.exception("a request failed unexpectedly", method=request.method, path=request.path, audit_id=audit_id)
             return replies.of_error(status.internal_error(f"see the server's log for audit id {audit_id}"), audit_id)
@@ -74,6 +78,8 @@ class Handler:
 
     async def _answer(self, request: BaseRequest, audit_id: str) -> StreamResponse:
         path, query = split_target(request.raw_path)
+        if not path.startswith("/"):
+            raise status.no_such_path()
         if path.split("/", 2)[1] in ENDPOINTS:
             return await self._health.answer(path, query)
         if request.method not in METHODS:

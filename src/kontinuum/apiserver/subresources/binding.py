@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from aiohttp.web_response import StreamResponse
 
+from kontinuum.api.kubernetes.schema import definition_of
 from kontinuum.api.machinery import fields, status
 from kontinuum.api.machinery.objects import Object
 from kontinuum.apiserver import options, replies, writing
-from kontinuum.apiserver.body import read_document
+from kontinuum.apiserver.body import read_as
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
 from kontinuum.apiserver.storing import change
@@ -16,9 +17,9 @@ from kontinuum.foundation.clock import rfc3339
 
 async def bind(context: Context, served: Served, call: Call) -> StreamResponse:
     """Raises ApiError 400, 404, 409 (bound already, or ending), 422."""
-    binding = await read_document(context, call)
-    if binding is None or binding.get("kind", "Binding") != "Binding":
-        raise status.bad_request("expected a Binding in the body")
+    binding = await read_as(context, call, definition_of("v1", "Binding"))
+    if binding is None:
+        raise status.bad_request("the body is empty; expected a Binding")
     metadata = writing.metadata_of(binding)
     check_target(binding, call.route.name)
 

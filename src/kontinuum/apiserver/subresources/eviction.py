@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from aiohttp.web_response import StreamResponse
 
+from kontinuum.api.kubernetes.schema import definition_of
 from kontinuum.api.machinery import status
 from kontinuum.apiserver import options, replies
-from kontinuum.apiserver.body import read_document
+from kontinuum.apiserver.body import read_as
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
 from kontinuum.apiserver.verbs.delete import end
@@ -14,9 +15,9 @@ from kontinuum.apiserver.verbs.delete import end
 
 async def evict(context: Context, served: Served, call: Call) -> StreamResponse:
     """Raises ApiError 400, 404, 409, 422."""
-    eviction = await read_document(context, call)
-    if eviction is None or eviction.get("kind", "Eviction") != "Eviction":
-        raise status.bad_request("expected an Eviction in the body")
+    eviction = await read_as(context, call, definition_of("policy/v1", "Eviction"))
+    if eviction is None:
+        raise status.bad_request("the body is empty; expected an Eviction")
     name = (eviction.get("metadata") or {}).get("name")
     if name and name != call.route.name:
         raise status.bad_request("name in URL does not match name in Eviction object")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import orjson
 from aiohttp.web_response import StreamResponse
 
+from kontinuum.api.kubernetes.schema import definition_of
 from kontinuum.api.machinery import fields, status
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.selectors import from_object
 from kontinuum.apiserver import options, replies, writing
-from kontinuum.apiserver.body import read_document
+from kontinuum.apiserver.body import conform_document, read_as
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
 from kontinuum.apiserver.storing import Decide, change
@@ -38,9 +39,9 @@ async def get_scale(context: Context, served: Served, call: Call) -> StreamRespo
 
 async def update_scale(context: Context, served: Served, call: Call) -> StreamResponse:
     """Raises ApiError 400, 404, 409, 422."""
-    sent = await read_document(context, call)
-    if sent is None or sent.get("kind", "Scale") != "Scale":
-        raise status.bad_request("expected a Scale in the body")
+    sent = await read_as(context, call, definition_of("autoscaling/v1", "Scale"))
+    if sent is None:
+        raise status.bad_request("the body is empty; expected a Scale")
 
     async def decide(old: Object) -> Object:
         return _rescaled(served, sent, old)
@@ -64,9 +65,10 @@ async def _change(context: Context, served: Served, call: Call, decide: Decide) 
 
 
 def _rescaled(served: Served, scale: Object, old: Object) -> Object:
+    conform_document(scale, definition_of("autoscaling/v1", "Scale"))
     writing.check_same_object(served.resource, writing.metadata_of(scale), old["metadata"])
     replicas = (scale.get("spec") or {}).get("replicas") or 0
-    if not isinstance(replicas, int) or replicas < 0:
+    if replicas < 0:
         cause = fields.invalid("spec.replicas", replicas, "must be greater than or equal to 0")
         raise status.invalid("Scale", old["metadata"]["name"], [cause], group="autoscaling")
     new = {**old, "metadata": dict(old["metadata"]), "spec": {**(old.get("spec") or {}), "replicas": replicas}}

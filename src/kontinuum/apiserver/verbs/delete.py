@@ -5,14 +5,15 @@ from __future__ import annotations
 import orjson
 from aiohttp.web_response import StreamResponse
 
+from kontinuum.api.kubernetes.schema import definition
 from kontinuum.api.machinery import status
 from kontinuum.api.machinery.objects import Object
 from kontinuum.apiserver import lifecycle, options, replies
 from kontinuum.apiserver.admission.chain import Attributes
-from kontinuum.apiserver.body import read_document
+from kontinuum.apiserver.body import read_as
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
-from kontinuum.apiserver.options import DeleteOptions
+from kontinuum.apiserver.options import DELETE_OPTIONS, DeleteOptions
 from kontinuum.apiserver.presenting import answer
 from kontinuum.apiserver.storing import ATTEMPTS, Stored, replace
 from kontinuum.store.port import Missing, StaleRevision
@@ -20,7 +21,7 @@ from kontinuum.store.port import Missing, StaleRevision
 
 async def delete(context: Context, served: Served, call: Call) -> StreamResponse:
     """End an object, at once or in time (see ``lifecycle``). Raises ApiError 400, 403, 404, 409, 422."""
-    chosen = options.delete_options(call, await read_document(context, call))
+    chosen = options.delete_options(call, await read_as(context, call, definition(DELETE_OPTIONS)))
     stored, is_gone = await end(context, served, call, call.route.name, chosen)
     if is_gone and not served.strategy.answers_deleted_object:
         obj = orjson.loads(stored.value)
