@@ -1,0 +1,141 @@
+/* The agent: first process of a machine, the only one in it that speaks with the host.
+ *
+ * One thread, one epoll loop. Whatever a request asks for is done before the next one is looked at; only processes,
+ * their streams and trees that are still arriving live longer than a request.
+ */
+#ifndef AGENT_H
+#define AGENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "frames.h"
+
+#define STATE_DIRECTORY "/run/kontinuum"
+#define BOOT_ID STATE_DIRECTORY "/boot_id"
+
+/* Why a request could not be done. The text is for people and names the step. */
+struct failure {
+    int number; /* errno */
+    char text[400];
+};
+
+/* Records the step that failed and errno; answers false, so that it can be returned. */
+bool failed(struct failure *failure, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* main.c: the loop */
+struct source {
+    int descriptor;
+    uint32_t events; /* 0: not watched */
+    void (*ready)(struct source *source);
+};
+void watch(struct source *source, uint32_t events);
+
+/* files.c */
+bool write_file(const char *path, const char *text);
+ssize_t read_file(const char *path, char *buffer, size_t size); /* always ends with a zero; -1 on error */
+bool make_directories(const char *path, mode_t mode);           /* mkdir -p */
+bool make_parents(const char *path);
+bool remove_tree(int directory, const char *name);
+
+/* port.c: the host's end */
+bool port_open(void);
+uint8_t *port_room(uint8_t kind, uint8_t stream, uint32_t id, size_t length); /* where to put the payload */
+void port_send(size_t length);                                                /* what `port_room` gave is filled */
+bool port_is_full(void);
+void reply_ok(uint32_t id, const void *payload, size_t length);
+void reply_refused(uint32_t id, const struct failure *failure);
+
+/* requests.c */
+void handle_frame(void *context, const struct frame *frame);
+
+/* identity.c, network.c, modules.c */
+void load_modules(void);
+bool identify(struct reader *request, struct failure *failure);
+bool configure_network(struct reader *request, struct failure *failure);
+
+/* mounts.c */
+struct mount_point {
+    const char *destination, *type, *source;
+    const char **options;
+    int tree; /* a bind mount's detached tree */
+};
+bool mount_machine(struct failure *failure);
+bool bind_tree(struct mount_point *mount, struct failure *failure);
+bool mount_inside(const struct mount_point *mount, struct failure *failure);
+bool make_devices(struct failure *failure);
+bool move_tree(int tree, const char *destination, struct failure *failure);
+
+/* cgroup.c */
+struct limits {
+    uint64_t memory_bytes, cpu_quota_microseconds, pids;
+};
+bool cgroup_prepare(struct failure *failure);
+bool cgroup_make(const char *id, const struct limits *limits, struct failure *failure);
+bool cgroup_limit(const char *id, const struct limits *limits, struct failure *failure);
+bool cgroup_enter(const char *id, struct failure *failure);
+bool cgroup_signal(const char *id, int number);
+bool cgroup_is_empty(const char *id);
+void cgroup_remove(const char *id);
+uint64_t cgroup_oom_kills(const char *id);
+uint64_t cgroup_value(const char *id, const char *file, const char *key);
+ssize_t cgroup_processes(const char *id, char *buffer, size_t size);
+
+/* container.c */
+struct container {
+    struct container *next;
+    char *id;
+    uint8_t *request; /* the frame it was made from; its texts are used in place */
+    struct mount_point *mounts;
+    uint32_t mount_count;
+    bool read_only;
+    pid_t first; /* 0: not started, or ended */
+    bool started;
+    uint64_t oom_kills;
+};
+struct container *container_find(const char *id);
+bool container_add(const struct frame *frame, struct failure *failure);
+bool container_remove(const char *id, struct failure *failure);
+bool container_enter_root(struct container *container, struct failure *failure);
+
+/* process.c */
+bool process_start(const struct frame *frame, pid_t *pid, struct failure *failure);
+bool process_signal(uint32_t handle, int number, bool whole, struct failure *failure);
+bool process_resize(uint32_t handle, uint32_t rows, uint32_t columns, struct failure *failure);
+void process_reap(void);
+void process_port_drained(void);
+bool process_data(const struct frame *frame);
+void process_credit(const struct frame *frame);
+void process_end(const struct frame *frame);
+
+/* spawn.c */
+struct limit {
+    uint32_t resource;
+    uint64_t soft, hard;
+};
+struct launch {
+    struct container *container;
+    const char **arguments, **environment;
+    const char *directory;
+    uint32_t user, group;
+    gid_t *groups;
+    uint32_t group_count;
+    uint64_t capabilities;
+    bool no_new_privileges, terminal;
+    uint32_t rows, columns;
+    struct limit *limits;
+    uint32_t limit_count;
+    int input, output, error; /* not used with a terminal */
+};
+/* The process number, and with a terminal its master in *terminal. -1 on failure. */
+pid_t spawn(const struct launch *launch, int *terminal, struct failure *failure);
+
+/* tree.c */
+bool tree_begin(const struct frame *frame, struct failure *failure);
+bool tree_data(const struct frame *frame); /* false: no such tree */
+bool tree_end(const struct frame *frame);
+
+#endif

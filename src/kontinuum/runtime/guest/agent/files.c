@@ -1,0 +1,90 @@
+#include "agent.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+bool write_file(const char *path, const char *text) {
+    int file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (file < 0)
+        return false;
+    ssize_t length = (ssize_t)strlen(text);
+    bool whole = write(file, text, (size_t)length) == length;
+    int number = errno;
+    close(file);
+    errno = number;
+    return whole;
+}
+
+ssize_t read_file(const char *path, char *buffer, size_t size) {
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    buffer[0] = 0;
+    if (file < 0)
+        return -1;
+    size_t filled = 0;
+    ssize_t got;
+    while (filled < size - 1 && (got = read(file, buffer + filled, size - 1 - filled)) > 0)
+        filled += (size_t)got;
+    close(file);
+    buffer[filled] = 0;
+    return (ssize_t)filled;
+}
+
+bool make_directories(const char *path, mode_t mode) {
+    char part[PATH_MAX];
+    size_t length = strlen(path);
+    if (length >= sizeof part) {
+        errno = ENAMETOOLONG;
+        return false;
+    }
+    memcpy(part, path, length + 1);
+    for (char *slash = part + 1; *slash; slash++) {
+        if (*slash != '/')
+            continue;
+        *slash = 0;
+        if (mkdir(part, 0755) && errno != EEXIST)
+            return false;
+        *slash = '/';
+    }
+    if (mkdir(part, mode) == 0)
+        return true;
+    struct stat there;
+    return errno == EEXIST && stat(part, &there) == 0 && S_ISDIR(there.st_mode);
+}
+
+bool make_parents(const char *path) {
+    char *parent = strdup(path);
+    if (!parent)
+        return false;
+    char *slash = strrchr(parent, '/');
+    bool made = true;
+    if (slash && slash != parent) {
+        *slash = 0;
+        made = make_directories(parent, 0755);
+    }
+    free(parent);
+    return made;
+}
+
+bool remove_tree(int directory, const char *name) {
+    if (unlinkat(directory, name, 0) == 0 || errno == ENOENT)
+        return true;
+    int inside = openat(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *listing = inside < 0 ? NULL : fdopendir(inside);
+    if (!listing) {
+        if (inside >= 0)
+            close(inside);
+        return false;
+    }
+    struct dirent *entry;
+    while ((entry = readdir(listing)))
+        if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
+            remove_tree(inside, entry->d_name);
+    closedir(listing);
+    return unlinkat(directory, name, AT_REMOVEDIR) == 0;
+}

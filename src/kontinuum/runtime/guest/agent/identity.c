@@ -1,0 +1,90 @@
+/* What makes a cloned machine itself: clock, randomness, names, sysctls, network. */
+#include "agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+/* linux/random.h, which the static C library does not bring along */
+#define RNDADDENTROPY 0x40085203
+#define RNDRESEEDCRNG 0x5207
+#define ENTROPY_LIMIT 512
+
+static bool set_clock(uint64_t nanoseconds, struct failure *failure) {
+    struct timespec now = {.tv_sec = (time_t)(nanoseconds / 1000000000), .tv_nsec = (long)(nanoseconds % 1000000000)};
+    return clock_settime(CLOCK_REALTIME, &now) == 0 || failed(failure, "set the clock");
+}
+
+/* Clones wake up with the same generator state: mixing in is not enough, it must also be used from now on. */
+static bool seed(const uint8_t *bytes, uint32_t length, struct failure *failure) {
+    struct {
+        int bits, size;
+        uint8_t bytes[ENTROPY_LIMIT];
+    } pool = {.bits = (int)length * 8, .size = (int)length};
+    if (length == 0 || length > ENTROPY_LIMIT) {
+        errno = EINVAL;
+        return failed(failure, "entropy of %u bytes", length);
+    }
+    memcpy(pool.bytes, bytes, length);
+    int random = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
+    bool seeded = random >= 0 && ioctl(random, RNDADDENTROPY, &pool) == 0 && ioctl(random, RNDRESEEDCRNG) == 0;
+    if (!seeded)
+        failed(failure, "seed the random number generator");
+    if (random >= 0)
+        close(random);
+    return seeded;
+}
+
+/* The kernel's own boot id was drawn in the template; containers see this one in its place. */
+static bool draw_boot_id(struct failure *failure) {
+    uint8_t r[16];
+    char text[40];
+    if (getrandom(r, sizeof r, 0) != sizeof r)
+        return failed(failure, "draw a boot id");
+    r[6] = (r[6] & 0x0f) | 0x40;
+    r[8] = (r[8] & 0x3f) | 0x80;
+    snprintf(text, sizeof text, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x\n", r[0], r[1],
+             r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9], r[10], r[11], r[12], r[13], r[14], r[15]);
+    return write_file(BOOT_ID, text) || failed(failure, "write the boot id");
+}
+
+static bool set_sysctl(const char *name, const char *value, struct failure *failure) {
+    char path[256];
+    if (strstr(name, "..") || snprintf(path, sizeof path, "/proc/sys/%s", name) >= (int)sizeof path) {
+        errno = EINVAL;
+        return failed(failure, "sysctl %.64s", name);
+    }
+    for (char *dot = path + strlen("/proc/sys/"); *dot; dot++)
+        if (*dot == '.')
+            *dot = '/';
+    return write_file(path, value) || failed(failure, "sysctl %.64s", name);
+}
+
+bool identify(struct reader *request, struct failure *failure) {
+    uint64_t nanoseconds = read_u64(request);
+    uint32_t length;
+    const uint8_t *entropy = read_bytes(request, &length);
+    const char *hostname = read_text(request);
+    const char *machine_id = read_text(request);
+    if (request->bad)
+        return true; /* the caller sees it */
+    if (!set_clock(nanoseconds, failure) || !seed(entropy, length, failure) || !draw_boot_id(failure))
+        return false;
+    if (*hostname && sethostname(hostname, strlen(hostname)))
+        return failed(failure, "set the host name");
+    if (!write_file("/etc/machine-id", machine_id))
+        return failed(failure, "write the machine id");
+    for (uint32_t left = read_count(request, 10); left > 0 && !request->bad; left--) {
+        const char *name = read_text(request);
+        const char *value = read_text(request);
+        if (!request->bad && !set_sysctl(name, value, failure))
+            return false;
+    }
+    return configure_network(request, failure);
+}

@@ -1,0 +1,99 @@
+#include "agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/reboot.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+static int epoll;
+static struct source children;
+
+bool failed(struct failure *failure, const char *format, ...) {
+    failure->number = errno ? errno : EINVAL;
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(failure->text, sizeof failure->text, format, arguments);
+    va_end(arguments);
+    if (length >= 0 && (size_t)length < sizeof failure->text)
+        snprintf(failure->text + length, sizeof failure->text - (size_t)length, ": %s", strerror(failure->number));
+    return false;
+}
+
+void say(const char *format, ...) {
+    char line[512];
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    int length = snprintf(line, sizeof line, "agent %ld.%03ld ", (long)now.tv_sec, now.tv_nsec / 1000000);
+    va_list arguments;
+    va_start(arguments, format);
+    length += vsnprintf(line + length, sizeof line - (size_t)length, format, arguments);
+    va_end(arguments);
+    dprintf(1, "%.*s\n", length < (int)sizeof line ? length : (int)sizeof line - 1, line);
+}
+
+void watch(struct source *source, uint32_t events) {
+    if (events == source->events)
+        return;
+    /* Not watched means not in the set at all: a descriptor with no events of interest still reports hang-ups. */
+    struct epoll_event event = {.events = events, .data.ptr = source};
+    int what = events == 0 ? EPOLL_CTL_DEL : source->events == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+    if (epoll_ctl(epoll, what, source->descriptor, &event) && what == EPOLL_CTL_ADD)
+        say("epoll: %s", strerror(errno));
+    source->events = events;
+}
+
+static void child_ended(struct source *source) {
+    struct signalfd_siginfo information;
+    while (read(source->descriptor, &information, sizeof information) > 0) {
+    }
+    process_reap();
+}
+
+static void watch_children(void) {
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+    children.descriptor = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
+    children.ready = child_ended;
+    watch(&children, EPOLLIN);
+}
+
+/* A machine without an agent is of no use: ending it tells the host at once. */
+static void give_up(const char *reason) {
+    say("giving up: %s", reason);
+    reboot(RB_AUTOBOOT);
+    _exit(1);
+}
+
+int main(void) {
+    struct failure failure;
+    if (getpid() != 1) {
+        dprintf(2, "The guest agent is the first process of a machine; it does nothing elsewhere.\n");
+        return 2;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    load_modules();
+    if (!mount_machine(&failure))
+        give_up(failure.text);
+    if (!cgroup_prepare(&failure))
+        give_up(failure.text);
+    write_file("/proc/self/oom_score_adj", "-1000");
+    epoll = epoll_create1(EPOLL_CLOEXEC);
+    watch_children();
+    if (!port_open())
+        give_up("the host's port did not appear");
+    for (;;) {
+        /* One event at a time: handling it may free what a second one would have pointed to. */
+        struct epoll_event event;
+        if (epoll_wait(epoll, &event, 1, -1) == 1)
+            ((struct source *)event.data.ptr)->ready(event.data.ptr);
+    }
+}

@@ -1,0 +1,169 @@
+/* Which request is whose. Everything that is asked is answered, with OK or with the reason why not. */
+#include "agent.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysinfo.h>
+#include <sys/utsname.h>
+
+#define PROCESSES_LIMIT 16384
+
+static void malformed(uint32_t id) {
+    struct failure failure;
+    errno = EBADMSG;
+    failed(&failure, "read the request");
+    reply_refused(id, &failure);
+}
+
+static void answer(uint32_t id, bool done, const struct failure *failure) {
+    if (done)
+        reply_ok(id, NULL, 0);
+    else
+        reply_refused(id, failure);
+}
+
+/* Answers: protocol version, total memory in bytes, kernel release. */
+static void hello(const struct frame *frame) {
+    uint8_t payload[128];
+    struct utsname name;
+    struct sysinfo memory;
+    uname(&name);
+    sysinfo(&memory);
+    uint32_t length = (uint32_t)strlen(name.release) + 1;
+    write_u32(payload, PROTOCOL_VERSION);
+    write_u64(payload + 4, (uint64_t)memory.totalram * memory.mem_unit);
+    write_u32(payload + 12, length);
+    memcpy(payload + 16, name.release, length);
+    reply_ok(frame->id, payload, 16 + length);
+}
+
+static void on_identify(const struct frame *frame, struct reader *reader) {
+    struct failure failure;
+    bool done = identify(reader, &failure);
+    if (done && !read_whole(reader))
+        malformed(frame->id);
+    else
+        answer(frame->id, done, &failure);
+}
+
+static void on_remove(const struct frame *frame, struct reader *reader) {
+    struct failure failure;
+    const char *id = read_text(reader);
+    if (!read_whole(reader))
+        malformed(frame->id);
+    else
+        answer(frame->id, container_remove(id, &failure), &failure);
+}
+
+static void on_update(const struct frame *frame, struct reader *reader) {
+    struct failure failure;
+    const char *id = read_text(reader);
+    struct limits limits = {.memory_bytes = read_u64(reader)};
+    limits.cpu_quota_microseconds = read_u64(reader);
+    limits.pids = read_u64(reader);
+    if (!read_whole(reader)) {
+        malformed(frame->id);
+        return;
+    }
+    errno = ENOENT;
+    bool known = container_find(id) || failed(&failure, "container %.80s", id);
+    answer(frame->id, known && cgroup_limit(id, &limits, &failure), &failure);
+}
+
+static void on_start(const struct frame *frame) {
+    struct failure failure;
+    uint8_t payload[4];
+    pid_t pid;
+    if (!process_start(frame, &pid, &failure)) {
+        reply_refused(frame->id, &failure);
+        return;
+    }
+    write_u32(payload, (uint32_t)pid);
+    reply_ok(frame->id, payload, sizeof payload);
+    /* A program that ended at once must not be told of before it was told that it started. */
+    process_reap();
+}
+
+static void on_signal(const struct frame *frame, struct reader *reader) {
+    struct failure failure;
+    uint32_t handle = read_u32(reader), number = read_u32(reader);
+    bool whole = read_u8(reader);
+    if (!read_whole(reader))
+        malformed(frame->id);
+    else
+        answer(frame->id, process_signal(handle, (int)number, whole, &failure), &failure);
+}
+
+static void on_resize(const struct frame *frame, struct reader *reader) {
+    struct failure failure;
+    uint32_t handle = read_u32(reader), rows = read_u32(reader), columns = read_u32(reader);
+    if (!read_whole(reader))
+        malformed(frame->id);
+    else
+        answer(frame->id, process_resize(handle, rows, columns, &failure), &failure);
+}
+
+static void on_stats(const struct frame *frame, struct reader *reader) {
+    struct failure failure;
+    uint8_t payload[40];
+    const char *id = read_text(reader);
+    errno = ENOENT;
+    if (!read_whole(reader) || !container_find(id)) {
+        failed(&failure, "container %.80s", id);
+        reply_refused(frame->id, &failure);
+        return;
+    }
+    write_u64(payload, cgroup_value(id, "cpu.stat", "usage_usec") * 1000);
+    write_u64(payload + 8, cgroup_value(id, "memory.current", ""));
+    write_u64(payload + 16, cgroup_value(id, "memory.stat", "inactive_file"));
+    write_u64(payload + 24, cgroup_value(id, "memory.max", ""));
+    write_u64(payload + 32, cgroup_value(id, "pids.current", ""));
+    reply_ok(frame->id, payload, sizeof payload);
+}
+
+static void on_processes(const struct frame *frame, struct reader *reader) {
+    static char listing[PROCESSES_LIMIT * 4];
+    static uint8_t payload[4 + PROCESSES_LIMIT * 4];
+    struct failure failure;
+    uint32_t count = 0;
+    const char *id = read_text(reader);
+    errno = ENOENT;
+    if (!read_whole(reader) || !container_find(id) || cgroup_processes(id, listing, sizeof listing) < 0) {
+        failed(&failure, "container %.80s", id);
+        reply_refused(frame->id, &failure);
+        return;
+    }
+    char *rest = listing, *word;
+    while ((word = strsep(&rest, "\n")) && count < PROCESSES_LIMIT)
+        if (*word)
+            write_u32(payload + 4 + 4 * count++, (uint32_t)strtoul(word, NULL, 10));
+    write_u32(payload, count);
+    reply_ok(frame->id, payload, 4 + 4 * (size_t)count);
+}
+
+void handle_frame(void *context, const struct frame *frame) {
+    struct failure failure;
+    struct reader reader = reader_of(frame);
+    (void)context;
+    switch (frame->kind) {
+    case KIND_HELLO: hello(frame); break;
+    case KIND_IDENTIFY: on_identify(frame, &reader); break;
+    case KIND_ADD_CONTAINER: answer(frame->id, container_add(frame, &failure), &failure); break;
+    case KIND_REMOVE_CONTAINER: on_remove(frame, &reader); break;
+    case KIND_UPDATE_CONTAINER: on_update(frame, &reader); break;
+    case KIND_START_PROCESS: on_start(frame); break;
+    case KIND_SIGNAL: on_signal(frame, &reader); break;
+    case KIND_RESIZE: on_resize(frame, &reader); break;
+    case KIND_STATS: on_stats(frame, &reader); break;
+    case KIND_PROCESSES: on_processes(frame, &reader); break;
+    case KIND_WRITE_TREE:
+        if (!tree_begin(frame, &failure))
+            reply_refused(frame->id, &failure);
+        break;
+    case KIND_DATA: process_data(frame) ? true : tree_data(frame); break;
+    case KIND_CREDIT: process_credit(frame); break;
+    case KIND_END: tree_end(frame) ? (void)0 : process_end(frame); break;
+    default: malformed(frame->id);
+    }
+}
