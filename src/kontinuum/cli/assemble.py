@@ -43,6 +43,7 @@ async def server(settings: Settings, clock: Clock) -> None:
 async def controllers(settings: Settings, clock: Clock) -> None:
     """Controllers and scheduler on one event loop, each under its own name towards the API, until cancelled."""
     from kontinuum.controllers import manager
+    from kontinuum.scheduler import loop
 
     managing, scheduling = _client(settings, "controllers"), _client(settings, "scheduler")
     _settle()
@@ -50,6 +51,7 @@ async def controllers(settings: Settings, clock: Clock) -> None:
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(manager.run(managing, clock, settings.controllers))
+            group.create_task(loop.run(scheduling, clock, settings.scheduler))
     finally:
         await asyncio.gather(managing.close(), scheduling.close())
 
@@ -70,7 +72,7 @@ async def node(settings: Settings, clock: Clock) -> None:
 PARTS: dict[str, Run] = {"server": server, "controllers": controllers, "node": node}
 _MODULES = {
     "server": ("kontinuum.apiserver.app", "kontinuum.store.sqlite.store"),
-    "controllers": ("kontinuum.controllers.manager", "kontinuum.client.connect"),
+    "controllers": ("kontinuum.controllers.manager", "kontinuum.scheduler.loop", "kontinuum.client.connect"),
     "node": ("kontinuum.node.agent", "kontinuum.client.connect"),
 }
 

@@ -21,6 +21,7 @@ from kontinuum.controllers.settings import ControllersSettings
 from kontinuum.foundation import settings as loading
 from kontinuum.node.settings import NodeSettings
 from kontinuum.runtime.settings import RuntimeSettings
+from kontinuum.scheduler.settings import SchedulerSettings
 
 READ_ELSEWHERE = frozenset({"KONTINUUM_SHIM_SOCKET"})
 """Environment variables with our prefix that are no settings: the shim's client (C) reads this one."""
@@ -55,6 +56,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ``server.listen``."""
     server: ServerSettings = msgspec.field(default_factory=ServerSettings)
     controllers: ControllersSettings = msgspec.field(default_factory=ControllersSettings)
+    scheduler: SchedulerSettings = msgspec.field(default_factory=SchedulerSettings)
     node: NodeSettings = msgspec.field(default_factory=NodeSettings)
     runtime: RuntimeSettings = msgspec.field(default_factory=_runtime)
 

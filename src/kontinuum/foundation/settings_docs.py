@@ -7,7 +7,6 @@ import inspect
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import msgspec
 
@@ -57,10 +56,9 @@ def _docstrings(kind: type[msgspec.Struct]) -> dict[str, str]:
 
 
 def _type_name(annotation: object) -> str:
-    if annotation is Path:
-        return "path"
     name = annotation.__name__ if isinstance(annotation, type) and not hasattr(annotation, "__args__") else None
-    return (name or str(annotation)).replace("typing.", "").replace("pathlib.", "")
+    text = (name or str(annotation)).replace("typing.", "").replace("pathlib.", "")
+    return text.replace("Path", "path").replace(" | None", "")
 
 
 def _default(field: msgspec.structs.FieldInfo) -> str:

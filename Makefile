@@ -1,0 +1,59 @@
+# Every routine has one short command; CI calls the same ones. Stamps under build/ make each of them cheap to repeat.
+
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON := $(BIN)/python
+DATA_DIR ?= /var/lib/kontinuum
+
+.PHONY: help setup packages venv assets check test test-quick test-machines demo bench clean
+.DEFAULT_GOAL := help
+
+help: ## what there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+
+setup: packages venv assets ## distribution packages, virtual environment, images, guest kernel
+
+packages: build/.packages
+build/.packages: requirements.apt scripts/install-packages
+	@mkdir -p build
+	scripts/install-packages
+	@touch $@
+
+venv: build/.venv
+build/.venv: requirements.lock pyproject.toml hatch_build.py | build/.packages
+	test -x $(PYTHON) || python3 -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(PYTHON) -m compileall -q src
+	@touch $@
+
+assets: venv ## our static programs, the guest's kernel and agent, the first images (what changed only)
+	@$(PYTHON) -m kontinuum.images.assets build/assets
+
+check: venv ## ruff, mypy --strict, import-linter, documentation checks
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(PYTHON) -m pytest -q tests/test_docs.py
+
+test: setup test-quick test-machines ## every test, the quick ones first
+
+test-quick: venv ## quick tests: no root, seconds
+	$(PYTHON) -m pytest -q -m "not machine"
+
+test-machines: setup ## machine tests: root, real containers and VMs
+	$(PYTHON) -m pytest -q -m machine
+
+demo: setup ## start the platform, run one image as containers and as microVMs
+	$(BIN)/kontinuum up --detach --data-dir $(DATA_DIR)
+	$(BIN)/kontinuum demo --data-dir $(DATA_DIR)
+
+bench: setup ## every benchmark, printed with the machine's load
+	$(PYTHON) -m benchmarks.startup
+	$(PYTHON) -m benchmarks.pods
+
+clean: ## remove what was built
+	rm -rf build dist $(VENV) .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
