@@ -71,7 +71,9 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
         async with contextlib.AsyncExitStack() as stack:
             port = 0
             if settings.certificate:
-                server = await stack.enter_async_context(NodeServer(settings, runtime, agent.find_pod))
+                server = await stack.enter_async_context(
+                    NodeServer(settings, runtime, clock, find_pod=agent.find_pod, all_pods=agent.pods)
+                )
                 port = server.port
             heartbeat = Heartbeat(client, runtime, clock, settings, facts, port)
             async with asyncio.TaskGroup() as group:
