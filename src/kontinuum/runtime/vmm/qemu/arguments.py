@@ -105,5 +105,5 @@ def _devices(directory: Path, *, blank: Path, tap: int) -> list[str]:
     words += ["-device", f"virtio-net-device,netdev=network,mac={MAC}"]
     for slot in range(SLOTS):
         words += ["-blockdev", orjson.dumps(block_node(blank, name=f"blank{slot}")).decode()]
-        words += ["-device", f"virtio-blk-device,drive=blank{slot},id=slot{slot}"]
+        words += ["-device", f"virtio-blk-device,drive=blank{slot},id=slot{slot},serial=slot{slot}"]
     return words

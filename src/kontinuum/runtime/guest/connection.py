@@ -1,0 +1,386 @@
+"""The agent behind a UNIX socket, as a ``Guest``.
+
+Everything that arrives is sorted by one task, which never waits: what a process writes is kept (bounded by the credit
+that it was granted) until its reader takes it, and taking it grants new credit. When the socket ends, or the agent
+breaks the protocol, everybody who waits gets GuestLost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from kontinuum.foundation.tasks import cancel
+from kontinuum.runtime.guest import protocol
+from kontinuum.runtime.guest.port import (
+    ContainerSpec,
+    ContainerStats,
+    Exit,
+    Guest,
+    GuestLost,
+    GuestRefused,
+    Identity,
+    ProcessNotStarted,
+    ProcessSpec,
+)
+from kontinuum.runtime.guest.protocol import DATA_LIMIT, INITIAL_CREDIT, STDERR, STDIN, STDOUT, Frame, Kind
+
+T = TypeVar("T")
+_READ = 64 << 10
+_GRANT_AT = INITIAL_CREDIT // 4
+"""Credit is given back in portions: a frame for every few bytes would double the traffic of a chatty process."""
+_CONNECT_PAUSE = 0.002
+_EXECUTION = "exec "
+"""How the agent's reason begins when the program itself could not be executed."""
+
+
+async def connect(path: Path) -> AgentConnection:
+    """The agent behind the socket at ``path``, once it has answered; waits as long as it takes to boot.
+
+    Raises GuestLost if the socket closes before, or an agent of another version answers.
+    """
+    while True:
+        try:
+            reader, writer = await asyncio.open_unix_connection(path)
+            break
+        except (FileNotFoundError, ConnectionRefusedError):
+            # The VMM is only just starting; who started it ends this wait if it dies.
+            await asyncio.sleep(_CONNECT_PAUSE)
+    connection = AgentConnection(reader, writer)
+    try:
+        hello = await connection.greet()
+        if hello.version != protocol.VERSION:
+            raise GuestLost(f"the agent speaks version {hello.version} of our protocol, not {protocol.VERSION}")
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
+
+
+async def wait_ready(path: Path) -> None:
+    """Return when the agent behind the socket has answered; the line is free again then."""
+    connection = await connect(path)
+    await connection.close()
+
+
+class AgentConnection(Guest):
+    """See the module."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._next_id = 1
+        self._asked: dict[int, asyncio.Future[bytes]] = {}
+        self._streams: dict[tuple[int, int], _Incoming] = {}
+        self._grants: dict[tuple[int, int], _Grant] = {}
+        self._exits: dict[int, asyncio.Future[Exit]] = {}
+        self._lost: GuestLost | None = None
+        self._sorter = asyncio.get_running_loop().create_task(self._sort())
+
+    async def greet(self) -> protocol.Hello:
+        return protocol.read_hello(await self._ask(Kind.HELLO, b""))
+
+    async def identify(self, identity: Identity) -> None:
+        await self._ask(Kind.IDENTIFY, protocol.identify(identity))
+
+    async def add_container(self, spec: ContainerSpec) -> None:
+        await self._ask(Kind.ADD_CONTAINER, protocol.add_container(spec))
+
+    async def remove_container(self, container: str) -> None:
+        await self._ask(Kind.REMOVE_CONTAINER, protocol.text(container))
+
+    async def update_container(
+        self, container: str, *, memory_limit_bytes: int, cpu_quota_microseconds: int, pids_limit: int
+    ) -> None:
+        payload = protocol.update_container(
+            container, memory_bytes=memory_limit_bytes, cpu_quota_microseconds=cpu_quota_microseconds, pids=pids_limit
+        )
+        await self._ask(Kind.UPDATE_CONTAINER, payload)
+
+    async def start_process(self, spec: ProcessSpec) -> AgentProcess:
+        number = self._new_id()
+        process = AgentProcess(self, number, terminal=spec.terminal)
+        # Before the question: a program may have written and ended by the time its start is answered.
+        self._exits[number] = process.exit
+        self._streams[number, STDOUT] = process.output
+        self._streams[number, STDERR] = process.error
+        self._grants[number, STDIN] = process.input
+        try:
+            answer = await self._ask(Kind.START_PROCESS, protocol.start_process(spec), number=number)
+        except GuestRefused as error:
+            self._forget(number)
+            if str(error).startswith(_EXECUTION) and isinstance(error, _Refusal):
+                raise ProcessNotStarted(str(error), errno=error.errno) from error
+            raise
+        process.pid = protocol.read_number(answer)
+        return process
+
+    async def write_tree(self, path: str, archive: bytes) -> None:
+        number = self._new_id()
+        grant = self._grants[number, STDIN] = _Grant()
+        asking = asyncio.ensure_future(self._ask(Kind.WRITE_TREE, protocol.text(path), number=number))
+        # The answer may come early: a tree that cannot be begun is refused before its content was sent.
+        sending = asyncio.ensure_future(self._send_all(number, archive, grant))
+        try:
+            await asyncio.wait({asking, sending}, return_when=asyncio.FIRST_COMPLETED)
+            await asking
+        finally:
+            await cancel(asking, sending)
+            del self._grants[number, STDIN]
+
+    async def stats(self, container: str) -> ContainerStats:
+        return protocol.read_stats(await self._ask(Kind.STATS, protocol.text(container)))
+
+    async def processes(self, container: str) -> tuple[int, ...]:
+        return protocol.read_numbers(await self._ask(Kind.PROCESSES, protocol.text(container)))
+
+    async def close(self) -> None:
+        await cancel(self._sorter)
+        self._lose(GuestLost("the connection to the agent was closed"))
+        self._writer.close()
+        with suppress(OSError):
+            await self._writer.wait_closed()
+
+    async def signal(self, process: int, number: int, *, whole_container: bool) -> None:
+        await self._ask(Kind.SIGNAL, protocol.signal(process, number, whole_container=whole_container))
+
+    async def resize(self, process: int, *, rows: int, columns: int) -> None:
+        await self._ask(Kind.RESIZE, protocol.resize(process, rows=rows, columns=columns))
+
+    async def send(self, frame: Frame) -> None:
+        """Returns when the socket has room again. Raises GuestLost."""
+        self.post(frame)
+        try:
+            await self._writer.drain()
+        except OSError as error:
+            raise GuestLost(f"the agent's socket: {error}") from error
+
+    def post(self, frame: Frame) -> None:
+        """Send something small without waiting. Raises GuestLost."""
+        if self._lost is not None:
+            raise self._lost
+        self._writer.write(protocol.encode(frame))
+
+    async def send_data(self, number: int, data: bytes, grant: _Grant) -> None:
+        """As the agent grants it. Raises GuestLost, GuestRefused (nobody reads it any more)."""
+        view = memoryview(data)
+        while view:
+            room = await grant.take(min(len(view), DATA_LIMIT))
+            await self.send(Frame(Kind.DATA, number, bytes(view[:room]), STDIN))
+            view = view[room:]
+
+    async def _send_all(self, number: int, data: bytes, grant: _Grant) -> None:
+        await self.send_data(number, data, grant)
+        await self.send(Frame(Kind.END, number, b"", STDIN))
+
+    def _new_id(self) -> int:
+        self._next_id += 1
+        return self._next_id
+
+    async def _ask(self, kind: Kind, payload: bytes, *, number: int = 0) -> bytes:
+        number = number or self._new_id()
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._asked[number] = answer
+        try:
+            await self.send(Frame(kind, number, payload))
+            return await answer
+        except protocol.ProtocolBroken as error:
+            raise GuestLost(f"the agent's answer: {error}") from error
+        finally:
+            self._asked.pop(number, None)
+
+    async def _sort(self) -> None:
+        splitter = protocol.Splitter()
+        try:
+            while data := await self._reader.read(_READ):
+                for frame in splitter.feed(data):
+                    self._handle(frame)
+            self._lose(GuestLost("the agent's socket was closed"))
+        except (OSError, protocol.ProtocolBroken) as error:
+            self._lose(GuestLost(f"the agent's socket: {error}"))
+
+    def _handle(self, frame: Frame) -> None:
+        """Frames about what is not known (any more) are of no interest: the agent may not have heard of its end."""
+        key = (frame.id, frame.stream)
+        match frame.kind:
+            case Kind.OK:
+                _settle(self._asked.get(frame.id), frame.payload)
+            case Kind.REFUSED:
+                number, reason = protocol.read_refusal(frame.payload)
+                _fail(self._asked.get(frame.id), _Refusal(reason, errno=number))
+            case Kind.DATA if key in self._streams:
+                self._streams[key].put(frame.payload)
+            case Kind.CREDIT if key in self._grants:
+                self._grants[key].add(protocol.read_number(frame.payload))
+            case Kind.END if key in self._streams:
+                self._streams.pop(key).finish()
+            case Kind.END if key in self._grants:
+                self._grants[key].fail(GuestRefused("the process does not read its input any more"))
+            case Kind.EXIT:
+                _settle(self._exits.pop(frame.id, None), protocol.read_exit(frame.payload))
+                if grant := self._grants.pop((frame.id, STDIN), None):
+                    grant.fail(GuestRefused("the process has ended"))
+            case Kind.DATA | Kind.CREDIT | Kind.END:
+                pass
+            case kind:
+                raise protocol.ProtocolBroken(f"a frame of kind {kind} from the agent")
+
+    def _forget(self, number: int) -> None:
+        self._exits.pop(number, None)
+        for stream in (STDIN, STDOUT, STDERR):
+            self._streams.pop((number, stream), None)
+            self._grants.pop((number, stream), None)
+
+    def _lose(self, reason: GuestLost) -> None:
+        if self._lost is not None:
+            return
+        self._lost = reason
+        for answer in self._asked.values():
+            _fail(answer, reason)
+        for exit in self._exits.values():
+            _fail(exit, reason)
+        for incoming in self._streams.values():
+            incoming.fail(reason)
+        for grant in self._grants.values():
+            grant.fail(reason)
+
+
+class AgentProcess:
+    """A ``GuestProcess``."""
+
+    def __init__(self, connection: AgentConnection, number: int, *, terminal: bool) -> None:
+        self._connection = connection
+        self._number = number
+        self.pid = 0
+        self.input = _Grant()
+        self.output = _Incoming(lambda count: self._grant(STDOUT, count))
+        self.error = _Incoming(lambda count: self._grant(STDERR, count))
+        if terminal:
+            self.error.finish()
+        self.exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        # Nobody need wait for it; asyncio would complain of an error that nobody looked at.
+        self.exit.add_done_callback(lambda exit: exit.cancelled() or exit.exception())
+
+    def stdout(self) -> AsyncIterator[bytes]:
+        return self.output.chunks()
+
+    def stderr(self) -> AsyncIterator[bytes]:
+        return self.error.chunks()
+
+    async def write_stdin(self, data: bytes) -> None:
+        await self._connection.send_data(self._number, data, self.input)
+
+    async def close_stdin(self) -> None:
+        await self._connection.send(Frame(Kind.END, self._number, b"", STDIN))
+
+    async def resize(self, *, rows: int, columns: int) -> None:
+        await self._connection.resize(self._number, rows=rows, columns=columns)
+
+    async def signal(self, number: int, *, whole_container: bool = False) -> None:
+        await self._connection.signal(self._number, number, whole_container=whole_container)
+
+    async def wait(self) -> Exit:
+        return await asyncio.shield(self.exit)
+
+    def _grant(self, stream: int, count: int) -> None:
+        # A lost guest ends the stream; there is nobody to grant anything to.
+        with suppress(GuestLost):
+            self._connection.post(Frame(Kind.CREDIT, self._number, protocol.credit(count), stream))
+
+
+class _Refusal(GuestRefused):
+    """With the agent's errno."""
+
+    def __init__(self, message: str, *, errno: int) -> None:
+        super().__init__(message)
+        self.errno = errno
+
+
+class _Incoming:
+    """What a process wrote and nobody has taken yet."""
+
+    def __init__(self, grant: Callable[[int], None]) -> None:
+        self._grant = grant
+        self._chunks: deque[bytes] = deque()
+        self._held = 0
+        self._taken = 0
+        self._ended = False
+        self._error: GuestLost | None = None
+        self._stirred = asyncio.Event()
+
+    def put(self, data: bytes) -> None:
+        """Raises ProtocolBroken if that is more than was granted."""
+        self._held += len(data)
+        if self._held + self._taken > INITIAL_CREDIT:
+            raise protocol.ProtocolBroken("the agent sends more output than it was granted")
+        self._chunks.append(data)
+        self._stirred.set()
+
+    def finish(self) -> None:
+        self._ended = True
+        self._stirred.set()
+
+    def fail(self, error: GuestLost) -> None:
+        self._error = error
+        self._stirred.set()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """For one reader. Credit for a chunk is given back when the next one is asked for."""
+        while True:
+            while not self._chunks:
+                if self._ended:
+                    return
+                if self._error is not None:
+                    raise self._error
+                self._stirred.clear()
+                await self._stirred.wait()
+            data = self._chunks.popleft()
+            yield data
+            self._held -= len(data)
+            self._taken += len(data)
+            if self._taken >= _GRANT_AT and not self._ended:
+                taken, self._taken = self._taken, 0
+                self._grant(taken)
+
+
+class _Grant:
+    """How much the agent still has room for."""
+
+    def __init__(self) -> None:
+        self._credit = INITIAL_CREDIT
+        self._error: GuestRefused | GuestLost | None = None
+        self._stirred = asyncio.Event()
+
+    def add(self, count: int) -> None:
+        self._credit = min(self._credit + count, INITIAL_CREDIT)
+        self._stirred.set()
+
+    def fail(self, error: GuestRefused | GuestLost) -> None:
+        self._error = error
+        self._stirred.set()
+
+    async def take(self, wanted: int) -> int:
+        """Between one and ``wanted`` bytes, as soon as there is room. Raises what ``fail`` was given."""
+        while True:
+            if self._error is not None:
+                raise self._error
+            if self._credit > 0:
+                taken = min(wanted, self._credit)
+                self._credit -= taken
+                return taken
+            self._stirred.clear()
+            await self._stirred.wait()
+
+
+def _settle(future: asyncio.Future[T] | None, value: T) -> None:
+    if future is not None and not future.done():
+        future.set_result(value)
+
+
+def _fail(future: asyncio.Future[Any] | None, error: Exception) -> None:
+    if future is not None and not future.done():
+        future.set_exception(error)
