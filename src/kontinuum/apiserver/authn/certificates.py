@@ -9,7 +9,7 @@ from kontinuum.apiserver.authn.users import User, authenticated
 
 
 def user_of_certificate(certificate: Mapping[str, Any] | None) -> User | None:
-    """The user of a peer certificate as ``ssl.SSLSocket.getpeercert()`` gives it; None without one or without a name."""
+    """The user of a peer certificate (``ssl.SSLSocket.getpeercert()``); None without one or without a name."""
     if not certificate:
         return None
     name = ""

@@ -16,7 +16,7 @@ class Attributes:
 
     user: User
     verb: str
-    """Kubernetes' verb: ``get list watch create update patch delete deletecollection``; HTTP's in small letters else."""
+    """Kubernetes' verb: ``get list watch create update patch delete deletecollection``; or HTTP's in small letters."""
     resource: Resource | None = None
     subresource: str = ""
     namespace: str = ""

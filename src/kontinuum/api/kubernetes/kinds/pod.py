@@ -1,0 +1,102 @@
+"""Pods: almost nothing of them may change, and the STATUS column is a small story of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kontinuum.api.kubernetes.defaults.pods import default_pod
+from kontinuum.api.kubernetes.kinds.kind import AGE, NAME, Column, Kind, keep
+from kontinuum.api.kubernetes.kinds.pod_summary import summarize
+from kontinuum.api.kubernetes.qos import qos_class
+from kontinuum.api.kubernetes.tables import NONE, age, human_duration
+from kontinuum.api.kubernetes.validation.pods import validate_pod_change, validate_pod_spec
+from kontinuum.api.machinery import fields
+from kontinuum.api.machinery.conditions import find
+from kontinuum.api.machinery.fields import FieldError
+from kontinuum.api.machinery.objects import Object
+
+
+class Pod(Kind):
+    has_generation = True
+    columns = (
+        NAME,
+        Column("Ready", description="The aggregate readiness state of this pod for accepting traffic."),
+        Column("Status", description="The aggregate status of the containers in this pod."),
+        Column("Restarts", description="The number of times the containers in this pod have been restarted."),
+        AGE,
+        Column("IP", priority=1, description="podIP address allocated to the pod."),
+        Column("Node", priority=1, description="NodeName is a request to schedule this pod onto a specific node."),
+        Column("Nominated Node", priority=1, description="The node that was made room on for this pod."),
+        Column("Readiness Gates", priority=1, description="Conditions beyond the containers' that readiness needs."),
+    )
+    selectable = (
+        "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork",
+        "status.phase", "status.podIP", "status.nominatedNodeName",
+    )  # fmt: skip
+
+    def default(self, obj: Object) -> None:
+        default_pod(obj.setdefault("spec", {}))
+
+    def prepare_create(self, obj: Object) -> None:
+        super().prepare_create(obj)
+        obj["status"] = {"phase": "Pending", "qosClass": qos_class(obj["spec"])}
+
+    def prepare_status_update(self, obj: Object, old: Object) -> None:
+        """A pod's labels and annotations may come with its status; its QoS class never changes."""
+        for field in ("spec", "kind", "apiVersion"):
+            keep(obj, old, field)
+        for field in ("generation", "ownerReferences", "deletionGracePeriodSeconds"):
+            keep(obj["metadata"], old["metadata"], field)
+        quality = (old.get("status") or {}).get("qosClass")
+        if quality:
+            obj.setdefault("status", {}).setdefault("qosClass", quality)
+
+    def validate_spec(self, obj: Object) -> list[FieldError]:
+        errors = validate_pod_spec(obj["spec"], "spec")
+        if obj["spec"].get("ephemeralContainers"):
+            errors.append(fields.forbidden("spec.ephemeralContainers", "cannot be set on create"))
+        return errors
+
+    def validate_update(self, obj: Object, old: Object) -> list[FieldError]:
+        return validate_pod_spec(obj["spec"], "spec") + validate_pod_change(obj["spec"], old["spec"])
+
+    def fields(self, obj: Object) -> dict[str, str]:
+        spec, status = obj.get("spec") or {}, obj.get("status") or {}
+        return {
+            "spec.nodeName": spec.get("nodeName", ""),
+            "spec.restartPolicy": spec.get("restartPolicy", ""),
+            "spec.schedulerName": spec.get("schedulerName", ""),
+            "spec.serviceAccountName": spec.get("serviceAccountName", ""),
+            "spec.hostNetwork": "true" if spec.get("hostNetwork") else "false",
+            "status.phase": status.get("phase", ""),
+            "status.podIP": status.get("podIP", ""),
+            "status.nominatedNodeName": status.get("nominatedNodeName", ""),
+        }
+
+    def cells(self, obj: Object, now: float) -> list[Any]:
+        metadata, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
+        summary = summarize(obj)
+        restarts = str(summary.restarts)
+        if summary.restarts and summary.last_restart:
+            restarts += f" ({human_duration(now - summary.last_restart)} ago)"
+        addresses = status.get("podIPs") or [{"ip": status.get("podIP", "")}]
+        return [
+            metadata.get("name", ""),
+            f"{summary.ready}/{summary.total}",
+            summary.reason,
+            restarts,
+            age(metadata.get("creationTimestamp"), now),
+            addresses[0].get("ip") or NONE,
+            spec.get("nodeName") or NONE,
+            status.get("nominatedNodeName") or NONE,
+            _gates(spec, status),
+        ]
+
+
+def _gates(spec: Object, status: Object) -> str:
+    gates = spec.get("readinessGates") or []
+    if not gates:
+        return NONE
+    conditions = status.get("conditions") or []
+    passed = sum((find(conditions, gate["conditionType"]) or {}).get("status") == "True" for gate in gates)
+    return f"{passed}/{len(gates)}"

@@ -1,0 +1,218 @@
+"""What is wrong with the containers of a pod."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from kontinuum.api.kubernetes.validation import names
+from kontinuum.api.kubernetes.validation.probes import validate_handler, validate_probe
+from kontinuum.api.kubernetes.validation.resources import validate_requirements
+from kontinuum.api.machinery import fields
+from kontinuum.api.machinery.fields import FieldError
+from kontinuum.api.machinery.objects import Object
+
+PULL_POLICIES = ("Always", "IfNotPresent", "Never")
+PROTOCOLS = ("SCTP", "TCP", "UDP")
+MESSAGE_POLICIES = ("FallbackToLogsOnError", "File")
+FIELD_PATHS = (
+    "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName",
+    "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs",
+)  # fmt: skip
+SUBSCRIPTED = re.compile(r"metadata\.(labels|annotations)\['.+'\]")
+SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef")
+
+
+def validate_containers(spec: Object, path: str) -> list[FieldError]:
+    """The init containers and containers of a pod's ``spec``."""
+    volumes = {one.get("name") for one in spec.get("volumes") or ()}
+    containers, first = spec.get("containers") or [], spec.get("initContainers") or []
+    errors = [] if containers else [fields.required(f"{path}.containers")]
+    seen: set[str] = set()
+    for field, group in (("containers", containers), ("initContainers", first)):
+        for index, container in enumerate(group):
+            here = f"{path}.{field}[{index}]"
+            errors += _container(container, here, volumes)
+            errors += _unique(container.get("name", ""), seen, f"{here}.name")
+            if field == "initContainers":
+                errors += _init_container(container, here)
+    if spec.get("hostNetwork"):
+        errors += _host_ports(containers, f"{path}.containers")
+    return errors
+
+
+def _container(container: Object, path: str, volumes: set[Any]) -> list[FieldError]:
+    errors = named(container.get("name"), f"{path}.name")
+    image = container.get("image", "")
+    if not image:
+        errors.append(fields.required(f"{path}.image"))
+    elif image != image.strip():
+        errors.append(fields.invalid(f"{path}.image", image, "must not have leading or trailing whitespace"))
+    errors += one_of(container.get("imagePullPolicy"), PULL_POLICIES, f"{path}.imagePullPolicy")
+    errors += one_of(container.get("terminationMessagePolicy"), MESSAGE_POLICIES, f"{path}.terminationMessagePolicy")
+    errors += _ports(container.get("ports") or [], f"{path}.ports")
+    errors += _environment(container.get("env") or [], f"{path}.env")
+    errors += _mounts(container.get("volumeMounts") or [], f"{path}.volumeMounts", volumes)
+    errors += validate_requirements(container.get("resources") or {}, f"{path}.resources")
+    for name in ("livenessProbe", "readinessProbe", "startupProbe"):
+        if name in container:
+            errors += validate_probe(container[name], f"{path}.{name}", must_succeed_once=name != "readinessProbe")
+    for name in ("postStart", "preStop"):
+        if name in (container.get("lifecycle") or {}):
+            errors += validate_handler(container["lifecycle"][name], f"{path}.lifecycle.{name}")
+    return errors
+
+
+def _init_container(container: Object, path: str) -> list[FieldError]:
+    """A plain init container ends; only a restartable one (a sidecar) can be probed or have hooks."""
+    policy = container.get("restartPolicy")
+    if policy == "Always":
+        return []
+    return [
+        fields.forbidden(f"{path}.{name}", "may not be set for init containers without restartPolicy=Always")
+        for name in ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe")
+        if name in container
+    ]
+
+
+def _ports(ports: Sequence[Object], path: str) -> list[FieldError]:
+    errors = []
+    seen: set[str] = set()
+    for index, port in enumerate(ports):
+        here = f"{path}[{index}]"
+        if name := port.get("name"):
+            errors += [fields.invalid(f"{here}.name", name, problem) for problem in names.port_name(name)]
+            errors += _unique(name, seen, f"{here}.name")
+        number = port.get("containerPort", 0)
+        if not number:
+            errors.append(fields.required(f"{here}.containerPort"))
+        else:
+            errors += _port_number(number, f"{here}.containerPort")
+        if port.get("hostPort"):
+            errors += _port_number(port["hostPort"], f"{here}.hostPort")
+        errors += one_of(port.get("protocol"), PROTOCOLS, f"{here}.protocol")
+    return errors
+
+
+def _port_number(number: int, path: str) -> list[FieldError]:
+    return [fields.invalid(path, number, problem) for problem in names.port_number(number)]
+
+
+def _host_ports(containers: Sequence[Object], path: str) -> list[FieldError]:
+    errors = []
+    for index, container in enumerate(containers):
+        for at, port in enumerate(container.get("ports") or ()):
+            if port.get("hostPort") != port.get("containerPort"):
+                here = f"{path}[{index}].ports[{at}].hostPort"
+                problem = "must match `containerPort` when `hostNetwork` is true"
+                errors.append(fields.invalid(here, port.get("hostPort", 0), problem))
+    return errors
+
+
+def _environment(variables: Sequence[Object], path: str) -> list[FieldError]:
+    errors = []
+    for index, variable in enumerate(variables):
+        here = f"{path}[{index}]"
+        name = variable.get("name", "")
+        if not name:
+            errors.append(fields.required(f"{here}.name"))
+        else:
+            errors += [fields.invalid(f"{here}.name", name, problem) for problem in names.env_name(name)]
+        if "valueFrom" in variable:
+            errors += _value_source(variable, f"{here}.valueFrom")
+    return errors
+
+
+def _value_source(variable: Object, path: str) -> list[FieldError]:
+    source = variable["valueFrom"]
+    chosen = [one for one in SOURCES if one in source]
+    if not chosen:
+        problem = (
+            "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"
+        )
+        return [fields.invalid(path, "", problem)]
+    errors = []
+    if variable.get("value"):
+        errors.append(fields.invalid(path, "", "may not be specified when `value` is not empty"))
+    if len(chosen) > 1:
+        errors.append(fields.invalid(path, "", "may not have more than one field specified at a time"))
+    for name in ("configMapKeyRef", "secretKeyRef"):
+        if name in source:
+            errors += _key_reference(source[name], f"{path}.{name}")
+    if "fieldRef" in source:
+        errors += validate_field_path(source["fieldRef"], f"{path}.fieldRef", FIELD_PATHS)
+    if "resourceFieldRef" in source and not source["resourceFieldRef"].get("resource"):
+        errors.append(fields.required(f"{path}.resourceFieldRef.resource"))
+    return errors
+
+
+def _key_reference(reference: Object, path: str) -> list[FieldError]:
+    key = reference.get("key", "")
+    if not key:
+        return [fields.required(f"{path}.key")]
+    return [fields.invalid(f"{path}.key", key, problem) for problem in names.config_key(key)]
+
+
+def validate_field_path(reference: Object, path: str, supported: Sequence[str]) -> list[FieldError]:
+    """A ``fieldRef``: one of ``supported``, or a single label or annotation."""
+    wanted = reference.get("fieldPath", "")
+    if not wanted:
+        return [fields.required(f"{path}.fieldPath")]
+    if wanted in supported or SUBSCRIPTED.fullmatch(wanted):
+        return []
+    if not re.match(r"(metadata|spec|status)\.", wanted):
+        problem = f'error converting fieldPath: field label not supported: "{wanted}"'
+        return [fields.invalid(f"{path}.fieldPath", wanted, problem)]
+    return [fields.not_supported(f"{path}.fieldPath", wanted, sorted(supported))]
+
+
+def _mounts(mounts: Sequence[Object], path: str, volumes: set[Any]) -> list[FieldError]:
+    errors = []
+    seen = set()
+    for index, mount in enumerate(mounts):
+        here = f"{path}[{index}]"
+        name, where = mount.get("name", ""), mount.get("mountPath", "")
+        if not name:
+            errors.append(fields.required(f"{here}.name"))
+        if name not in volumes:
+            errors.append(fields.not_found(f"{here}.name", name))
+        if not where:
+            errors.append(fields.required(f"{here}.mountPath"))
+        elif where in seen:
+            errors.append(fields.invalid(f"{here}.mountPath", where, "must be unique"))
+        seen.add(where)
+        errors += _below(mount.get("subPath", ""), f"{here}.subPath")
+        errors += _below(mount.get("subPathExpr", ""), f"{here}.subPathExpr")
+        if mount.get("subPath") and mount.get("subPathExpr"):
+            problem = "subPathExpr and subPath are mutually exclusive"
+            errors.append(fields.invalid(f"{here}.subPathExpr", mount["subPathExpr"], problem))
+    return errors
+
+
+def _below(subpath: str, path: str) -> list[FieldError]:
+    errors = [fields.invalid(path, subpath, "must be a relative path")] if subpath.startswith("/") else []
+    if ".." in subpath.split("/"):
+        errors.append(fields.invalid(path, subpath, "must not contain '..'"))
+    return errors
+
+
+def named(name: str | None, path: str) -> list[FieldError]:
+    """A required name that is a DNS label."""
+    if not name:
+        return [fields.required(path)]
+    return [fields.invalid(path, name, problem) for problem in names.dns_label(name)]
+
+
+def one_of(value: str | None, supported: Sequence[str], path: str) -> list[FieldError]:
+    if not value:
+        return [fields.required(path)]
+    return [] if value in supported else [fields.not_supported(path, value, supported)]
+
+
+def _unique(name: str, seen: set[str], path: str) -> list[FieldError]:
+    if not name:
+        return []
+    errors = [fields.duplicate(path, name)] if name in seen else []
+    seen.add(name)
+    return errors

@@ -1,0 +1,53 @@
+"""Resource requirements: known names, no negative amounts, requests within limits."""
+
+from __future__ import annotations
+
+from kontinuum.api.kubernetes.validation import names
+from kontinuum.api.machinery import fields, quantity
+from kontinuum.api.machinery.fields import FieldError
+from kontinuum.api.machinery.objects import Object
+
+CONTAINER_RESOURCES = ("cpu", "memory", "ephemeral-storage")
+NEGATIVE = "must be greater than or equal to 0"
+SHARED = "cpu", "memory", "ephemeral-storage"
+"""May be promised beyond what is requested; everything else has one amount, which is both request and limit."""
+
+
+def validate_requirements(resources: Object, path: str) -> list[FieldError]:
+    """``resources`` of a container; ``path`` names it, e.g. ``spec.containers[0].resources``."""
+    limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
+    errors = validate_amounts(limits, f"{path}.limits") + validate_amounts(requests, f"{path}.requests")
+    for name, amount in requests.items():
+        errors += _within_limit(name, amount, limits.get(name), f"{path}.requests")
+    return errors
+
+
+def validate_amounts(amounts: Object, path: str) -> list[FieldError]:
+    errors = []
+    for name, amount in amounts.items():
+        here = f"{path}[{name}]"
+        errors += _name(name, here)
+        if quantity.parse(amount) < 0:
+            errors.append(fields.invalid(here, amount, NEGATIVE))
+    return errors
+
+
+def _within_limit(name: str, amount: str, limit: str | None, path: str) -> list[FieldError]:
+    if limit is None:
+        if name not in SHARED and not name.startswith("hugepages-"):
+            limits = path.removesuffix(".requests") + ".limits"
+            return [fields.required(limits, "Limit must be set for non overcommitable resources")]
+        return []
+    if name not in SHARED and quantity.parse(amount) != quantity.parse(limit):
+        return [fields.invalid(path, amount, f"must be equal to {name} limit of {limit}")]
+    if quantity.parse(amount) > quantity.parse(limit):
+        return [fields.invalid(path, amount, f"must be less than or equal to {name} limit of {limit}")]
+    return []
+
+
+def _name(name: str, path: str) -> list[FieldError]:
+    errors = [fields.invalid(path, name, problem) for problem in names.qualified_name(name)]
+    if "/" not in name and name not in CONTAINER_RESOURCES and not name.startswith("hugepages-"):
+        errors.append(fields.invalid(path, name, "must be a standard resource type or fully qualified"))
+        errors.append(fields.invalid(path, name, "must be a standard resource for containers"))
+    return errors

@@ -1,0 +1,189 @@
+"""What is wrong is said in Kubernetes' own words, at Kubernetes' own paths."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kontinuum.api.kubernetes import resources as r
+from kontinuum.api.kubernetes.kinds import KINDS
+from kontinuum.api.machinery.patches import copy
+
+CONTAINER = {"name": "a", "image": "nginx:1"}
+
+
+def problems(resource: Any, obj: dict[str, Any], old: dict[str, Any] | None = None) -> list[str]:
+    kind = KINDS[resource]
+    for one in (obj, old):
+        if one is not None:
+            meta = one.setdefault("metadata", {})
+            meta.setdefault("name", "x")
+            if resource.namespaced:
+                meta.setdefault("namespace", "default")
+            kind.default(one)
+    return [str(error) for error in kind.validate(obj, old)]
+
+
+def pod(**spec: Any) -> dict[str, Any]:
+    return {"spec": {"containers": [copy(CONTAINER)], **spec}}
+
+
+def container(**more: Any) -> dict[str, Any]:
+    return pod(containers=[{**CONTAINER, **more}])
+
+
+def deployment(**spec: Any) -> dict[str, Any]:
+    template = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [copy(CONTAINER)]}}
+    return {"spec": {"selector": {"matchLabels": {"app": "web"}}, "template": template, **spec}}
+
+
+def test_good_objects_have_no_problems() -> None:
+    assert problems(r.PODS, pod(volumes=[{"name": "v"}], nodeSelector={"a": "b"})) == []
+    assert problems(r.DEPLOYMENTS, deployment()) == []
+    assert problems(r.SERVICES, {"spec": {"ports": [{"port": 80}]}}) == []
+
+
+@pytest.mark.parametrize(
+    ("obj", "expected"),
+    [
+        (pod(containers=[]), "spec.containers: Required value"),
+        (container(image=""), "spec.containers[0].image: Required value"),
+        (container(imagePullPolicy="Sometimes"),
+         'spec.containers[0].imagePullPolicy: Unsupported value: "Sometimes": '
+         'supported values: "Always", "IfNotPresent", "Never"'),
+        (container(name="A_b"),
+         "spec.containers[0].name: Invalid value: \"A_b\": a lowercase RFC 1123 label must consist of lower case "
+         "alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  "
+         "or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"),
+        (container(resources={"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}),
+         'spec.containers[0].resources.requests: Invalid value: "2": must be less than or equal to cpu limit of 1'),
+        (container(resources={"limits": {"memory": "-1"}}),
+         'spec.containers[0].resources.limits[memory]: Invalid value: "-1": must be greater than or equal to 0'),
+        (container(volumeMounts=[{"name": "v", "mountPath": "/v"}]),
+         'spec.containers[0].volumeMounts[0].name: Not found: "v"'),
+        (container(ports=[{"containerPort": 70000}]),
+         "spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive"),
+        (container(livenessProbe={}), "spec.containers[0].livenessProbe: Required value: must specify a handler type"),
+        (pod(restartPolicy="Perhaps"),
+         'spec.restartPolicy: Unsupported value: "Perhaps": supported values: "Always", "OnFailure", "Never"'),
+        (pod(tolerations=[{"key": "a", "operator": "Exists", "value": "b"}]),
+         "spec.tolerations[0].operator: Invalid value: "
+         '{"key":"a","operator":"Exists","value":"b"}: value must be empty when `operator` is \'Exists\''),
+        (pod(volumes=[{"name": "v", "emptyDir": {}, "hostPath": {"path": "/x"}}]),
+         "spec.volumes[0].hostPath: Forbidden: may not specify more than 1 volume type"),
+        (pod(activeDeadlineSeconds=0),
+         "spec.activeDeadlineSeconds: Invalid value: 0: must be between 1 and 2147483647, inclusive"),
+    ],
+)  # fmt: skip
+def test_a_bad_pod_is_refused(obj: dict[str, Any], expected: str) -> None:
+    assert expected in problems(r.PODS, obj)
+
+
+def test_metadata_is_checked_for_every_kind() -> None:
+    bad = {"metadata": {"name": "Up_per", "labels": {"a b": "c", "ok": "no spaces!"}, "finalizers": ["plain"]}}
+    for resource in KINDS:
+        spec = deployment() if resource.group == "apps" else {}
+        found = "\n".join(problems(resource, {**copy(bad), **spec}))
+        assert 'metadata.name: Invalid value: "Up_per"' in found
+        assert 'metadata.labels: Invalid value: "a b": name part must consist of alphanumeric characters' in found
+        assert 'metadata.labels: Invalid value: "no spaces!": a valid label must be an empty string or' in found
+        assert "name is neither a standard finalizer name nor is it fully qualified" in found
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        (container(image="nginx:2"), []),
+        (pod(activeDeadlineSeconds=10), []),
+        (pod(tolerations=[{"key": "a", "operator": "Exists"}]), []),
+        (pod(nodeSelector={"a": "b"}), ["spec: Forbidden: pod updates may not change fields other than"]),
+        (container(command=["x"]), ["spec: Forbidden: pod updates may not change fields other than"]),
+        (pod(containers=[CONTAINER, {**CONTAINER, "name": "b"}]),
+         ["spec.containers: Forbidden: pod updates may not add or remove containers"]),
+    ],
+)  # fmt: skip
+def test_of_a_pod_only_a_few_fields_may_change(changed: dict[str, Any], expected: list[str]) -> None:
+    found = problems(r.PODS, copy(changed), pod())
+    assert len(found) == len(expected)
+    assert all(have.startswith(want) for have, want in zip(found, expected, strict=True))
+
+
+def test_tolerations_may_be_added_but_not_taken_away() -> None:
+    toleration = {"key": "a", "operator": "Exists", "effect": "NoExecute"}
+    longer = {**toleration, "tolerationSeconds": 9}
+    assert problems(r.PODS, pod(tolerations=[longer]), pod(tolerations=[toleration])) == []
+    assert problems(r.PODS, pod(), pod(tolerations=[toleration])) == [
+        "spec.tolerations: Forbidden: existing toleration can not be modified except its tolerationSeconds"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({"selector": None}, "spec.selector: Required value"),
+        ({"selector": {}}, "spec.selector: Invalid value: {}: empty selector is invalid for deployment"),
+        ({"selector": {"matchLabels": {"app": "db"}}},
+         'spec.template.metadata.labels: Invalid value: {"app":"web"}: `selector` does not match template `labels`'),
+        ({"replicas": -1}, "spec.replicas: Invalid value: -1: must be greater than or equal to 0"),
+        ({"strategy": {"type": "Recreate", "rollingUpdate": {}}},
+         "spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'"),
+        ({"strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 0}}},
+         "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: 0: may not be 0 when `maxSurge` is 0"),
+        ({"progressDeadlineSeconds": 5, "minReadySeconds": 5},
+         "spec.progressDeadlineSeconds: Invalid value: 5: must be greater than minReadySeconds"),
+    ],
+)  # fmt: skip
+def test_a_bad_deployment_is_refused(spec: dict[str, Any], expected: str) -> None:
+    obj = deployment(**spec)
+    obj["spec"] = {key: value for key, value in obj["spec"].items() if value is not None}
+    assert expected in problems(r.DEPLOYMENTS, obj)
+
+
+def test_a_selector_cannot_change() -> None:
+    new = deployment(selector={"matchLabels": {"app": "web", "b": "c"}})
+    new["spec"]["template"]["metadata"]["labels"]["b"] = "c"
+    assert problems(r.DEPLOYMENTS, new, deployment()) == [
+        'spec.selector: Invalid value: {"matchLabels":{"app":"web","b":"c"}}: field is immutable'
+    ]
+
+
+def test_immutable_data_stays() -> None:
+    old = {"immutable": True, "data": {"a": "1"}}
+    assert problems(r.CONFIGMAPS, {"data": {"a": "2"}}, copy(old)) == [
+        "immutable: Forbidden: field is immutable when `immutable` is set",
+        "data: Forbidden: field is immutable when `immutable` is set",
+    ]
+    assert problems(r.CONFIGMAPS, copy(old), copy(old)) == []
+
+
+def test_secrets_have_what_their_type_needs() -> None:
+    assert problems(r.SECRETS, {"type": "kubernetes.io/tls", "data": {"tls.crt": "eA=="}}) == [
+        "data[tls.key]: Required value"
+    ]
+    assert problems(r.SECRETS, {"type": "a"}, {"type": "b"}) == ['type: Invalid value: "a": field is immutable']
+    too_large = {"data": {"a": "AAAA" * (350 * 1024)}}
+    assert problems(r.SECRETS, too_large) == ["data: Too long: may not be more than 1048576 bytes"]
+
+
+def test_names_follow_each_kinds_own_rule() -> None:
+    assert problems(r.PODS, {**pod(), "metadata": {"name": "a.b"}}) == []
+    assert len(problems(r.NAMESPACES, {"metadata": {"name": "a.b"}})) == 1
+    assert len(problems(r.SERVICES, {"spec": {"ports": [{"port": 1}]}, "metadata": {"name": "1a"}})) == 1
+
+
+def test_identity_never_changes() -> None:
+    old = {"metadata": {"name": "x", "uid": "1"}}
+    assert problems(r.CONFIGMAPS, {"metadata": {"name": "x", "uid": "2"}}, old) == [
+        'metadata.uid: Invalid value: "2": field is immutable'
+    ]
+
+
+def test_no_finalizer_is_added_to_an_object_that_is_going() -> None:
+    old = {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["a.b/c"]}}
+    new = copy(old)
+    new["metadata"]["finalizers"].append("a.b/d")
+    assert problems(r.CONFIGMAPS, new, old) == [
+        "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, "
+        'found new finalizers []string{"a.b/d"}'
+    ]
