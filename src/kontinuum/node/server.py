@@ -75,7 +75,9 @@ class NodeServer:
             "/attach/{namespace}/{pod}/{container}": self._attach,
         }.items():
             application.router.add_get(path, handler)
-        self._runner = web.AppRunner(application, handle_signals=False, access_log=None)
+        self._runner = web.AppRunner(
+            application, handle_signals=False, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS
+        )
         await self._runner.setup()
         host, _, port = self._settings.listen.rpartition(":")
         site = web.TCPSite(
@@ -83,7 +85,6 @@ class NodeServer:
             host.strip("[]") or None,
             int(port),
             ssl_context=_tls(self._settings),
-            shutdown_timeout=SHUTDOWN_SECONDS,
         )
         await site.start()
         self.port = self._runner.addresses[0][1]
