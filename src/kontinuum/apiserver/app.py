@@ -90,8 +90,7 @@ class ApiServer:
         for served in self._context.served.values():
             served.cache.end_watches()
         if self._http is not None:
-            self._http.pre_shutdown()
-            await self._http.shutdown(STOP_SECONDS)
+            await _close_connections(self._http)
         if self._listening is not None:
             await self._listening.wait_closed()
         await cancel(*self._tasks)
@@ -131,6 +130,18 @@ def _context(store: Store, settings: ServerSettings, clock: Clock) -> Context:
     # Kubernetes' order: lifecycle before anything that fills in, and nothing reads what a later one writes.
     admission = Chain([NamespaceLifecycle(), ServiceAccount(), Priority(), RuntimeClass()])
     return Context(store=store, settings=settings, clock=clock, served=served, feed=feed, admission=admission)
+
+
+async def _close_connections(http: Server) -> None:
+    """Let requests finish for a while, then close every connection."""
+    http.pre_shutdown()
+    transports = [one.transport for one in http.connections]
+    await http.shutdown(STOP_SECONDS)
+    for transport in transports:
+        # A TLS connection that is only closed waits for a farewell that a silent client never sends.
+        if isinstance(transport, asyncio.Transport):
+            transport.abort()
+    await asyncio.sleep(0)
 
 
 def _tokens(settings: ServerSettings) -> TokenFile | None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import orjson
 
@@ -47,7 +46,6 @@ class Context:
     served: Mapping[Resource, Served]
     feed: Feed
     admission: Chain
-    chance: random.Random = field(default_factory=random.SystemRandom)
 
     async def catch_up(self) -> int:
         """Wait until the caches hold every write that has returned, and answer their revision.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from aiohttp.web_response import StreamResponse
 
@@ -41,18 +41,26 @@ SUBRESOURCES: dict[tuple[Resource, str], dict[str, Verb]] = {
 }
 
 
+def functions(resource: Resource, subresource: str) -> Mapping[str, Verb]:
+    """The functions of a resource, or of one of its subresources, by verb."""
+    if not subresource:
+        return OBJECT
+    if subresource == "status":
+        return STATUS
+    return SUBRESOURCES.get((resource, subresource), {})
+
+
+def verbs(resource: Resource, subresource: str) -> Iterable[str]:
+    """The verbs that are really answered; what discovery tells."""
+    return functions(resource, subresource).keys()
+
+
 def verb_of(call: Call) -> Verb:
     """The function that answers the call. Raises ApiError 405."""
     route = call.route
-    if not route.subresource:
-        verbs = OBJECT
-        if route.resource.namespaced and not route.namespace and call.verb in ("create", "deletecollection"):
-            raise status.method_not_allowed(route.resource, call.verb)
-    elif route.subresource == "status":
-        verbs = STATUS
-    else:
-        verbs = SUBRESOURCES.get((route.resource, route.subresource), {})
-    found = verbs.get(call.verb)
-    if found is None:
+    found = functions(route.resource, route.subresource).get(call.verb)
+    # Objects are created in, and deleted together from, one namespace.
+    is_everywhere = route.resource.namespaced and not route.namespace
+    if found is None or (is_everywhere and call.verb in ("create", "deletecollection")):
         raise status.method_not_allowed(route.resource, call.verb)
     return found

@@ -15,10 +15,11 @@ from kontinuum.api.machinery.status import ApiError
 from kontinuum.apiserver import metrics, replies
 from kontinuum.apiserver.authn.authenticator import Authenticator
 from kontinuum.apiserver.authz.authorizer import Attributes, Authorizer, refused
-from kontinuum.apiserver.call import FALSE, Call, new_audit_id, split_target
+from kontinuum.apiserver.call import FALSE, Call, split_target
 from kontinuum.apiserver.context import Context
 from kontinuum.apiserver.dispatch import verb_of
 from kontinuum.apiserver.health import ENDPOINTS, Health
+from kontinuum.apiserver.identifiers import new_uuid
 from kontinuum.apiserver.negotiation import negotiate
 from kontinuum.apiserver.routes import RouteTable
 from kontinuum.store.port import StoreFull, StoreUnavailable
@@ -51,7 +52,7 @@ class Handler:
         self._requests = requests
 
     async def __call__(self, request: BaseRequest) -> StreamResponse:
-        audit_id = request.headers.get("Audit-ID") or new_audit_id()
+        audit_id = request.headers.get("Audit-ID") or new_uuid()
         self._requests.in_flight += 1
         try:
             return await self._answer(request, audit_id)

@@ -18,9 +18,10 @@ GZIP_FROM = 128 * 1024
 """Smaller replies are not worth the work (Kubernetes' own threshold)."""
 PIECE = 512 * 1024
 JSON = "application/json"
+Headers = CIMultiDict[str]
 
 
-def headers(audit_id: str, warnings: Sequence[str] = (), media: str = JSON) -> CIMultiDict[str]:
+def headers(audit_id: str, warnings: Sequence[str] = (), media: str = JSON) -> Headers:
     made = CIMultiDict(
         {"Audit-Id": audit_id, "Cache-Control": "no-cache, private", "Content-Type": media},
     )
@@ -31,12 +32,12 @@ def headers(audit_id: str, warnings: Sequence[str] = (), media: str = JSON) -> C
     return made
 
 
-def small(body: bytes, made: CIMultiDict[str], code: int = 200) -> Response:
+def small(body: bytes, made: Headers, code: int = 200) -> Response:
     """A reply that fits one write."""
     return Response(body=body, status=code, headers=made)
 
 
-def of_object(obj: Object, made: CIMultiDict[str], code: int = 200) -> Response:
+def of_object(obj: Object, made: Headers, code: int = 200) -> Response:
     if made["Content-Type"] == "application/yaml":
         import yaml  # rarely asked for, and slow to import
 
@@ -51,7 +52,7 @@ def of_error(error: ApiError, audit_id: str) -> Response:
     return small(orjson.dumps(error.to_status()), made, error.code)
 
 
-async def large(request: BaseRequest, parts: Sequence[bytes], made: CIMultiDict[str]) -> StreamResponse:
+async def large(request: BaseRequest, parts: Sequence[bytes], made: Headers) -> StreamResponse:
     """A reply of many parts, which are joined in pieces so that a big list never exists twice."""
     size = sum(map(len, parts))
     if size < GZIP_FROM:

@@ -37,7 +37,7 @@ async def insert(context: Context, served: Served, call: Call, obj: Object, *, d
     metadata = obj["metadata"]
     generated = not metadata.get("name")
     for attempt in range(ATTEMPTS):
-        name = writing.name_for_create(served.resource, metadata, context.chance)
+        name = writing.name_for_create(served.resource, metadata)
         if attempt == 0:
             await _complete(context, served, call, obj)
         try:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import random
-import uuid
-
 from kontinuum.api.machinery import fields, status
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.resources import Resource
+from kontinuum.apiserver.identifiers import SUFFIX_LENGTH, new_suffix, new_uuid
 from kontinuum.foundation.clock import rfc3339
 
-SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
-"""No vowels and no look-alikes, so that a random name is never a word (apimachinery ``util/rand``)."""
-SUFFIX_LENGTH = 5
 LONGEST_GENERATED = 63
 
 # What clients can never set or change.
@@ -60,13 +55,12 @@ def check_namespace(resource: Resource, metadata: Object, namespace: str) -> Non
     metadata["namespace"] = namespace
 
 
-def name_for_create(resource: Resource, metadata: Object, chance: random.Random) -> str:
+def name_for_create(resource: Resource, metadata: Object) -> str:
     """The object's name, made from ``generateName`` if it has none. Raises ApiError 422."""
     name: str = metadata.get("name") or ""
     prefix = metadata.get("generateName") or ""
     if not name and prefix:
-        suffix = "".join(chance.choices(SUFFIX_LETTERS, k=SUFFIX_LENGTH))
-        name = prefix[: LONGEST_GENERATED - SUFFIX_LENGTH] + suffix
+        name = prefix[: LONGEST_GENERATED - SUFFIX_LENGTH] + new_suffix()
     if not name:
         cause = fields.required("metadata.name", "name or generateName is required")
         raise status.invalid(resource.kind, "", [cause], group=resource.group)
@@ -80,7 +74,7 @@ def begin(metadata: Object, *, now: float) -> None:
         raise status.bad_request("resourceVersion should not be set on objects to be created")
     for key in SERVERS_OWN:
         metadata.pop(key, None)
-    metadata["uid"] = str(uuid.uuid4())
+    metadata["uid"] = new_uuid()
     metadata["creationTimestamp"] = rfc3339(now)
 
 

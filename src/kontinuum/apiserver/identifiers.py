@@ -1,0 +1,25 @@
+"""Random identifiers that are unique but no secrets: uids, audit ids, endings of generated names.
+
+They come from a generator that the system seeds once; asking the system each time costs 12 microseconds a piece.
+"""
+
+from __future__ import annotations
+
+import random
+
+SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+"""No vowels and no look-alikes, so that a random name is never a word (apimachinery ``util/rand``)."""
+SUFFIX_LENGTH = 5
+
+_chance = random.Random()
+
+
+def new_uuid() -> str:
+    """A random UUID (RFC 9562, version 4) as text."""
+    text = f"{_chance.getrandbits(128):032x}"
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{'89ab'[int(text[16], 16) & 3]}{text[17:20]}-{text[20:]}"
+
+
+def new_suffix() -> str:
+    """What completes a ``generateName``."""
+    return "".join(_chance.choices(SUFFIX_LETTERS, k=SUFFIX_LENGTH))
