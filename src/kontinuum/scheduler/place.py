@@ -1,6 +1,6 @@
 """``place``: which node a pod goes to, or why to none. Pure: the same pod and snapshot give the same answer.
 
-    every node ──filters──▶ those that fit ──scores──▶ the best (of equals, the one whose name comes first)
+    every node ──filters──▶ those that fit ──scores──▶ the best (of equals, the one in the first row)
                      └─ none: a Refusal, in the words that people know from ``kubectl describe``
 
 Room for preemption: it begins where a Refusal says that pods which leave would help.
@@ -67,9 +67,8 @@ def place(demand: Demand, snapshot: Snapshot) -> Placement | Refusal:
         if not feasible.any():
             return explain(demand, snapshot)
     points = score(demand, snapshot, feasible)
-    best = int(points[feasible].max())
-    equals = np.flatnonzero(feasible & (points == best))
-    return Placement(min(snapshot.names[row] for row in equals), best)
+    row = int(np.where(feasible, points, -1).argmax())
+    return Placement(snapshot.names[row], int(points[row]))
 
 
 def score(demand: Demand, snapshot: Snapshot, feasible: Mask) -> Column:
