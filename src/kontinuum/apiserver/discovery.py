@@ -1,0 +1,225 @@
+"""What is served, told in both of Kubernetes' ways: group by group, and everything at once (aggregated, v2).
+
+All of it is derived from the resources and the verbs that really answer, so that discovery cannot promise more than the
+server does. The documents are encoded once and handed out with an ETag, as clients that keep them on disk expect.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import platform
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from kontinuum.api.machinery.objects import Object
+from kontinuum.api.machinery.resources import Resource
+from kontinuum.apiserver.document import Document
+
+KUBERNETES_VERSION = "v1.36.2"
+"""The version of Kubernetes whose API this is."""
+AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+# Kubernetes lists groups by priority, not by name; kubectl resolves ambiguous names in that order.
+GROUP_ORDER = (
+    "apiregistration.k8s.io", "apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io", "autoscaling",
+    "batch", "certificates.k8s.io", "networking.k8s.io", "policy", "rbac.authorization.k8s.io", "storage.k8s.io",
+    "admissionregistration.k8s.io", "apiextensions.k8s.io", "scheduling.k8s.io", "coordination.k8s.io", "node.k8s.io",
+    "discovery.k8s.io", "flowcontrol.apiserver.k8s.io",
+)  # fmt: skip
+
+VerbsOf = Callable[[Resource, str], Iterable[str]]
+"""The verbs that a resource (or its named subresource) answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class _BodyKind:
+    """What a subresource's body is, where that is not the resource's own kind."""
+
+    kind: str
+    group: str = ""
+    version: str = ""
+
+
+BODIES = {
+    "attach": _BodyKind("PodAttachOptions"),
+    "binding": _BodyKind("Binding"),
+    "eviction": _BodyKind("Eviction", "policy", "v1"),
+    "exec": _BodyKind("PodExecOptions"),
+    "portforward": _BodyKind("PodPortForwardOptions"),
+    "scale": _BodyKind("Scale", "autoscaling", "v1"),
+}
+
+
+class Discovery:
+    """The documents about ``resources``."""
+
+    def __init__(self, resources: Iterable[Resource], verbs_of: VerbsOf) -> None:
+        self._verbs_of = verbs_of
+        self._versions: dict[tuple[str, str], list[Resource]] = {}
+        for resource in sorted(resources, key=lambda each: each.plural):
+            self._versions.setdefault((resource.group, resource.version), []).append(resource)
+        self._documents: dict[str, Document] = {}
+
+    def find(self, path: str, accept: str) -> Document | None:
+        """The document at ``path`` in the form that ``accept`` prefers; None if there is none."""
+        path = path.rstrip("/")
+        aggregated = path in ("/api", "/apis") and _wants_aggregated(accept)
+        key = f"{path} aggregated" if aggregated else path
+        if key not in self._documents:
+            content = self._aggregated(core=path == "/api") if aggregated else self._content(path)
+            if content is None:
+                return None
+            self._documents[key] = Document.of(orjson.dumps(content), AGGREGATED if aggregated else "application/json")
+        return self._documents[key]
+
+    def _content(self, path: str) -> Object | None:
+        match path.split("/")[1:]:
+            case ["api"]:
+                addresses = [{"clientCIDR": "0.0.0.0/0", "serverAddress": ""}]
+                return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": addresses}
+            case ["apis"]:
+                groups = [self._group(name) for name in self._groups()]
+                return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
+            case ["apis", group] if group in self._groups():
+                return {"kind": "APIGroup", "apiVersion": "v1", **self._group(group)}
+            case ["api", version] if ("", version) in self._versions:
+                return self._resource_list("", version)
+            case ["apis", group, version] if (group, version) in self._versions:
+                return self._resource_list(group, version)
+            case ["version"]:
+                return version_info()
+            case _:
+                return None
+
+    def _groups(self) -> list[str]:
+        served = {group for group, _ in self._versions if group}
+        known = [group for group in GROUP_ORDER if group in served]
+        return known + sorted(served.difference(known))
+
+    def _versions_of(self, group: str) -> list[str]:
+        return [version for each, version in self._versions if each == group]
+
+    def _group(self, group: str) -> Object:
+        versions = [{"groupVersion": f"{group}/{version}", "version": version} for version in self._versions_of(group)]
+        return {"name": group, "versions": versions, "preferredVersion": versions[0]}
+
+    def _resource_list(self, group: str, version: str) -> Object:
+        entries = [entry for resource in self._versions[group, version] for entry in self._entries(resource)]
+        name = f"{group}/{version}" if group else version
+        return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": name, "resources": entries}
+
+    def _entries(self, resource: Resource) -> Iterable[Object]:
+        """The resource and its subresources as APIResource objects."""
+        entry: dict[str, Any] = {
+            "name": resource.plural,
+            "singularName": resource.singular,
+            "namespaced": resource.namespaced,
+            "kind": resource.kind,
+            "verbs": sorted(self._verbs_of(resource, "")),
+        }
+        if resource.short_names:
+            entry["shortNames"] = list(resource.short_names)
+        if resource.categories:
+            entry["categories"] = list(resource.categories)
+        entry["storageVersionHash"] = _storage_version_hash(resource)
+        yield entry
+        for name in sorted(resource.subresources):
+            body = BODIES.get(name, _BodyKind(resource.kind))
+            below: dict[str, Any] = {"name": f"{resource.plural}/{name}", "singularName": ""}
+            below |= {"namespaced": resource.namespaced, "kind": body.kind}
+            if body.group:
+                below |= {"group": body.group, "version": body.version}
+            below["verbs"] = sorted(self._verbs_of(resource, name))
+            yield below
+
+    def _aggregated(self, *, core: bool) -> Object:
+        groups = [""] if core else self._groups()
+        items = [
+            {
+                "metadata": {"name": group} if group else {},
+                "versions": [
+                    {
+                        "version": version,
+                        "resources": [self._aggregated_resource(each) for each in self._versions[group, version]],
+                        "freshness": "Current",
+                    }
+                    for version in self._versions_of(group)
+                ],
+            }
+            for group in groups
+        ]
+        return {
+            "kind": "APIGroupDiscoveryList",
+            "apiVersion": "apidiscovery.k8s.io/v2",
+            "metadata": {},
+            "items": items,
+        }
+
+    def _aggregated_resource(self, resource: Resource) -> Object:
+        entry: dict[str, Any] = {
+            "resource": resource.plural,
+            "responseKind": {"group": "", "version": "", "kind": resource.kind},
+            "scope": "Namespaced" if resource.namespaced else "Cluster",
+            "singularResource": resource.singular,
+            "verbs": sorted(self._verbs_of(resource, "")),
+        }
+        if resource.short_names:
+            entry["shortNames"] = list(resource.short_names)
+        if resource.categories:
+            entry["categories"] = list(resource.categories)
+        if resource.subresources:
+            entry["subresources"] = [
+                self._aggregated_subresource(resource, name) for name in sorted(resource.subresources)
+            ]
+        return entry
+
+    def _aggregated_subresource(self, resource: Resource, name: str) -> Object:
+        body = BODIES.get(name, _BodyKind(resource.kind))
+        return {
+            "subresource": name,
+            "responseKind": {"group": body.group, "version": body.version, "kind": body.kind},
+            "verbs": sorted(self._verbs_of(resource, name)),
+        }
+
+
+def version_info() -> Object:
+    """The answer of /version; clients read their rules for version skew from it."""
+    _, minor, _ = KUBERNETES_VERSION.removeprefix("v").split(".")
+    return {
+        "major": "1",
+        "minor": minor,
+        "emulationMajor": "1",
+        "emulationMinor": minor,
+        "minCompatibilityMajor": "1",
+        "minCompatibilityMinor": str(int(minor) - 1),
+        "gitVersion": f"{KUBERNETES_VERSION}+kontinuum",
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "",
+        "compiler": platform.python_implementation(),
+        "platform": "linux/amd64",
+    }
+
+
+def _wants_aggregated(accept: str) -> bool:
+    """Whether the first alternative that we can serve is the aggregated form."""
+    for alternative in accept.split(","):
+        media, *parameters = (part.strip() for part in alternative.split(";"))
+        if media not in ("application/json", "*/*"):
+            continue
+        values = dict(parameter.partition("=")[::2] for parameter in parameters)
+        if "as" not in values:
+            return False
+        if (values.get("g"), values.get("v"), values["as"]) == ("apidiscovery.k8s.io", "v2", "APIGroupDiscoveryList"):
+            return True
+    return False
+
+
+def _storage_version_hash(resource: Resource) -> str:
+    """Changes when the stored form of a resource does; the recipe is Kubernetes' own (discovery.StorageVersionHash)."""
+    text = f"{resource.group}/{resource.version}/{resource.kind}"
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()[:8]).decode()

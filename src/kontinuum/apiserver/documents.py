@@ -1,0 +1,39 @@
+"""What describes the server rather than being stored in it: discovery, version and OpenAPI documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import Response
+
+from kontinuum.api.machinery import status
+from kontinuum.api.machinery.resources import Resource
+from kontinuum.apiserver import dispatch, replies
+from kontinuum.apiserver.discovery import Discovery
+from kontinuum.apiserver.openapi import OpenApi
+
+
+class Documents:
+    """The documents about ``resources``, each made when it is first asked for."""
+
+    def __init__(self, resources: Iterable[Resource]) -> None:
+        served = tuple(resources)
+        self._discovery = Discovery(served, dispatch.verbs)
+        self._openapi = OpenApi(served, dispatch.verbs)
+
+    def answer(self, request: BaseRequest, path: str, audit_id: str) -> Response:
+        """The document at ``path``, or 304 if the client has it already. Raises ApiError 404, 406."""
+        accept = request.headers.get("Accept", "")
+        document = self._discovery.find(path, accept) or self._openapi.find(path, accept)
+        if document is None or request.method not in ("GET", "HEAD"):
+            raise status.no_such_path()
+        made = replies.headers(audit_id, media=document.media)
+        made["Etag"] = document.etag
+        made["Vary"] = "Accept"
+        if request.headers.get("If-None-Match") == document.etag:
+            return replies.small(b"", made, 304)
+        if document.is_gzipped and "gzip" in request.headers.get("Accept-Encoding", ""):
+            made["Content-Encoding"] = "gzip"
+            return replies.small(document.body, made)
+        return replies.small(document.plain(), made)

@@ -1,0 +1,146 @@
+"""The OpenAPI documents of what is served: v3 by group version, and v2 in JSON and in the protobuf form kubectl wants.
+
+Both are made of the same generated definitions (``api.kubernetes.schema``) and the same list of operations. kubectl
+reads descriptions (``explain``), types (``--validate``), the kinds behind paths, and from the parameters of PATCH whether
+the server knows dry-run and field validation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import orjson
+
+from kontinuum.api.kubernetes import schema
+from kontinuum.api.machinery import status
+from kontinuum.api.machinery.resources import Resource
+from kontinuum.apiserver import openapi_v2_protobuf
+from kontinuum.apiserver.discovery import KUBERNETES_VERSION, VerbsOf
+from kontinuum.apiserver.document import Document
+from kontinuum.apiserver.openapi_paths import paths_of
+
+Schemas = dict[str, dict[str, Any]]
+JSON = "application/json"
+V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+INFO = {"title": "Kubernetes", "version": KUBERNETES_VERSION}
+# Kinds of every group's bodies that belong to no resource.
+COMMON = (
+    "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions",
+    "io.k8s.apimachinery.pkg.apis.meta.v1.Patch",
+    "io.k8s.apimachinery.pkg.apis.meta.v1.Status",
+    "io.k8s.apimachinery.pkg.apis.meta.v1.WatchEvent",
+)
+
+
+class OpenApi:
+    """The documents about ``resources``."""
+
+    def __init__(self, resources: Iterable[Resource], verbs_of: VerbsOf) -> None:
+        self._verbs_of = verbs_of
+        self._groups: dict[str, list[Resource]] = {}
+        for resource in resources:
+            prefix = "apis" if resource.group else "api"
+            self._groups.setdefault(f"{prefix}/{resource.api_version}", []).append(resource)
+        self._documents: dict[str, Document] = {}
+
+    def find(self, path: str, accept: str) -> Document | None:
+        """The document at ``path``; None if there is none. Raises ApiError 406."""
+        if path == "/openapi/v2":
+            protobuf = _wants_protobuf(accept)
+            return self._kept(f"v2 {protobuf}", lambda: self._v2(protobuf=protobuf))
+        if path == "/openapi/v3":
+            return self._kept("v3", self._index)
+        group = path.removeprefix("/openapi/v3/")
+        if group != path and group in self._groups:
+            return self._kept(group, lambda: self._v3(group))
+        return None
+
+    def _kept(self, key: str, make: Callable[[], Document]) -> Document:
+        if key not in self._documents:
+            self._documents[key] = make()
+        return self._documents[key]
+
+    def _index(self) -> Document:
+        """Where each group's document is, under a hash by which clients keep it."""
+        facts = f"{KUBERNETES_VERSION} {sorted(self._groups)}".encode()
+        mark = hashlib.sha256(facts).hexdigest()[:32].upper()
+        paths = {group: {"serverRelativeURL": f"/openapi/v3/{group}?hash={mark}"} for group in self._groups}
+        return Document.of(orjson.dumps({"paths": paths}), JSON)
+
+    def _v3(self, group: str) -> Document:
+        resources = self._groups[group]
+        definitions = _described(resources)
+        _refer(definitions, "#/components/schemas/", wrapped=True)
+        content = {
+            "openapi": "3.0.0",
+            "info": INFO,
+            "paths": {path: item for each in resources for path, item in paths_of(each, self._verbs_of, version=3)},
+            "components": {"schemas": definitions},
+        }
+        return Document.of(orjson.dumps(content), JSON, large=True)
+
+    def _v2(self, *, protobuf: bool) -> Document:
+        resources = [resource for group in self._groups.values() for resource in group]
+        definitions = _described(resources)
+        _refer(definitions, "#/definitions/", wrapped=False)
+        content = {
+            "swagger": "2.0",
+            "info": INFO,
+            "paths": {path: item for each in resources for path, item in paths_of(each, self._verbs_of, version=2)},
+            "definitions": definitions,
+        }
+        if protobuf:
+            return Document.of(openapi_v2_protobuf.encode(content), V2_PROTOBUF, large=True)
+        return Document.of(orjson.dumps(content), JSON, large=True)
+
+
+def _described(resources: list[Resource]) -> Schemas:
+    """The definitions that ``resources`` need, with their prose put back in."""
+    names = set(COMMON)
+    for resource in resources:
+        names.add(schema.definition_of(resource.api_version, resource.kind).name)
+        if schema.is_known(resource.api_version, f"{resource.kind}List"):
+            names.add(schema.definition_of(resource.api_version, f"{resource.kind}List").name)
+    definitions = schema.json_schemas(names)
+    prose = schema.texts()
+    for name, definition in definitions.items():
+        for field, text in prose.get(name, {}).items():
+            target = definition if not field else definition.get("properties", {}).get(field)
+            if target is not None:
+                target["description"] = text
+    return definitions
+
+
+def _refer(value: Any, prefix: str, *, wrapped: bool) -> None:
+    """Turn bare names in ``$ref`` into references below ``prefix``.
+
+    OpenAPI 3.0 ignores whatever stands beside a ``$ref``; there a described reference is wrapped in ``allOf``.
+    """
+    if isinstance(value, dict):
+        name = value.get("$ref")
+        if isinstance(name, str):
+            reference = {"$ref": prefix + name}
+            if wrapped and len(value) > 1:
+                del value["$ref"]
+                value["allOf"] = [reference]
+            else:
+                value.update(reference)
+            return
+        for each in value.values():
+            _refer(each, prefix, wrapped=wrapped)
+    elif isinstance(value, list):
+        for each in value:
+            _refer(each, prefix, wrapped=wrapped)
+
+
+def _wants_protobuf(accept: str) -> bool:
+    """Whether the first alternative of ours is the protobuf form. Raises ApiError 406."""
+    for alternative in accept.split(",") if accept else ("*/*",):
+        media = alternative.partition(";")[0].strip()
+        if media == V2_PROTOBUF:
+            return True
+        if media in (JSON, "application/*", "*/*"):
+            return False
+    raise status.not_acceptable((JSON, V2_PROTOBUF))
