@@ -1,8 +1,8 @@
 """The OpenAPI documents of what is served: v3 by group version, and v2 in JSON and in the protobuf form kubectl wants.
 
 Both are made of the same generated definitions (``api.kubernetes.schema``) and the same list of operations. kubectl
-reads descriptions (``explain``), types (``--validate``), the kinds behind paths, and from the parameters of PATCH whether
-the server knows dry-run and field validation.
+reads descriptions (``explain``), types (``--validate``), the kinds behind paths, and from the parameters of PATCH
+whether the server knows dry-run and field validation.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from kontinuum.apiserver.openapi_paths import paths_of
 
 Schemas = dict[str, dict[str, Any]]
 JSON = "application/json"
-V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+# Older clients ask with an "@", which is no valid media type: a reply must not carry it.
+V2_PROTOBUF_ASKED = (V2_PROTOBUF, "application/com.github.proto-openapi.spec.v2@v1.0+protobuf")
 INFO = {"title": "Kubernetes", "version": KUBERNETES_VERSION}
 # Kinds of every group's bodies that belong to no resource.
 COMMON = (
@@ -139,7 +141,7 @@ def _wants_protobuf(accept: str) -> bool:
     """Whether the first alternative of ours is the protobuf form. Raises ApiError 406."""
     for alternative in accept.split(",") if accept else ("*/*",):
         media = alternative.partition(";")[0].strip()
-        if media == V2_PROTOBUF:
+        if media in V2_PROTOBUF_ASKED:
             return True
         if media in (JSON, "application/*", "*/*"):
             return False
