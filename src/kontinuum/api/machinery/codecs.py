@@ -1,0 +1,80 @@
+"""Request bodies: JSON, YAML and Kubernetes' protobuf, by media type. Raises the API's own 400 and 415."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+
+from kontinuum.api.machinery import protobuf
+from kontinuum.api.machinery.objects import Object
+from kontinuum.api.machinery.status import bad_request, unsupported_media_type
+
+JSON, YAML, PROTOBUF = "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"
+MEDIA_TYPES = (JSON, YAML, PROTOBUF)
+
+
+def decode(body: bytes, media_type: str = JSON) -> Object:
+    """The object in ``body``. ``media_type`` is without parameters; "" means JSON (the Python client sends none)."""
+    found: Any
+    if media_type in (JSON, ""):
+        found = decode_json(body)
+    elif media_type == YAML:
+        found = _decode_yaml(body)
+    elif media_type == PROTOBUF:
+        try:
+            found = protobuf.decode(body)
+        except protobuf.BadProtobuf as error:
+            raise bad_request(f"the body of the request cannot be decoded: {error}") from error
+    else:
+        raise unsupported_media_type(MEDIA_TYPES)
+    if not isinstance(found, dict):
+        raise bad_request("the body of the request cannot be decoded: it is no object")
+    return found
+
+
+def decode_json(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise bad_request(f"the body of the request cannot be decoded: {error}") from error
+
+
+def duplicate_fields(body: bytes) -> list[str]:
+    """The paths of JSON fields that occur twice in their object; of these the last one counts.
+
+    orjson says nothing about them, so this reads the body once more, with the standard library. ``body`` is valid JSON.
+    """
+    found: list[str] = []
+    _collect(json.loads(body, object_pairs_hook=_Pairs), "", found)
+    return found
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object before its fields become keys."""
+
+
+def _collect(value: Any, path: str, found: list[str]) -> None:
+    if isinstance(value, _Pairs):
+        seen = set()
+        for key, below in value:
+            here = f"{path}.{key}" if path else key
+            if key in seen:
+                found.append(here)
+            seen.add(key)
+            _collect(below, here, found)
+    elif isinstance(value, list):
+        for index, one in enumerate(value):
+            _collect(one, f"{path}[{index}]", found)
+
+
+def _decode_yaml(body: bytes) -> Any:
+    import yaml  # rare in requests, and slow to import
+
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        # Through JSON, because YAML knows dates and JSON does not.
+        return orjson.loads(orjson.dumps(yaml.load(body, Loader=loader)))
+    except (yaml.YAMLError, orjson.JSONEncodeError) as error:
+        raise bad_request(f"error converting YAML to JSON: {error}") from error

@@ -1,0 +1,260 @@
+"""Protobuf bodies, as real kubectl 1.33 sends them and as a generator invents them, become the same JSON objects."""
+
+from __future__ import annotations
+
+import struct
+from base64 import b64decode
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kontinuum.api.kubernetes import schema
+from kontinuum.api.kubernetes.resources import RESOURCES
+from kontinuum.api.machinery import protobuf
+from kontinuum.api.machinery.codecs import decode, duplicate_fields
+from kontinuum.api.machinery.status import ApiError
+from kontinuum.foundation.clock import parse_rfc3339
+
+CAPTURED = {
+    "create configmap c --from-literal=a=b": (
+        "azhzAAoPCgJ2MRIJQ29uZmlnTWFwEiIKGAoBYxIAGgdkZWZhdWx0IgAqADIAOABCABIGCgFhEgFiGgAiAA==",
+        {
+            "kind": "ConfigMap",
+            "apiVersion": "v1",
+            "metadata": {"name": "c", "namespace": "default"},
+            "data": {"a": "b"},
+        },
+    ),
+    "create secret generic s --from-literal=a=b": (
+        "azhzAAoMCgJ2MRIGU2VjcmV0EiQKGAoBcxIAGgdkZWZhdWx0IgAqADIAOABCABIGCgFhEgFiGgAaACIA",
+        {
+            "kind": "Secret",
+            "apiVersion": "v1",
+            "metadata": {"name": "s", "namespace": "default"},
+            "data": {"a": "Yg=="},
+        },
+    ),
+    "create deployment web --image=nginx:1 --replicas=0 --port=80": (
+        "azhzAAoVCgdhcHBzL3YxEgpEZXBsb3ltZW50EsEBCiYKA3dlYhIAGgdkZWZhdWx0IgAqADIAOABCAFoKCgNhcHASA3dlYhKIAQgAEgwKCgoD"
+        "YXBwEgN3ZWIabgocCgASABoAIgAqADIAOABCAFoKCgNhcHASA3dlYhJOEjAKBW5naW54EgduZ2lueDoxKgAyCgoAEAAYUCIAKgBCAGoAcgCA"
+        "AQCIAQCQAQCiAQAaADIAQgBKAFIAWABgAGgAggEAigEAmgEAwgEAIgIKACgAOAAaDAgAEAAYACAAKAA4ABoAIgA=",
+        {
+            "kind": "Deployment",
+            "apiVersion": "apps/v1",
+            "metadata": {"name": "web", "namespace": "default", "labels": {"app": "web"}},
+            "spec": {
+                "replicas": 0,
+                "selector": {"matchLabels": {"app": "web"}},
+                "template": {
+                    "metadata": {"labels": {"app": "web"}},
+                    "spec": {
+                        "containers": [
+                            {
+                                "name": "nginx",
+                                "image": "nginx:1",
+                                "ports": [{"containerPort": 80}],
+                                "resources": {},
+                            }
+                        ]
+                    },
+                },
+                "strategy": {},
+            },
+            "status": {"replicas": 0},
+        },
+    ),
+    "create service clusterip web --tcp=80:8080": (
+        "azhzAAoNCgJ2MRIHU2VydmljZRJwCiYKA3dlYhIAGgdkZWZhdWx0IgAqADIAOABCAFoKCgNhcHASA3dlYhJCChsKBzgwLTgwODASA1RDUBhQ"
+        "IgcIABCQPxoAKAASCgoDYXBwEgN3ZWIaACIJQ2x1c3RlcklQOgBCAFIAWgBgAGgAGgIKABoAIgA=",
+        {
+            "kind": "Service",
+            "apiVersion": "v1",
+            "metadata": {"name": "web", "namespace": "default", "labels": {"app": "web"}},
+            "spec": {
+                "ports": [{"name": "80-8080", "protocol": "TCP", "port": 80, "targetPort": 8080}],
+                "selector": {"app": "web"},
+                "type": "ClusterIP",
+            },
+            "status": {"loadBalancer": {}},
+        },
+    ),
+}
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+
+
+@pytest.mark.parametrize("command", CAPTURED)
+def test_what_kubectl_sends_is_understood(command: str) -> None:
+    body, expected = CAPTURED[command]
+    assert decode(b64decode(body), PROTOBUF) == expected
+
+
+def test_every_served_kind_has_its_messages() -> None:
+    for resource in RESOURCES:
+        assert protobuf.fields_of(protobuf.message_of(resource.api_version, resource.kind))
+    for version, kind in (("v1", "DeleteOptions"), ("autoscaling/v1", "Scale"), ("v1", "Binding"),
+                          ("policy/v1", "Eviction"), ("authentication.k8s.io/v1", "TokenRequest")):  # fmt: skip
+        assert protobuf.fields_of(protobuf.message_of(version, kind))
+
+
+def test_every_message_that_is_referred_to_is_in_the_table() -> None:
+    for message in protobuf._lines():
+        for field in protobuf.fields_of(message).values():
+            if field.form == ">":
+                assert protobuf.fields_of(field.message) is not None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{}", b"k8s\x00", b"k8s\x00\xff", b64decode(CAPTURED["create configmap c --from-literal=a=b"][0])[:-9]],
+)
+def test_other_bytes_are_a_bad_request(body: bytes) -> None:
+    with pytest.raises(ApiError) as caught:
+        decode(body, PROTOBUF)
+    assert caught.value.code == 400
+
+
+@given(st.binary(max_size=80))
+def test_no_bytes_crash_the_decoder(noise: bytes) -> None:
+    body = b64decode(CAPTURED["create deployment web --image=nginx:1 --replicas=0 --port=80"][0])
+    for crafted in (protobuf.MAGIC + noise, body[:60] + noise):
+        try:
+            assert isinstance(decode(crafted, PROTOBUF), dict)
+        except ApiError as error:
+            assert error.code == 400
+
+
+TEXT = st.text(max_size=5)
+WORDS = st.text("abc", min_size=1, max_size=4)
+LABELS = st.dictionaries(WORDS, TEXT, min_size=1, max_size=3)
+PORTS = st.builds(
+    lambda number, host: {"containerPort": number, "name": host}, st.integers(1, 65535), st.sampled_from(["a", "b"])
+)
+CONTAINERS = st.fixed_dictionaries(
+    {"name": WORDS},
+    optional={
+        "image": WORDS,
+        "args": st.lists(WORDS, min_size=1, max_size=3),
+        "ports": st.lists(PORTS, min_size=1, max_size=2),
+        "resources": st.fixed_dictionaries(
+            {}, optional={"limits": st.dictionaries(st.just("cpu"), st.sampled_from(["1", "250m"]), min_size=1)}
+        ),
+        "livenessProbe": st.fixed_dictionaries(
+            {"httpGet": st.builds(lambda port: {"port": port}, st.integers(1, 9) | WORDS)},
+            optional={"periodSeconds": st.integers(-(2**31), -1) | st.integers(1, 2**31 - 1)},
+        ),
+    },
+)
+PODS = st.fixed_dictionaries(
+    {"containers": st.lists(CONTAINERS, min_size=1, max_size=2)},
+    optional={
+        "nodeSelector": LABELS,
+        "terminationGracePeriodSeconds": st.integers(0, 2**62),
+        "hostNetwork": st.just(True),
+        "automountServiceAccountToken": st.booleans(),
+        "volumes": st.just(
+            [{"name": "v", "configMap": {"name": "c", "defaultMode": 0}}, {"name": "e", "emptyDir": {}}]
+        ),
+    },
+)
+
+
+@given(LABELS, PODS)
+def test_what_is_encoded_is_decoded_again(labels: dict[str, str], spec: dict[str, Any]) -> None:
+    metadata = {"name": "x", "labels": labels, "creationTimestamp": "2026-01-02T03:04:05Z"}
+    pod = {"kind": "Pod", "apiVersion": "v1", "metadata": metadata, "spec": spec}
+    assert decode(encode(pod), PROTOBUF) == pod
+
+
+def encode(obj: dict[str, Any]) -> bytes:
+    """The inverse of ``protobuf.decode``, for tests alone: the server answers in JSON."""
+    meta = {"apiVersion": obj["apiVersion"], "kind": obj["kind"]}
+    content = {key: value for key, value in obj.items() if key not in meta}
+    raw = encode_message(content, protobuf.message_of(obj["apiVersion"], obj["kind"]))
+    type_meta = encode_message(meta, "k8s.io.apimachinery.pkg.runtime.TypeMeta")
+    return protobuf.MAGIC + tagged(1, type_meta) + tagged(2, raw)
+
+
+def encode_message(obj: Any, message: str) -> bytes:
+    short = message.rpartition(".")[2]
+    if short == "Quantity":
+        return tagged(1, obj.encode())
+    if short == "IntOrString":
+        return (
+            varint(8)
+            + varint(int(isinstance(obj, str)))
+            + (tagged(3, obj.encode()) if isinstance(obj, str) else varint(16) + varint(obj))
+        )
+    if short == "Time":
+        return varint(8) + varint(int(parse_rfc3339(obj)))
+    parts = []
+    for number, field in protobuf.fields_of(message).items():
+        if field.is_embedded:
+            known = {one.name for one in protobuf.fields_of(field.message).values()}
+            if known & obj.keys():
+                part = encode_message({key: obj[key] for key in known & obj.keys()}, field.message)
+                parts.append(tagged(number, part))
+        elif field.name in obj:
+            value = obj[field.name]
+            if field.is_map:
+                parts += [tagged(number, tagged(1, key.encode()) + encode_value(2, one, field))
+                          for key, one in value.items()]  # fmt: skip
+            else:
+                parts += [encode_value(number, one, field) for one in (value if field.is_list else [value])]
+    return b"".join(parts)
+
+
+def encode_value(number: int, value: Any, field: protobuf.Field) -> bytes:
+    match field.form:
+        case "s":
+            return tagged(number, value.encode())
+        case "y":
+            return tagged(number, b64decode(value))
+        case "d":
+            return varint(number << 3 | 1) + struct.pack("<d", value)
+        case ">":
+            return tagged(number, encode_message(value, field.message))
+        case _:
+            return varint(number << 3) + varint(int(value))
+
+
+def tagged(number: int, content: bytes) -> bytes:
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def varint(value: int) -> bytes:
+    value &= (1 << 64) - 1
+    result = bytearray()
+    while value > 0x7F:
+        result.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*result, value])
+
+
+def test_field_names_are_those_of_the_published_schema() -> None:
+    """Except where Go embeds a struct, which is what the table marks."""
+    for resource in RESOURCES:
+        known = schema.definition_of(resource.api_version, resource.kind).fields
+        fields = protobuf.fields_of(protobuf.message_of(resource.api_version, resource.kind)).values()
+        assert {field.name for field in fields if not field.is_embedded} <= known.keys()
+
+
+def test_duplicate_json_fields_are_found_where_they_are() -> None:
+    body = b'{"a": 1, "b": {"c": 1, "c": 2}, "d": [{"e": 1, "e": 1}], "a": 2}'
+    assert duplicate_fields(body) == ["b.c", "d[0].e", "a"]
+    assert duplicate_fields(b'{"a": {"b": 1}, "c": {"b": 1}}') == []
+
+
+def test_yaml_reads_as_json_does() -> None:
+    assert decode(b"a: 1\nb: [x, 2026-01-02]\n", "application/yaml") == {"a": 1, "b": ["x", "2026-01-02"]}
+    for body in (b"a: [", b"- a", b"just text"):
+        with pytest.raises(ApiError):
+            decode(body, "application/yaml")
+
+
+def test_an_unknown_media_type_is_named_in_the_refusal() -> None:
+    with pytest.raises(ApiError) as caught:
+        decode(b"{}", "text/plain")
+    assert caught.value.code == 415
+    assert "application/json, application/yaml, application/vnd.kubernetes.protobuf" in caught.value.message

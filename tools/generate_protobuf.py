@@ -1,0 +1,108 @@
+"""Write the table of protobuf field numbers that ``kontinuum.api.machinery.protobuf`` decodes request bodies with.
+
+    python tools/generate_protobuf.py /usr/bin/kubectl
+
+Field numbers are facts of Kubernetes' wire format. Every kubectl carries them: its Go code embeds the compressed
+descriptors of all API groups, which are found here by their gzip header. Of these, the messages that Kubernetes 1.36
+still publishes are written, one line each; see ``protobuf.py`` for the form. Run it again with a newer kubectl to learn
+newer fields; fields that are not in the table are ignored when a body is decoded.
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
+from google.protobuf.message import DecodeError
+
+from kontinuum.api.kubernetes import schema
+from kontinuum.api.machinery.protobuf import TABLE
+
+GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00"
+LONGEST = 400_000
+"""Bytes of one compressed descriptor, at most."""
+MACHINERY = "k8s.io.apimachinery."
+SCALARS = {
+    FieldDescriptorProto.TYPE_STRING: "s", FieldDescriptorProto.TYPE_BYTES: "y", FieldDescriptorProto.TYPE_BOOL: "b",
+    FieldDescriptorProto.TYPE_INT32: "i", FieldDescriptorProto.TYPE_INT64: "i", FieldDescriptorProto.TYPE_DOUBLE: "d",
+    FieldDescriptorProto.TYPE_UINT32: "i", FieldDescriptorProto.TYPE_UINT64: "i",
+}  # fmt: skip
+
+
+def descriptors(binary: Path) -> Iterator[FileDescriptorProto]:
+    """The file descriptors embedded in a Go program."""
+    with binary.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        for found in re.finditer(re.escape(GZIP_HEADER), content):
+            try:
+                raw = zlib.decompressobj(31).decompress(content[found.start() : found.start() + LONGEST])
+                descriptor = FileDescriptorProto.FromString(raw)
+            except (zlib.error, DecodeError):
+                continue
+            if descriptor.package.startswith("k8s.io."):
+                yield descriptor
+
+
+def line(package: str, message: DescriptorProto, published: dict[str, dict]) -> str:
+    """One message: its name, then ``number:name:type`` for each field."""
+    full = f"{package}.{message.name}"
+    entries = {nested.name: nested for nested in message.nested_type if nested.options.map_entry}
+    known = published.get(definition_name(full), {}).get("properties")
+    fields = []
+    for field in message.field:
+        kind = type_of(field, package, entries)
+        # Go embeds some structs; their fields then stand beside the others in JSON ("^").
+        embedded = known is not None and field.name not in known and kind[0] in ">."
+        fields.append(f"{field.number}:{field.name}:{'^' if embedded else ''}{kind}")
+    return " ".join([full, *fields])
+
+
+def type_of(field: FieldDescriptorProto, package: str, entries: dict[str, DescriptorProto]) -> str:
+    if field.type in SCALARS:
+        kind = SCALARS[field.type]
+    else:
+        name = field.type_name.removeprefix(".")
+        entry = entries.get(name.rpartition(".")[2])
+        if entry is not None:
+            return "{" + type_of(entry.field[1], package, {})
+        kind = ">" + name.removeprefix(package) if name.startswith(f"{package}.") else ">" + name
+    return "*" + kind if field.label == FieldDescriptorProto.LABEL_REPEATED else kind
+
+
+def definition_name(message: str) -> str:
+    """``k8s.io.api.core.v1.Pod`` → ``io.k8s.api.core.v1.Pod``"""
+    return message.replace("k8s.io.", "io.k8s.", 1)
+
+
+def wanted(lines: dict[str, str], published: dict[str, dict]) -> set[str]:
+    """The messages that Kubernetes still publishes, those of its machinery, and whatever they refer to."""
+    found = {name for name in lines if definition_name(name) in published or name.startswith(MACHINERY)}
+    waiting = set(found)
+    while waiting:
+        name = waiting.pop()
+        package = name.rpartition(".")[0]
+        targets = re.findall(r">(\S+)", lines[name])
+        below = {package + target if target.startswith(".") else target for target in targets}
+        waiting |= (below - found) & lines.keys()
+        found |= waiting
+    return found
+
+
+def main(binary: str) -> None:
+    published = schema.json_schemas()
+    lines = {
+        f"{descriptor.package}.{message.name}": line(descriptor.package, message, published)
+        for descriptor in descriptors(Path(binary))
+        for message in descriptor.message_type
+    }
+    kept = sorted(lines[name] for name in wanted(lines, published))
+    TABLE.write_text("\n".join(kept) + "\n")
+    print(f"{TABLE}: {len(kept)} messages, {TABLE.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
