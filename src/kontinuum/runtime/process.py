@@ -29,6 +29,7 @@ from kontinuum.runtime.guest.port import (
     ProcessNotStarted,
     ProcessSpec,
 )
+from kontinuum.runtime.oci import Document
 from kontinuum.runtime.pumps import Inlet, Outlet
 from kontinuum.runtime.task.errors import NoSuchProcess, WrongState
 
@@ -89,6 +90,8 @@ class Process:
         self.exit_status = 0
         self.exited_at = 0.0
         """Seconds since the epoch."""
+        self.spec: Document | None = None
+        """An exec's own ``process`` object; a first process has the container's."""
         self._clock = clock
         self._drain_seconds = drain_seconds
         self._on_exit = on_exit

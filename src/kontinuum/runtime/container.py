@@ -1,0 +1,32 @@
+"""A container: its first process, its execs, and what it holds in the machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kontinuum.runtime.oci import Document, Role
+from kontinuum.runtime.process import Process
+from kontinuum.runtime.task.errors import NoSuchProcess
+
+
+@dataclass(slots=True)
+class Container:
+    """As containerd created it. A sandbox container holds nothing in the machine: it stands for the machine itself."""
+
+    id: str
+    bundle: Path
+    role: Role
+    spec: Document
+    init: Process
+    slot: str = ""
+    """The disk with its root file system."""
+    execs: dict[str, Process] = field(default_factory=dict)
+
+    def process(self, exec_id: str) -> Process:
+        """Its first process, or an exec. Raises NoSuchProcess."""
+        if not exec_id:
+            return self.init
+        if exec_id not in self.execs:
+            raise NoSuchProcess(f"exec {exec_id} in container {self.id}: not found")
+        return self.execs[exec_id]

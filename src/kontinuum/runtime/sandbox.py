@@ -1,0 +1,298 @@
+"""The life of a pod's machine.
+
+    NEW ── begin ──▶ STARTING ── agent identified ──▶ READY
+                        │ cannot                        │ the VMM died
+                        ▼                               ▼
+                      FAILED                          LOST
+    any of them ── stop ──▶ STOPPING ── VMM gone ──▶ STOPPED
+
+``begin`` returns at once; containers wait for READY, questions about state never do. There is no way back: a machine
+that is gone is not replaced under its pod; who wants the pod makes a new sandbox, as Kubernetes does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from enum import Enum
+from pathlib import Path
+
+import structlog
+
+from kontinuum.foundation.clock import Clock
+from kontinuum.foundation.errors import KontinuumError, Refused
+from kontinuum.foundation.tasks import cancel
+from kontinuum.runtime import network
+from kontinuum.runtime.backends import Backends
+from kontinuum.runtime.guest.port import Guest, GuestLost, Identity, Interface
+from kontinuum.runtime.messages import Mount
+from kontinuum.runtime.network import PodNetwork
+from kontinuum.runtime.oci import Document, Pod
+from kontinuum.runtime.settings import RuntimeSettings
+from kontinuum.runtime.vmm.port import Machine, MachineNotStarted, MachineSpec
+from kontinuum.runtime.volumes import Volumes
+
+log = structlog.get_logger(__name__)
+
+_NO_MAC = "02:00:00:00:00:01"
+
+
+class Phase(Enum):
+    """See the module."""
+
+    NEW = "new"
+    STARTING = "starting"
+    READY = "ready"
+    FAILED = "failed"
+    LOST = "lost"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+_MOVES = {
+    Phase.NEW: {Phase.STARTING, Phase.STOPPING},
+    Phase.STARTING: {Phase.READY, Phase.FAILED, Phase.STOPPING},
+    Phase.READY: {Phase.LOST, Phase.STOPPING},
+    Phase.FAILED: {Phase.STOPPING},
+    Phase.LOST: {Phase.STOPPING},
+    Phase.STOPPING: {Phase.STOPPED},
+    Phase.STOPPED: set[Phase](),
+}
+
+
+class MoveRefused(Refused):
+    """The sandbox cannot go from where it is to where it was asked to go."""
+
+
+class SandboxOver(Refused):
+    """The machine is not there (any more); the message says why."""
+
+
+def move(phase: Phase, to: Phase) -> Phase:
+    """``to``, if the picture above has an arrow to it. Raises MoveRefused."""
+    if to not in _MOVES[phase]:
+        raise MoveRefused(f"a sandbox that is {phase.value} cannot become {to.value}")
+    return to
+
+
+class Sandbox:
+    """One pod's machine, its agent, the disks and volumes in it."""
+
+    def __init__(
+        self,
+        pod: Pod,
+        *,
+        directory: Path,
+        backends: Backends,
+        settings: RuntimeSettings,
+        clock: Clock,
+        on_machine: Callable[[int], None],
+    ) -> None:
+        """``on_machine`` hears the VMM's process number as soon as there is one."""
+        self.pod = pod
+        self.phase = Phase.NEW
+        self.reason = ""
+        """Why it is FAILED or LOST."""
+        self._directory = directory
+        self._backends = backends
+        self._settings = settings
+        self._clock = clock
+        self._on_machine = on_machine
+        self._machine: Machine | None = None
+        self._guest: Guest | None = None
+        self._volumes = Volumes(limit_bytes=settings.volume_copy_limit_bytes)
+        self._disks: dict[Path, _Disk] = {}
+        self._changed = asyncio.Condition()
+        self._life: asyncio.Task[object] | None = None
+
+    def begin(self) -> None:
+        """Start the machine in the background."""
+        self._move(Phase.STARTING)
+        self._life = asyncio.get_running_loop().create_task(self._live())
+
+    async def guest(self) -> Guest:
+        """The agent, as soon as the machine is ready. Raises SandboxOver."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.phase not in (Phase.NEW, Phase.STARTING))
+        if self.phase is not Phase.READY or self._guest is None:
+            raise SandboxOver(
+                f"the machine of this pod is {self.phase.value}" + (f": {self.reason}" * bool(self.reason))
+            )
+        return self._guest
+
+    async def wait_over(self) -> Phase:
+        """FAILED, LOST or STOPPED, once it is."""
+        over = (Phase.FAILED, Phase.LOST, Phase.STOPPED)
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.phase in over)
+        return self.phase
+
+    async def stop(self) -> None:
+        """End the machine. Idempotent, and may be asked for at any time."""
+        if self.phase in (Phase.STOPPING, Phase.STOPPED):
+            await self.wait_over()
+            return
+        self._move(Phase.STOPPING)
+        if self._life is not None:
+            await cancel(self._life)
+        await self._end_machine()
+        self._move(Phase.STOPPED)
+        await self._tell()
+
+    async def attach_image(self, rootfs: tuple[Mount, ...]) -> str:
+        """The image of a container's root file system as a disk of the machine; containers share it. Returns its slot.
+
+        Raises SandboxOver, MachineRefused, or what the image builder raises.
+        """
+        image, _guest = await asyncio.gather(self._backends.image_for(rootfs), self.guest())
+        machine = self._machine
+        if machine is None:
+            raise SandboxOver("the machine of this pod is gone")
+        disk = self._disks.setdefault(image, _Disk())
+        async with disk.lock:
+            if disk.users == 0:
+                disk.slot = await machine.attach_disk(image, read_only=True)
+            disk.users += 1
+        return disk.slot
+
+    async def detach_image(self, slot: str) -> None:
+        """Give back what ``attach_image`` gave; the last one to do so frees the slot. Harmless on a dead machine."""
+        disk = next((disk for disk in self._disks.values() if disk.slot == slot), None)
+        if disk is None:
+            return
+        async with disk.lock:
+            disk.users -= 1
+            if disk.users == 0 and self._machine is not None and self.phase is Phase.READY:
+                await self._machine.detach_disk(slot)
+
+    async def provide_volumes(self, mounts: list[Document]) -> dict[str, str]:
+        """See Volumes.provide."""
+        return await self._volumes.provide(await self.guest(), mounts)
+
+    @property
+    def machine_pid(self) -> int:
+        """The VMM's process; 0 if there is none."""
+        return self._machine.pid if self._machine is not None else 0
+
+    async def _live(self) -> None:
+        """From STARTING to the machine's end, unless ``stop`` cancels it."""
+        try:
+            async with asyncio.timeout(self._settings.machine_start_seconds):
+                machine = await self._start()
+        except TimeoutError:
+            await self._fail(f"its agent did not answer within {self._settings.machine_start_seconds:g} s")
+            return
+        except (KontinuumError, OSError) as error:
+            await self._fail(str(error))
+            return
+        self._move(Phase.READY)
+        await self._tell()
+        fresh = asyncio.get_running_loop().create_task(self._keep_volumes_fresh())
+        try:
+            status = await machine.wait()
+        finally:
+            fresh.cancel()
+        self.reason = f"its VMM ended with status {status}"
+        self._move(Phase.LOST)
+        await self._end_machine()
+        await self._tell()
+
+    async def _start(self) -> Machine:
+        began = self._clock.monotonic()
+        joined = self._join_network()
+        try:
+            machine = await self._backends.vmm.start(self._machine_spec(joined))
+        finally:
+            if joined is not None:
+                os.close(joined.tap)  # the VMM has its own copy; with the last one the tap vanishes
+        self._machine = machine
+        self._on_machine(machine.pid)
+        self._guest = await self._connect(machine)
+        answered = self._clock.monotonic()
+        await self._guest.identify(self._identity(joined.interface if joined is not None else None))
+        log.info(
+            "machine ready",
+            origin=machine.origin,
+            agent_milliseconds=round((answered - began) * 1000),
+            milliseconds=round((self._clock.monotonic() - began) * 1000),
+        )
+        return machine
+
+    async def _connect(self, machine: Machine) -> Guest:
+        """The agent, or the news that the VMM died before there was one."""
+        connecting = asyncio.ensure_future(self._backends.connect(machine.agent_socket))
+        dying = asyncio.ensure_future(machine.wait())
+        try:
+            await asyncio.wait({connecting, dying}, return_when=asyncio.FIRST_COMPLETED)
+            if connecting.done():
+                return connecting.result()
+            raise MachineNotStarted(f"the VMM ended with status {dying.result()} before its agent answered")
+        finally:
+            await cancel(*(task for task in (connecting, dying) if not task.done()))
+
+    def _join_network(self) -> PodNetwork | None:
+        namespace = self.pod.network_namespace
+        return network.join(namespace) if namespace is not None else None
+
+    def _machine_spec(self, joined: PodNetwork | None) -> MachineSpec:
+        settings, wanted = self._settings, self.pod.resources
+        most_cpus = settings.maximum_cpus or os.cpu_count() or 1
+        # Without a limit the pod gets the default; with one, at least the default, which has a template.
+        memory = max(settings.default_memory_bytes, (wanted.memory_bytes + settings.guest_memory_bytes))
+        return MachineSpec(
+            id=self._directory.name,
+            memory_bytes=memory if wanted.memory_bytes else settings.default_memory_bytes,
+            cpus=max(1, min(wanted.cpus, most_cpus)),
+            tap=joined.tap if joined is not None else None,
+            mac=joined.interface.mac if joined is not None else _NO_MAC,
+            directory=self._directory,
+        )
+
+    def _identity(self, interface: Interface | None) -> Identity:
+        return Identity(
+            hostname=self.pod.hostname,
+            unix_time=self._clock.time(),
+            entropy=secrets.token_bytes(64),
+            machine_id=secrets.token_hex(16),
+            interfaces=(interface,) if interface is not None else (),
+            sysctls=self.pod.sysctls,
+        )
+
+    async def _keep_volumes_fresh(self) -> None:
+        assert self._guest is not None
+        with suppress(GuestLost):
+            await self._volumes.keep_fresh(self._guest, every=self._settings.volume_refresh_seconds, clock=self._clock)
+
+    async def _fail(self, reason: str) -> None:
+        log.error("the machine did not start", reason=reason)
+        self.reason = reason
+        self._move(Phase.FAILED)
+        await self._end_machine()
+        await self._tell()
+
+    async def _end_machine(self) -> None:
+        guest, self._guest = self._guest, None
+        machine, self._machine = self._machine, None
+        if machine is not None:
+            await machine.kill()
+        if guest is not None:
+            await guest.close()
+
+    def _move(self, to: Phase) -> None:
+        self.phase = move(self.phase, to)
+
+    async def _tell(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+
+class _Disk:
+    """An attached image and how many containers use it."""
+
+    def __init__(self) -> None:
+        self.slot = ""
+        self.users = 0
+        self.lock = asyncio.Lock()

@@ -1,0 +1,166 @@
+"""The shim of one pod: what containerd may ask about it, and the tasks that keep it going.
+
+Single-threaded; nothing here may block, because containerd gives State two seconds and then takes the pod for dead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from kontinuum.foundation.clock import Clock
+from kontinuum.foundation.tasks import cancel
+from kontinuum.runtime import messages, records
+from kontinuum.runtime.backends import Backends
+from kontinuum.runtime.container import Container
+from kontinuum.runtime.events import Publisher
+from kontinuum.runtime.guest.port import Exit
+from kontinuum.runtime.messages import Timestamp
+from kontinuum.runtime.oci import Pod, Role
+from kontinuum.runtime.process import KILLED, Process, Stdio
+from kontinuum.runtime.process import Phase as ProcessPhase
+from kontinuum.runtime.records import ProcessRecord, SandboxRecord
+from kontinuum.runtime.sandbox import Phase, Sandbox
+from kontinuum.runtime.settings import RuntimeSettings
+from kontinuum.runtime.task.errors import NoSuchProcess
+
+log = structlog.get_logger(__name__)
+
+NEVER_STARTED = 255
+"""Exit status of a sandbox whose machine did not come up."""
+_LAST_EVENTS_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a shim lives and who it is."""
+
+    namespace: str
+    """containerd's, not Linux'."""
+    sandbox: str
+    directory: Path
+    events_address: Path
+    cgroups: tuple[Path, ...] = ()
+
+
+class Shim:
+    """Containers of one pod, and the sandbox under them."""
+
+    def __init__(self, place: Place, pod: Pod, *, backends: Backends, settings: RuntimeSettings, clock: Clock) -> None:
+        self.place = place
+        self.settings = settings
+        self.backends = backends
+        self.clock = clock
+        self.containers: dict[str, Container] = {}
+        self.finished = asyncio.Event()
+        """Nothing is left to do; the process may end."""
+        self.sandbox = Sandbox(
+            pod,
+            directory=place.directory,
+            backends=backends,
+            settings=settings,
+            clock=clock,
+            on_machine=self._record,
+        )
+        self._publisher = Publisher(place.events_address, place.namespace, clock)
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    def begin(self) -> None:
+        """Start the machine and everything that runs beside it; returns at once."""
+        self._record(0)
+        self.spawn(self._publisher.run())
+        self.spawn(self._watch_sandbox())
+        self.sandbox.begin()
+
+    async def end(self) -> None:
+        """Stop everything; events that can still be delivered are."""
+        await self.sandbox.stop()
+        await self._publisher.wait_empty(timeout=_LAST_EVENTS_SECONDS)
+        await cancel(*(task for task in self._tasks if task is not asyncio.current_task()))
+
+    def container(self, id: str) -> Container:
+        """Raises NoSuchProcess."""
+        if id not in self.containers:
+            raise NoSuchProcess(f"container {id}: not found")
+        return self.containers[id]
+
+    def process(self, id: str, exec_id: str) -> Process:
+        """Raises NoSuchProcess."""
+        return self.container(id).process(exec_id)
+
+    def make_process(self, *, container: str, exec_id: str, stdio: Stdio) -> Process:
+        """A process that is not started yet."""
+        return Process(
+            container=container,
+            exec_id=exec_id,
+            stdio=stdio,
+            clock=self.clock,
+            drain_seconds=self.settings.drain_seconds,
+            on_exit=self._exited,
+        )
+
+    def publish(self, event: msgspec.Struct) -> None:
+        """Tell containerd; returns at once."""
+        self._publisher.publish(event)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        """Run something beside the calls, until its end or ours."""
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[object]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a task of the shim failed", error=repr(task.exception()))
+
+    def _exited(self, process: Process, exit: Exit) -> None:
+        # containerd and Kubernetes learn OOMKilled only from an event that comes before the exit.
+        if exit.out_of_memory:
+            self.publish(messages.TaskOOM(process.container))
+        self.publish(
+            messages.TaskExit(
+                container_id=process.container,
+                id=process.exec_id or process.container,
+                pid=process.pid,
+                exit_status=exit.status,
+                exited_at=Timestamp.of(process.exited_at),
+            )
+        )
+        if not process.exec_id:
+            self._end_execs(process.container)
+
+    def _end_execs(self, container: str) -> None:
+        """No exec outlives the first process of its container."""
+        for process in self.containers[container].execs.values() if container in self.containers else ():
+            if process.phase is ProcessPhase.RUNNING:
+                self.spawn(_kill(process))
+
+    async def _watch_sandbox(self) -> None:
+        """A machine that failed or was lost ends its sandbox container, which is how containerd hears of it."""
+        phase = await self.sandbox.wait_over()
+        status = NEVER_STARTED if phase is Phase.FAILED else KILLED
+        for container in self.containers.values():
+            if container.role is Role.SANDBOX:
+                container.init.end(Exit(status))
+
+    def _record(self, machine: int) -> None:
+        """Write down who must be killed if we are."""
+        processes = (records.process_record(pid) for pid in (os.getpid(), machine) if pid)
+        known: tuple[ProcessRecord, ...] = tuple(process for process in processes if process is not None)
+        record = SandboxRecord(self.place.sandbox, known, tuple(map(str, self.place.cgroups)))
+        records.write(self.place.directory, record)
+
+
+async def _kill(process: Process) -> None:
+    try:
+        await process.signal(9, whole_container=False)
+    except NoSuchProcess:
+        log.debug("the exec had ended by itself", exec_id=process.exec_id)

@@ -1,0 +1,73 @@
+"""Create: take a container's bundle and, unless it is the sandbox itself, assemble the container in the machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from kontinuum.runtime import messages, oci
+from kontinuum.runtime.container import Container
+from kontinuum.runtime.messages import CreateTaskRequest, CreateTaskResponse, TaskIO
+from kontinuum.runtime.oci import Role
+from kontinuum.runtime.process import Stdio
+from kontinuum.runtime.sandbox import Phase, SandboxOver
+from kontinuum.runtime.shim import Shim
+from kontinuum.runtime.task.errors import AlreadyThere, NoSuchVerb
+
+
+async def create(shim: Shim, request: CreateTaskRequest) -> CreateTaskResponse:
+    """Raises AlreadyThere, SandboxOver, SpecRefused, GuestRefused, MachineRefused."""
+    if request.id in shim.containers:
+        raise AlreadyThere(f"container {request.id}: already exists")
+    if request.checkpoint:
+        raise NoSuchVerb("checkpoints of a virtual machine's containers cannot be restored")
+    bundle = Path(request.bundle)
+    spec = oci.read_spec(bundle)
+    stdio = Stdio(request.stdin, request.stdout, request.stderr, request.terminal)
+    process = shim.make_process(container=request.id, exec_id="", stdio=stdio)
+    container = Container(request.id, bundle, oci.role_of(spec), spec, process)
+    # Entered before anything is awaited: a second Create of the same name must not get as far.
+    shim.containers[request.id] = container
+    try:
+        if container.role is Role.SANDBOX:
+            process.pid = _sandbox_pid(shim)
+        else:
+            await _assemble(shim, container, request)
+            process.pid = shim.sandbox.machine_pid
+    except BaseException:
+        del shim.containers[request.id]
+        raise
+    io = TaskIO(request.stdin, request.stdout, request.stderr, request.terminal)
+    shim.publish(messages.TaskCreate(request.id, request.bundle, request.rootfs, io, "", process.pid))
+    return CreateTaskResponse(process.pid)
+
+
+def _sandbox_pid(shim: Shim) -> int:
+    """The sandbox runs nothing; the shim's own process stands for it, because containerd wants one."""
+    if shim.sandbox.phase is Phase.FAILED:
+        raise SandboxOver(f"the machine of this pod did not start: {shim.sandbox.reason}")
+    return os.getpid()
+
+
+async def _assemble(shim: Shim, container: Container, request: CreateTaskRequest) -> None:
+    mounts = list(container.spec.get("mounts") or ())
+    slot, volumes = await asyncio.gather(
+        shim.sandbox.attach_image(request.rootfs), shim.sandbox.provide_volumes(mounts), return_exceptions=True
+    )
+    if isinstance(volumes, BaseException):
+        if isinstance(slot, str):
+            await shim.sandbox.detach_image(slot)
+        raise volumes
+    if isinstance(slot, BaseException):
+        raise slot
+    file_system = shim.backends.file_system
+    try:
+        guest = await shim.sandbox.guest()
+        await guest.add_container(
+            oci.container_spec(container.spec, container.id, slot=slot, file_system=file_system, volumes=volumes)
+        )
+    except BaseException:
+        await shim.sandbox.detach_image(slot)
+        raise
+    container.slot = slot

@@ -1,0 +1,167 @@
+"""Host directories and files that a pod's containers mount: copied into the machine, once per source, and kept fresh.
+
+A machine does not share its host's file system. What is mounted read-only everywhere (ConfigMaps, Secrets, tokens) is
+compared with the host now and then and copied again when it changed. What may be written (emptyDir) is copied once and
+is from then on the pod's own, shared by its containers inside the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import stat
+import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from kontinuum.foundation.clock import Clock
+from kontinuum.foundation.errors import KontinuumError
+from kontinuum.runtime import oci
+from kontinuum.runtime.guest.port import Guest
+from kontinuum.runtime.oci import Document, SpecRefused
+
+log = structlog.get_logger(__name__)
+
+GUEST_HOME = "/run/kontinuum/volumes"
+SHARED_MEMORY = "/dev/shm"
+
+Fingerprint = tuple[tuple[object, ...], ...]
+
+
+@dataclass(slots=True)
+class _Volume:
+    source: Path
+    guest_directory: str
+    guest_path: str
+    read_only: bool
+    fingerprint: Fingerprint
+
+
+class Volumes:
+    """The copies inside one machine."""
+
+    def __init__(self, *, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._volumes: dict[str, _Volume] = {}
+        # Two containers that are created at once must not both copy what they share.
+        self._lock = asyncio.Lock()
+
+    async def provide(self, guest: Guest, mounts: Iterable[Document]) -> dict[str, str]:
+        """Copy what the container's bind mounts need and is not there yet.
+
+        Returns where each source lies in the guest. Raises SpecRefused if a source is missing or too large.
+        """
+        async with self._lock:
+            return {
+                mount["source"]: (await self._provide_one(guest, mount)).guest_path
+                for mount in filter(oci.is_bind, mounts)
+            }
+
+    async def keep_fresh(self, guest: Guest, *, every: float, clock: Clock) -> None:
+        """Copy again what changed on the host, for ever. ``every`` is in seconds. Raises GuestLost."""
+        while True:
+            await clock.sleep(every)
+            for volume in list(self._volumes.values()):
+                if volume.read_only:
+                    await self._refresh(guest, volume)
+
+    async def _provide_one(self, guest: Guest, mount: Document) -> _Volume:
+        volume = self._volumes.get(mount["source"])
+        read_only = "ro" in (mount.get("options") or ())
+        if volume is None:
+            volume = self._make(mount, read_only=read_only)
+            await guest.write_tree(volume.guest_directory, self._archive(volume.source, mount))
+            self._volumes[mount["source"]] = volume
+        volume.read_only &= read_only
+        return volume
+
+    async def _refresh(self, guest: Guest, volume: _Volume) -> None:
+        now = fingerprint(volume.source)
+        # Nothing there: the pod is being torn down, and its files go first.
+        if now == volume.fingerprint or not now:
+            return
+        try:
+            archive = pack(volume.source, limit_bytes=self._limit_bytes)
+        except (KontinuumError, OSError) as error:
+            # The next round sees the change again; a directory may be read in the middle of its update.
+            log.warning("a volume could not be refreshed", source=str(volume.source), reason=str(error))
+            return
+        await guest.write_tree(volume.guest_directory, archive)
+        volume.fingerprint = now
+
+    def _make(self, mount: Document, *, read_only: bool) -> _Volume:
+        source = Path(mount["source"])
+        directory = f"{GUEST_HOME}/{len(self._volumes)}"
+        # A file lies in a directory of its own, under its own name.
+        path = directory if source.is_dir() else f"{directory}/{source.name}"
+        return _Volume(source, directory, path, read_only, fingerprint(source))
+
+    def _archive(self, source: Path, mount: Document) -> bytes:
+        if mount["destination"] == SHARED_MEMORY:
+            # containerd gives each pod a tmpfs on the host for it; the machine has memory of its own.
+            return empty_directory(mode=0o1777)
+        try:
+            return pack(source, limit_bytes=self._limit_bytes)
+        except OSError as error:
+            raise SpecRefused(f"mount {mount['destination']}: {error}") from error
+
+
+def pack(source: Path, *, limit_bytes: int) -> bytes:
+    """A tar archive of a directory's content, or of one file under its own name. Owners are kept as numbers.
+
+    Raises SpecRefused beyond ``limit_bytes``, OSError if it cannot be read.
+    """
+    size = sum(information.st_size for _path, information in _walk(source) if stat.S_ISREG(information.st_mode))
+    if size > limit_bytes:
+        raise SpecRefused(
+            f"volume {source} holds {size} bytes; volumes are copied into the machine, up to {limit_bytes} bytes"
+        )
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        archive.add(source, arcname="." if source.is_dir() else source.name, filter=_by_number)
+    return buffer.getvalue()
+
+
+def empty_directory(*, mode: int) -> bytes:
+    """A tar archive of a directory with nothing in it."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        root = tarfile.TarInfo(".")
+        root.type, root.mode = tarfile.DIRTYPE, mode
+        archive.addfile(root)
+    return buffer.getvalue()
+
+
+def fingerprint(source: Path) -> Fingerprint:
+    """Changes whenever the content does; empty if there is nothing at ``source``."""
+    return tuple(
+        (str(path), one.st_ino, one.st_mtime_ns, one.st_size, one.st_mode, one.st_uid, one.st_gid)
+        for path, one in _walk(source)
+    )
+
+
+def _walk(source: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """``source`` (followed if it is a link) and everything below (links themselves), in a fixed order."""
+    try:
+        yield source, source.stat()
+        entries = sorted(source.iterdir()) if source.is_dir() else []
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        try:
+            information = entry.lstat()
+        except FileNotFoundError:
+            continue
+        if stat.S_ISDIR(information.st_mode):
+            yield from _walk(entry)
+        else:
+            yield entry, information
+
+
+def _by_number(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    member.uname = member.gname = ""
+    return member if member.isreg() or member.isdir() or member.issym() or member.islnk() else None
