@@ -30,6 +30,9 @@ APPLETS = ("sh", "sleep", "cat", "echo", "uname", "ls", "id", "env", "wc", "http
            "kill", "dd", "yes", "ps", "stty", "touch", "mkdir", "rm", "test", "seq", "date", "hostname", "nc", "grep",
            "readlink", "tail", "od", "printf", "ip", "ping", "tr", "sort", "cut", "mount", "stat", "trap")  # fmt: skip
 
+PROCESSES: dict[str, asyncio.subprocess.Process] = {}
+"""The running containerd by its socket, for tests that kill it."""
+
 _private = False
 
 
@@ -87,6 +90,7 @@ async def start(settings: NodeSettings) -> asyncio.subprocess.Process:
     async with asyncio.timeout(10), CriClient(settings.socket) as cri:
         while not await cri.is_ready():
             await asyncio.sleep(0.02)
+    PROCESSES[str(settings.socket)] = process
     return process
 
 
@@ -102,7 +106,7 @@ async def running(settings: NodeSettings, *archives: Path) -> AsyncIterator[CriC
     enter_private_mounts()
     containerd.write(settings)
     images = settings.data / "test-images"
-    process = await start(settings)
+    await start(settings)
     try:
         for archive in (pause_archive(images), busybox_archive(images), *archives):
             await image_store.import_archive(settings.socket, archive)
@@ -110,7 +114,7 @@ async def running(settings: NodeSettings, *archives: Path) -> AsyncIterator[CriC
             yield cri
     finally:
         await stop_every_pod(settings)
-        await stop(process)
+        await stop(PROCESSES.pop(str(settings.socket)))
         await remove_host_state(settings)
         shutil.rmtree(settings.run, ignore_errors=True)
         shutil.rmtree(settings.data, ignore_errors=True)

@@ -136,6 +136,16 @@ class TestedNode:
                 assert answer.status == 200, text
                 return text
 
+    async def logs_with(self, name: str, word: str, container: str = "c", *, seconds: float = 10) -> str:
+        """The log once ``word`` is in it, or as it is after ``seconds``."""
+        text = ""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while word not in text:
+                    text = await self.logs(name, container)
+                    await asyncio.sleep(POLL_SECONDS)
+        return text
+
 
 @contextlib.asynccontextmanager
 async def running_node(*, pod_cidr: str = "10.206.0.0/24") -> AsyncIterator[TestedNode]:

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable
 
 import orjson
 
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.clock import Clock
-from kontinuum.foundation.errors import KontinuumError, Retryable
+from kontinuum.foundation.errors import KontinuumError, Refused, Retryable
 from kontinuum.node.container_status import go_duration
 from kontinuum.node.port import Config, ContainerRuntime, Image, RuntimeFailed
 from kontinuum.node.sources import SourceMissing, Sources
 
 Tell = Callable[[str, str, str], None]
 """Records an event of the container: type, reason, message."""
+
+
+_WORD = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
+REFERENCE = re.compile(
+    rf"(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]+)?/)?{_WORD}(?:/{_WORD})*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@[A-Za-z][A-Za-z0-9+._-]*:[0-9a-fA-F]{32,})?"
+)
+
+
+class BadReference(Refused):
+    """A string that names no image."""
 
 
 class ImageTrouble(Retryable):
@@ -36,13 +48,19 @@ class Puller:
 
     async def have(self, pod: Object, container: Object, sandbox_config: Config, tell: Tell) -> Image:
         """The image of ``container``, pulled if its policy says so. Raises ImageTrouble."""
-        reference = with_tag(container["image"])
+        try:
+            reference = with_tag(container["image"])
+        except BadReference as error:
+            message = f'Failed to apply default image tag "{container["image"]}": {error}'
+            tell("Warning", "InspectFailed", message)
+            raise ImageTrouble("InvalidImageName", message) from error
         policy = container.get("imagePullPolicy") or default_policy(reference)
         try:
             present = await self._runtime.image(reference)
         except RuntimeFailed as error:
-            tell("Warning", "InspectFailed", f'Failed to apply default image tag "{container["image"]}": {error}')
-            raise ImageTrouble("InvalidImageName", f'Failed to inspect image "{reference}": {error}') from error
+            message = f'Failed to inspect image "{reference}": {error}'
+            tell("Warning", "InspectFailed", message)
+            raise ImageTrouble("ImageInspectError", message) from error
         if present is not None and policy != "Always":
             tell("Normal", "Pulled", f'Container image "{container["image"]}" already present on machine')
             return present
@@ -87,7 +105,16 @@ class Puller:
 
 
 def with_tag(reference: str) -> str:
-    """``busybox`` as ``docker.io/library/busybox:latest``: the whole name that registries and containerd use."""
+    """``busybox`` as ``docker.io/library/busybox:latest``: the whole name that registries and containerd use.
+
+    Raises BadReference for what the grammar of references (github.com/distribution/reference) does not allow.
+    """
+    if not REFERENCE.fullmatch(reference):
+        upper = REFERENCE.fullmatch(reference.lower())
+        problem = "repository name must be lowercase" if upper else ""
+        raise BadReference(
+            f'couldn\'t parse image name "{reference}": invalid reference format' + (f": {problem}" if problem else "")
+        )
     first, slash, _ = reference.partition("/")
     if not slash:
         reference = f"docker.io/library/{reference}"
