@@ -25,6 +25,7 @@ from kontinuum.apiserver.authn.tokens import TokenFile
 from kontinuum.apiserver.authz.authorizer import AllowAuthenticated
 from kontinuum.apiserver.bootstrap import create_system_namespaces
 from kontinuum.apiserver.context import Context, Served
+from kontinuum.apiserver.documents import Documents
 from kontinuum.apiserver.feed import Feed
 from kontinuum.apiserver.handler import Handler
 from kontinuum.apiserver.health import Health
@@ -70,6 +71,7 @@ class ApiServer:
             RouteTable(self._context.served),
             authenticate=Authenticator(_tokens(self._settings)),
             authorizer=AllowAuthenticated(),
+            documents=Documents(self._context.served),
             health=self._health,
             requests=RequestMetrics(),
         )

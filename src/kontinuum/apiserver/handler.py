@@ -18,6 +18,7 @@ from kontinuum.apiserver.authz.authorizer import Attributes, Authorizer, refused
 from kontinuum.apiserver.call import FALSE, Call, split_target
 from kontinuum.apiserver.context import Context
 from kontinuum.apiserver.dispatch import verb_of
+from kontinuum.apiserver.documents import Documents
 from kontinuum.apiserver.health import ENDPOINTS, Health
 from kontinuum.apiserver.identifiers import new_uuid
 from kontinuum.apiserver.negotiation import negotiate
@@ -41,6 +42,7 @@ class Handler:
         *,
         authenticate: Authenticator,
         authorizer: Authorizer,
+        documents: Documents,
         health: Health,
         requests: metrics.RequestMetrics,
     ) -> None:
@@ -48,6 +50,7 @@ class Handler:
         self._routes = routes
         self._authenticate = authenticate
         self._authorizer = authorizer
+        self._documents = documents
         self._health = health
         self._requests = requests
 
@@ -131,4 +134,4 @@ class Handler:
         if path == "/metrics":
             body, media = metrics.render(self._context, self._requests)
             return replies.small(body, replies.headers(audit_id, media=media))
-        raise status.no_such_path()
+        return self._documents.answer(request, path, audit_id)

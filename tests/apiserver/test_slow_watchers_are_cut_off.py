@@ -1,0 +1,76 @@
+"""The watch cache alone: bounded queues, bounded history, one encoding for everybody."""
+
+from __future__ import annotations
+
+import orjson
+
+from kontinuum.api.kubernetes.resources import CONFIGMAPS
+from kontinuum.api.machinery.selectors import parse_labels
+from kontinuum.apiserver.selection import Selection
+from kontinuum.apiserver.watchcache import HISTORY_BYTES, WatchCache
+
+
+def write(cache: WatchCache, name: str, revision: int, *, deleted: bool = False, text: str = "") -> None:
+    obj = {"metadata": {"name": name, "namespace": "default"}, "data": {"text": text}}
+    cache.apply(cache.layout.key("default", name), cache.layout.encode(obj), revision, deleted=deleted)
+
+
+def test_a_watcher_that_does_not_read_is_cut_off_and_others_go_on() -> None:
+    cache = WatchCache(CONFIGMAPS)
+    slow, quick = (cache.watch(Selection(), after=0, limit=limit) for limit in (3, 100))
+    assert slow is not None and quick is not None
+    for revision in range(1, 6):
+        write(cache, f"c{revision}", revision)
+    assert slow.ended and not quick.ended
+    assert cache.watchers == {quick}
+    assert [event.revision for _, event in quick.take()] == [1, 2, 3, 4, 5]
+
+
+def test_the_past_is_forgotten_by_number_and_by_size() -> None:
+    cache = WatchCache(CONFIGMAPS, history=10)
+    for revision in range(1, 31):
+        write(cache, "c", revision)
+    assert cache.oldest == 20
+    assert cache.watch(Selection(), after=19, limit=10) is None
+    watcher = cache.watch(Selection(), after=20, limit=10)
+    assert watcher is not None and [event.revision for _, event in watcher.take()] == list(range(21, 31))
+    big = WatchCache(CONFIGMAPS, history=1000)
+    for revision in range(1, 30):
+        write(big, "c", revision, text="x" * (HISTORY_BYTES // 10))
+    assert 15 < big.oldest < 29
+
+
+def test_watchers_share_one_encoding_of_an_event() -> None:
+    cache = WatchCache(CONFIGMAPS)
+    watchers = [cache.watch(Selection(namespace), after=0, limit=10) for namespace in ("", "default")]
+    write(cache, "c", 1)
+    frames = [event.frame(type_) for watcher in watchers if watcher for type_, event in watcher.take()]
+    assert len(frames) == 2 and frames[0] is frames[1]
+    assert orjson.loads(frames[0])["object"]["metadata"]["resourceVersion"] == "1"
+
+
+def test_an_object_is_kept_once_and_its_bytes_are_those_of_its_events() -> None:
+    cache = WatchCache(CONFIGMAPS)
+    watcher = cache.watch(Selection(), after=0, limit=10)
+    write(cache, "c", 7)
+    entry = cache.get(cache.layout.key("default", "c"))
+    assert watcher is not None and entry is not None
+    ((type_, event),) = watcher.take()
+    assert event.object_for(type_) is entry.value
+
+
+def test_a_deletion_of_what_a_selection_never_saw_is_not_told() -> None:
+    cache = WatchCache(CONFIGMAPS)
+    watcher = cache.watch(Selection(labels=parse_labels("tier=web")), after=0, limit=10)
+    write(cache, "c", 1)
+    write(cache, "c", 2, deleted=True)
+    assert watcher is not None and watcher.take() == [] and len(cache) == 0
+
+
+def test_namespaces_that_begin_alike_are_told_apart() -> None:
+    cache = WatchCache(CONFIGMAPS)
+    for revision, namespace in enumerate(("a", "a-b", "a0", "ab"), start=1):
+        obj = {"metadata": {"name": "x", "namespace": namespace}}
+        cache.apply(cache.layout.key(namespace, "x"), cache.layout.encode(obj), revision, deleted=False)
+    assert [entry.namespace for entry in cache.select(Selection("a"))] == ["a"]
+    assert [entry.namespace for entry in cache.select(Selection())] == ["a-b", "a", "a0", "ab"]
