@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import orjson
+from collections.abc import Sequence
+
 from aiohttp.web_request import BaseRequest
 
 from kontinuum.api.kubernetes.schema import Definition
 from kontinuum.api.kubernetes.structure import Mismatch, conform, conform_to, field_problems, strict_error
-from kontinuum.api.machinery import status
+from kontinuum.api.machinery import codecs, status
 from kontinuum.api.machinery.objects import Object
 from kontinuum.apiserver import options, writing
 from kontinuum.apiserver.call import Call
@@ -40,26 +41,25 @@ async def read_document(context: Context, call: Call) -> Object | None:
     body = await read_bytes(context, call)
     if not body:
         return None
-    media = media_type(call.request)
-    if media not in ("application/json", ""):
-        raise status.unsupported_media_type(("application/json",))
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise status.bad_request(f"the body cannot be decoded: {error}") from error
-    if not isinstance(document, dict):
-        raise status.bad_request("the body cannot be decoded: expected an object")
-    return document
+    return codecs.decode(body, media_type(call.request))
 
 
 async def read_object(context: Context, served: Served, call: Call) -> Object:
     """The body as an object of the served kind. Raises ApiError 400, 413, 415, 422."""
-    obj = await read_document(context, call)
-    if obj is None:
+    body = await read_bytes(context, call)
+    if not body:
         raise status.bad_request(f"the body is empty; expected a {served.resource.kind}")
+    obj = codecs.decode(body, media_type(call.request))
     writing.check_kind(served.resource, obj)
-    check_shape(served, call, obj)
+    check_shape(served, call, obj, duplicates=_duplicates(call, body))
     return obj
+
+
+def _duplicates(call: Call, body: bytes) -> list[str]:
+    """Looked for only where the client asks for validation, because it means decoding the body a second time."""
+    asked = call.query.get("fieldValidation", "Ignore") != "Ignore"
+    is_json = media_type(call.request) in ("", codecs.JSON)
+    return codecs.duplicate_fields(body) if asked and is_json else []
 
 
 async def read_as(context: Context, call: Call, shape: Definition) -> Object | None:
@@ -85,14 +85,14 @@ def conform_document(document: Object, shape: Definition) -> None:
         raise status.bad_request(f"{expected} cannot be handled: {mismatch}") from mismatch
 
 
-def check_shape(served: Served, call: Call, obj: Object) -> None:
-    """Refuse wrong types, and treat unknown fields as ``fieldValidation`` says; they are removed in any case.
+def check_shape(served: Served, call: Call, obj: Object, *, duplicates: Sequence[str] = ()) -> None:
+    """Refuse wrong types, and treat unknown and duplicate fields as ``fieldValidation`` says; none of them is kept.
 
     Raises ApiError 400, or 422 for an unknown ``fieldValidation``.
     """
     mode = options.field_validation(call)
     kind, version = served.resource.kind, served.resource.api_version
-    problems = field_problems(conform(obj, version, kind), [])
+    problems = field_problems(conform(obj, version, kind), duplicates)
     if problems and mode == "Strict":
         raise strict_error(kind, version, problems)
     if mode == "Warn":

@@ -11,7 +11,7 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from kontinuum.api.kubernetes.schema import Definition, Type, definition, definition_of
@@ -64,7 +64,7 @@ def strict_error(kind: str, api_version: str, problems: list[str]) -> Exception:
     )
 
 
-def field_problems(unknown: list[str], duplicate: list[str]) -> list[str]:
+def field_problems(unknown: Sequence[str], duplicate: Sequence[str]) -> list[str]:
     """What Strict refuses and Warn warns about, one text each."""
     return [f'duplicate field "{path}"' for path in duplicate] + [f'unknown field "{path}"' for path in unknown]
 
