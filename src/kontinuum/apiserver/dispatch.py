@@ -30,6 +30,8 @@ OBJECT: dict[str, Verb] = {
     "get": get, "list": list_, "watch": watch, "create": create, "update": update, "patch": patch,
     "delete": delete, "deletecollection": deletecollection,
 }  # fmt: skip
+# Namespaces are emptied before they go, each by itself.
+ONE_BY_ONE = {verb: function for verb, function in OBJECT.items() if verb != "deletecollection"}
 STATUS: dict[str, Verb] = {"get": get, "update": update, "patch": patch}
 SCALE: dict[str, Verb] = {"get": get_scale, "update": update_scale, "patch": patch_scale}
 SUBRESOURCES: dict[tuple[Resource, str], dict[str, Verb]] = {
@@ -44,7 +46,7 @@ SUBRESOURCES: dict[tuple[Resource, str], dict[str, Verb]] = {
 def functions(resource: Resource, subresource: str) -> Mapping[str, Verb]:
     """The functions of a resource, or of one of its subresources, by verb."""
     if not subresource:
-        return OBJECT
+        return ONE_BY_ONE if resource == r.NAMESPACES else OBJECT
     if subresource == "status":
         return STATUS
     return SUBRESOURCES.get((resource, subresource), {})

@@ -11,6 +11,7 @@ from kontinuum.apiserver.discovery import BODIES, VerbsOf
 # verb on many, verb on one → HTTP method. "list" and "get" share GET, on different paths.
 METHODS_OF_MANY = {"list": "get", "create": "post", "deletecollection": "delete"}
 METHODS_OF_ONE = {"get": "get", "update": "put", "patch": "patch", "delete": "delete", "create": "post"}
+ACTIONS = {"get": "read", "update": "replace", "deletecollection": "deleteCollection"}
 WRITE_PARAMETERS = ("dryRun", "fieldManager", "fieldValidation", "pretty")
 PARAMETERS = {
     "list": ("labelSelector", "fieldSelector", "limit", "continue", "resourceVersion", "resourceVersionMatch", "watch"),
@@ -49,22 +50,22 @@ def paths_of(resource: Resource, verbs_of: VerbsOf, *, version: int) -> Iterator
 def _item(
     resource: Resource, subresource: str, verbs: set[str], methods: dict[str, str], path: str, version: int
 ) -> dict[str, Any]:
-    item: dict[str, Any] = {
-        method: _operation(resource, subresource, verb, version) for verb, method in methods.items() if verb in verbs
-    }
     in_path = [name for name in ("namespace", "name") if f"{{{name}}}" in path]
+    item: dict[str, Any] = {
+        method: _operation(resource, subresource, verb, version, everywhere=not in_path and resource.namespaced)
+        for verb, method in methods.items()
+        if verb in verbs
+    }
     if in_path:
         item["parameters"] = [_parameter(name, "path", version) for name in in_path]
     return item
 
 
-def _operation(resource: Resource, subresource: str, verb: str, version: int) -> dict[str, Any]:
+def _operation(resource: Resource, subresource: str, verb: str, version: int, *, everywhere: bool) -> dict[str, Any]:
     body = BODIES.get(subresource)
     group, kind_version = (body.group, body.version) if body and body.group else (resource.group, resource.version)
-    group_of_id = (resource.group.partition(".")[0] or "core").capitalize()
-    words = f"{verb} {resource.version} {resource.kind} {subresource}".title().replace(" ", "")
     operation: dict[str, Any] = {
-        "operationId": f"{words[0].lower()}{words[1:]}{group_of_id}",
+        "operationId": _operation_id(resource, subresource, verb, everywhere=everywhere),
         "tags": [f"{resource.group.partition('.')[0] or 'core'}_{resource.version}"],
         "parameters": [_parameter(name, "query", version) for name in PARAMETERS[verb]],
         "responses": {"200": {"description": "OK"}, "401": {"description": "Unauthorized"}},
@@ -78,6 +79,14 @@ def _operation(resource: Resource, subresource: str, verb: str, version: int) ->
     if version == 2 and verb == "patch":
         operation["consumes"] = list(PATCH_TYPES)
     return operation
+
+
+def _operation_id(resource: Resource, subresource: str, verb: str, *, everywhere: bool) -> str:
+    """``readAppsV1NamespacedDeploymentScale``: generated clients name their functions by it."""
+    words = [ACTIONS.get(verb, verb), (resource.group.partition(".")[0] or "core").capitalize()]
+    words += [resource.version.capitalize(), "Namespaced" if resource.namespaced and not everywhere else ""]
+    words += [resource.kind, subresource.capitalize(), "ForAllNamespaces" if everywhere else ""]
+    return "".join(words)
 
 
 def _parameter(name: str, place: str, version: int) -> dict[str, Any]:
