@@ -38,11 +38,12 @@ class Nodes:
         self.stopped_after = 1 * SECOND
         self.broken_images: set[str] = set()
         self.silent: set[str] = set()
+        self.names = NODE_NAMES
         self._informer = Informer(client, PODS, clock=clock)
         self._informer.add_handler(self._changed)
 
     async def run(self) -> None:
-        for name in NODE_NAMES:
+        for name in self.names:
             await self.register(name)
         try:
             async with asyncio.TaskGroup() as group:
@@ -60,7 +61,7 @@ class Nodes:
     async def _renew(self) -> None:
         """Every node's Lease, and its Ready condition if somebody doubted it."""
         while True:
-            for name in NODE_NAMES:
+            for name in self.names:
                 if name not in self.silent:
                     with contextlib.suppress(ApiError):
                         await self._show_life(name)
@@ -97,7 +98,7 @@ class Nodes:
     async def _start(self, pod: Object) -> None:
         name, namespace = name_of(pod), namespace_of(pod)
         if not pod["spec"].get("nodeName"):
-            node = NODE_NAMES[sum(name.encode()) % len(NODE_NAMES)]
+            node = self.names[sum(name.encode()) % len(self.names)]
             binding = {"target": {"kind": "Node", "name": node}}
             await self._client.create(PODS, binding, namespace=namespace, name=name, subresource="binding")
         await self._clock.sleep(self.ready_after)
@@ -131,7 +132,6 @@ class Cluster:
         self.settings = settings or ControllersSettings()
         self.nodes = Nodes(self.api.client(), self.clock)
         self._manager: asyncio.Task[None] | None = None
-        self.on_change: Callable[[], None] = lambda: None
 
     def start_controllers(self) -> None:
         client = Client(self.api.channel(self.faults))
@@ -142,10 +142,13 @@ class Cluster:
             await cancel(self._manager)
             self._manager = None
 
-    def abandon_controllers(self) -> None:
-        """Kill them from within: nothing more is carried out, and nobody waits for them to end."""
+    def replace_controllers(self) -> None:
+        """Kill them here and now: nothing more of theirs is carried out. Others begin, who know only the API."""
+        self.faults.down = True
         if self._manager is not None:
             self._manager.cancel()
+        self.faults = Faults()
+        self.start_controllers()
 
     def everything(self, resource: Resource) -> list[Object]:
         return self.api.storage.all(resource)

@@ -97,7 +97,9 @@ class Graph:
         self._nodes[node.uid] = node
         for owner in node.owners:
             self._dependents.setdefault(owner.uid, set()).add(node.uid)
-        return [node.uid] if self._is_interesting(node) else []
+        # A child may have let go of an owner that waits for it, or no longer block it.
+        waiting = [one.uid for one in (old.owners if old else ()) if one not in node.owners and self._waits(one.uid)]
+        return [*([node.uid] if self._is_interesting(node) else []), *waiting]
 
     def remove(self, uid: str) -> list[str]:
         """Forget a node; answers the uids that should be looked at: its dependents, and owners that waited for it."""

@@ -52,7 +52,7 @@ async def stream(storage: Storage, watch: Watch, is_cut: Callable[[], bool]) -> 
         if entries:
             continue
         left = ends - loop.time()
-        if left <= 0:
+        if left < 0.001:
             return
         try:
             async with asyncio.timeout(min(left, BOOKMARK_SECONDS)):

@@ -1,0 +1,208 @@
+"""A node that falls silent is marked, avoided and left; a controller that has gone deaf leaves nobody."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.controllers.cluster import NODE_NAMES, Cluster, deployment, scenario
+
+from kontinuum.api.kubernetes.resources import DEPLOYMENTS, NODES, PODS
+from kontinuum.api.machinery.conditions import get_condition
+from kontinuum.api.machinery.objects import Object, name_of
+from kontinuum.controllers.lib.pods import is_ready, node_of
+from kontinuum.controllers.settings import ControllersSettings
+
+
+def ready(cluster: Cluster, name: str) -> str:
+    node = cluster.api.storage.get(NODES, name)
+    assert node is not None
+    condition = get_condition(node, "Ready")
+    assert condition is not None
+    return str(condition["status"])
+
+
+def taints(cluster: Cluster, name: str) -> set[tuple[str, str]]:
+    node = cluster.api.storage.get(NODES, name)
+    assert node is not None
+    return {(one["key"].partition("/")[2], one["effect"]) for one in node.get("spec", {}).get("taints") or ()}
+
+
+def pods_on(cluster: Cluster, name: str) -> list[Object]:
+    return [pod for pod in cluster.everything(PODS) if node_of(pod) == name]
+
+
+def test_a_node_that_speaks_is_left_alone() -> None:
+    async def main(cluster: Cluster) -> None:
+        await cluster.settle(3600)
+        assert {ready(cluster, name) for name in NODE_NAMES} == {"True"}
+        assert all(taints(cluster, name) == set() for name in NODE_NAMES)
+
+    scenario(main)
+
+
+def test_a_silent_node_is_unknown_after_its_grace_and_not_earlier() -> None:
+    async def main(cluster: Cluster) -> None:
+        await cluster.settle(60)
+        cluster.nodes.silent.add("node-1")
+        await cluster.settle(35)
+        assert ready(cluster, "node-1") == "True"
+        await cluster.settle(20)
+        assert ready(cluster, "node-1") == "Unknown"
+        assert taints(cluster, "node-1") == {("unreachable", "NoSchedule"), ("unreachable", "NoExecute")}
+        cluster.nodes.silent.clear()
+        await cluster.settle(30)
+        assert ready(cluster, "node-1") == "True"
+        assert taints(cluster, "node-1") == set()
+
+    scenario(main)
+
+
+def test_pods_of_a_silent_node_are_not_ready_at_once_and_deleted_after_300_seconds() -> None:
+    async def main(cluster: Cluster) -> None:
+        await cluster.client.create(DEPLOYMENTS, deployment(replicas=9))
+        await cluster.settle()
+        before = pods_on(cluster, "node-1")
+        assert before
+        cluster.nodes.silent.add("node-1")
+        await cluster.settle(60)
+        assert not any(is_ready(pod) for pod in pods_on(cluster, "node-1"))
+        await cluster.settle(250)
+        assert not any("deletionTimestamp" in pod["metadata"] for pod in pods_on(cluster, "node-1"))
+        await cluster.settle(60)
+        evicted = [pod for pod in pods_on(cluster, "node-1") if name_of(pod) in {name_of(one) for one in before}]
+        assert len(evicted) == len(before)
+        assert all("deletionTimestamp" in pod["metadata"] for pod in evicted)
+        assert all(get_condition(pod, "DisruptionTarget") for pod in evicted)
+
+    scenario(main)
+
+
+def test_a_pods_own_toleration_decides() -> None:
+    async def main(cluster: Cluster) -> None:
+        key = "node.kubernetes.io/unreachable"
+        wishes = {"never": [], "soon": [10], "always": [None]}
+        for name, seconds in wishes.items():
+            tolerations = [
+                {"key": key, "operator": "Exists", "effect": "NoExecute"} | ({"tolerationSeconds": one} if one else {})
+                for one in seconds
+            ]
+            spec = {"nodeName": "node-1", "containers": [{"image": "i"}], "tolerations": tolerations}
+            await cluster.client.create(PODS, {"metadata": {"name": name, "namespace": "default"}, "spec": spec})
+        await cluster.settle(60)
+        cluster.nodes.silent.add("node-1")
+
+        def leaving() -> set[str]:
+            return {name_of(pod) for pod in cluster.everything(PODS) if "deletionTimestamp" in pod["metadata"]}
+
+        await cluster.settle(75)
+        assert leaving() == {"soon"}
+        await cluster.settle(1000)
+        assert leaving() == {"soon", "never"}
+
+    scenario(main)
+
+
+def test_a_controller_that_hears_nobody_suspects_itself_and_evicts_nobody() -> None:
+    async def main(cluster: Cluster) -> None:
+        await cluster.client.create(DEPLOYMENTS, deployment(replicas=6))
+        await cluster.settle()
+        cluster.nodes.silent.update(NODE_NAMES)
+        await cluster.settle(3600)
+        assert {ready(cluster, name) for name in NODE_NAMES} == {"Unknown"}
+        assert all(taints(cluster, name) == {("unreachable", "NoSchedule")} for name in NODE_NAMES)
+        assert not any("deletionTimestamp" in pod["metadata"] for pod in cluster.everything(PODS))
+        cluster.nodes.silent.clear()
+        await cluster.settle(60)
+        assert all(taints(cluster, name) == set() for name in NODE_NAMES)
+
+    scenario(main)
+
+
+def test_a_late_watch_is_not_taken_for_silence() -> None:
+    async def main(cluster: Cluster) -> None:
+        await cluster.settle(60)
+        cluster.faults.down = True
+        cluster.api.drop_watches()
+        await cluster.settle(600)
+        cluster.faults.down = False
+        await cluster.settle(120)
+        assert {ready(cluster, name) for name in NODE_NAMES} == {"True"}
+        changes = [entry for entry in cluster.api.storage.log if entry.resource == NODES and entry.old is not None]
+        assert changes == [], "no node was doubted, not even for a moment"
+
+    scenario(main)
+
+
+def test_a_jump_of_the_wall_clock_makes_no_node_silent() -> None:
+    async def main(cluster: Cluster) -> None:
+        await cluster.settle(60)
+        cluster.clock.jump(86400)
+        await cluster.settle(60)
+        cluster.clock.jump(-2 * 86400)
+        await cluster.settle(60)
+        assert {ready(cluster, name) for name in NODE_NAMES} == {"True"}
+
+    scenario(main)
+
+
+def test_a_cordoned_node_is_tainted_and_an_uncordoned_one_is_not() -> None:
+    async def main(cluster: Cluster) -> None:
+        await cluster.settle(10)
+        await cluster.client.patch(NODES, "node-0", {"spec": {"unschedulable": True}})
+        await cluster.settle(10)
+        assert taints(cluster, "node-0") == {("unschedulable", "NoSchedule")}
+        await cluster.client.patch(NODES, "node-0", {"spec": {"unschedulable": None}})
+        await cluster.settle(10)
+        assert taints(cluster, "node-0") == set()
+
+    scenario(main)
+
+
+def test_pods_of_a_node_that_was_removed_are_replaced() -> None:
+    async def main(cluster: Cluster) -> None:
+        await cluster.client.create(DEPLOYMENTS, deployment(replicas=9))
+        await cluster.settle()
+        cluster.nodes.silent.add("node-1")
+        await cluster.client.delete(NODES, "node-1")
+        await asyncio.sleep(30)
+        assert pods_on(cluster, "node-1"), "it may only be registering again"
+        await cluster.nodes.register("node-9")
+        cluster.nodes.names = ("node-0", "node-2", "node-9")
+        await cluster.settle(120)
+        assert pods_on(cluster, "node-1") == []
+        assert len(cluster.ready_pods()) == 9
+
+    scenario(main)
+
+
+def test_pods_of_a_node_that_is_proven_off_are_released_at_once() -> None:
+    async def main(cluster: Cluster) -> None:
+        await cluster.client.create(DEPLOYMENTS, deployment(replicas=9))
+        await cluster.settle()
+        cluster.nodes.silent.add("node-1")
+        await cluster.settle(60)
+        out = {"key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown", "effect": "NoExecute"}
+        node = await cluster.client.get(NODES, "node-1")
+        await cluster.client.patch(NODES, "node-1", {"spec": {"taints": [*node["spec"]["taints"], out]}})
+        cluster.nodes.names = ("node-0", "node-2")
+        await cluster.settle(60)
+        assert pods_on(cluster, "node-1") == []
+        assert len(cluster.ready_pods()) == 9
+
+    scenario(main)
+
+
+def test_finished_pods_beyond_the_threshold_go_oldest_first() -> None:
+    async def main(cluster: Cluster) -> None:
+        for number in range(6):
+            spec = {"nodeName": "node-0", "containers": [{"image": "i"}]}
+            await cluster.client.create(
+                PODS, {"metadata": {"name": f"p{number}", "namespace": "default"}, "spec": spec}
+            )  # fmt: skip
+            await cluster.settle(5)
+            status = {"status": {"phase": "Succeeded"}}
+            await cluster.client.patch(PODS, f"p{number}", status, namespace="default", subresource="status")
+        await cluster.settle(60)
+        assert {name_of(pod) for pod in cluster.everything(PODS)} == {"p3", "p4", "p5"}
+
+    scenario(main, ControllersSettings(terminated_pod_threshold=3))
