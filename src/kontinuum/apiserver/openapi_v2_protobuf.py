@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import yaml
-
 FIELDS = {
     "Document": {"swagger": 1, "info": 2, "paths": 8, "definitions": 9},
     "Info": {"title": 1, "version": 2},
@@ -117,6 +115,8 @@ def _named(kind: str, name: str, value: _Message) -> _Message:
 
 def _any(value: Any) -> _Message:
     found = _Message("Any")
+    import yaml  # only a kubectl that wants protobuf asks, and it is slow to import
+
     found.text("yaml", yaml.safe_dump(value))
     return found
 
