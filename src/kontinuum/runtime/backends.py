@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from kontinuum.foundation.clock import Clock
+from kontinuum.runtime import disks
+from kontinuum.runtime.guest import connection
 from kontinuum.runtime.guest.port import Guest
 from kontinuum.runtime.messages import Mount
+from kontinuum.runtime.settings import RuntimeSettings
+from kontinuum.runtime.vmm import accelerator
+from kontinuum.runtime.vmm.accelerator import Accelerator
 from kontinuum.runtime.vmm.port import Vmm
+from kontinuum.runtime.vmm.qemu import backend as qemu
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,5 +28,26 @@ class Backends:
     """The agent behind a machine's socket, once it answers. Raises GuestLost."""
     image_for: Callable[[tuple[Mount, ...]], Awaitable[Path]]
     """The block image of a root file system that containerd describes by its mounts."""
-    file_system: str = "erofs"
+    prepare: Callable[[], Awaitable[None]]
+    """Make the templates that will be wanted: the default size, and sizes that were missed so far. Idempotent."""
+    file_system: str = disks.FILE_SYSTEM
     """What is on those images."""
+
+
+async def choose(settings: RuntimeSettings, clock: Clock) -> Backends:
+    """The backends of this host. Raises VmmMissing with what to install."""
+    found = Accelerator(settings.accelerator, "configured") if settings.accelerator else await accelerator.probe()
+    vmm = await qemu.find(
+        guest=Path(settings.assets_dir) / "guest",
+        templates=Path(settings.templates_dir),
+        accelerator=found,
+        agent_ready=connection.wait_ready,
+        clock=clock,
+    )
+
+    async def prepare() -> None:
+        await vmm.prepare(memory_bytes=settings.default_memory_bytes, cpus=1)
+        await vmm.prepare_wanted()
+
+    image_for = partial(disks.image_for, cache=Path(settings.images_dir))
+    return Backends(vmm=vmm, connect=connection.connect, image_for=image_for, prepare=prepare)

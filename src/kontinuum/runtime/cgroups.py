@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -60,11 +60,15 @@ def join(path: str) -> list[Path]:
     return joined
 
 
-def leave(directories: Iterable[Path]) -> None:
-    """Move this process to the parent group of each hierarchy, so that ``remove`` finds the group empty."""
-    for directory in directories:
-        with suppress(OSError):
-            (directory.parent / "cgroup.procs").write_text("0")
+def leave(directories: Collection[Path]) -> None:
+    """Move this process to the root of each hierarchy, so that ``remove`` finds the group empty.
+
+    Not to the parent group: version 2 allows no processes in a group that has children.
+    """
+    for root in hierarchies(MOUNTS.read_text()):
+        if any(directory.is_relative_to(root) for directory in directories):
+            with suppress(OSError):
+                (root / "cgroup.procs").write_text("0")
 
 
 def remove(directories: Iterable[Path], *, timeout: float = 2.0) -> list[Path]:

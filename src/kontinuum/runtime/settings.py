@@ -29,8 +29,8 @@ class RuntimeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """Block images made from container images, one per image digest."""
     log_file: str = ""
     """The warm parent and every shim append to this file. Empty: standard error."""
-    vmm: Literal["qemu", "fake"] = "qemu"
-    """Which virtual machine monitor; ``fake`` runs the processes on this host without any isolation, for tests."""
+    vmm: Literal["qemu"] = "qemu"
+    """Which virtual machine monitor."""
     accelerator: Literal["", "kvm", "tcg"] = ""
     """As probed by who starts us; empty: probe once."""
     default_memory_bytes: int = 128 * MEBIBYTE
@@ -47,6 +47,11 @@ class RuntimeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """How long a process's exit is held back for its last output to be taken by containerd."""
     machine_start_seconds: float = 60.0
     """A machine whose agent has not answered by then is given up."""
+
+    @property
+    def socket(self) -> Path:
+        """Where the warm parent listens for the shim's client."""
+        return Path(self.run_dir) / "shim.sock"
 
     @property
     def sandboxes(self) -> Path:

@@ -1,0 +1,155 @@
+"""What a child of the warm parent does: answer one request of the client and, after ``start``, be the pod's shim."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import structlog
+
+from kontinuum.foundation import sockets
+from kontinuum.foundation.clock import RealClock
+from kontinuum.foundation.errors import Broken, KontinuumError
+from kontinuum.runtime import backends as backend_choice
+from kontinuum.runtime import cgroups, codec, launch, oci, records
+from kontinuum.runtime import settings as runtime_settings
+from kontinuum.runtime.backends import Backends
+from kontinuum.runtime.launch import Launch
+from kontinuum.runtime.messages import DeleteResponse, Timestamp
+from kontinuum.runtime.oci import Pod, Role
+from kontinuum.runtime.process import KILLED
+from kontinuum.runtime.settings import RuntimeSettings
+from kontinuum.runtime.shim import Place, Shim
+from kontinuum.runtime.task import service
+from kontinuum.runtime.ttrpc import ServerConnection
+
+log = structlog.get_logger(__name__)
+
+SOCKET = "shim.sock"
+_CLIENT_SECONDS = 10.0
+_PR_SET_NAME = 15
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class ShimAway(Broken):
+    """The shim that a container should join does not listen (any more)."""
+
+
+def answer(line: socket.socket, settings: RuntimeSettings, *, config: Path, backends: Backends | None) -> None:
+    """Read the request from ``line`` and answer it; returns when there is nothing more to do, for a shim: at its end.
+
+    ``backends`` fit ``settings``; they are chosen anew if the request comes with another configuration file.
+    """
+    line.settimeout(_CLIENT_SECONDS)
+    try:
+        asked = launch.understand(launch.read_request(_read_all(line)))
+        if asked.action == "start" and asked.config is not None and asked.config != config:
+            settings, backends = runtime_settings.load(asked.config), None
+        if asked.action == "delete":
+            _reply(line, 0, codec.encode(delete(asked, settings)))
+            return
+        spec = oci.read_spec(asked.bundle)
+        if oci.role_of(spec) is Role.MEMBER:
+            _reply(line, 0, join(asked, settings, oci.sandbox_id_of(spec)).encode())
+            return
+        if backends is None:
+            backends = asyncio.run(backend_choice.choose(settings, RealClock()))
+        directory = _make_directory(asked, settings)
+        listener = sockets.listen_unix(directory / SOCKET)
+    except (KontinuumError, OSError) as error:
+        log.error("request refused", reason=str(error))
+        _reply(line, 1, f"{error}\n".encode())
+        return
+    address = f"unix://{directory / SOCKET}"
+    launch.write_address(asked.bundle, address)
+    # From here on containerd may call; until the loop runs, its calls wait in the socket.
+    _reply(line, 0, address.encode())
+    line.close()
+    _be_shim(asked, oci.pod_of(spec, asked.id), listener, directory, backends=backends, settings=settings)
+
+
+def join(asked: Launch, settings: RuntimeSettings, sandbox: str) -> str:
+    """The address of the shim that runs ``sandbox``, for one more container. Raises ShimAway."""
+    beside = launch.read_address(asked.bundle.parent / sandbox)
+    path = beside or records.directory_of(settings.sandboxes, asked.namespace, sandbox) / SOCKET
+    if not sockets.is_listening(path):
+        raise ShimAway(f"the shim of sandbox {sandbox} does not listen at {path}")
+    address = f"unix://{path}"
+    launch.write_address(asked.bundle, address)
+    return address
+
+
+def delete(asked: Launch, settings: RuntimeSettings) -> DeleteResponse:
+    """Clean up behind a shim that is gone, or has never come up. Idempotent; containerd asks after normal ends too.
+
+    A bundle knows only its shim's address. The record beside that says whose sandbox it is: the bundle of a container
+    that merely lived there must not take it away from its siblings.
+    """
+    address = launch.read_address(asked.bundle)
+    directory = address.parent if address else records.directory_of(settings.sandboxes, asked.namespace, asked.id)
+    record = records.read(directory)
+    if record is not None and record.sandbox == asked.id:
+        log.info("taking apart what a shim left", sandbox=asked.id)
+        records.take_apart(directory)
+    return DeleteResponse(exit_status=KILLED, exited_at=Timestamp.of(time.time()))
+
+
+def _be_shim(
+    asked: Launch, pod: Pod, listener: socket.socket, directory: Path, *, backends: Backends, settings: RuntimeSettings
+) -> None:
+    structlog.contextvars.bind_contextvars(sandbox=asked.id[:12])
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    _libc.prctl(_PR_SET_NAME, b"kontinuum-shim", 0, 0, 0)
+    os.chdir("/")
+    joined = cgroups.join(pod.cgroup)
+    place = Place(asked.namespace, asked.id, directory, asked.events_address, tuple(joined))
+    asyncio.run(_serve(Shim(place, pod, backends=backends, settings=settings, clock=RealClock()), listener))
+    clean_up(place)
+
+
+async def _serve(shim: Shim, listener: socket.socket) -> None:
+    shim.begin()
+    loop = asyncio.get_running_loop()
+    handler = service.handler(shim)
+    server = await loop.create_unix_server(lambda: ServerConnection(handler), sock=listener)
+    # Asked to end by somebody else than containerd: the pod goes, and is seen to go.
+    loop.add_signal_handler(signal.SIGTERM, shim.finished.set)
+    await shim.finished.wait()
+    await shim.end()
+    server.close()
+
+
+def clean_up(place: Place) -> None:
+    """Remove the sandbox's traces. What resists is left to ``delete``, together with the record that names it."""
+    cgroups.leave(place.cgroups)
+    stubborn = cgroups.remove(place.cgroups, timeout=0.5)
+    if stubborn:
+        log.warning("cgroups are left for later", cgroups=[str(path) for path in stubborn])
+        return
+    records.take_apart(place.directory)
+
+
+def _make_directory(asked: Launch, settings: RuntimeSettings) -> Path:
+    """The sandbox's directory, empty; what a predecessor of the same name left is taken apart."""
+    directory = records.directory_of(settings.sandboxes, asked.namespace, asked.id)
+    if directory.exists():
+        records.take_apart(directory)
+    directory.mkdir(parents=True, mode=0o700)
+    return directory
+
+
+def _read_all(line: socket.socket) -> bytes:
+    return b"".join(iter(lambda: line.recv(65536), b""))
+
+
+def _reply(line: socket.socket, status: int, text: bytes) -> None:
+    """A client that has gone away meanwhile will not be missed: containerd asks again."""
+    try:
+        line.sendall(bytes([status]) + text)
+    except OSError as error:
+        log.warning("the client hung up before its answer", reason=str(error))
