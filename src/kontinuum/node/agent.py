@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import structlog
 
@@ -28,7 +30,7 @@ from kontinuum.node.cri import CriClient
 from kontinuum.node.heartbeat import Heartbeat
 from kontinuum.node.images import Puller
 from kontinuum.node.observer import observe
-from kontinuum.node.port import ContainerRuntime, Fingerprint
+from kontinuum.node.port import Fingerprint
 from kontinuum.node.registration import allocatable
 from kontinuum.node.server import NodeServer
 from kontinuum.node.settings import NodeSettings
@@ -39,6 +41,7 @@ from kontinuum.node.worker import PodWorker, as_vanished
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
 COMPONENT = "kubelet"
 FALLEN = Backoff(initial=1.0, maximum=60.0)
 WAITING_FOR_RUNTIME = Backoff(initial=0.02, maximum=1.0)
@@ -48,7 +51,7 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
     """Run the agent of this machine until cancelled. containerd must run, or be about to."""
     await network.prepare(settings)
     async with CriClient(settings.socket) as runtime:
-        name, version = await _wait_for_runtime(runtime, clock)
+        name, version = await _answered(runtime.version, clock)
         facts = machine_facts.read(settings, f"{name}://{version}")
         cpu, memory = allocatable(facts, settings)
         sources = Sources(client, clock)
@@ -84,11 +87,12 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
                 group.create_task(heartbeat.run())
 
 
-async def _wait_for_runtime(runtime: ContainerRuntime, clock: Clock) -> tuple[str, str]:
+async def _answered(ask: Callable[[], Awaitable[T]], clock: Clock) -> T:
+    """What the runtime answers, as soon as it does."""
     failures = 0
     while True:
         try:
-            return await runtime.version()
+            return await ask()
         except Retryable as error:
             if failures == 0:
                 log.info("waiting for the container runtime", error=str(error))
@@ -115,7 +119,8 @@ class Agent:
             self._group.create_task(self._informer.run())
             await self._informer.wait_synced()
             # What runs is not left over, even if nobody wants it: it gets a worker that ends it in order.
-            leftovers.remove(tools.settings, {*self._workers, *await tools.runtime.fingerprints()})
+            running = await _answered(tools.runtime.fingerprints, tools.clock)
+            leftovers.remove(tools.settings, {*self._workers, *running})
             await observe(
                 tools.runtime, tools.clock, idle_seconds=tools.settings.observe_seconds, changed=self._on_runtime
             )

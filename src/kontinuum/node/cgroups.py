@@ -118,13 +118,24 @@ def remove(parent: str, root: Path = ROOT) -> None:
 
     The deepest go first; a cgroup that holds a process refuses (EBUSY), which is not ours to force.
     """
-    bases = [root] if is_unified(root) else [base for base in root.iterdir() if base.is_dir() and not base.is_symlink()]
-    for base in bases:
+    for base in _bases(root):
         top = base / parent.lstrip("/")
         if not top.is_dir():
             continue
         for directory in [*sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True), top]:
             _remove_one(directory)
+
+
+def remove_if_empty(parent: str, root: Path = ROOT) -> None:
+    """Remove the cgroup ``parent`` in every hierarchy where nothing is below it."""
+    for base in _bases(root):
+        if (base / parent.lstrip("/")).is_dir():
+            _remove_one(base / parent.lstrip("/"))
+
+
+def _bases(root: Path) -> list[Path]:
+    """The root of every hierarchy."""
+    return [root] if is_unified(root) else [base for base in root.iterdir() if base.is_dir() and not base.is_symlink()]
 
 
 def _remove_one(directory: Path) -> None:

@@ -1,6 +1,6 @@
 """What the node asks of a container runtime: the part of the CRI that is used, in Python's words.
 
-``cri.CriClient`` speaks it to containerd; ``cri_fake.FakeRuntime`` plays it in virtual time.
+``cri.CriClient`` speaks it to containerd; the tests' ``FakeRuntime`` plays it in virtual time.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ For ``kontinuum down``: the API objects stay as they are, and the pods come back
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 from kontinuum.node import cgroups, network
 from kontinuum.node.cri import CriClient
@@ -56,6 +55,5 @@ async def remove_host_state(settings: NodeSettings) -> None:
     await network.remove(settings)
     cgroups.remove(settings.cgroup)
     # The parent that all installations of the machine share goes with the last of them.
-    with contextlib.suppress(OSError):
-        cgroups.remove(settings.cgroup.rpartition("/")[0])
+    cgroups.remove_if_empty(settings.cgroup.rpartition("/")[0])
     mounting.remove(settings.data / "pods")

@@ -1,0 +1,301 @@
+"""Whole lives of pods in virtual time: the real agent and workers against a fake runtime."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+from pathlib import Path
+
+from tests.node.fake_runtime import Program
+from tests.node.world import World, container, play, pod, state, waiting
+
+from kontinuum.api.kubernetes.resources import PODS
+
+
+def test_a_pod_runs_and_its_deletion_leaves_nothing(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.create(pod())
+        status = await world.wait(lambda one: one["phase"] == "Running")
+        assert status["podIP"].startswith("10.0.0.")
+        await world.delete()
+        await asyncio.sleep(5)
+        assert not await world.exists()
+        assert not world.runtime.sandboxes
+        assert not world.runtime.containers
+        assert not list((world.tools.settings.data / "pods").iterdir())
+
+    assert play(tmp_path, story).events.reasons == ["Pulled", "Created", "Started", "Killing"]
+
+
+def test_nothing_waits_between_apply_and_running_but_the_runtime(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await asyncio.sleep(1)
+        began = world.clock.monotonic()
+        await world.create(pod())
+        while (await world.get()).get("status", {}).get("phase") != "Running":
+            await asyncio.sleep(0.001)
+        # The fake's own calls take 0.21 s (sandbox, create, start) and 0.01 s for each look.
+        assert world.clock.monotonic() - began < 0.3
+
+    play(tmp_path, story)
+
+
+def test_crashes_wait_ten_seconds_doubling(tmp_path: Path) -> None:
+    starts: list[float] = []
+
+    async def story(world: World) -> None:
+        world.runtime.programs["app"] = [Program(seconds=1, exit_code=3)]
+        await world.create(pod())
+        seen = 0
+        while len(starts) < 5:
+            if world.runtime.starts["app"] != seen:
+                seen = world.runtime.starts["app"]
+                starts.append(world.clock.monotonic())
+            await asyncio.sleep(0.1)
+        status = await world.wait(lambda one: waiting(one) == "CrashLoopBackOff")
+        assert status["containerStatuses"][0]["restartCount"] == 4
+        assert status["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] == 3
+
+    play(tmp_path, story)
+    gaps = [round(later - earlier) for earlier, later in pairwise(starts)]
+    assert [gap // 10 * 10 for gap in gaps] == [0, 10, 20, 40]
+
+
+def test_ten_good_minutes_forgive_earlier_crashes(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        crash, good = Program(seconds=1, exit_code=1), Program(seconds=700, exit_code=1)
+        world.runtime.programs["app"] = [crash, crash, good, Program()]
+        await world.create(pod())
+        await world.wait(lambda one: one["containerStatuses"][0]["restartCount"] == 2 and "running" in state(one))
+        await asyncio.sleep(702)
+        await world.wait(lambda one: one["containerStatuses"][0]["restartCount"] == 3 and "running" in state(one),
+                         seconds=5)  # fmt: skip
+
+    play(tmp_path, story)
+
+
+def test_back_off_survives_a_restart_of_the_agent(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.runtime.programs["app"] = [Program(seconds=1, exit_code=3)]
+        await world.create(pod())
+        await world.wait(lambda one: one["containerStatuses"][0]["restartCount"] == 3 and "waiting" in state(one))
+        await world.stop()
+        starts = world.runtime.starts["app"]
+        await world.start()
+        await asyncio.sleep(30)
+        assert world.runtime.starts["app"] == starts
+        await asyncio.sleep(15)
+        assert world.runtime.starts["app"] == starts + 1
+
+    play(tmp_path, story)
+
+
+def test_a_restarted_agent_touches_nothing_that_runs(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.create(pod())
+        await world.wait(lambda one: one["phase"] == "Running")
+        before, status = dict(world.runtime.containers), (await world.get())["status"]
+        await world.stop()
+        await world.start()
+        await asyncio.sleep(60)
+        assert world.runtime.containers == before
+        assert (await world.get())["status"] == status
+
+    play(tmp_path, story)
+
+
+def test_a_runtime_that_is_away_is_waited_for(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.runtime.is_away = True
+        await world.create(pod())
+        await asyncio.sleep(20)
+        world.runtime.is_away = False
+        await world.wait(lambda one: one["phase"] == "Running", seconds=10)
+        world.runtime.is_away = True
+        await asyncio.sleep(20)
+        assert (await world.get())["status"]["phase"] == "Running"
+
+    play(tmp_path, story)
+
+
+def test_a_sandbox_that_fails_is_tried_again_under_another_number(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.runtime.failures["run_sandbox"] = 2
+        await world.create(pod())
+        await world.wait(lambda one: one["phase"] == "Running")
+        assert world.events.reasons.count("FailedCreatePodSandBox") == 2
+
+    play(tmp_path, story)
+
+
+def test_a_lost_sandbox_is_replaced_and_init_containers_run_again(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.runtime.init_names = {"init"}
+        world.runtime.programs["init"] = [Program(seconds=1)]
+        await world.create(pod(initContainers=[container("init")]))
+        await world.wait(lambda one: one["phase"] == "Running")
+        world.runtime.lose_sandbox()
+        await world.wait(lambda one: one["containerStatuses"][0]["restartCount"] == 1 and "running" in state(one))
+        assert world.runtime.starts["init"] == 2
+
+    play(tmp_path, story)
+
+
+def test_an_image_that_is_missing_is_pulled_later_and_later(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.runtime.images.clear()
+        await world.create(pod())
+        await world.wait(lambda one: waiting(one) == "ErrImagePull")
+        await world.wait(lambda one: waiting(one) == "ImagePullBackOff")
+        await asyncio.sleep(100)
+        assert world.runtime.calls.count("pull") == 4  # at 0, 10, 30 and 70 seconds
+        world.runtime.registry["docker.io/library/app:1"] = 2
+        await world.wait(lambda one: one["phase"] == "Running", seconds=100)
+
+    play(tmp_path, story)
+
+
+def test_deletion_does_not_wait_for_a_long_pull(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.runtime.images.clear()
+        world.runtime.registry["docker.io/library/app:1"] = 1000
+        await world.create(pod())
+        await asyncio.sleep(5)
+        await world.delete()
+        await asyncio.sleep(5)
+        assert not await world.exists()
+        assert not world.runtime.sandboxes
+
+    play(tmp_path, story)
+
+
+def test_a_long_pull_of_one_container_does_not_hold_up_another(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.runtime.registry["docker.io/library/big:1"] = 100
+        await world.create(pod(containers=[container("big", image="big:1"), container("app")]))
+        status = await world.wait(lambda one: "running" in state(one, 1), seconds=5)
+        assert waiting(status) == "ContainerCreating"
+
+    play(tmp_path, story)
+
+
+def test_grace_is_given_and_a_second_deletion_shortens_it(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.runtime.programs["app"] = [Program(ignores_term=True)]
+        await world.create(pod(terminationGracePeriodSeconds=600))
+        await world.wait(lambda one: one["phase"] == "Running")
+        await world.delete()
+        await asyncio.sleep(60)
+        assert world.runtime.running() == ["app"]
+        await world.delete(grace=2)
+        await asyncio.sleep(5)
+        assert not await world.exists()
+
+    play(tmp_path, story)
+
+
+def test_a_pod_that_the_api_forgets_is_ended(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.runtime.programs["app"] = [Program(ignores_term=True)]
+        await world.create(pod())
+        await world.wait(lambda one: one["phase"] == "Running")
+        await world.delete(grace=0)
+        await asyncio.sleep(5)
+        assert not world.runtime.sandboxes
+
+    play(tmp_path, story)
+
+
+def test_a_pod_of_the_same_name_is_another_pod(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.create(pod())
+        first = (await world.wait(lambda one: one["phase"] == "Running"))["podIP"]
+        await world.delete(grace=0)
+        await world.create(pod())
+        second = (await world.wait(lambda one: one["phase"] == "Running"))["podIP"]
+        assert first != second
+        await asyncio.sleep(10)
+        assert world.runtime.running() == ["app"]
+
+    play(tmp_path, story)
+
+
+def test_a_job_that_ended_is_reported_and_its_sandbox_stopped(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.runtime.programs["app"] = [Program(seconds=2)]
+        await world.create(pod(restartPolicy="Never"))
+        await world.wait(lambda one: one["phase"] == "Succeeded")
+        await asyncio.sleep(5)
+        assert not any(one.is_ready for one in world.runtime.sandboxes.values())
+        assert world.runtime.starts["app"] == 1
+
+    play(tmp_path, story)
+
+
+def test_a_deadline_ends_the_pod_as_failed(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.create(pod(activeDeadlineSeconds=30))
+        await world.wait(lambda one: one["phase"] == "Running")
+        status = await world.wait(lambda one: one["phase"] == "Failed")
+        assert status["reason"] == "DeadlineExceeded"
+        await asyncio.sleep(5)
+        assert world.runtime.running() == []
+
+    play(tmp_path, story)
+
+
+def test_readiness_follows_its_probe(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        probe = {"exec": {"command": ["true"]}, "periodSeconds": 1, "failureThreshold": 2}
+        await world.create(pod(containers=[container("app", readinessProbe=probe)]))
+        await world.wait(lambda one: one["containerStatuses"][0]["ready"])
+        world.checks.is_well = False
+        await world.wait(lambda one: not one["containerStatuses"][0]["ready"], seconds=5)
+        assert world.runtime.running() == ["app"]
+
+    play(tmp_path, story)
+
+
+def test_liveness_waits_for_the_startup_probe_and_then_restarts(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        slow = {"exec": {"command": ["true"]}, "periodSeconds": 1, "failureThreshold": 30}
+        quick = {"exec": {"command": ["true"]}, "periodSeconds": 1, "failureThreshold": 1}
+        world.checks.is_well = False
+        await world.create(pod(containers=[container("app", startupProbe=slow, livenessProbe=quick)]))
+        await asyncio.sleep(10)
+        assert world.runtime.starts["app"] == 1
+        assert not (await world.get())["status"]["containerStatuses"][0]["ready"]
+        world.checks.is_well = True
+        await world.wait(lambda one: one["containerStatuses"][0]["ready"])
+        world.checks.is_well = False
+        await world.wait(lambda one: one["containerStatuses"][0]["restartCount"] == 1)
+
+    world = play(tmp_path, story)
+    assert ("Killing", "Container app failed liveness probe, will be restarted") in world.events.told
+
+
+def test_a_changed_image_restarts_the_container_with_it(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.runtime.images.add("docker.io/library/app:2")
+        await world.create(pod())
+        await world.wait(lambda one: one["phase"] == "Running")
+        changed = (await world.get())["spec"]["containers"]
+        changed[0]["image"] = "app:2"
+        await world.client.patch(PODS, "p", {"spec": {"containers": changed}}, namespace="default")
+        status = await world.wait(
+            lambda one: one["containerStatuses"][0]["restartCount"] == 1 and "running" in state(one)
+        )
+        assert status["containerStatuses"][0]["imageID"] == "id of docker.io/library/app:2"
+
+    play(tmp_path, story)
+
+
+def test_an_api_server_that_is_away_disturbs_nothing(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.create(pod())
+        await world.wait(lambda one: one["phase"] == "Running")
+        world.api.drop_watches()
+        world.runtime.kill("app")
+        await world.wait(lambda one: one["containerStatuses"][0]["restartCount"] == 1)
+
+    play(tmp_path, story)

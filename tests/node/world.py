@@ -1,0 +1,149 @@
+"""One node in virtual time: the real workers and agent, an API in memory, a fake runtime, files below a directory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from tests.node.fake_runtime import FakeRuntime
+
+from kontinuum.api.kubernetes.resources import PODS
+from kontinuum.api.machinery.objects import Object
+from kontinuum.api.machinery.status import ApiError
+from kontinuum.client.transport.fake import FakeApi
+from kontinuum.foundation import virtual_time
+from kontinuum.foundation.clock import VirtualClock
+from kontinuum.foundation.tasks import cancel
+from kontinuum.node.agent import Agent
+from kontinuum.node.checks import CheckFailed
+from kontinuum.node.images import Puller
+from kontinuum.node.settings import NodeSettings
+from kontinuum.node.sources import Sources
+from kontinuum.node.status import HostFacts
+from kontinuum.node.tools import Tools
+
+NODE = "n1"
+
+
+class Events:
+    """Remembers what was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+
+    def event(self, obj: Object, type_: str, reason: str, message: str) -> None:
+        self.told.append((reason, message))
+
+    @property
+    def reasons(self) -> list[str]:
+        return [reason for reason, _ in self.told]
+
+
+class FakeChecks:
+    """Answers every check as ``is_well`` says at that moment."""
+
+    def __init__(self) -> None:
+        self.is_well = True
+        self.asked = 0
+
+    async def check(self, handler: Object, container: Object, container_id: str, ip: str, timeout: float) -> None:
+        self.asked += 1
+        if not self.is_well:
+            raise CheckFailed("unwell")
+
+
+class World:
+    def __init__(self, directory: Path) -> None:
+        self.clock = VirtualClock()
+        self.api = FakeApi(self.clock)
+        self.client = self.api.client()
+        self.runtime = FakeRuntime(self.clock)
+        self.events = Events()
+        self.checks = FakeChecks()
+        cgroups = directory / "cgroup"
+        for name in ("cpu", "memory", "pids"):
+            (cgroups / name).mkdir(parents=True, exist_ok=True)
+        sources = Sources(self.client, self.clock)
+        self.tools = Tools(
+            client=self.client, runtime=self.runtime, clock=self.clock,
+            settings=NodeSettings(data_dir=str(directory / "data"), run_dir=str(directory / "run")),
+            events=self.events, sources=sources, puller=Puller(self.runtime, sources, self.clock),
+            checks=self.checks, host=HostFacts("192.0.2.1"),
+            host_resolver={"servers": [], "searches": [], "options": []},
+            node_cpu=2000, node_memory=1 << 30, cgroup_root=cgroups,
+        )  # fmt: skip
+        self._agent: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._agent = asyncio.create_task(Agent(self.tools, NODE).run())
+
+    async def stop(self) -> None:
+        if self._agent is not None and self._agent.done():
+            self._agent.result()
+        if self._agent is not None:
+            await cancel(self._agent)
+        self._agent = None
+
+    async def create(self, pod: Object) -> Object:
+        return await self.client.create(PODS, pod)
+
+    async def get(self, name: str = "p") -> Object:
+        return await self.client.get(PODS, name, namespace="default")
+
+    async def exists(self, name: str = "p") -> bool:
+        try:
+            await self.get(name)
+        except ApiError:
+            return False
+        return True
+
+    async def wait(self, is_so: Callable[[Object], Any], name: str = "p", *, seconds: float = 60) -> Object:
+        """The pod's status once ``is_so(status)``."""
+        found: Object = {}
+        for _ in range(int(seconds / 0.05)):
+            found = (await self.get(name)).get("status") or {}
+            if found.get("containerStatuses") and is_so(found):
+                return found
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"after {seconds} s of virtual time: {found}")
+
+    async def delete(self, name: str = "p", grace: int | None = None) -> None:
+        await self.client.delete(PODS, name, namespace="default", grace_seconds=grace)
+
+
+def pod(name: str = "p", **spec: Any) -> Object:
+    spec = {"nodeName": NODE, "containers": [container("app")], "terminationGracePeriodSeconds": 30, **spec}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"}, "spec": spec}
+
+
+def container(name: str, **more: Any) -> Object:
+    return {"name": name, "image": "app:1", "imagePullPolicy": "IfNotPresent", **more}
+
+
+def state(status: Object, index: int = 0) -> Object:
+    found: Object = status["containerStatuses"][index]["state"]
+    return found
+
+
+def waiting(status: Object) -> str:
+    return str((state(status).get("waiting") or {}).get("reason"))
+
+
+def play(directory: Path, story: Callable[[World], Awaitable[None]]) -> World:
+    """Run ``story`` against a started world in virtual time; nothing forbidden may have happened in it."""
+    worlds: list[World] = []
+
+    async def main() -> None:
+        world = World(directory)
+        worlds.append(world)
+        await world.start()
+        try:
+            await story(world)
+        finally:
+            await world.stop()
+
+    virtual_time.run(main)
+    assert worlds[0].runtime.violations == []
+    return worlds[0]
