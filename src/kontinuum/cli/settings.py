@@ -111,7 +111,7 @@ def derived(settings: Settings) -> Settings:
         data_dir=str(paths.data),
         run_dir=str(paths.run),
         name=node_name,
-        address=settings.node.address or default_address(),
+        address=settings.node.address or _node_address(settings.server.listen),
         certificate=settings.node.certificate or str(paths.pki / "node-server.crt"),
         key=settings.node.key or str(paths.pki / "node-server.key"),
         client_ca=settings.node.client_ca or str(paths.pki / "ca.crt"),
@@ -142,6 +142,12 @@ def address_of(listen: str) -> str:
     """How this machine itself reaches a server that listens at ``HOST:PORT``."""
     host, _, port = listen.rpartition(":")
     return f"https://{'127.0.0.1' if host in ('', '0.0.0.0', '[::]', '*') else host}:{port}"
+
+
+def _node_address(server_listens: str) -> str:
+    """Where only this machine reaches the API server, only this machine needs to reach the node."""
+    host = server_listens.rpartition(":")[0].strip("[]")
+    return "127.0.0.1" if host in ("127.0.0.1", "::1", "localhost") else default_address()
 
 
 def default_address() -> str:

@@ -23,9 +23,11 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     name: str = ""
     """The Node object's name. Empty: this machine's host name in lower case."""
     address: str = ""
-    """The node's InternalIP, which the API server dials. Empty: the address of the default route's interface."""
-    listen: str = "0.0.0.0:10250"
-    """Where the node's own HTTPS server (logs, exec, attach) listens. Port 0 picks a free one."""
+    """The node's InternalIP, which the API server dials. Empty: loopback if the API server of the same machine listens
+    on loopback, else the address of the default route's interface."""
+    listen: str = "127.0.0.1:10250"
+    """Where the node's own HTTPS server (logs, exec, attach) listens. Port 0 picks a free one. An API server on another
+    machine needs it on an address that it can reach."""
     certificate: str = ""
     """Server certificate of the node's HTTPS server, PEM. Empty: no server is started."""
     key: str = ""
