@@ -75,6 +75,13 @@ async def test_an_update_that_changes_nothing_writes_nothing(api: Api) -> None:
     assert again.version == first.version
 
 
+async def test_the_order_of_fields_is_no_change(api: Api) -> None:
+    first = await api.create(CONFIGMAPS, configmap("a", x="1", y="2"))
+    turned = {key: first.body[key] for key in reversed(first.body)}
+    again = await api.update(f"{CONFIGMAPS}/a", {**turned, "data": {"y": "2", "x": "1"}})
+    assert again.version == first.version
+
+
 async def test_an_update_of_a_missing_object_is_not_found_but_a_lease_is_created(api: Api) -> None:
     assert (await api.update(f"{CONFIGMAPS}/a", configmap("a"))).code == 404
     leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
@@ -84,7 +91,9 @@ async def test_an_update_of_a_missing_object_is_not_found_but_a_lease_is_created
 
 
 async def test_a_lease_is_never_updated_unconditionally(api: Api) -> None:
-    refused = await api.update("/apis/coordination.k8s.io/v1/namespaces/default/leases/l", {"metadata": {"name": "l"}})
+    lease = "/apis/coordination.k8s.io/v1/namespaces/default/leases/l"
+    assert (await api.update(lease, {"metadata": {"name": "l"}})).code == 201
+    refused = await api.update(lease, {"metadata": {"name": "l"}})
     assert refused.code == 422 and "must be specified for an update" in refused.body["message"]
 
 

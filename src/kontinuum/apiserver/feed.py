@@ -19,7 +19,7 @@ from kontinuum.apiserver.registry import ROOT
 from kontinuum.apiserver.watchcache import WatchCache
 from kontinuum.foundation.backoff import Backoff
 from kontinuum.foundation.clock import Clock
-from kontinuum.store.port import Change, Compacted, Store, StoreUnavailable
+from kontinuum.store.port import Change, Compacted, Record, Store, StoreUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -92,22 +92,28 @@ class Feed:
         self._advance(self.applied)
 
     async def _load_at(self, revision: int) -> None:
+        # Everything is read before anything is replaced: readers never see a half-filled cache.
+        records = await self._records_at(revision)
         for stale in self._caches.values():
             stale.clear()
-        after = ""
-        # Revision 0 needs no reading: every change is still to come.
-        while revision:
-            page = await self._store.list(ROOT, limit=PAGE, after=after, revision=revision)
-            for record in page.records:
-                cache = self._cache_of(record.key)
-                if cache is not None:
-                    cache.load(record.key, record.value, record.revision)
-            if not page.remaining:
-                break
-            after = page.records[-1].key
+        for record in records:
+            cache = self._cache_of(record.key)
+            if cache is not None:
+                cache.load(record.key, record.value, record.revision)
         for loaded in self._caches.values():
             loaded.begin(revision)
         self.applied = revision
+
+    async def _records_at(self, revision: int) -> list[Record]:
+        records: list[Record] = []
+        # Revision 0 needs no reading: every change is still to come.
+        while revision:
+            after = records[-1].key if records else ""
+            page = await self._store.list(ROOT, limit=PAGE, after=after, revision=revision)
+            records += page.records
+            if not page.remaining:
+                break
+        return records
 
     def _apply(self, change: Change) -> None:
         cache = self._cache_of(change.key)

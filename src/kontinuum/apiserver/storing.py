@@ -101,7 +101,7 @@ async def replace(context: Context, served: Served, entry: Entry, new: Object, *
     """Store ``new`` over ``entry``, or remove it if nothing holds it back any more. Raises StaleRevision, Missing."""
     value = served.layout.encode(new)
     spliced = served.layout.splice(value, entry.revision)
-    if spliced == entry.value and not lifecycle.is_over(new):
+    if _is_same(spliced, entry.value) and not lifecycle.is_over(new):
         return Stored(entry.value)  # Nothing changes, so nothing is written and no watcher is woken.
     if dry_run:
         return Stored(spliced)
@@ -110,6 +110,11 @@ async def replace(context: Context, served: Served, entry: Entry, new: Object, *
     else:
         record = await context.store.update(entry.key, value, expected=entry.revision)
     return Stored(served.layout.splice(value, record.revision))
+
+
+def _is_same(new: bytes, old: bytes) -> bool:
+    """Equal but for the order of fields, which does not change the length."""
+    return new == old or (len(new) == len(old) and bool(orjson.loads(new) == orjson.loads(old)))
 
 
 def _problems(served: Served, call: Call, new: Object, old: Object) -> list[FieldError]:

@@ -26,11 +26,9 @@ async def update(context: Context, served: Served, call: Call) -> StreamResponse
     metadata = writing.metadata_of(sent)
     writing.check_namespace(served.resource, metadata, call.route.namespace)
     check_name(metadata, call.route.name)
-    if not metadata.get("resourceVersion") and not served.strategy.updates_unconditionally:
-        cause = fields.invalid("metadata.resourceVersion", "", "must be specified for an update")
-        raise status.invalid(served.resource.kind, call.route.name, [cause], group=served.resource.group)
 
     async def decide(old: Object) -> Object:
+        _check_version_given(served, metadata)
         # Deciding changes the object in place, and may have to be done again.
         return settle(served, call, copy(sent), old)
 
@@ -62,6 +60,13 @@ def settle(served: Served, call: Call, new: Object, old: Object) -> Object:
     served.kind.default(new)
     served.kind.prepare_update(new, old)
     return new
+
+
+def _check_version_given(served: Served, metadata: Object) -> None:
+    """Raises ApiError 422 for an update without resourceVersion, where the kind does not allow that."""
+    if metadata.get("resourceVersion") in (None, "", "0") and not served.strategy.updates_unconditionally:
+        cause = fields.invalid("metadata.resourceVersion", "", "must be specified for an update")
+        raise status.invalid(served.resource.kind, metadata["name"], [cause], group=served.resource.group)
 
 
 async def _create_instead(context: Context, served: Served, call: Call, sent: Object, *, dry_run: bool) -> Stored:

@@ -8,7 +8,7 @@ sendInitialEvents            the same, and a bookmark that says when the first p
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import orjson
 from aiohttp.web_response import StreamResponse
@@ -17,7 +17,7 @@ from kontinuum.api.machinery import fields, status
 from kontinuum.apiserver import replies
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
-from kontinuum.apiserver.events import Event, watch_frame
+from kontinuum.apiserver.events import Entry, Event, watch_frame
 from kontinuum.apiserver.presenting import one_in_form
 from kontinuum.apiserver.reading import NOT_OLDER, parse_version
 from kontinuum.apiserver.verbs.list import selection_of
@@ -40,21 +40,18 @@ async def watch(context: Context, served: Served, call: Call) -> StreamResponse:
     elif call.query.get("resourceVersion", "") == "" or initial:
         await context.catch_up()
     # From here to the watcher's registration nothing is awaited, so no change falls in between.
-    first: list[bytes] = []
-    since = version
+    entries: list[Entry] = []
+    tail = b""
+    since = version or context.feed.applied
     if initial or (version == 0 and "sendInitialEvents" not in call.query):
         since = context.feed.applied
-        first = [
-            watch_frame("ADDED", one_in_form(context, call, served, entry.value))
-            for entry in served.cache.select(selection)
-        ]
-    elif version == 0:
-        since = context.feed.applied
+        entries = list(served.cache.select(selection))
     watcher = served.cache.watch(selection, after=since, limit=context.settings.watch_queue)
     if watcher is None:
-        first = [_too_old(version, served.cache.oldest)]
+        tail = _too_old(version, served.cache.oldest)
     elif initial and call.flag("allowWatchBookmarks"):
-        first.append(bookmark(served, since, {INITIAL_EVENTS_END: "true"}))
+        tail = bookmark(served, since, {INITIAL_EVENTS_END: "true"})
+    first = _first_pieces(context, served, call, entries, tail)
     try:
         return await _stream(context, served, call, watcher, first, deadline)
     finally:
@@ -62,15 +59,29 @@ async def watch(context: Context, served: Served, call: Call) -> StreamResponse:
             served.cache.watchers.discard(watcher)
 
 
+def _first_pieces(context: Context, served: Served, call: Call, entries: list[Entry], tail: bytes) -> Iterator[bytes]:
+    """The objects there are, as events, encoded as they are sent so that a big beginning never exists at once."""
+    frames: list[bytes] = []
+    size = 0
+    for entry in entries:
+        frames.append(watch_frame("ADDED", one_in_form(context, call, served, entry.value)))
+        size += len(frames[-1])
+        if size > replies.PIECE:
+            yield b"".join(frames)
+            frames, size = [], 0
+    yield b"".join([*frames, tail])
+
+
 async def _stream(
-    context: Context, served: Served, call: Call, watcher: Watcher | None, first: list[bytes], deadline: float
+    context: Context, served: Served, call: Call, watcher: Watcher | None, first: Iterator[bytes], deadline: float
 ) -> StreamResponse:
     response = StreamResponse(headers=replies.headers(call.audit_id, call.warnings))
     response.enable_chunked_encoding()
     await response.prepare(call.request)
     try:
-        if first:
-            await response.write(b"".join(first))
+        for piece in first:
+            if piece:
+                await response.write(piece)
         if watcher is not None:
             await _follow(context, served, call, watcher, response, deadline)
         await response.write_eof()
