@@ -7,12 +7,11 @@ import os
 from pathlib import Path
 
 from kontinuum.cli.keeper import Part
+from kontinuum.cli.logs import open_log
 from kontinuum.foundation import process
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.sockets import ReadyListener, is_listening
 
-LARGEST_LOG = 16 << 20
-"""Bytes; a longer log is moved aside when its part starts."""
 SLIM = {
     # One arena: a part has one busy thread, and each further arena costs memory that is never given back.
     "MALLOC_ARENA_MAX": "2",
@@ -97,11 +96,3 @@ class RunningProcess:
             return  # The child has ended before it read; its exit says why.
         finally:
             os.close(writer)
-
-
-def open_log(file: Path) -> int:
-    """A descriptor that appends to ``file``; what has grown long is kept once, as ``FILE.1``."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if file.exists() and file.stat().st_size > LARGEST_LOG:
-        file.replace(file.with_name(f"{file.name}.1"))
-    return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)

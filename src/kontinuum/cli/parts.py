@@ -1,4 +1,4 @@
-"""The entry of a part's process: ``python -m kontinuum.cli.parts server|controllers|node``, settings on standard input.
+"""The entry of a part's process: ``python -m kontinuum.cli.run server|controllers|node``, settings on standard input.
 
 Slim on purpose: no command-line library is imported. The imports come before the settings are read, so that a
 supervisor can start us while it still makes certificates.
@@ -55,7 +55,3 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
     import uvloop
 
     return uvloop.new_event_loop
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

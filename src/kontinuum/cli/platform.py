@@ -1,12 +1,13 @@
 """Which parts one machine runs, and what each must be told: the list that the supervisor keeps running.
 
-``Preparation`` is what they wait for. The API server and the controllers start at once and import while certificates
-are made; containerd needs its files, the agent and the shim's parent need to know what VMs run on here.
+``Preparation`` is what they wait for. The API server starts at once and imports while certificates are made; everything
+that takes a core of its own to start lets it pass first, because all of them wait for the API anyway.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from dataclasses import dataclass, field
 
@@ -21,6 +22,7 @@ from kontinuum.node import containerd
 
 PYTHON = (sys.executable, "-P")
 """-P: whatever directory we are started in, nothing is imported from there."""
+HEAD_START_SECONDS = 3.0
 
 
 @dataclass
@@ -30,6 +32,8 @@ class Preparation:
     settings: Settings
     certified: asyncio.Event = field(default_factory=asyncio.Event)
     """Directories, certificates and kubeconfig are there."""
+    passed: asyncio.Event = field(default_factory=asyncio.Event)
+    """The API server serves, or has had its head start."""
     probed: asyncio.Event = field(default_factory=asyncio.Event)
     """``settings`` say what VMs run on here, and the runtime's configuration is written."""
 
@@ -41,6 +45,12 @@ class Preparation:
         document = msgspec.json.encode(loading.to_plain(runtime))
         replace_file(self.settings.installation.runtime_config, document, mode=0o600)
         self.probed.set()
+
+    async def let_server_pass(self) -> None:
+        """Wait for the API server's first readiness, but not for ever: pods must start again without it too."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.passed.wait(), HEAD_START_SECONDS)
+        self.passed.set()
 
     async def told_when_certified(self) -> bytes:
         await self.certified.wait()
@@ -65,14 +75,15 @@ def parts(preparation: Preparation) -> list[Part]:
     return [
         Part(
             name="server",
-            command=(*PYTHON, "-m", "kontinuum.cli.parts", "server"),
+            command=(*PYTHON, "-m", "kontinuum.cli.run", "server"),
             log=paths.logs / "server.log",
             standard_input=preparation.told_when_certified,
         ),
         Part(
             name="controllers",
-            command=(*PYTHON, "-m", "kontinuum.cli.parts", "controllers"),
+            command=(*PYTHON, "-m", "kontinuum.cli.run", "controllers"),
             log=paths.logs / "controllers.log",
+            before=preparation.let_server_pass,
             standard_input=preparation.told_when_certified,
         ),
         Part(
@@ -85,9 +96,10 @@ def parts(preparation: Preparation) -> list[Part]:
         ),
         Part(
             name="node",
-            command=(*PYTHON, "-m", "kontinuum.cli.parts", "node"),
+            command=(*PYTHON, "-m", "kontinuum.cli.run", "node"),
             environment={"PATH": containerd.environment(node)["PATH"]},
             log=paths.logs / "node.log",
+            before=preparation.let_server_pass,
             standard_input=preparation.told_when_probed,
         ),
         Part(

@@ -1,4 +1,4 @@
-"""The supervisor of one machine: ``python -m kontinuum.cli.supervisor SETTINGS.json``.
+"""The supervisor of one machine: ``python -m kontinuum.cli.run supervisor SETTINGS.json``.
 
 Brings the parts up in parallel, keeps them running, writes down what runs, renews certificates, and takes all of it
 down in order. SIGTERM and SIGINT stop the pods too; SIGHUP leaves them to the next supervisor, and so does our death.
@@ -59,7 +59,7 @@ class Supervisor:
     async def run(self) -> None:
         """Bring everything up and keep it up until a signal says otherwise."""
         self._listen_to_signals()
-        self._keepers = [Keeper(part, self._launcher, self._clock, self._write) for part in parts(self._preparation)]
+        self._keepers = [Keeper(part, self._launcher, self._clock, self._changed) for part in parts(self._preparation)]
         for keeper in self._keepers:
             self._tasks[keeper.part.name] = asyncio.create_task(keeper.run())
         await asyncio.sleep(0)  # The first parts are launched now, and import while we work on.
@@ -74,6 +74,7 @@ class Supervisor:
     async def stop_pods(self) -> None:
         """For pods whose supervisor has died: bring up only what can stop them, and stop them."""
         self._prepare()
+        self._preparation.passed.set()
         await self._probe()
         chosen = parts_for_pods(self._preparation)
         self._keepers = [Keeper(part, self._launcher, self._clock, lambda: None) for part in chosen]
@@ -107,6 +108,7 @@ class Supervisor:
     async def _probe(self) -> None:
         from kontinuum.runtime.vmm.accelerator import probe
 
+        await self._preparation.let_server_pass()
         accelerator = await probe()
         log.info("probed the accelerator", accelerator=accelerator.name, reason=accelerator.reason)
         self._preparation.learn_accelerator(accelerator.name)
@@ -172,6 +174,11 @@ class Supervisor:
             log.error("pods are left behind", errors=[str(error) for error in group.exceptions])
 
     # -- what others see
+
+    def _changed(self) -> None:
+        if any(keeper.part.name == "server" and keeper.state is State.READY for keeper in self._keepers):
+            self._preparation.passed.set()
+        self._write()
 
     def _write(self) -> None:
         with contextlib.suppress(FileNotFoundError):  # The run directory is made a moment later.
@@ -244,7 +251,3 @@ def main(arguments: list[str]) -> int:
         print(f"kontinuum: {error}", file=sys.stderr)
         return code_of(error)
     return Exit.OK
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -19,4 +19,4 @@ def run_part(name: str, *, data_dir: Path, config: Path | None, listen: str = ""
     os.write(told, composing.encode(settings))
     os.lseek(told, 0, os.SEEK_SET)
     os.dup2(told, 0)
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "kontinuum.cli.parts", name])
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "kontinuum.cli.run", name])

@@ -12,7 +12,7 @@ from kontinuum.cli import settings as composing
 from kontinuum.cli import state
 from kontinuum.cli.exits import Exit
 from kontinuum.cli.installation import Installation
-from kontinuum.cli.launcher import open_log
+from kontinuum.cli.logs import open_log
 from kontinuum.foundation import process
 from kontinuum.foundation.errors import Broken, Refused, Retryable
 from kontinuum.foundation.files import make_directory, replace_file
@@ -48,7 +48,7 @@ def up(*, data_dir: Path, listen: str, config: Path | None, detach: bool) -> Non
 
 def supervisor_command(told: Path, *flags: str) -> list[str]:
     """The supervisor as a program of its own: slim, whatever the command line needed to import."""
-    return [sys.executable, "-P", "-m", "kontinuum.cli.supervisor", str(told), *flags]
+    return [sys.executable, "-P", "-m", "kontinuum.cli.run", "supervisor", str(told), *flags]
 
 
 def _start(command: list[str], paths: Installation) -> None:
