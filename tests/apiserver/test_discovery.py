@@ -23,7 +23,8 @@ needs_reference = pytest.mark.skipif(
 )
 NOT_YET = {
     # Subresources that come with the whole breadth of kinds.
-    "nodes/proxy", "pods/ephemeralcontainers", "pods/proxy", "pods/resize", "serviceaccounts/token", "services/proxy",
+    "nodes/proxy", "pods/ephemeralcontainers", "pods/portforward", "pods/proxy", "pods/resize", "serviceaccounts/token",
+    "services/proxy",
 }  # fmt: skip
 AGGREGATED_ACCEPT = f"{AGGREGATED},application/json"
 

@@ -30,6 +30,7 @@ from kontinuum.apiserver.feed import Feed
 from kontinuum.apiserver.handler import Handler
 from kontinuum.apiserver.health import Health
 from kontinuum.apiserver.metrics import RequestMetrics
+from kontinuum.apiserver.nodes import Nodes
 from kontinuum.apiserver.routes import RouteTable
 from kontinuum.apiserver.settings import ServerSettings
 from kontinuum.apiserver.strategy import strategy_of
@@ -91,6 +92,7 @@ class ApiServer:
             self._listening.close()
         for served in self._context.served.values():
             served.cache.end_watches()
+        await self._context.nodes.close()
         if self._http is not None:
             await _close_connections(self._http)
         if self._listening is not None:
@@ -131,7 +133,15 @@ def _context(store: Store, settings: ServerSettings, clock: Clock) -> Context:
     feed = Feed(store, caches, clock, replay=settings.history_replay)
     # Kubernetes' order: lifecycle before anything that fills in, and nothing reads what a later one writes.
     admission = Chain([NamespaceLifecycle(), ServiceAccount(), Priority(), RuntimeClass()])
-    return Context(store=store, settings=settings, clock=clock, served=served, feed=feed, admission=admission)
+    return Context(
+        store=store,
+        settings=settings,
+        clock=clock,
+        served=served,
+        feed=feed,
+        admission=admission,
+        nodes=Nodes(settings),
+    )
 
 
 async def _close_connections(http: Server) -> None:

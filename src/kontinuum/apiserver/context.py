@@ -1,4 +1,4 @@
-"""What the verbs work with: the served resources, their caches, the store, admission and the clock."""
+"""What the verbs work with: the served resources, their caches, the store, admission, the nodes and the clock."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from kontinuum.api.machinery.resources import Resource
 from kontinuum.apiserver.admission.chain import Chain
 from kontinuum.apiserver.events import Entry
 from kontinuum.apiserver.feed import Feed
+from kontinuum.apiserver.nodes import Nodes
 from kontinuum.apiserver.registry import Layout
 from kontinuum.apiserver.settings import ServerSettings
 from kontinuum.apiserver.strategy import Strategy
@@ -46,6 +47,7 @@ class Context:
     served: Mapping[Resource, Served]
     feed: Feed
     admission: Chain
+    nodes: Nodes
 
     async def catch_up(self) -> int:
         """Wait until the caches hold every write that has returned, and answer their revision.

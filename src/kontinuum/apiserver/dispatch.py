@@ -11,6 +11,7 @@ from kontinuum.api.machinery import status
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
+from kontinuum.apiserver.streams import connect, log
 from kontinuum.apiserver.subresources.binding import bind
 from kontinuum.apiserver.subresources.eviction import evict
 from kontinuum.apiserver.subresources.finalize import finalize
@@ -34,7 +35,11 @@ OBJECT: dict[str, Verb] = {
 ONE_BY_ONE = {verb: function for verb, function in OBJECT.items() if verb != "deletecollection"}
 STATUS: dict[str, Verb] = {"get": get, "update": update, "patch": patch}
 SCALE: dict[str, Verb] = {"get": get_scale, "update": update_scale, "patch": patch_scale}
+STREAM: dict[str, Verb] = {"get": connect, "create": connect}
 SUBRESOURCES: dict[tuple[Resource, str], dict[str, Verb]] = {
+    (r.PODS, "attach"): STREAM,
+    (r.PODS, "exec"): STREAM,
+    (r.PODS, "log"): {"get": log},
     (r.PODS, "binding"): {"create": bind},
     (r.PODS, "eviction"): {"create": evict},
     (r.NAMESPACES, "finalize"): {"update": finalize},

@@ -28,7 +28,8 @@ from kontinuum.store.port import StoreFull, StoreUnavailable
 log = structlog.get_logger(__name__)
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-LONG_RUNNING = frozenset({"watch", "connect"})
+LONG_RUNNING = frozenset({"watch"})
+STREAMS = frozenset({"log", "exec", "attach"})
 SLOW_SECONDS = 1.0
 
 
@@ -114,7 +115,7 @@ class Handler:
         try:
             function = verb_of(call)
             served = context.served[resource]
-            if call.verb in LONG_RUNNING:
+            if _is_long_running(call):
                 response = await function(context, served, call)
             else:
                 async with asyncio.timeout(context.settings.request_timeout_seconds):
@@ -126,7 +127,7 @@ class Handler:
             raise
         finally:
             self._requests.count(call.verb, resource.qualified, call.route.subresource, code)
-            if call.verb not in LONG_RUNNING:
+            if not _is_long_running(call):
                 self._requests.observe(call.verb, resource.qualified, time.perf_counter() - began)
 
     async def _answer_other(self, request: BaseRequest, path: str, audit_id: str) -> StreamResponse:
@@ -135,3 +136,8 @@ class Handler:
             body, media = metrics.render(self._context, self._requests)
             return replies.small(body, replies.headers(audit_id, media=media))
         return self._documents.answer(request, path, audit_id)
+
+
+def _is_long_running(call: Call) -> bool:
+    """These end when somebody leaves, not after a while."""
+    return call.verb in LONG_RUNNING or call.route.subresource in STREAMS

@@ -11,7 +11,7 @@ NAMESPACES = Resource(
 PODS = Resource(
     group="", version="v1", kind="Pod", plural="pods", namespaced=True, singular="pod",
     short_names=("po",), categories=("all",),
-    subresources=("attach", "binding", "eviction", "exec", "log", "portforward", "status"),
+    subresources=("attach", "binding", "eviction", "exec", "log", "status"),
 )  # fmt: skip
 NODES = Resource(
     group="", version="v1", kind="Node", plural="nodes", namespaced=False, singular="node",

@@ -1,0 +1,60 @@
+"""The API server as a client of the nodes' own servers: one TLS session, with its certificate for nodes."""
+
+from __future__ import annotations
+
+import ssl
+
+from aiohttp import ClientSession, ClientTimeout, TCPConnector
+
+from kontinuum.api.machinery import status
+from kontinuum.api.machinery.objects import Object, name_of
+from kontinuum.apiserver.settings import ServerSettings
+
+CONNECT_SECONDS = 10.0
+"""A node that does not answer within this time is away. What it then sends may take as long as it likes."""
+ADDRESS_TYPES = ("InternalIP", "ExternalIP", "Hostname", "InternalDNS", "ExternalDNS")
+"""Which of a node's addresses is dialled, best first. Kubernetes begins with the host's name, which needs a DNS."""
+
+
+class Nodes:
+    """Opens its session at first use; ``close`` ends it and every stream on it."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self._settings = settings
+        self._session: ClientSession | None = None
+
+    def session(self) -> ClientSession:
+        """Raises ApiError 503 if no certificate for nodes is configured."""
+        if self._session is None:
+            timeout = ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
+            connector = TCPConnector(ssl=self._tls(), limit=0)
+            self._session = ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
+        return self._session
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _tls(self) -> ssl.SSLContext:
+        settings = self._settings
+        if settings.node_client_certificate is None or settings.node_client_key is None or settings.node_ca is None:
+            problem = "this API server has no certificate for nodes (node_client_certificate, node_client_key, node_ca)"
+            raise status.service_unavailable(f"{problem}, so there are no logs, exec or attach")
+        try:
+            context = ssl.create_default_context(cafile=str(settings.node_ca))
+            context.load_cert_chain(settings.node_client_certificate, settings.node_client_key)
+        except (OSError, ssl.SSLError) as error:
+            raise status.service_unavailable(f"reading the certificate for nodes: {error}") from error
+        return context
+
+
+def address_of(node: Object) -> str:
+    """``https://10.0.0.1:10250``. Raises ApiError 503 if the node has not said where it listens."""
+    found = node.get("status") or {}
+    port = ((found.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}).get("Port", 0)
+    addresses = {one.get("type"): one.get("address") for one in found.get("addresses") or ()}
+    host = next((addresses[kind] for kind in ADDRESS_TYPES if addresses.get(kind)), None)
+    if not host or not port:
+        raise status.service_unavailable(f'node "{name_of(node)}" has not reported where its server listens')
+    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"

@@ -1,0 +1,223 @@
+"""What happens inside a pod is asked of its node: logs, exec and attach. The API server relays, and reads nothing.
+
+    client ──GET .../log──────────▶ API server ──GET /containerLogs/...──▶ node
+    client ◀═WebSocket frames═════▶ API server ◀═WebSocket frames════════▶ node     exec, attach
+
+The WebSocket's subprotocol (``v5.channel.k8s.io`` or ``v4.channel.k8s.io``) is the one the node chooses among those
+that the client offers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Mapping
+from urllib.parse import parse_qsl, quote, urlencode
+
+import orjson
+from aiohttp import ClientError, ClientResponse, ClientWebSocketResponse, WSMsgType, WSServerHandshakeError
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import StreamResponse
+from aiohttp.web_ws import WebSocketResponse
+
+from kontinuum.api.kubernetes.resources import NODES
+from kontinuum.api.machinery import fields, status
+from kontinuum.api.machinery.objects import Object, name_of
+from kontinuum.api.machinery.status import ApiError, FieldError
+from kontinuum.apiserver import replies
+from kontinuum.apiserver.call import Call
+from kontinuum.apiserver.context import Context, Served
+from kontinuum.apiserver.nodes import address_of
+from kontinuum.foundation.tasks import cancel
+
+LOG_OPTIONS = ("follow", "previous", "tailLines", "sinceSeconds", "sinceTime", "timestamps", "limitBytes", "stream")
+GONE_CHECK_SECONDS = 5.0
+"""How soon a quiet stream notices that its client has gone."""
+NORMAL_CLOSE, GOING_AWAY = 1000, 1001
+
+
+async def log(context: Context, served: Served, call: Call) -> StreamResponse:
+    """The text that a container has written. Raises ApiError 400, 404, 422, 500, 503."""
+    query = log_query(call.query)
+    pod = orjson.loads((await context.current(served, call.route.namespace, call.route.name)).value)
+    url = f"{await _place(context, pod, call, 'containerLogs')}?{query}"
+    with _translated(url):
+        async with context.nodes.session().get(url) as answer:
+            if answer.status != 200:
+                raise await _refusal(answer)
+            return await _copy(answer, call)
+
+
+async def connect(context: Context, served: Served, call: Call) -> StreamResponse:
+    """Exec and attach over a WebSocket. Raises ApiError 400, 404, 500, 503."""
+    protocols = _offered(call.request)
+    if call.request.headers.get("Upgrade", "").lower() != "websocket":
+        raise status.bad_request("Upgrade request required: exec and attach are spoken over a WebSocket")
+    pod = orjson.loads((await context.current(served, call.route.namespace, call.route.name)).value)
+    url = f"{await _place(context, pod, call, call.route.subresource)}?{_stream_query(call.request)}"
+    with _translated(url):
+        try:
+            node = await context.nodes.session().ws_connect(url, protocols=protocols, max_msg_size=0)
+        except WSServerHandshakeError as refused:
+            raise await _handshake_refusal(context, url, refused.status) from refused
+        async with node:
+            agreed = [node.protocol] if node.protocol else []
+            client = WebSocketResponse(protocols=agreed, compress=False, max_msg_size=0)
+            await client.prepare(call.request)
+            await _relay(client, node)
+            return client
+
+
+def log_query(query: Mapping[str, str]) -> str:
+    """The node's query for a log. Raises ApiError 422 for options that make no sense."""
+    errors: list[FieldError] = []
+    for name, least in (("tailLines", 0), ("limitBytes", 1), ("sinceSeconds", 1)):
+        text = query.get(name)
+        if text is None or text == "":
+            continue
+        try:
+            number = int(text)
+        except ValueError:
+            raise status.bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+        if number < least:
+            errors.append(fields.invalid(name, number, f"must be greater than {'or equal to 0' if not least else '0'}"))
+    if query.get("sinceSeconds") and query.get("sinceTime"):
+        errors.append(fields.forbidden("", "at most one of `sinceTime` or `sinceSeconds` may be specified"))
+    if errors:
+        raise status.invalid("PodLogOptions", "", errors)
+    return urlencode({name: query[name] for name in LOG_OPTIONS if query.get(name)})
+
+
+def container_of(pod: Object, wanted: str) -> str:
+    """The container that is meant. Raises ApiError 400 if the pod has no such one, or several and none is named."""
+    spec, name = pod.get("spec") or {}, name_of(pod)
+    lists = [[one["name"] for one in spec.get(field) or ()] for field in
+             ("containers", "initContainers", "ephemeralContainers")]  # fmt: skip
+    containers, first, ephemeral = lists
+    if wanted:
+        if wanted not in containers + first + ephemeral:
+            raise status.bad_request(f"container {wanted} is not valid for pod {name}")
+        return wanted
+    if len(containers) == 1 and not first:
+        return str(containers[0])
+    text = f"a container name must be specified for pod {name}, choose one of: [{' '.join(containers)}]"
+    if first:
+        text += f" or one of the init containers: [{' '.join(first)}]"
+    raise status.bad_request(text)
+
+
+async def _place(context: Context, pod: Object, call: Call, what: str) -> str:
+    """The URL, without query, under which the pod's node does ``what``. Raises ApiError."""
+    name, namespace = call.route.name, call.route.namespace
+    container = container_of(pod, call.query.get("container", ""))
+    node_name = (pod.get("spec") or {}).get("nodeName")
+    if not node_name:
+        raise status.bad_request(f"pod {name} does not have a host assigned")
+    node = await context.find(NODES, "", node_name)
+    if node is None:
+        raise status.not_found(NODES, node_name)
+    return f"{address_of(node)}/{what}/{quote(namespace)}/{quote(name)}/{quote(container)}"
+
+
+def _stream_query(request: BaseRequest) -> str:
+    """The client's query as it is, ``command`` possibly many times; the container has gone into the path."""
+    _, _, text = request.raw_path.partition("?")
+    return urlencode([(key, value) for key, value in parse_qsl(text, keep_blank_values=True) if key != "container"])
+
+
+def _offered(request: BaseRequest) -> list[str]:
+    header = request.headers.get("Sec-WebSocket-Protocol", "")
+    return [one.strip() for one in header.split(",") if one.strip()]
+
+
+async def _copy(answer: ClientResponse, call: Call) -> StreamResponse:
+    """Pass on what comes, as it comes, until either side ends."""
+    response = StreamResponse(headers=replies.headers(call.audit_id, call.warnings, media="text/plain"))
+    response.enable_chunked_encoding()
+    await response.prepare(call.request)
+    arriving: asyncio.Task[bytes] | None = None
+    with contextlib.suppress(ConnectionError):  # the client has gone; there is nobody to tell
+        try:
+            while not _has_left(call.request):
+                arriving = arriving or asyncio.create_task(answer.content.readany())
+                done, _ = await asyncio.wait({arriving}, timeout=GONE_CHECK_SECONDS)
+                if not done:
+                    continue
+                piece, arriving = arriving.result(), None
+                if not piece:
+                    await response.write_eof()
+                    break
+                await response.write(piece)
+        finally:
+            if arriving is not None:
+                arriving.cancel()
+                with contextlib.suppress(asyncio.CancelledError, ClientError):
+                    await arriving
+    return response
+
+
+def _has_left(request: BaseRequest) -> bool:
+    return request.transport is None or request.transport.is_closing()
+
+
+async def _relay(client: WebSocketResponse, node: ClientWebSocketResponse) -> None:
+    """Frames in both directions until one side closes; then the other is closed for the same reason."""
+    to_node = asyncio.create_task(_forward(client, node))
+    to_client = asyncio.create_task(_forward(node, client))
+    try:
+        done, _ = await asyncio.wait({to_node, to_client}, return_when=asyncio.FIRST_COMPLETED)
+        code = next(iter(done)).result()
+        # Closing ends the other direction's waiting by itself; cancelling it would lose the code.
+        await node.close(code=code)
+        await client.close(code=code)
+    finally:
+        await cancel(to_node, to_client)
+
+
+Socket = WebSocketResponse | ClientWebSocketResponse
+
+
+async def _forward(source: Socket, target: Socket) -> int:
+    """Returns the code that ``source`` was closed with."""
+    try:
+        async for message in source:
+            if message.type is WSMsgType.BINARY:
+                await target.send_bytes(message.data)
+            elif message.type is WSMsgType.TEXT:
+                await target.send_str(message.data)
+    except (ConnectionError, ClientError):
+        return GOING_AWAY
+    # 1005 and 1006 mean "no code was sent"; they may be told but never sent on (RFC 6455, 7.4.1).
+    code = source.close_code or NORMAL_CLOSE
+    return NORMAL_CLOSE if code == 1005 else GOING_AWAY if code == 1006 else int(code)
+
+
+async def _handshake_refusal(context: Context, url: str, code: int) -> ApiError:
+    """A refused handshake comes without its text, so the same is asked once more as a plain request."""
+    async with context.nodes.session().get(url) as answer:
+        return _error(code, (await answer.text()).strip() if answer.status == code else "")
+
+
+async def _refusal(answer: ClientResponse) -> ApiError:
+    """What the node objects, in the API's form."""
+    return _error(answer.status, (await answer.text()).strip())
+
+
+def _error(code: int, text: str) -> ApiError:
+    if code == 400:
+        return status.bad_request(text)
+    if code == 404:
+        return ApiError(404, "NotFound", text)
+    if code == 503:
+        return status.service_unavailable(text)
+    return status.internal_error(text or f"the node answered {code}")
+
+
+@contextlib.contextmanager
+def _translated(url: str) -> Iterator[None]:
+    """A node that cannot be reached is the API's 500 with the reason, as in Kubernetes ("error dialing backend")."""
+    try:
+        yield
+    except (ClientError, OSError, TimeoutError) as error:
+        host = url.split("/", 3)[2]
+        raise status.internal_error(f"error dialing backend: {host}: {error or type(error).__name__}") from error
