@@ -6,7 +6,7 @@ import asyncio
 
 from tests.scheduler.cluster import Cluster, a_node, a_pod, scenario
 
-from kontinuum.api.kubernetes.resources import NODES, PODS
+from kontinuum.api.kubernetes.resources import LEASES, NODES, PODS
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.status import conflict
 from kontinuum.client.transport.port import Request
@@ -207,10 +207,18 @@ def test_a_binding_that_never_shows_is_taken_back() -> None:
     scenario(main)
 
 
-def test_a_follower_takes_over_from_a_leader_that_is_gone() -> None:
+def test_with_election_nothing_is_scheduled_while_another_leads() -> None:
     async def main(cluster: Cluster) -> None:
+        other = {"holderIdentity": "another", "leaseDurationSeconds": 15}
+        name = {"name": "kube-scheduler", "namespace": "kube-system"}
+        lease = await cluster.client.create(LEASES, {"metadata": name, "spec": other})
         await cluster.create(a_node("n1"), a_pod("web"))
-        await asyncio.sleep(30)
+        for _ in range(10):
+            await asyncio.sleep(5)
+            lease["spec"]["renewTime"] = str(lease["metadata"]["resourceVersion"])  # any change is a sign of life
+            lease = await cluster.client.update(LEASES, lease)
+            assert await cluster.node_of("web") == ""
+        await asyncio.sleep(30)  # the other one is silent now
         assert await cluster.node_of("web") == "n1"
 
     scenario(main, SchedulerSettings(elect=True, identity="us"))

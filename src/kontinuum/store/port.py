@@ -88,7 +88,10 @@ class Change:
 
 
 class Store(Protocol):
-    """See the module. Implementations are safe to call from many tasks of one event loop."""
+    """See the module. Implementations are safe to call from many tasks of one event loop.
+
+    A write whose caller is cancelled while it waits happens whole or not at all; the next read tells which.
+    """
 
     async def create(self, key: str, value: bytes) -> Record:
         """Write a new key. Raises AlreadyExists, StoreFull, StoreUnavailable."""
@@ -131,7 +134,10 @@ class Store(Protocol):
         ...
 
     async def compact(self, revision: int) -> None:
-        """Forget history up to and including ``revision`` (current values are kept)."""
+        """Forget history before ``revision``: it can still be listed and watched after, and is then the oldest.
+
+        Current values are kept. Going back is harmless. Raises FutureRevision, StoreFull, StoreUnavailable.
+        """
         ...
 
     async def close(self) -> None:
