@@ -104,7 +104,7 @@ def parts(preparation: Preparation) -> list[Part]:
         ),
         Part(
             name="shim-parent",
-            command=(*PYTHON, "-m", "kontinuum.runtime.parent", "--config", str(paths.runtime_config)),
+            command=(*PYTHON, "-m", "kontinuum.cli.run", "shim-parent", "--config", str(paths.runtime_config)),
             environment={"PATH": containerd.environment(node)["PATH"]},
             log=paths.logs / "shim.log",
             before=preparation.runtime_is_configured,

@@ -19,6 +19,10 @@ def main(arguments: list[str]) -> int:
         from kontinuum.cli import supervisor
 
         return supervisor.main(rest)
+    if name == "shim-parent":
+        from kontinuum.runtime import parent
+
+        return parent.main(rest)
     from kontinuum.cli import parts
 
     return parts.main(arguments)
