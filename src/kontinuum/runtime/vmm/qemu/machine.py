@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from qemu.qmp import QMPClient, QMPError
+from qemu.qmp import ConnectError, QMPClient, QMPError
 from qemu.qmp.qmp_client import ExecuteError
 
 from kontinuum.foundation import process, sockets
@@ -116,19 +116,22 @@ async def connect_monitor(child: process.Child, path: Path, *, errors: int, cloc
     """
     sockets.check_path(path)
     deadline = clock.monotonic() + MONITOR_SECONDS
-    while not path.is_socket():
+    while True:
+        # The file is there a moment before QEMU listens on it; and to knock first would use up the one connection.
+        if path.is_socket():
+            monitor = QMPClient()
+            try:
+                await monitor.connect(str(path))
+                return monitor
+            except (QMPError, OSError, EOFError) as error:
+                if not (isinstance(error, ConnectError) and isinstance(error.exc, ConnectionRefusedError)):
+                    raise MachineNotStarted(f"QEMU's monitor does not answer: {error}") from error
         if not child.is_running():
             said = process.last_words(os.pread(errors, 1 << 16, 0)) or "it said nothing"
             raise MachineNotStarted(f"QEMU ended at once: {said}")
         if clock.monotonic() > deadline:
             raise MachineNotStarted(f"QEMU's monitor did not open within {MONITOR_SECONDS:g} s")
         await clock.sleep(POLL_SECONDS)
-    monitor = QMPClient()
-    try:
-        await monitor.connect(str(path))
-    except (QMPError, OSError, EOFError) as error:
-        raise MachineNotStarted(f"QEMU's monitor does not answer: {error}") from error
-    return monitor
 
 
 async def close_monitor(monitor: QMPClient) -> None:
