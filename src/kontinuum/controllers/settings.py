@@ -24,7 +24,8 @@ class ControllersSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     """Finished pods beyond this number are deleted, the oldest first. 0: never."""
     isolation_classes: bool = True
     """Create the RuntimeClasses ``container`` and ``microvm`` if they are absent."""
-    microvm_overhead_memory: str = "60Mi"
-    """Memory that a microVM costs its host beyond its guest's own use: the class's overhead."""
+    microvm_overhead_memory: str = "128Mi"
+    """Memory that is set aside for a microVM beyond its containers' limits: the class's overhead. A clone costs a third
+    of it; a machine that must boot cold under translation needs it all, and would be killed by its pod's limit."""
     microvm_overhead_cpu: str = "50m"
     """CPU that a microVM costs its host beyond its guest's own use: the class's overhead."""
