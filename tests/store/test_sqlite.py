@@ -86,6 +86,19 @@ async def test_a_full_store_refuses_writes_reads_on_and_writes_again_when_there_
     await store.close()
 
 
+async def test_a_disk_that_turns_read_only_refuses_writes_and_is_read_on(tmp_path: Path) -> None:
+    store = await SqliteStore.open(tmp_path / "store.db")
+    record = await store.create("pods/a/x", b"one")
+    # What SQLite answers on a disk that the kernel has remounted read-only after an error.
+    store._database.writer.execute("PRAGMA query_only = ON")
+    with pytest.raises(StoreUnavailable, match="read-only"):
+        await store.update("pods/a/x", b"two", expected=record.revision)
+    assert await store.get("pods/a/x") == record
+    store._database.writer.execute("PRAGMA query_only = OFF")
+    assert (await store.update("pods/a/x", b"two", expected=record.revision)).revision == 2
+    await store.close()
+
+
 async def test_a_slow_reader_of_a_long_list_is_not_confused_by_compaction(tmp_path: Path) -> None:
     store = await SqliteStore.open(tmp_path / "store.db")
     await asyncio.gather(*(store.create(f"pods/a/{number:04}", b"old") for number in range(1000)))
