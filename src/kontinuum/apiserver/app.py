@@ -7,7 +7,8 @@ stop:   /readyz fails ─▶ no new connections ─▶ watches end ─▶ reques
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import ssl
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
@@ -64,7 +65,7 @@ class ApiServer:
         tls = listener.tls_context(self._settings)
         host, port = listener.split_address(self._settings.listen)
         feed = self._context.feed
-        self._spawn("feed", restarting("store feed", feed.run, clock=self._clock))
+        self._repeat("store feed", feed.run)
         await feed.wait_filled()
         await create_system_namespaces(self._context)
         handler = Handler(
@@ -82,7 +83,7 @@ class ApiServer:
         self._listening = await loop.create_server(self._http, host, port, ssl=tls, backlog=1024)
         port = self._listening.sockets[0].getsockname()[1]
         self.address = f"https://{f'[{host}]' if ':' in host else host}:{port}"
-        self._start_housekeeping()
+        self._start_housekeeping(tls)
         log.info("serving the API", address=self.address, revision=feed.applied)
 
     async def stop(self) -> None:
@@ -108,19 +109,15 @@ class ApiServer:
         finally:
             await self.stop()
 
-    def _start_housekeeping(self) -> None:
+    def _start_housekeeping(self, tls: ssl.SSLContext) -> None:
         context = self._context
         if self._settings.compaction_seconds:
-            self._spawn(
-                "compaction",
-                restarting("compaction", lambda: housekeeping.compact_history(context), clock=self._clock),
-            )
-        self._spawn(
-            "event expiry", restarting("event expiry", lambda: housekeeping.expire_events(context), clock=self._clock)
-        )
+            self._repeat("compaction", lambda: housekeeping.compact_history(context))
+        self._repeat("event expiry", lambda: housekeeping.expire_events(context))
+        self._repeat("certificates", lambda: housekeeping.follow_certificates(context, tls))
 
-    def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        self._tasks.append(asyncio.create_task(work, name=name))
+    def _repeat(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        self._tasks.append(asyncio.create_task(restarting(name, work, clock=self._clock), name=name))
 
 
 def _context(store: Store, settings: ServerSettings, clock: Clock) -> Context:

@@ -30,7 +30,6 @@ log = structlog.get_logger(__name__)
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 LONG_RUNNING = frozenset({"watch"})
 STREAMS = frozenset({"log", "exec", "attach"})
-SLOW_SECONDS = 1.0
 
 
 class Handler:

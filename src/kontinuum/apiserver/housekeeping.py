@@ -1,15 +1,25 @@
-"""What a server does by itself from time to time: forget old history, and remove Events nobody repeats."""
+"""What a server does by itself from time to time: forget old history, remove old Events, take up new certificates."""
 
 from __future__ import annotations
 
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+
 import orjson
+import structlog
 
 from kontinuum.api.kubernetes.resources import EVENTS
 from kontinuum.api.machinery.objects import Object
+from kontinuum.apiserver import listener
 from kontinuum.apiserver.context import Context
 from kontinuum.apiserver.selection import Selection
 from kontinuum.foundation.clock import parse_rfc3339
 from kontinuum.store.port import Missing, StaleRevision
+
+log = structlog.get_logger(__name__)
+
+CERTIFICATE_CHECK_SECONDS = 30.0
 
 
 async def compact_history(context: Context) -> None:
@@ -38,6 +48,32 @@ async def expire_events(context: Context) -> None:
                 await context.store.delete(entry.key, expected=entry.revision)
             except (StaleRevision, Missing):
                 continue  # It was repeated or removed meanwhile.
+
+
+async def follow_certificates(context: Context, tls: ssl.SSLContext) -> None:
+    """Use renewed certificates for new connections. Ends only by cancellation."""
+    settings = context.settings
+    files = [path for path in (settings.certificate, settings.key, settings.client_ca) if path is not None]
+    known = _changed_at(files)
+    while True:
+        await context.clock.sleep(CERTIFICATE_CHECK_SECONDS)
+        found = _changed_at(files)
+        if found == known:
+            continue
+        try:
+            # Tried elsewhere first: a failed load would leave the serving context without its key.
+            listener.tls_context(settings)
+            listener.load_certificates(tls, settings)
+        except listener.ListenRefused as error:
+            # Certificate and key are two files; between their replacements they do not match.
+            log.warning("the renewed certificates cannot be used yet", reason=str(error))
+            continue
+        known = found
+        log.info("using renewed certificates for new connections")
+
+
+def _changed_at(files: Sequence[Path]) -> list[int]:
+    return [path.stat().st_mtime_ns if path.exists() else 0 for path in files]
 
 
 def last_seen(event: Object) -> float:

@@ -19,6 +19,8 @@ from kontinuum.foundation.clock import parse_rfc3339, rfc3339
 
 ORPHAN = "orphan"
 FOREGROUND = "foregroundDeletion"
+DEFAULT_GRACE = 30
+"""Seconds that a pod gets which says nothing about it."""
 
 GraceOf = Callable[[Object, int | None], int]
 """Seconds of grace for an object, given what the request asks for (None: nothing)."""
@@ -26,11 +28,10 @@ GraceOf = Callable[[Object, int | None], int]
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """What a delete comes to. ``is_gone``: remove the object; otherwise store ``obj`` if it ``is_changed``."""
+    """What a delete comes to. ``is_gone``: remove the object; otherwise store ``obj``."""
 
     obj: Object
     is_gone: bool
-    is_changed: bool = True
 
 
 def no_grace(obj: Object, asked: int | None) -> int:
@@ -46,7 +47,9 @@ def pod_grace(obj: Object, asked: int | None) -> int:
     if asked is not None:
         return asked
     seconds = spec.get("terminationGracePeriodSeconds")
-    return 30 if seconds is None else max(1, int(seconds)) if int(seconds) < 0 else int(seconds)
+    if seconds is None:
+        return DEFAULT_GRACE
+    return int(seconds) if int(seconds) >= 0 else 1
 
 
 def check_preconditions(resource: Resource, obj: Object, options: DeleteOptions) -> None:
@@ -69,9 +72,9 @@ def plan_deletion(obj: Object, options: DeleteOptions, *, now: float, grace_of: 
     metadata = obj["metadata"]
     finalizers = list(metadata.get("finalizers") or ())
     wanted = _finalizers_for(finalizers, options.propagation)
-    grace = grace_of(obj, options.grace_seconds)
     if metadata.get("deletionTimestamp"):
-        return _again(obj, options, finalizers, wanted, grace, now=now)
+        return _again(obj, options, wanted, now=now)
+    grace = grace_of(obj, options.grace_seconds)
     if not wanted and grace == 0 and not _spec_finalizers(obj):
         return Deletion(obj, is_gone=True)
     _set_finalizers(metadata, wanted)
@@ -82,24 +85,20 @@ def plan_deletion(obj: Object, options: DeleteOptions, *, now: float, grace_of: 
     return Deletion(obj, is_gone=False)
 
 
-def _again(
-    obj: Object, options: DeleteOptions, finalizers: list[str], wanted: list[str], grace: int, *, now: float
-) -> Deletion:
+def _again(obj: Object, options: DeleteOptions, wanted: list[str], *, now: float) -> Deletion:
     """A delete of what is already terminating can only shorten its grace, or change what happens to dependents."""
     metadata = obj["metadata"]
     current = int(metadata.get("deletionGracePeriodSeconds") or 0)
-    shorter = options.grace_seconds is not None and grace < current
-    if not shorter and current > 0:
-        grace = current
+    asked = options.grace_seconds
+    grace = asked if asked is not None and asked < current else current
     if grace == 0 and not wanted and not _spec_finalizers(obj):
         return Deletion(obj, is_gone=True)
-    changed = wanted != finalizers or shorter
     _set_finalizers(metadata, wanted)
-    if shorter:
+    if grace < current:
         requested_at = parse_rfc3339(metadata["deletionTimestamp"]) - current
-        metadata["deletionTimestamp"] = rfc3339(max(now, requested_at + grace) if grace else now)
+        metadata["deletionTimestamp"] = rfc3339(max(now, requested_at + grace))
         metadata["deletionGracePeriodSeconds"] = grace
-    return Deletion(obj, is_gone=False, is_changed=changed)
+    return Deletion(obj, is_gone=False)
 
 
 def is_over(obj: Object) -> bool:

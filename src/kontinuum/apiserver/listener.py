@@ -22,10 +22,18 @@ def split_address(listen: str) -> tuple[str, int]:
 
 def tls_context(settings: ServerSettings) -> ssl.SSLContext:
     """Raises ListenRefused if the certificates cannot be read."""
-    if settings.certificate is None or settings.key is None:
-        raise ListenRefused("certificate and key must be set: the API is served over TLS only")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    load_certificates(context, settings)
+    # HTTP/1.1 alone: clients that offer HTTP/2 fall back, and watches need no multiplexing.
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def load_certificates(context: ssl.SSLContext, settings: ServerSettings) -> None:
+    """Read the settings' certificates into ``context``, also again. Raises ListenRefused if they cannot be used."""
+    if settings.certificate is None or settings.key is None:
+        raise ListenRefused("certificate and key must be set: the API is served over TLS only")
     try:
         context.load_cert_chain(settings.certificate, settings.key)
         if settings.client_ca is not None:
@@ -33,6 +41,3 @@ def tls_context(settings: ServerSettings) -> ssl.SSLContext:
             context.verify_mode = ssl.CERT_OPTIONAL
     except (OSError, ssl.SSLError) as error:
         raise ListenRefused(f"reading the server's certificates: {error}") from error
-    # HTTP/1.1 alone: clients that offer HTTP/2 fall back, and watches need no multiplexing.
-    context.set_alpn_protocols(["http/1.1"])
-    return context

@@ -1,0 +1,130 @@
+"""What a server does by itself, in virtual time: history, Events, renewed certificates."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.apiserver.serving import Certificates, make_certificates
+
+from kontinuum.api.kubernetes.resources import EVENTS
+from kontinuum.apiserver import housekeeping, listener
+from kontinuum.apiserver.app import ApiServer
+from kontinuum.apiserver.settings import ServerSettings
+from kontinuum.foundation import virtual_time
+from kontinuum.foundation.clock import VirtualClock, rfc3339
+from kontinuum.foundation.tasks import cancel
+from kontinuum.store.memory.store import MemoryStore
+from kontinuum.store.port import Compacted
+
+
+class World:
+    """A server's context with its feed running, but no socket."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.clock = VirtualClock()
+        self.store = MemoryStore()
+        self.server = ApiServer(self.store, ServerSettings(**settings), self.clock)
+        self.context = self.server._context
+
+
+async def during(seconds: float, world: World, *work: Callable[[], Awaitable[None]]) -> None:
+    tasks: list[asyncio.Task[Any]] = [asyncio.ensure_future(one()) for one in (world.context.feed.run, *work)]
+    await asyncio.sleep(seconds)
+    failed = [task.exception() for task in tasks if task.done()]
+    await cancel(*tasks)
+    assert failed == []
+
+
+def test_history_is_forgotten_one_period_late() -> None:
+    async def main() -> None:
+        world = World(compaction_seconds=300)
+        for number in range(5):
+            await world.store.create(f"/registry/core/configmaps/default/a{number}", b"{}")
+        context = world.context
+        compacting = asyncio.create_task(housekeeping.compact_history(context))
+        await asyncio.sleep(1)
+        await world.store.create("/registry/core/configmaps/default/b", b"{}")
+        await asyncio.sleep(300)
+        # What was history when the period began is gone; what was written in it can still be read.
+        assert (await world.store.list("/registry/", revision=5)).revision == 5
+        with pytest.raises(Compacted):
+            await world.store.list("/registry/", revision=4)
+        await cancel(compacting)
+
+    virtual_time.run(main)
+
+
+def test_an_event_goes_when_it_has_not_been_repeated_for_its_time_to_live() -> None:
+    async def main() -> None:
+        world = World(event_ttl_seconds=3600)
+        layout = world.context.served[EVENTS].layout
+        now = world.clock.time()
+        for name, age in (("old", 3000), ("young", 10)):
+            created = {"name": name, "namespace": "default", "creationTimestamp": rfc3339(now - 3000)}
+            event = {"metadata": created, "lastTimestamp": rfc3339(now - age)}
+            await world.store.create(layout.key("default", name), layout.encode(event))
+        await during(1000, world, lambda: housekeeping.expire_events(world.context))
+        assert await world.store.get(layout.key("default", "old")) is None
+        assert await world.store.get(layout.key("default", "young")) is not None
+
+    virtual_time.run(main)
+
+
+def test_renewed_certificates_are_taken_up_once_they_match(certificates: Certificates, tmp_path: Path) -> None:
+    certificate, key = tmp_path / "server.crt", tmp_path / "server.key"
+    certificate.write_bytes(certificates.server.certificate.read_bytes())
+    key.write_bytes(certificates.server.key.read_bytes())
+    renewed = make_certificates(tmp_path / "renewed").server
+
+    async def main() -> None:
+        world = World(certificate=certificate, key=key)
+        loaded: list[bytes] = []
+        tls = _Recording(loaded, certificate)
+        following = asyncio.create_task(housekeeping.follow_certificates(world.context, tls))
+        await asyncio.sleep(100)
+        assert loaded == []
+        certificate.write_bytes(renewed.certificate.read_bytes())
+        os.utime(certificate, (1, 1))
+        await asyncio.sleep(100)
+        assert loaded == []
+        key.write_bytes(renewed.key.read_bytes())
+        await asyncio.sleep(100)
+        assert loaded == [renewed.certificate.read_bytes()]
+        await cancel(following)
+
+    virtual_time.run(main)
+
+
+class _Recording(ssl.SSLContext):
+    """Remembers which certificates were loaded into it."""
+
+    def __new__(cls, loaded: list[bytes], certificate: Path) -> _Recording:
+        return super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
+
+    def __init__(self, loaded: list[bytes], certificate: Path) -> None:
+        self._loaded = loaded
+        self._certificate = certificate
+
+    def load_cert_chain(self, *arguments: Any, **more: Any) -> None:
+        super().load_cert_chain(*arguments, **more)
+        self._loaded.append(self._certificate.read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("listen", "expected"),
+    [("127.0.0.1:6443", ("127.0.0.1", 6443)), ("[::1]:0", ("::1", 0)), (":6443", ("", 6443))],
+)
+def test_addresses_are_host_and_port(listen: str, expected: tuple[str, int]) -> None:
+    assert listener.split_address(listen) == expected
+
+
+@pytest.mark.parametrize("listen", ["", "localhost", "localhost:", "localhost:http", "localhost:70000"])
+def test_other_addresses_are_refused(listen: str) -> None:
+    with pytest.raises(listener.ListenRefused):
+        listener.split_address(listen)
