@@ -25,7 +25,7 @@ def platform() -> Iterator[Platform]:
     with tempfile.TemporaryDirectory(prefix="kontinuum-test-") as directory:
         data_dir = Path(directory) / "data"
         settings = Path(directory) / "settings.yaml"
-        node = {"pod_cidr": "10.209.0.0/24", "listen": "127.0.0.1:0", "address": "127.0.0.1"}
+        node = {"pod_cidr": "10.212.0.0/24", "listen": "127.0.0.1:0", "address": "127.0.0.1"}
         settings.write_text(yaml.safe_dump({"node": node}))
         running = Platform(data_dir)
         running.kontinuum("up", "--detach", "--listen", f"127.0.0.1:{free_port()}", "--config", str(settings))

@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-from kontinuum.cli import namespace, state
+from kontinuum.cli import leftovers, namespace, state
 from kontinuum.cli import settings as composing
 from kontinuum.cli.commands.up import stop_pods_of_the_dead
 from kontinuum.cli.installation import Installation
@@ -28,6 +28,8 @@ def down(*, data_dir: Path, leave_pods: bool = False) -> None:
     if running is not None:
         os.kill(running.pid, signal.SIGHUP if leave_pods else signal.SIGTERM)
         _wait_gone(running)
+        if not leave_pods:
+            leftovers.remove(paths)
         print("Kontinuum is down." + (" Pods run on." if leave_pods else ""))
         return
     if leave_pods or namespace.recorded(paths.run / "holder") is None:
@@ -35,6 +37,7 @@ def down(*, data_dir: Path, leave_pods: bool = False) -> None:
         return
     # The supervisor has died, or was told to leave the pods: the namespace's holder shows that some may be left.
     stop_pods_of_the_dead(composing.load(data_dir=data_dir, environment=os.environ))
+    leftovers.remove(paths)
     print("Kontinuum is down. Its supervisor was gone before; the pods it had left are stopped.")
 
 
