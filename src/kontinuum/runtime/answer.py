@@ -32,6 +32,9 @@ log = structlog.get_logger(__name__)
 
 SOCKET = "shim.sock"
 _CLIENT_SECONDS = 10.0
+_NOTICING_SECONDS = 0.3
+_LEAVING_SECONDS = 4.0
+"""For a shim that was asked to end: its machine, its last events."""
 _PR_SET_NAME = 15
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -93,10 +96,17 @@ def delete(asked: Launch, settings: RuntimeSettings) -> DeleteResponse:
     address = launch.read_address(asked.bundle)
     directory = address.parent if address else records.directory_of(settings.sandboxes, asked.namespace, asked.id)
     record = records.read(directory)
-    if record is not None and record.sandbox == asked.id:
+    if record is not None and record.sandbox == asked.id and not _leaves_by_itself(directory):
         log.info("taking apart what a shim left", sandbox=asked.id)
         records.take_apart(directory)
     return DeleteResponse(exit_status=KILLED, exited_at=Timestamp.of(time.time()))
+
+
+def _leaves_by_itself(directory: Path) -> bool:
+    """Whether the shim is on its way out and gets there: one that was just told to may still listen for a moment."""
+    if records.wait_gone(directory, timeout=_NOTICING_SECONDS):
+        return True
+    return not sockets.is_listening(directory / SOCKET) and records.wait_gone(directory, timeout=_LEAVING_SECONDS)
 
 
 def _be_shim(
@@ -120,8 +130,9 @@ async def _serve(shim: Shim, listener: socket.socket) -> None:
     # Asked to end by somebody else than containerd: the pod goes, and is seen to go.
     loop.add_signal_handler(signal.SIGTERM, shim.finished.set)
     await shim.finished.wait()
-    await shim.end()
+    # First, because that is how ``delete`` tells a shim that is leaving from one that hangs.
     server.close()
+    await shim.end()
 
 
 def clean_up(place: Place) -> None:

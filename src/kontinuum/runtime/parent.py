@@ -172,7 +172,7 @@ def _choose(settings: RuntimeSettings) -> Backends | None:
 
 
 def _warm_up() -> None:
-    """Run once what every child runs, then keep it out of the garbage collector's way, so that its pages stay shared."""
+    """Run once what every child runs; then hide it from the garbage collector, so that its pages stay shared."""
     request = messages.CreateTaskRequest(id="warm", rootfs=(messages.Mount(),), options=messages.Any())
     codec.decode(messages.CreateTaskRequest, codec.encode(request))
     asyncio.run(asyncio.sleep(0))
@@ -214,7 +214,8 @@ def _open_log(settings: RuntimeSettings) -> None:
     stream = sys.stderr
     if settings.log_file:
         Path(settings.log_file).parent.mkdir(parents=True, exist_ok=True)
-        stream = Path(settings.log_file).open("a", buffering=1)
+        descriptor = os.open(settings.log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        stream = os.fdopen(descriptor, "a", buffering=1)
     telemetry.configure_logs(component="shim", stream=stream)
 
 

@@ -10,6 +10,7 @@ import os
 import select
 import shutil
 import signal
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,6 +37,7 @@ class SandboxRecord(msgspec.Struct, frozen=True):
 
     sandbox: str
     processes: tuple[ProcessRecord, ...] = ()
+    """The shim itself, then its machine."""
     cgroups: tuple[str, ...] = ()
 
 
@@ -69,6 +71,17 @@ def read(directory: Path) -> SandboxRecord | None:
             "a sandbox's record is unreadable; its directory is removed", directory=str(directory), why=str(error)
         )
         return None
+
+
+def wait_gone(directory: Path, *, timeout: float) -> bool:
+    """Wait while the sandbox's shim cleans up by itself; False at once if it is dead, or if it takes too long."""
+    deadline = time.monotonic() + timeout
+    while (record := read(directory)) is not None:
+        shim = record.processes[0] if record.processes else None
+        if shim is None or _start_time(shim.pid) != shim.started or time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
 
 
 def take_apart(directory: Path, *, timeout: float = 5.0) -> None:

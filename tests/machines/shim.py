@@ -1,0 +1,199 @@
+"""A containerd of a test's own with our shim behind the class ``microvm``, and pods made by plain CRI calls."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from tests.machines import containerd
+
+from kontinuum.node.cri import CriClient
+from kontinuum.node.settings import NodeSettings
+from kontinuum.runtime.settings import RuntimeSettings
+
+CLIENT = Path(__file__).parents[2] / "src" / "kontinuum" / "runtime" / "client" / "client.c"
+ASSETS = Path(os.environ.get("KONTINUUM_ASSETS_DIR", Path(__file__).parents[2] / "build" / "assets"))
+IMAGE = "localhost/busybox:1"
+_READY_SECONDS = 90.0
+
+
+@dataclass
+class Pod:
+    """A sandbox and the way to its containers."""
+
+    host: Host
+    id: str
+    config: dict[str, Any]
+
+    async def create(self, name: str, *command: str, **fields: Any) -> str:
+        config = {
+            "metadata": {"name": name, "attempt": 0},
+            "image": {"image": IMAGE},
+            "command": list(command),
+            "log_path": f"{name}.log",
+            "linux": {"resources": fields.pop("resources", {}), "security_context": {"namespace_options": {"pid": 1}}},
+            **fields,
+        }
+        return await self.host.cri.create_container(self.id, config, self.config)
+
+    async def run(self, name: str, *command: str, **fields: Any) -> str:
+        container = await self.create(name, *command, **fields)
+        await self.host.cri.start_container(container)
+        return container
+
+    async def status(self, container: str) -> Any:
+        return (await self.host.cri.call("ContainerStatus", container_id=container)).status
+
+    async def exited(self, container: str, *, seconds: float = 30.0) -> Any:
+        """The container's status once it has exited."""
+        async with asyncio.timeout(seconds):
+            while (status := await self.status(container)).state != 2:
+                await asyncio.sleep(0.02)
+        return status
+
+    def log(self, name: str) -> list[str]:
+        """What a container has written, without the CRI's time stamps."""
+        path = Path(self.config["log_directory"]) / f"{name}.log"
+        return [line.split(" ", 3)[3] for line in path.read_text().splitlines()] if path.exists() else []
+
+    async def remove(self) -> None:
+        await self.host.cri.stop_sandbox(self.id)
+        await self.host.cri.remove_sandbox(self.id)
+
+
+@dataclass
+class Host:
+    """containerd, the warm parent, and what they were told."""
+
+    cri: CriClient
+    node: NodeSettings
+    runtime: RuntimeSettings
+    config: Path
+    parents: list[subprocess.Popen[bytes]]
+    """The warm parents that were started by us, the latest last."""
+
+    async def pod(self, name: str, **linux: Any) -> Pod:
+        logs = self.node.data / "logs" / "pods" / name
+        logs.mkdir(parents=True, exist_ok=True)
+        config = {
+            "metadata": {"name": name, "uid": f"{name}-uid", "namespace": "default", "attempt": 0},
+            "hostname": name,
+            "log_directory": str(logs),
+            "linux": {"cgroup_parent": f"/kontinuum-shimtest/{name}", **linux},
+        }
+        return Pod(self, await self.cri.run_sandbox(config, "microvm"), config)
+
+    def shims(self) -> list[int]:
+        """Processes of living shims of this host."""
+        return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit() and self._is_ours(path)]
+
+    def machines(self) -> list[int]:
+        """Processes of QEMU that run pods of this host."""
+        return _processes(str(self.runtime.sandboxes))
+
+    def start_parent(self) -> None:
+        self.parents.append(_start_parent(self.config))
+
+    def _is_ours(self, process: Path) -> bool:
+        with contextlib.suppress(OSError):
+            mine = str(self.config).encode() in (process / "cmdline").read_bytes()
+            return mine and (process / "comm").read_text().strip() == "kontinuum-shim"
+        return False
+
+
+@contextlib.asynccontextmanager
+async def host(directory: Path) -> AsyncIterator[Host]:
+    """Everything up; at the end everything down."""
+    assets = directory / "assets"
+    (assets / "bin").mkdir(parents=True)
+    (assets / "guest").symlink_to(ASSETS / "guest")
+    target = assets / "bin" / "containerd-shim-kontinuum-v1"
+    subprocess.run(["musl-gcc", "-static", "-Os", "-Wall", "-Wextra", "-Werror", CLIENT, "-o", target], check=True)
+    run = Path("/run/kontinuum") / f"shimtest-{os.getpid()}"
+    templates = Path("/dev/shm") / f"kontinuum-shimtest-{os.getpid()}"
+    runtime = RuntimeSettings(
+        assets_dir=str(assets),
+        run_dir=str(run),
+        templates_dir=str(templates),
+        images_dir=str(directory / "images"),
+        log_file=str(directory / "shim.log"),
+        accelerator="tcg",
+    )
+    config = directory / "runtime.json"
+    config.write_bytes(msgspec.json.encode(runtime))
+    node = NodeSettings(
+        data_dir=str(directory / "data"),
+        run_dir=str(run),
+        pod_cidr="10.207.0.0/24",
+        cluster_cidr="10.207.0.0/16",
+        bridge="knshimtest",
+        runtime_config=str(config),
+        assets_dir=str(assets),
+    )
+    run.mkdir(parents=True, exist_ok=True)
+    containerd.enter_private_mounts()
+    parents = [_start_parent(config)]
+    try:
+        async with containerd.running(node) as cri:
+            # A template that is being made lies in a directory with another name.
+            await wait_until(lambda: any(templates.glob("*/state")), seconds=_READY_SECONDS)
+            yield Host(cri, node, runtime, config, parents)
+    finally:
+        for parent in parents:
+            parent.terminate()
+            parent.wait()
+        await _end_all(str(config))
+        shutil.rmtree(templates, ignore_errors=True)
+        shutil.rmtree(run, ignore_errors=True)
+
+
+async def _end_all(word: str) -> None:
+    """Whoever was left, by a test that failed or by a client that started a parent."""
+    for pid in _processes(word):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    await wait_until(lambda: not _processes(word))
+
+
+async def wait_until(condition: Callable[[], bool], *, seconds: float = 20.0) -> None:
+    """Poll until ``condition`` holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        await asyncio.sleep(0.02)
+
+
+def _start_parent(config: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "kontinuum.runtime.parent",
+            "--config",
+            config,
+        ]
+    )
+
+
+def _processes(word: str) -> list[int]:
+    found = []
+    for path in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if (
+                path.name.isdigit()
+                and word.encode() in (path / "cmdline").read_bytes()
+                and int(path.name) != os.getpid()
+            ):
+                found.append(int(path.name))
+    return found

@@ -1,0 +1,159 @@
+"""Pods of the class ``microvm`` through a real containerd: what a user of Kubernetes sees of our shim."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from tests.machines import shim
+from tests.machines.shim import Host, wait_until
+
+from kontinuum.runtime import codec, messages, records
+from kontinuum.runtime.task import service
+from kontinuum.runtime.ttrpc import Caller
+
+pytestmark = [pytest.mark.machine, pytest.mark.asyncio(loop_scope="module")]
+
+SLEEP = ("sleep", "1000")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def host(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Host]:
+    async with shim.host(tmp_path_factory.mktemp("shim")) as running:
+        yield running
+
+
+async def test_a_container_runs_under_its_own_kernel_and_its_exit_code_and_last_words_are_reported(host: Host) -> None:
+    pod = await host.pod("words")
+    script = "uname -r; hostname; id -u; echo problem >&2; seq 1 3000; echo last; exit 7"
+    container = await pod.run("c", "sh", "-c", script)
+    status = await pod.exited(container)
+    lines = pod.log("c")
+    assert status.exit_code == 7
+    assert lines[0] != os.uname().release
+    assert "problem" in lines
+    assert lines[-1] == "last"
+    assert len(lines) == 3005
+    await pod.remove()
+
+
+async def test_exec_reports_output_exit_code_and_a_missing_command_as_runc_does(host: Host) -> None:
+    pod = await host.pod("exec")
+    container = await pod.run("c", *SLEEP)
+    done = await host.cri.execute(container, ["sh", "-c", "echo out; echo err >&2; exit 5"], 10)
+    assert (done.exit_code, done.stdout, done.stderr) == (5, b"out\n", b"err\n")
+    with pytest.raises(Exception, match=r'exec: "nope": executable file not found in \$PATH'):
+        await host.cri.execute(container, ["nope"], 10)
+    with pytest.raises(Exception, match=r'exec: "nope": executable file not found in \$PATH'):
+        await pod.run("wrong", "nope")
+    await pod.remove()
+
+
+async def test_a_container_that_ignores_term_is_killed_after_its_grace(host: Host) -> None:
+    pod = await host.pod("stubborn")
+    polite = await pod.run("polite", "sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.1; done")
+    stubborn = await pod.run("stubborn", "sh", "-c", "trap '' TERM; while :; do sleep 0.1; done")
+    await asyncio.sleep(1)
+    await host.cri.stop_container(polite, 5)
+    await host.cri.stop_container(stubborn, 1)
+    assert (await pod.status(polite)).exit_code == 3
+    assert (await pod.status(stubborn)).exit_code == 137
+    await pod.remove()
+
+
+async def test_a_container_beyond_its_memory_limit_is_oomkilled(host: Host) -> None:
+    pod = await host.pod("hungry")
+    limit = {"memory_limit_in_bytes": 16 << 20}
+    container = await pod.run("c", "sh", "-c", "tail /dev/zero", resources=limit)
+    status = await pod.exited(container)
+    assert (status.exit_code, status.reason) == (137, "OOMKilled")
+    await pod.remove()
+
+
+async def test_containers_of_a_pod_share_address_and_writable_volume(host: Host, tmp_path: Path) -> None:
+    pod = await host.pod("pair")
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    mounts = [{"container_path": "/shared", "host_path": str(shared)}]
+    serve = "echo over there > /shared/index.html; httpd -f -p 8080 -h /shared"
+    await pod.run("server", "sh", "-c", serve, mounts=mounts)
+    fetch = "until wget -q -O - http://localhost:8080/; do sleep 0.1; done; cat /shared/index.html"
+    client = await pod.run("client", "sh", "-c", fetch, mounts=mounts)
+    assert (await pod.exited(client)).exit_code == 0
+    assert pod.log("client")[-2:] == ["over there", "over there"]
+    await pod.remove()
+
+
+async def test_a_read_only_volume_follows_its_host_directory(host: Host, tmp_path: Path) -> None:
+    source = tmp_path / "config"
+    (source / "..1").mkdir(parents=True)
+    (source / "..1" / "key").write_text("old")
+    (source / "..data").symlink_to("..1")
+    (source / "key").symlink_to("..data/key")
+    pod = await host.pod("fresh")
+    mounts = [{"container_path": "/config", "host_path": str(source), "readonly": True}]
+    container = await pod.run("c", *SLEEP, mounts=mounts)
+    assert (await host.cri.execute(container, ["cat", "/config/key"], 10)).stdout == b"old"
+    assert (await host.cri.execute(container, ["touch", "/config/mine"], 10)).exit_code != 0
+    (source / "..2").mkdir()
+    (source / "..2" / "key").write_text("new")
+    (source / "..new").symlink_to("..2")
+    (source / "..new").rename(source / "..data")
+    async with asyncio.timeout(20):
+        while (await host.cri.execute(container, ["cat", "/config/key"], 10)).stdout != b"new":
+            await asyncio.sleep(0.2)
+    await pod.remove()
+
+
+async def test_the_host_reaches_the_pods_address(host: Host) -> None:
+    pod = await host.pod("served")
+    await pod.run("c", "sh", "-c", "cd /tmp; echo hello > index.html; httpd -f -p 8080")
+    status = (await host.cri.call("PodSandboxStatus", pod_sandbox_id=pod.id)).status
+
+    async def fetch() -> bytes:
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    reader, writer = await asyncio.open_connection(status.network.ip, 8080)
+                except ConnectionRefusedError:
+                    await asyncio.sleep(0.1)
+                    continue
+                writer.write(b"GET /index.html HTTP/1.0\r\n\r\n")
+                answer = await reader.read()
+                writer.close()
+                return answer
+
+    assert (await fetch()).endswith(b"hello\n")
+    await pod.remove()
+
+
+async def test_what_a_container_uses_can_be_asked(host: Host) -> None:
+    pod = await host.pod("measured")
+    container = await pod.run("c", "sh", "-c", "i=0; while :; do i=$((i+1)); done")
+    await asyncio.sleep(1)
+    caller = await Caller.connect(records.directory_of(host.runtime.sandboxes, "k8s.io", pod.id) / "shim.sock")
+    payload = await caller.call(service.SERVICE, "Stats", codec.encode(messages.StatsRequest(container)))
+    caller.close()
+    answer = codec.decode(messages.StatsResponse, payload).stats
+    assert answer is not None
+    used = codec.decode(messages.Metrics, answer.value)
+    assert used.cpu is not None and used.cpu.usage is not None and used.memory is not None and used.pids is not None
+    assert used.cpu.usage.total > 10_000_000
+    assert used.memory.usage is not None and used.memory.usage.usage > 0
+    assert used.pids.current == 1
+    await pod.remove()
+
+
+async def test_a_removed_pod_leaves_nothing(host: Host) -> None:
+    pod = await host.pod("gone")
+    await pod.run("c", *SLEEP)
+    assert len(host.shims()) == 1
+    assert len(host.machines()) == 1
+    await pod.remove()
+    await wait_until(lambda: not host.shims() and not host.machines())
+    assert list(host.runtime.sandboxes.iterdir()) == []
+    assert [path for path in Path("/sys/fs/cgroup").glob("*/kontinuum-shimtest/gone/*") if path.is_dir()] == []

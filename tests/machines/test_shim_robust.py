@@ -1,0 +1,128 @@
+"""What happens to microVM pods when the parts around them are killed, and what fifty of them leave behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from tests.machines import containerd, shim
+from tests.machines.shim import Host, Pod, wait_until
+
+from kontinuum.runtime import records
+
+pytestmark = [pytest.mark.machine, pytest.mark.asyncio(loop_scope="module")]
+
+NOT_READY = 1
+EXITED = 2
+CYCLES = 50
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def host(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Host]:
+    async with shim.host(tmp_path_factory.mktemp("shim")) as running:
+        yield running
+
+
+async def sandbox_state(host: Host, pod: Pod) -> int:
+    state: int = (await host.cri.call("PodSandboxStatus", pod_sandbox_id=pod.id)).status.state
+    return state
+
+
+async def wait_not_ready(host: Host, pod: Pod) -> None:
+    async with asyncio.timeout(20):
+        while await sandbox_state(host, pod) != NOT_READY:
+            await asyncio.sleep(0.05)
+
+
+async def test_a_killed_machine_is_reported_and_its_siblings_live(host: Host) -> None:
+    lives, dies = await host.pod("lives"), await host.pod("dies")
+    kept = await lives.run("c", "sleep", "1000")
+    lost = await dies.run("c", "sleep", "1000")
+    [victim] = [pid for pid in host.machines() if is_machine_of(dies, pid)]
+    os.kill(victim, signal.SIGKILL)
+    assert (await dies.exited(lost)).exit_code == 137
+    await wait_not_ready(host, dies)
+    assert (await host.cri.execute(kept, ["echo", "here"], 10)).stdout == b"here\n"
+    await dies.remove()
+    await lives.remove()
+    await wait_until(lambda: not host.shims() and not host.machines())
+
+
+def is_machine_of(pod: Pod, pid: int) -> bool:
+    """Whether the process is the machine of this pod."""
+    directory = records.directory_of(pod.host.runtime.sandboxes, "k8s.io", pod.id)
+    return str(directory).encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+async def test_a_killed_shim_takes_its_machine_with_it_and_is_reported(host: Host) -> None:
+    pod = await host.pod("orphan")
+    container = await pod.run("c", "sleep", "1000")
+    [victim] = host.shims()
+    os.kill(victim, signal.SIGKILL)
+    status = await pod.exited(container)
+    assert status.exit_code in (137, 255)
+    await wait_not_ready(host, pod)
+    await wait_until(lambda: not host.machines())
+    await pod.remove()
+    assert list(host.runtime.sandboxes.iterdir()) == []
+    assert [path for path in Path("/sys/fs/cgroup").glob("*/kontinuum-shimtest/orphan/*") if path.is_dir()] == []
+
+
+async def test_a_pod_does_not_notice_that_containerd_is_killed_and_started_again(host: Host) -> None:
+    pod = await host.pod("steady")
+    container = await pod.run("c", "sh", "-c", "i=0; while :; do echo $i; i=$((i+1)); sleep 0.05; done")
+    brief = await pod.run("brief", "sh", "-c", "sleep 1; exit 9")
+    await wait_until(lambda: len(pod.log("c")) > 5)
+    process = containerd.PROCESSES[str(host.node.socket)]
+    process.kill()
+    await process.wait()
+    await asyncio.sleep(1.5)
+    await containerd.start(host.node)
+    assert (await pod.exited(brief)).exit_code == 9
+    seen = len(pod.log("c"))
+    await wait_until(lambda: len(pod.log("c")) > seen + 5)
+    numbers = [int(line) for line in pod.log("c")]
+    assert numbers == list(range(len(numbers)))
+    assert (await host.cri.execute(container, ["echo", "here"], 10)).stdout == b"here\n"
+    await pod.remove()
+
+
+async def test_a_pod_starts_and_ends_without_the_warm_parent_that_made_the_others(host: Host) -> None:
+    old = await host.pod("old")
+    host.parents[-1].kill()
+    host.parents[-1].wait()
+    new = await host.pod("new")
+    container = await new.run("c", "sh", "-c", "exit 4")
+    assert (await new.exited(container)).exit_code == 4
+    await old.remove()
+    await new.remove()
+    host.start_parent()
+    await wait_until(lambda: (Path(host.runtime.run_dir) / "shim.sock.lock").read_text() == str(host.parents[-1].pid))
+
+
+async def test_fifty_pods_leave_nothing(host: Host) -> None:
+    await wait_until(lambda: not host.shims() and not host.machines())
+    before = leftovers(host)
+    for number in range(CYCLES):
+        pod = await host.pod(f"cycle-{number}")
+        await pod.run("c", "sleep", "1000")
+        await pod.remove()
+    await wait_until(lambda: not host.shims() and not host.machines())
+    assert leftovers(host) == before
+
+
+def leftovers(host: Host) -> dict[str, list[str]]:
+    """Everything a pod could leave on a host, by kind."""
+    cgroups = Path("/sys/fs/cgroup").glob("*/kontinuum-shimtest/*/*")
+    return {
+        "mounts": [line for line in Path("/proc/self/mounts").read_text().splitlines() if host.runtime.run_dir in line],
+        "sandboxes": [str(path) for path in host.runtime.sandboxes.iterdir()],
+        "shared memory": sorted(str(path) for path in Path(host.runtime.templates_dir).rglob("*")),
+        "cgroups": [str(path) for path in cgroups if path.is_dir()],
+        "veths": sorted(path.name for path in Path(f"/sys/class/net/{host.node.bridge_name}/brif").iterdir()),
+    }
