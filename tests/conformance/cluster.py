@@ -1,0 +1,122 @@
+"""An API server on SQLite with the controllers, on a thread of its own, and kubectl programs that talk to it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+
+from tests.apiserver.serving import make_certificates, serving
+
+from kontinuum.client import kubeconfig
+from kontinuum.client.connect import connect
+from kontinuum.controllers import manager
+from kontinuum.controllers.settings import ControllersSettings
+from kontinuum.foundation.clock import RealClock
+from kontinuum.store.sqlite import SqliteStore
+
+KUBECONFIG = """\
+apiVersion: v1
+kind: Config
+clusters: [{{name: here, cluster: {{server: "{server}", certificate-authority: "{authority}"}}}}]
+users: [{{name: admin, user: {{client-certificate: "{certificate}", client-key: "{key}"}}}}]
+contexts: [{{name: here, context: {{cluster: here, user: admin}}}}]
+current-context: here
+"""
+
+
+class Cluster:
+    """A context manager; ``kubeconfig`` is there inside it."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.kubeconfig = directory / "kubeconfig"
+
+    def __enter__(self) -> Cluster:
+        self._thread.start()
+        assert self._ready.wait(20), "the server did not start"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(20)
+        self._loop.close()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._serve())
+
+    async def _serve(self) -> None:
+        certificates = make_certificates(self._directory)
+        store = await SqliteStore.open(self._directory / "store.db")
+        async with serving(store, certificates) as api:
+            text = KUBECONFIG.format(
+                server=api.address,
+                authority=certificates.authority,
+                certificate=certificates.admin.certificate,
+                key=certificates.admin.key,
+            )
+            self.kubeconfig.write_text(text)
+            client = connect(kubeconfig.load(self.kubeconfig))
+            working = asyncio.create_task(manager.run(client, RealClock(), ControllersSettings()))
+            self._ready.set()
+            await self._stop.wait()
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+            await client.close()
+        await store.close()
+
+
+class Kubectl:
+    """One version of kubectl, in one namespace. Calling it runs a command and returns what it printed."""
+
+    def __init__(self, program: Path, cluster: Cluster, home: Path, namespace: str) -> None:
+        self._program = program
+        self.namespace = namespace
+        self._home = home
+        self._environment = {"KUBECONFIG": str(cluster.kubeconfig), "HOME": str(home), "PATH": os.environ["PATH"]}
+
+    def __call__(self, *arguments: str, stdin: str = "") -> str:
+        result = self._run(arguments, stdin)
+        assert result.returncode == 0, f"kubectl {' '.join(arguments)}: {result.stderr}"
+        return result.stdout
+
+    def fails(self, *arguments: str, stdin: str = "") -> str:
+        """What a command that must fail says."""
+        result = self._run(arguments, stdin)
+        assert result.returncode != 0, f"kubectl {' '.join(arguments)} should have failed: {result.stdout}"
+        return result.stderr
+
+    def warns(self, *arguments: str, stdin: str = "") -> str:
+        """What a command that succeeds says beside its answer."""
+        result = self._run(arguments, stdin)
+        assert result.returncode == 0, result.stderr
+        return result.stderr
+
+    def _run(self, arguments: tuple[str, ...], stdin: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(self._program), f"--namespace={self.namespace}", *arguments],
+            input=stdin,
+            env=self._environment,
+            cwd=self._home,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+
+def kubectl_programs() -> list[Path]:
+    """The oldest and the newest kubectl that is installed: the one on the PATH, and versions beside it."""
+    found = shutil.which("kubectl")
+    assert found, "kubectl is not installed; install Debian's kubernetes-client"
+    program = Path(found).resolve()
+    versions = sorted(program.parent.glob("kubectl.1.*"))
+    return [versions[0], versions[-1]] if len(versions) > 1 else [program]
