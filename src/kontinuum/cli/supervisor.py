@@ -163,11 +163,13 @@ class Supervisor:
 
     async def _end_pods(self) -> None:
         from kontinuum.cli.pods import stop_all
+        from kontinuum.node.teardown import remove_host_state
 
         try:
             async with asyncio.timeout(STOP_PODS_SECONDS):
                 await self._wait_ready("containerd")
                 log.info("stopped the pods", pods=await stop_all(self._preparation.settings.node.socket))
+                await remove_host_state(self._preparation.settings.node)
         except* TimeoutError:
             log.error("the pods did not stop in time and are left behind", seconds=STOP_PODS_SECONDS)
         except* KontinuumError as group:

@@ -18,11 +18,11 @@ from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.errors import KontinuumError
 from kontinuum.node import logs, pods
 from kontinuum.node.container_config import log_path
-from kontinuum.node.observed import Container, Observed
+from kontinuum.node.observed import Container, ContainerState, Observed
 from kontinuum.node.port import ContainerRuntime, NotThere, RuntimeAway
 from kontinuum.node.sandbox_config import log_directory
 from kontinuum.node.settings import NodeSettings
-from kontinuum.node.streams.remote_command import Wanted, bridge
+from kontinuum.node.streams.remote_command import PROTOCOLS, Wanted, bridge
 
 log = structlog.get_logger(__name__)
 
@@ -124,6 +124,7 @@ class NodeServer:
         wanted, command = _wanted(request), request.query.getall("command", [])
         if not command:
             raise Answer(400, "you must specify at least one command for the container")
+        _check_upgrade(request)
         running = _running(known, container)
         return await bridge(request, await self._runtime.exec_url(running.id, command, wanted.as_cri()), wanted)
 
@@ -131,6 +132,7 @@ class NodeServer:
         known, container = self._known(request)
         # Whether there is a terminal was decided when the container was made.
         asked = _wanted(request)
+        _check_upgrade(request)
         tty = bool(container.get("tty"))
         wanted = Wanted(asked.stdin, asked.stdout, asked.stderr and not tty, tty)
         running = _running(known, container)
@@ -154,6 +156,12 @@ def _wanted(request: web.Request) -> Wanted:
     return wanted
 
 
+def _check_upgrade(request: web.Request) -> None:
+    """Before the runtime is asked: what it prepares would begin, and nobody would listen."""
+    if not web.WebSocketResponse(protocols=PROTOCOLS).can_prepare(request):
+        raise Answer(400, "exec and attach are spoken over a WebSocket")
+
+
 def _running(known: KnownPod, container: Object) -> Container:
     current = known.observed.current(container["name"])
     if current is None or not current.is_running:
@@ -172,7 +180,7 @@ def _attempt_for_logs(known: KnownPod, container: Object, *, previous: bool) -> 
         if not candidates:
             raise Answer(400, f'previous terminated container "{name}" in pod "{pod_name}" not found')
         return candidates[0]
-    if not attempts:
+    if not attempts or attempts[0].state is ContainerState.CREATED:
         reason = _waiting_reason(known, name) or "ContainerCreating"
         word = "trying and failing to pull image" if "Image" in reason else f"waiting to start: {reason}"
         raise Answer(400, f'container "{name}" in pod "{pod_name}" is {word}')
