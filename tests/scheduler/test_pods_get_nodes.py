@@ -167,6 +167,39 @@ def test_a_binding_whose_answer_is_lost_is_neither_doubled_nor_forgotten() -> No
     scenario(main)
 
 
+def test_room_kept_for_a_refused_binding_goes_to_another_pod() -> None:
+    async def main(cluster: Cluster) -> None:
+        await cluster.create(a_node("n1", cpu="1"))
+        await asyncio.sleep(1)
+        cluster.faults.refuse = lambda request: (
+            conflict(PODS, "web", "never") if request.path.endswith("/web/binding") else None
+        )
+        await cluster.create(a_pod("web", requests={"cpu": "1"}), a_pod("other", requests={"cpu": "1"}))
+        await asyncio.sleep(30)
+        assert [await cluster.node_of(name) for name in ("web", "other")] == ["", "n1"]
+
+    scenario(main)
+
+
+def test_a_binding_that_never_reached_the_api_is_made_again() -> None:
+    """The outcome is unknown to the scheduler: the room stays taken, but not from the pod itself."""
+
+    async def main(cluster: Cluster) -> None:
+        await cluster.create(a_node("n1", cpu="1"))
+        await asyncio.sleep(1)
+        cluster.faults.delay = 2.0
+        await cluster.create(a_pod("web", requests={"cpu": "1"}))
+        await asyncio.sleep(1)  # the binding is on its way
+        cluster.faults.down = True
+        await asyncio.sleep(1.5)
+        assert await cluster.node_of("web") == ""
+        cluster.faults.down, cluster.faults.delay = False, 0.0
+        await asyncio.sleep(15)
+        assert await cluster.node_of("web") == "n1"
+
+    scenario(main)
+
+
 def test_an_api_that_is_away_delays_and_loses_nothing() -> None:
     async def main(cluster: Cluster) -> None:
         await cluster.create(a_node("n1"))

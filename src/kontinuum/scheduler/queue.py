@@ -1,10 +1,11 @@
 """Pods that wait for a node: the most important first, and those that did not fit not before it makes sense.
 
-absent ──add──▶ active ──pop──▶ in work ──done──▶ absent
-                  ▲               │ refused                    │ failed, or something relevant
-                  │               ▼                            ▼ changed while in work
-                  │          unschedulable ──relevant change──▶ backing off ──▶ active
-                  └────────────── looked at again after a while ──────────────────┘
+absent ──add──▶ active ──pop──▶ in work ──removed──▶ absent
+                  ▲                ├─ refused ──▶ unschedulable ──relevant change──┐
+                  │                └─ failed ───▶ backing off ◀────────────────────┘
+                  └──────────────── its time has come ┘
+
+An unschedulable pod becomes active too when it changes itself, and after a long time in any case.
 """
 
 from __future__ import annotations
@@ -26,8 +27,6 @@ class _Waiting:
     attempts: int = 0
     tried: float = 0.0
     """When it was last looked at, monotonic seconds."""
-    seen_changes: int = 0
-    """The number of relevant changes that the last attempt knew of."""
     timer: asyncio.TimerHandle | None = field(default=None, repr=False)
 
 
@@ -45,7 +44,6 @@ class SchedulingQueue:
         self._unschedulable: dict[str, None] = {}
         """In the order of their attempts, so that who waits longest comes first."""
         self._arrivals = itertools.count()
-        self._changes = 0
         self._not_empty = asyncio.Event()
 
     def add(self, key: str, priority: int) -> None:
@@ -72,19 +70,17 @@ class SchedulingQueue:
                     pod = self._pods[key]
                     pod.attempts += 1
                     pod.tried = self._clock.monotonic()
-                    pod.seen_changes = self._changes
                     return key
             self._not_empty.clear()
             await self._not_empty.wait()
 
     def refuse(self, key: str) -> None:
-        """The pod in work fits nowhere: leave it until something relevant changes."""
+        """The pod in work fits nowhere: leave it until something relevant changes.
+
+        Call it before anything else can run: a change between the decision and this would be missed.
+        """
         pod = self._pods.get(key)
-        if pod is None or key in self._is_active:
-            return
-        if pod.seen_changes != self._changes:
-            self._back_off(key, pod)
-        else:
+        if pod is not None and key not in self._is_active:
             self._unschedulable[key] = None
             self._wake_after(key, pod, self._look_again)
 
@@ -96,7 +92,6 @@ class SchedulingQueue:
 
     def relevant_change(self) -> None:
         """A node came or changed, or a pod left: who fitted nowhere may fit now."""
-        self._changes += 1
         for key in self._unschedulable:
             self._back_off(key, self._pods[key])
         self._unschedulable.clear()

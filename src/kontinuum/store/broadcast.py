@@ -90,12 +90,12 @@ class Broadcast:
     async def follow(self, log: Log, prefix: str, after: int) -> AsyncIterator[Change]:
         """The watch itself; see ``Store.watch``."""
         subscription = Subscription(prefix, self._buffer)
-        # Subscribed before the log is read: what is written in between is in both, and is passed on once.
         self._subscriptions.add(subscription)
         try:
             position, unread = after, True
             while True:
                 while unread or subscription.overflowed:
+                    # Emptied and read in one step: the buffer then holds just what comes after the page.
                     subscription.restart()
                     changes, resume = log.changes(prefix, position)
                     for change in changes:
@@ -105,8 +105,7 @@ class Broadcast:
                     await asyncio.sleep(0)  # a long history must not keep the loop from its other work
                 await subscription.wait_offered()
                 while (live := subscription.take()) is not None:
-                    if live.revision > position:
-                        position = live.revision
-                        yield live
+                    position = live.revision
+                    yield live
         finally:
             self._subscriptions.discard(subscription)
