@@ -40,7 +40,7 @@ Handler = Callable[[Change, Object, Object | None], None]
 Index = Callable[[Object], list[str]]
 """The values under which an object is to be found."""
 
-RETRY = Backoff(initial=0.2, maximum=30.0, jitter=0.2)
+RETRY = Backoff(initial=0.2, maximum=5.0, jitter=0.2)
 PAGE = 500
 """Objects per list request: bounds what is decoded at once."""
 WATCH_SECONDS = 300

@@ -9,6 +9,9 @@ from collections import deque
 from kontinuum.foundation.backoff import Backoff
 
 FAILURES = Backoff(initial=0.05, maximum=300.0, jitter=0.1)
+PATIENCE = 1.0
+"""Seconds by which news of a key that fails are held back at most. Without it, a key whose failing makes news (a child
+that is created and collected, again and again) would be worked on as fast as the network allows."""
 
 
 class KeyQueue:
@@ -38,13 +41,12 @@ class KeyQueue:
         return len(self._waiting)
 
     def add(self, key: str) -> None:
-        """Have the key worked on soon."""
-        if key in self._in_work:
-            self._again.add(key)
-        elif key not in self._waiting:
-            self._waiting[key] = None
-            self._order.append(key)
-            self._wake_one()
+        """Have the key worked on soon; not quite so soon if it failed the last time."""
+        failures = self._failures.get(key, 0)
+        if failures:
+            self.add_after(key, min(PATIENCE, self._backoff.delay(failures - 1, self._chance)))
+        else:
+            self._enqueue(key)
 
     def add_after(self, key: str, seconds: float) -> None:
         """Have the key worked on in ``seconds``, unless it is already due earlier."""
@@ -102,7 +104,15 @@ class KeyQueue:
 
     def _due(self, key: str) -> None:
         del self._timers[key]
-        self.add(key)
+        self._enqueue(key)
+
+    def _enqueue(self, key: str) -> None:
+        if key in self._in_work:
+            self._again.add(key)
+        elif key not in self._waiting:
+            self._waiting[key] = None
+            self._order.append(key)
+            self._wake_one()
 
     def _wake_one(self) -> None:
         while self._getters:

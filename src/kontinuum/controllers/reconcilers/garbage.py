@@ -30,6 +30,8 @@ REDISCOVER_SECONDS = 60.0
 """How long a kind that is new to the server may go uncollected."""
 UNKNOWN_SECONDS = 60.0
 """When to look again at a child whose owner's kind nobody serves (any more, or yet)."""
+RETRY_SECONDS = 2.0
+"""When to ask again while the server is away."""
 SYNC_SECONDS = 30.0
 """How long to wait for the first look at everything."""
 ABSENT_REMEMBERED = 500
@@ -54,10 +56,11 @@ class GarbageCollector:
     async def run(self) -> None:
         """See ``Reconciler``."""
         try:
-            await self._follow_what_is_served()
+            while not await self._rediscover():
+                await self._context.clock.sleep(RETRY_SECONDS)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._workers.run())
-                group.create_task(self._rediscover())
+                group.create_task(self._keep_discovering())
         finally:
             await cancel(*(task for _, task in self._followed.values()))
             self._followed.clear()
@@ -170,13 +173,19 @@ class GarbageCollector:
         if len(self._absent) > ABSENT_REMEMBERED:
             self._absent.popitem(last=False)
 
-    async def _rediscover(self) -> None:
+    async def _keep_discovering(self) -> None:
         while True:
             await self._context.clock.sleep(REDISCOVER_SECONDS)
-            try:
-                await self._follow_what_is_served()
-            except (ApiError, Retryable) as error:
-                log.info("what is served cannot be discovered now", error=str(error))
+            await self._rediscover()
+
+    async def _rediscover(self) -> bool:
+        """Follow what is served now; False if the server cannot say."""
+        try:
+            await self._follow_what_is_served()
+        except (ApiError, Retryable) as error:
+            log.info("what is served cannot be discovered now", error=str(error))
+            return False
+        return True
 
     async def _follow_what_is_served(self) -> None:
         """Follow every collectable resource, and stop following what is no longer served."""

@@ -193,7 +193,6 @@ class Channel:
         self.faults = faults
 
     async def send(self, request: Request) -> Response:
-        # Also without a delay the caller must wait its turn: over a network, nothing is answered at once.
         await asyncio.sleep(self.faults.delay)
         try:
             self.faults.check(request)

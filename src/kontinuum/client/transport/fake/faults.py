@@ -16,8 +16,8 @@ class Faults:
 
     down: bool = False
     """Nothing is answered."""
-    delay: float = 0.0
-    """Seconds before each request is looked at."""
+    delay: float = 0.001
+    """Seconds before each request is looked at: over a network nothing is answered at once."""
     errors: dict[int, ApiError] = field(default_factory=dict)
     """The n-th write (from 1) is refused with this error and not carried out."""
     lost: set[int] = field(default_factory=set)
