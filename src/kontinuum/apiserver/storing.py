@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import orjson
@@ -20,8 +20,8 @@ from kontinuum.store.port import AlreadyExists, Missing, StaleRevision
 ATTEMPTS = 10
 """How often a change is decided again because another writer was faster, before the client gets the conflict."""
 
-Decide = Callable[[Object], Awaitable[Object]]
-"""From the object as it is (the callee may change it) to the object to be stored."""
+Decide = Callable[[Object], Object]
+"""From the object as it is (the callee may change it) to the object to be stored. Raises ApiError to refuse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +72,17 @@ async def _insert_once(context: Context, served: Served, obj: Object, *, dry_run
 
 
 async def change(
-    context: Context, served: Served, call: Call, decide: Decide, *, dry_run: bool, name: str = "", checked: bool = True
+    context: Context, served: Served, call: Call, decide: Decide, *, dry_run: bool, checked: bool = True
 ) -> Stored:
     """Read, decide, admit, check and store, again while other writers are faster. Raises ApiError, StoreFull ...
 
     ``checked`` False leaves out admission and the kind's rules, for changes that are the server's own.
     """
-    name = name or call.route.name
+    name = call.route.name
     for _ in range(ATTEMPTS):
         entry = await context.current(served, call.route.namespace, name)
         old: Object = orjson.loads(entry.value)
-        new = await decide(orjson.loads(entry.value))
+        new = decide(orjson.loads(entry.value))
         if checked:
             attributes = _attributes("update", served, call, new, old)
             await context.admission.admit(attributes, context)

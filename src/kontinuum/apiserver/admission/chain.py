@@ -24,7 +24,6 @@ class Attributes:
     old: Object | None
     """The object as it is stored; None for a create."""
     user: str
-    dry_run: bool = False
 
 
 class Reader(Protocol):

@@ -23,7 +23,7 @@ async def bind(context: Context, served: Served, call: Call) -> StreamResponse:
     metadata = writing.metadata_of(binding)
     check_target(binding, call.route.name)
 
-    async def decide(pod: Object) -> Object:
+    def decide(pod: Object) -> Object:
         writing.check_same_object(served.resource, metadata, pod["metadata"])
         return bound(served, pod, binding, now=context.clock.time())
 

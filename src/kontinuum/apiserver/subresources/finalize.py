@@ -19,7 +19,7 @@ async def finalize(context: Context, served: Served, call: Call) -> StreamRespon
     sent = await read_object(context, served, call)
     check_name(writing.metadata_of(sent), call.route.name)
 
-    async def decide(old: Object) -> Object:
+    def decide(old: Object) -> Object:
         writing.check_same_object(served.resource, sent["metadata"], old["metadata"])
         finalizers = (sent.get("spec") or {}).get("finalizers") or []
         return {**old, "spec": {**(old.get("spec") or {}), "finalizers": finalizers}}

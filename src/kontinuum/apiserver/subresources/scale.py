@@ -43,7 +43,7 @@ async def update_scale(context: Context, served: Served, call: Call) -> StreamRe
     if sent is None:
         raise status.bad_request("the body is empty; expected a Scale")
 
-    async def decide(old: Object) -> Object:
+    def decide(old: Object) -> Object:
         return _rescaled(served, sent, old)
 
     return await _change(context, served, call, decide)
@@ -53,7 +53,7 @@ async def patch_scale(context: Context, served: Served, call: Call) -> StreamRes
     """Raises ApiError 400, 404, 409, 415, 422."""
     apply = await read_patch(context, call, "autoscaling/v1", "Scale")
 
-    async def decide(old: Object) -> Object:
+    def decide(old: Object) -> Object:
         return _rescaled(served, apply(scale_of(old)), old)
 
     return await _change(context, served, call, decide)

@@ -38,7 +38,7 @@ async def patch(context: Context, served: Served, call: Call) -> StreamResponse:
     resource = served.resource
     apply = await read_patch(context, call, resource.api_version, resource.kind)
 
-    async def decide(old: Object) -> Object:
+    def decide(old: Object) -> Object:
         new = apply(old)
         call.warnings.clear()
         writing.check_kind(served.resource, new)

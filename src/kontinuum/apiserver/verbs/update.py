@@ -27,7 +27,7 @@ async def update(context: Context, served: Served, call: Call) -> StreamResponse
     writing.check_namespace(served.resource, metadata, call.route.namespace)
     check_name(metadata, call.route.name)
 
-    async def decide(old: Object) -> Object:
+    def decide(old: Object) -> Object:
         _check_version_given(served, metadata)
         # Deciding changes the object in place, and may have to be done again.
         return settle(served, call, copy(sent), old)
