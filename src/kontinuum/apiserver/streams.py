@@ -24,8 +24,8 @@ from kontinuum.api.kubernetes.resources import NODES
 from kontinuum.api.machinery import fields, status
 from kontinuum.api.machinery.objects import Object, name_of
 from kontinuum.api.machinery.status import ApiError, FieldError
-from kontinuum.apiserver import replies
-from kontinuum.apiserver.call import Call
+from kontinuum.apiserver import replies, spdy
+from kontinuum.apiserver.call import Call, boolean
 from kontinuum.apiserver.context import Context, Served
 from kontinuum.apiserver.nodes import address_of
 from kontinuum.foundation.tasks import cancel
@@ -49,10 +49,11 @@ async def log(context: Context, served: Served, call: Call) -> StreamResponse:
 
 
 async def connect(context: Context, served: Served, call: Call) -> StreamResponse:
-    """Exec and attach over a WebSocket. Raises ApiError 400, 404, 500, 503."""
-    protocols = _offered(call.request)
-    if call.request.headers.get("Upgrade", "").lower() != "websocket":
+    """Exec and attach, over a WebSocket or (kubectl before 1.31) SPDY. Raises ApiError 400, 404, 500, 503."""
+    upgrade = call.request.headers.get("Upgrade", "").lower()
+    if upgrade not in ("websocket", "spdy/3.1"):
         raise status.bad_request("Upgrade request required: exec and attach are spoken over a WebSocket")
+    protocols = _offered(call.request) if upgrade == "websocket" else [spdy.NODE_PROTOCOL]
     pod = orjson.loads((await context.current(served, call.route.namespace, call.route.name)).value)
     url = f"{await _place(context, pod, call, call.route.subresource)}?{_stream_query(call.request)}"
     with _translated(url):
@@ -61,11 +62,21 @@ async def connect(context: Context, served: Served, call: Call) -> StreamRespons
         except WSServerHandshakeError as refused:
             raise await _handshake_refusal(context, url, refused.status) from refused
         async with node:
+            if upgrade != "websocket":
+                return await spdy.relay(call.request, node, stream_kinds(call.query))
             agreed = [node.protocol] if node.protocol else []
             client = WebSocketResponse(protocols=agreed, compress=False, max_msg_size=0)
             await client.prepare(call.request)
             await _relay(client, node)
             return client
+
+
+def stream_kinds(query: Mapping[str, str]) -> list[str]:
+    """The streams that a SPDY client is going to open. A terminal has one output, and a size."""
+    asked = {name for name in ("stdin", "stdout", "stderr", "tty") if boolean(query.get(name, ""), name)}
+    if "tty" in asked:
+        asked = (asked - {"tty", "stderr"}) | {"resize"}
+    return ["error", *sorted(asked)]
 
 
 def log_query(query: Mapping[str, str]) -> str:

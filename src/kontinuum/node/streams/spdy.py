@@ -15,7 +15,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from kontinuum.foundation.errors import Retryable
-from kontinuum.node.streams.spdy_headers import HeaderWriter
+from kontinuum.foundation.spdy import HeaderWriter
 
 SYN_STREAM, RST_STREAM, PING = 1, 3, 6
 CONTROL = 0x80

@@ -1,4 +1,8 @@
-"""Header blocks of SPDY/3: name and value pairs, compressed with a dictionary that both sides know.
+"""The frames and header blocks of SPDY/3.1, which kubectl before 1.31 and containerd speak for exec and attach.
+
+A frame has a head of eight bytes. A data frame's is its stream's number, flags and a length of three bytes; a control
+frame's begins with a set bit, and holds the version, the frame's type, flags and length. Header blocks are name and
+value pairs, compressed with a dictionary that both sides know.
 
 The dictionary's 1,423 bytes are part of the protocol (SPDY Protocol Draft 3.1, section 2.6.10.1).
 """
@@ -36,6 +40,23 @@ def _counted(text: str) -> bytes:
 DICTIONARY = b"".join(_counted(word) for word in _WORDS.split(",")) + _TEXT.encode()
 
 
+CONTROL = 0x80
+VERSION = 3
+SYN_STREAM, SYN_REPLY, RST_STREAM, SETTINGS, PING, GOAWAY = 1, 2, 3, 4, 6, 7
+FIN = 1
+"""The flag that closes the sender's half of a stream."""
+LARGEST_DATA = 32 << 10
+"""Bytes of content that are put into one data frame."""
+
+
+def control_frame(kind: int, body: bytes, flags: int = 0) -> bytes:
+    return struct.pack(">BBHI", CONTROL, VERSION, kind, flags << 24 | len(body)) + body
+
+
+def data_frame(stream: int, content: bytes, flags: int = 0) -> bytes:
+    return struct.pack(">II", stream, flags << 24 | len(content)) + content
+
+
 class HeaderWriter:
     """Compresses header blocks; one per connection, because each block builds on the ones before."""
 
@@ -46,3 +67,24 @@ class HeaderWriter:
         plain = struct.pack(">I", len(headers))
         plain += b"".join(_counted(name.lower()) + _counted(value) for name, value in headers.items())
         return self._compressor.compress(plain) + self._compressor.flush(zlib.Z_SYNC_FLUSH)
+
+
+class HeaderReader:
+    """The inverse; also one per connection."""
+
+    def __init__(self) -> None:
+        self._decompressor = zlib.decompressobj(zdict=DICTIONARY)
+
+    def read(self, block: bytes) -> dict[str, str]:
+        """Raises ValueError for a block that is none."""
+        try:
+            plain = self._decompressor.decompress(block)
+            (count,) = struct.unpack_from(">I", plain)
+            texts, position = [], 4
+            for _ in range(2 * count):
+                (length,) = struct.unpack_from(">I", plain, position)
+                texts.append(plain[position + 4 : position + 4 + length].decode())
+                position += 4 + length
+        except (zlib.error, struct.error, UnicodeDecodeError) as error:
+            raise ValueError(f"a SPDY header block cannot be read: {error}") from error
+        return dict(zip(texts[::2], texts[1::2], strict=True))
