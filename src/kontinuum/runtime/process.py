@@ -176,9 +176,12 @@ class Process:
         if feed is not None:
             feed.cancel()
             await asyncio.gather(feed, return_exceptions=True)
-        await self._drain(outputs, outlets)
-        self._close(outlets)
-        self.end(exit)
+        try:
+            await self._drain(outputs, outlets)
+        finally:
+            # Whatever went wrong with its output: containerd must hear that it has ended.
+            self._close(outlets)
+            self.end(exit)
 
     async def _drain(self, outputs: list[asyncio.Task[None]], outlets: list[Outlet]) -> None:
         """Bounded, because a grandchild may keep the stream open for ever, or containerd be away."""
@@ -197,7 +200,7 @@ class Process:
         outlets: list[Outlet] = []
         try:
             for path in paths:
-                outlets.append(Outlet(path or "/dev/null"))
+                outlets.append(Outlet(path))
             return outlets, Inlet(self.stdio.stdin) if self.stdio.stdin else None
         except OSError as error:
             self._close(outlets)

@@ -27,13 +27,13 @@ class Outlet:
     """A FIFO that containerd reads: a process's standard output or error."""
 
     def __init__(self, path: str) -> None:
-        """Raises OSError if there is no FIFO at ``path``."""
-        self._descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        """``path`` is empty if nobody listens; what is written is dropped then. Raises OSError if it is no FIFO."""
+        self._descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC) if path else -1
 
     async def write(self, data: bytes) -> None:
         """Returns when the FIFO has taken all of it."""
         view = memoryview(data)
-        while view:
+        while view and self._descriptor >= 0:
             try:
                 view = view[os.write(self._descriptor, view) :]
             except BlockingIOError:
@@ -41,6 +41,8 @@ class Outlet:
 
     def unread(self) -> int:
         """Bytes that containerd has not taken yet."""
+        if self._descriptor < 0:
+            return 0
         return int.from_bytes(fcntl.ioctl(self._descriptor, termios.FIONREAD, bytes(4)), "little")
 
     def close(self) -> None:

@@ -1,0 +1,222 @@
+"""The task service: what containerd may ask, in every order that it asks in."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from tests.runtime.pod import pod
+
+from kontinuum.runtime import codec, messages
+from kontinuum.runtime.process import Phase
+from kontinuum.runtime.task.errors import ALREADY_EXISTS, FAILED_PRECONDITION, NOT_FOUND, UNIMPLEMENTED
+from kontinuum.runtime.ttrpc import CallFailed
+from kontinuum.runtime.vmm.fake.backend import FakeMachine, FakeVmm
+from kontinuum.runtime.vmm.port import MachineNotStarted, MachineSpec
+
+
+async def refused(call: object, code: int) -> str:
+    with pytest.raises(CallFailed) as caught:
+        await call  # type: ignore[misc]
+    assert caught.value.code == code
+    return str(caught.value)
+
+
+async def test_output_and_exit_code_of_a_container_reach_containerd(tmp_path: Path) -> None:
+    async with pod(tmp_path) as tested:
+        await tested.sandbox()
+        out, err = tested.fifo("out"), tested.fifo("err")
+        reader = os.open(out, os.O_RDWR | os.O_NONBLOCK), os.open(err, os.O_RDWR | os.O_NONBLOCK)
+        await tested.run("c", "sh", "-c", "echo hello; echo trouble >&2; exit 7", stdout=out, stderr=err)
+        waiting = asyncio.create_task(tested.wait("c"))
+        await asyncio.sleep(0.1)
+        assert not waiting.done(), "an exit was reported before its output was taken"
+        assert os.read(reader[0], 100) == b"hello\n"
+        assert os.read(reader[1], 100) == b"trouble\n"
+        assert await waiting == 7
+        for descriptor in reader:
+            os.close(descriptor)
+        exits = tested.heard(messages.TaskExit)
+        assert [(event.container_id, event.id, event.exit_status) for event in exits] == [("c", "c", 7)]
+
+
+async def test_output_that_nobody_takes_holds_an_exit_back_for_a_bounded_time(tmp_path: Path) -> None:
+    async with pod(tmp_path) as tested:
+        await tested.sandbox()
+        began = time.monotonic()
+        await tested.run("c", "sh", "-c", "echo hello", stdout=tested.fifo("out"))
+        assert await tested.wait("c") == 0
+        assert time.monotonic() - began < 5
+
+
+async def test_input_ends_only_by_closeio_and_after_all_of_it(tmp_path: Path) -> None:
+    async with pod(tmp_path) as tested:
+        await tested.sandbox()
+        into, out = tested.fifo("in"), tested.fifo("out")
+        reader = os.open(out, os.O_RDWR | os.O_NONBLOCK)
+        await tested.run("c", "wc", "-c", stdin=into, stdout=out)
+        writer = os.open(into, os.O_WRONLY)
+        os.write(writer, b"x" * 30_000)
+        os.close(writer)
+        await tested.call("CloseIO", messages.CloseIORequest("c", "", True), messages.Empty)
+        waiting = asyncio.create_task(tested.wait("c"))
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    assert os.read(reader, 100).strip() == b"30000"
+                    break
+                except BlockingIOError:
+                    await asyncio.sleep(0.01)
+        assert await waiting == 0
+        os.close(reader)
+
+
+async def test_a_missing_command_is_explained_as_runc_does(tmp_path: Path) -> None:
+    async with pod(tmp_path) as tested:
+        await tested.sandbox()
+        tested.bundle("c", "container", "nope")
+        await tested.create("c")
+        message = await refused(tested.start("c"), 2)
+        assert message == (
+            "OCI runtime create failed: start failed: unable to start container process: "
+            'exec: "nope": executable file not found in $PATH: unknown'
+        )
+        assert (await tested.state("c")).status == Phase.CREATED
+        await tested.delete("c")
+
+
+async def test_an_exec_lives_in_its_container_and_ends_with_it(tmp_path: Path) -> None:
+    async with pod(tmp_path) as tested:
+        await tested.sandbox()
+        await tested.run("c", "sleep", "1000")
+        spec = messages.Any("", json.dumps({"args": ["sleep", "1000"], "cwd": "/"}).encode())
+        await tested.call("Exec", messages.ExecProcessRequest("c", "e", spec=spec), messages.Empty)
+        await refused(
+            tested.call("Exec", messages.ExecProcessRequest("c", "e", spec=spec), messages.Empty), ALREADY_EXISTS
+        )
+        await tested.start("c", "e")
+        await refused(tested.delete("c", "e"), FAILED_PRECONDITION)
+        await tested.kill("c", signal.SIGTERM)
+        assert await tested.wait("c") == 128 + signal.SIGTERM
+        assert await tested.wait("c", "e") == 128 + signal.SIGKILL
+        assert (await tested.delete("c", "e")).exit_status == 137
+        assert (await tested.delete("c")).exit_status == 143
+
+
+async def test_what_is_not_there_is_not_found_and_what_is_there_is_not_made_twice(tmp_path: Path) -> None:
+    async with pod(tmp_path) as tested:
+        await tested.sandbox()
+        await refused(tested.state("c"), NOT_FOUND)
+        await tested.run("c", "true")
+        await refused(tested.create("c"), ALREADY_EXISTS)
+        await refused(tested.state("c", "e"), NOT_FOUND)
+        await tested.wait("c")
+        await refused(tested.kill("c", 9), NOT_FOUND)
+        await refused(tested.start("c"), FAILED_PRECONDITION)
+        await refused(tested.call("Checkpoint", messages.Empty(), messages.Empty), UNIMPLEMENTED)
+
+
+async def test_a_container_killed_before_its_start_has_ended(tmp_path: Path) -> None:
+    async with pod(tmp_path) as tested:
+        await tested.sandbox()
+        tested.bundle("c", "container", "true")
+        await tested.create("c")
+        await tested.kill("c", 9)
+        assert await tested.wait("c") == 137
+        assert (await tested.state("c")).status == Phase.STOPPED
+
+
+async def test_containers_of_one_image_share_a_disk_until_the_last_is_deleted(tmp_path: Path) -> None:
+    async with pod(tmp_path) as tested:
+        await tested.sandbox()
+        for name in ("a", "b"):
+            await tested.run(name, "true")
+            await tested.wait(name)
+        [machine] = tested.vmm.machines
+        assert len(machine.disks) == 1
+        await tested.delete("a")
+        assert len(machine.disks) == 1
+        await tested.delete("b")
+        assert machine.disks == {}
+        assert tested.guest.containers == {}
+
+
+async def test_a_machine_that_dies_ends_everything_in_it_truthfully(tmp_path: Path) -> None:
+    async with pod(tmp_path) as tested:
+        await tested.sandbox()
+        await tested.run("c", "sleep", "1000")
+        os.kill(tested.vmm.machines[0].pid, signal.SIGKILL)
+        assert await tested.wait("c") == 137
+        assert await tested.wait("sandbox") == 137
+        tested.bundle("late", "container", "true")
+        assert "the machine of this pod is lost" in await refused(tested.create("late"), 2)
+        await tested.delete("c")
+        await tested.delete("sandbox")
+
+
+class Slow(FakeVmm):
+    """Machines that take for ever, or fail, as told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = asyncio.Event()
+        self.error: Exception | None = None
+
+    async def start(self, spec: MachineSpec) -> FakeMachine:
+        await self.go.wait()
+        if self.error is not None:
+            raise self.error
+        return await super().start(spec)
+
+
+async def test_state_answers_while_the_machine_is_still_starting(tmp_path: Path) -> None:
+    async with pod(tmp_path, vmm=Slow()) as tested:
+        await tested.sandbox()
+        tested.bundle("c", "container", "true")
+        creating = asyncio.create_task(tested.create("c"))
+        await asyncio.sleep(0.01)
+        async with asyncio.timeout(1):
+            assert (await tested.state("sandbox")).status == Phase.RUNNING
+            assert (await tested.state("c")).status == Phase.CREATED
+            await tested.kill("sandbox", 9)
+        with pytest.raises(CallFailed, match="the machine of this pod is stopp"):
+            await creating
+
+
+async def test_a_machine_that_cannot_start_ends_its_sandbox_and_says_why(tmp_path: Path) -> None:
+    vmm = Slow()
+    async with pod(tmp_path, vmm=vmm) as tested:
+        await tested.sandbox()
+        vmm.error = MachineNotStarted("no memory for it")
+        vmm.go.set()
+        assert await tested.wait("sandbox") == 255
+        tested.bundle("c", "container", "true")
+        assert "no memory for it" in await refused(tested.create("c"), 2)
+
+
+async def test_shutdown_ends_the_shim_only_when_no_container_is_left(tmp_path: Path) -> None:
+    async with pod(tmp_path) as tested:
+        await tested.sandbox()
+        await tested.call("Shutdown", messages.ShutdownRequest("x"), messages.Empty)
+        assert not tested.shim.finished.is_set()
+        await tested.kill("sandbox", 9)
+        assert (await tested.delete("sandbox")).exit_status == 137
+        await tested.call("Shutdown", messages.ShutdownRequest("sandbox"), messages.Empty)
+        assert tested.shim.finished.is_set()
+
+
+async def test_stats_come_in_containerds_form(tmp_path: Path) -> None:
+    async with pod(tmp_path) as tested:
+        await tested.sandbox()
+        await tested.run("c", "sleep", "1000")
+        stats = (await tested.call("Stats", messages.StatsRequest("c"), messages.StatsResponse)).stats
+        assert stats is not None and stats.type_url == "io.containerd.cgroups.v1.Metrics"
+        metrics = codec.decode(messages.Metrics, stats.value)
+        assert metrics.memory == messages.MemoryStat(1 << 20, 1 << 20, messages.MemoryEntry(0, 2 << 20))
+        pids = await tested.call("Pids", messages.PidsRequest("c"), messages.PidsResponse)
+        assert len(pids.processes) == 1
