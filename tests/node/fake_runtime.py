@@ -35,6 +35,8 @@ class Program:
     exit_code: int = 0
     start_error: str = ""
     ignores_term: bool = False
+    start_seconds: float = 0.0
+    """How long its start takes, as that of a machine that has to boot."""
 
 
 @dataclass
@@ -52,6 +54,7 @@ class FakeRuntime:
     calls: list[str] = field(default_factory=list)
     sandboxes: dict[str, Sandbox] = field(default_factory=dict)
     containers: dict[str, tuple[str, Container]] = field(default_factory=dict)
+    reopened: list[str] = field(default_factory=list)
     starts: Counter[str] = field(default_factory=Counter)
     init_names: set[str] = field(default_factory=set)
     """Containers that must have succeeded before any other may start."""
@@ -146,6 +149,7 @@ class FakeRuntime:
         plan = self.programs.get(container.name, [Program()])
         program = plan[min(self.starts[container.name], len(plan) - 1)]
         self.starts[container.name] += 1
+        await self.clock.sleep(program.start_seconds)
         now = self.clock.time()
         if program.start_error:
             self._put(container_id, state=ContainerState.EXITED, exit_code=128, reason="StartError",
@@ -198,6 +202,10 @@ class FakeRuntime:
 
     async def exec_url(self, container_id: str, command: list[str], streams: Config) -> str:
         raise NotThere(container_id)
+
+    async def reopen_log(self, container_id: str) -> None:
+        await self._enter("reopen_log")
+        self.reopened.append(container_id)
 
     async def attach_url(self, container_id: str, streams: Config) -> str:
         raise NotThere(container_id)

@@ -169,6 +169,18 @@ def test_deletion_does_not_wait_for_a_long_pull(tmp_path: Path) -> None:
     play(tmp_path, story)
 
 
+def test_deletion_does_not_wait_for_a_machine_that_does_not_boot(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.runtime.programs["app"] = [Program(start_seconds=100)]
+        await world.create(pod())
+        await asyncio.sleep(5)
+        await world.delete()
+        await asyncio.sleep(5)
+        assert not await world.exists()
+
+    play(tmp_path, story)
+
+
 def test_a_long_pull_of_one_container_does_not_hold_up_another(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         world.runtime.registry["docker.io/library/big:1"] = 100

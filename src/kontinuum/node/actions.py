@@ -43,6 +43,7 @@ from kontinuum.node.volumes import mounting
 from kontinuum.node.volumes.context import CannotMount, Context
 
 NORMAL, WARNING = "Normal", "Warning"
+SANDBOX_CHANGED = "Pod sandbox changed, it will be killed and re-created."
 DEFAULT_MESSAGE_PATH = "/dev/termination-log"
 
 
@@ -58,6 +59,8 @@ class Hands:
     async def do(self, pod: Object, action: Action, observed: Observed) -> None:
         match action:
             case CreateSandbox():
+                if observed.sandboxes:
+                    self._tell(pod, NORMAL, "SandboxChanged", SANDBOX_CHANGED)
                 await self._create_sandbox(pod, action)
             case StopSandbox():
                 await self._runtime.stop_sandbox(action.sandbox_id)
@@ -138,7 +141,8 @@ class Hands:
         self._remembered.containers.pop(action.name, None)
         self._tell(pod, NORMAL, "Created", f"Created container: {action.name}")
         try:
-            await self._runtime.start_container(container_id)
+            # A machine's boot may take long; a pod that is deleted meanwhile does not wait for it.
+            await self._interruption.during(self._runtime.start_container(container_id))
         except RuntimeFailed as error:
             # The runtime keeps the container as ended with StartError; that is what the status shows.
             self._tell(pod, WARNING, "Failed", f"Error: {error}")
@@ -174,7 +178,7 @@ class Hands:
             container,
             Attempt(action.attempt, action.streak),
             image,
-            environment={"HOSTNAME": names.hostname(pod), **values},
+            environment=values,
             mounts=mounts,
             node_memory=self._tools.node_memory,
         )

@@ -219,6 +219,10 @@ class CriClient:
         answer = await self.call("Exec", container_id=container_id, cmd=command, **streams)
         return str(answer.url)
 
+    async def reopen_log(self, container_id: str) -> None:
+        """Write the container's log under its own name again, after the file has been renamed."""
+        await self._if_there("ReopenContainerLog", CALL_SECONDS, {"container_id": container_id})
+
     async def attach_url(self, container_id: str, streams: Config) -> str:
         answer = await self.call("Attach", container_id=container_id, **streams)
         return str(answer.url)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 
 from kontinuum.api.machinery import quantity
 from kontinuum.api.machinery.objects import Object, annotations_of, labels_of
@@ -77,5 +79,5 @@ def resource_value(pod: Object, reference: Object, container_name: str, around: 
     if amount is None:
         # Without a limit a container may use the whole node; without a request it has asked for nothing.
         amount = room.get(kind, "0") if which == "limits" else "0"
-    divisor = quantity.parse(reference.get("divisor") or "1") or 1
-    return str(int(-(-quantity.parse(amount) // divisor)))
+    divisor = Fraction(quantity.parse(reference.get("divisor") or "1")) or Fraction(1)
+    return str(math.ceil(Fraction(quantity.parse(amount)) / divisor))

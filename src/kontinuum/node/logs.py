@@ -127,21 +127,22 @@ async def _lines(path: Path, options: LogOptions, *, clock: Clock, is_over: Call
         stream.seek(start_of_tail(stream, options.tail) if options.tail is not None else 0)
         rest = b""
         while True:
-            # Asked before reading: what was written until the end is still read after it.
+            # Both are asked before reading: what was written until the end, or a rotation, is still read after it.
             over = not options.follow or is_over()
+            replaced = is_replaced(path, stream)
             for line in iter(stream.readline, b""):
                 if line.endswith(b"\n"):
                     yield rest + line
                     rest = b""
                 else:
                     rest += line
-            if is_replaced(path, stream):
+            if replaced:
                 stream.close()
                 stream = path.open("rb")
-                continue
-            if over:
+            elif over:
                 break
-            await clock.sleep(LOOK_AGAIN_SECONDS)
+            else:
+                await clock.sleep(LOOK_AGAIN_SECONDS)
         if rest:
             yield rest
     finally:

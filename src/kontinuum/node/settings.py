@@ -78,6 +78,10 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """How often the Node's status is written although nothing changed."""
     observe_seconds: float = 1.0
     """How often the runtime is asked what runs, when nothing is going on."""
+    log_max_size: int = 10_485_760
+    """A container's log is rotated when it is larger than this many bytes; 0 means never."""
+    log_max_files: int = 5
+    """How many files of one container's log are kept, the current one included."""
     labels: dict[str, str] = {}
     """Further labels of the Node object."""
 

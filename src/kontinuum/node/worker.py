@@ -21,16 +21,17 @@ from kontinuum.foundation.backoff import Backoff
 from kontinuum.foundation.clock import parse_rfc3339, rfc3339
 from kontinuum.foundation.errors import KontinuumError, Retryable
 from kontinuum.foundation.tasks import cancel
-from kontinuum.node import cgroups, pods
+from kontinuum.node import cgroups, log_rotation, pods
 from kontinuum.node.actions import Hands
 from kontinuum.node.backoff_events import BackoffEvents
+from kontinuum.node.container_config import log_path
 from kontinuum.node.files import remove_pod_files
 from kontinuum.node.interruption import Interrupted, Interruption
 from kontinuum.node.observed import Observed
 from kontinuum.node.plan import Action, Finish, Plan, plan
 from kontinuum.node.probing import Prober
 from kontinuum.node.remembered import FRESH_SECONDS, Remembered
-from kontinuum.node.sandbox_config import cgroup_parent
+from kontinuum.node.sandbox_config import cgroup_parent, log_directory
 from kontinuum.node.status import ENDED_MESSAGES, status
 from kontinuum.node.status_writer import StatusWriter
 from kontinuum.node.tools import Tools
@@ -78,7 +79,10 @@ class PodWorker:
         self._wake.set()
 
     async def run(self) -> None:
-        beside = [asyncio.create_task(self._writer.run()), asyncio.create_task(self._keep_volumes_fresh())]
+        beside = [
+            asyncio.create_task(chore)
+            for chore in (self._writer.run(), self._keep_volumes_fresh(), self._rotate_logs())
+        ]
         try:
             while not await self._round():
                 pass
@@ -187,6 +191,22 @@ class PodWorker:
                     await self._hands.prepare_volumes(self.pod, sandbox.ips)
                 except KontinuumError as error:
                     log.info("a volume keeps its old content", pod=pods.describe(self.pod), error=str(error))
+
+    async def _rotate_logs(self) -> None:
+        settings = self._tools.settings
+        while settings.log_max_size:
+            await self._tools.clock.sleep(log_rotation.LOOK_SECONDS)
+            for container in self.observed.containers:
+                if container.is_running:
+                    path = log_directory(settings, self.pod) / log_path(container.name, container.attempt)
+                    await log_rotation.rotate(
+                        self._tools.runtime,
+                        container.id,
+                        path,
+                        max_size=settings.log_max_size,
+                        max_files=settings.log_max_files,
+                        now=self._tools.clock.time(),
+                    )
 
     async def _finish(self) -> None:
         """Nothing runs any more: remove what is on this machine, then let the API forget the pod."""

@@ -10,12 +10,14 @@ which hold nothing that we do not know.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import struct
 from typing import Self
 from urllib.parse import urlsplit
 
 from kontinuum.foundation.errors import Retryable
 from kontinuum.foundation.spdy import HeaderWriter
+from kontinuum.foundation.tasks import cancel
 
 SYN_STREAM, RST_STREAM, PING = 1, 3, 6
 CONTROL = 0x80
@@ -79,17 +81,26 @@ class SpdyConnection:
     async def __aenter__(self) -> Self:
         try:
             self._reader, self._writer = await asyncio.open_connection(self._url.hostname, self._url.port)
-            await self._upgrade()
-        except (OSError, asyncio.IncompleteReadError) as error:
+        except OSError as error:
             raise StreamingFailed(f"connecting to the runtime's stream: {error}") from error
+        try:
+            await self._upgrade()
+        except BaseException:
+            await self._hang_up()
+            raise
         self._reading = asyncio.create_task(self._read_frames())
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.gather(self._reading, return_exceptions=True)
+            await cancel(self._reading)
+        await self._hang_up()
+
+    async def _hang_up(self) -> None:
         self._writer.close()
+        # The other side may have gone first, which is just as well.
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
 
     async def _upgrade(self) -> None:
         path = self._url.path + (f"?{self._url.query}" if self._url.query else "")
@@ -98,7 +109,10 @@ class SpdyConnection:
             f"Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: {REMOTE_COMMAND}\r\n\r\n"
         )
         self._writer.write(request.encode())
-        head = (await self._reader.readuntil(b"\r\n\r\n")).decode(errors="replace")
+        try:
+            head = (await self._reader.readuntil(b"\r\n\r\n")).decode(errors="replace")
+        except (OSError, asyncio.IncompleteReadError) as error:
+            raise StreamingFailed(f"the runtime's stream ended before it began: {error}") from error
         status = head.splitlines()[0]
         if status.split()[1] != "101":
             raise StreamingFailed(f"the runtime refused the stream: {status}")

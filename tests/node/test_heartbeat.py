@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from tests.node.fake_runtime import FakeRuntime
+
+from kontinuum.api.kubernetes.resources import LEASES, NODES
+from kontinuum.client.rest import Client
+from kontinuum.client.transport.fake import FakeApi
+from kontinuum.foundation import virtual_time
+from kontinuum.foundation.clock import VirtualClock
+from kontinuum.foundation.tasks import cancel
+from kontinuum.node.heartbeat import LEASE_NAMESPACE, Heartbeat
+from kontinuum.node.registration import MachineFacts
+from kontinuum.node.settings import NodeSettings
+
+FACTS = MachineFacts(
+    name="n1", address="192.0.2.1", hostname="n1", cpus=2, memory=4 << 30, disk=1 << 40, architecture="amd64",
+    kernel="6.1", os_image="Debian", machine_id="m", system_uuid="s", boot_id="b", runtime="containerd://1.6.20",
+)  # fmt: skip
+SETTINGS = NodeSettings(
+    name="n1", data_dir="/d", accelerator="tcg", runtime_config="/c", reserved_cpu=100, reserved_memory=1 << 30
+)
+
+
+def live(story: Callable[[Client, FakeRuntime, Heartbeat], Awaitable[None]]) -> None:
+    async def main() -> None:
+        clock = VirtualClock()
+        client, runtime = FakeApi(clock).client(), FakeRuntime(clock)
+        heartbeat = Heartbeat(client, runtime, clock, SETTINGS, FACTS, 10250)
+        await heartbeat.register()
+        running = asyncio.create_task(heartbeat.run())
+        await story(client, runtime, heartbeat)
+        await cancel(running)
+
+    virtual_time.run(main)
+
+
+def test_a_node_says_what_it_is_and_what_it_can_run() -> None:
+    async def story(client: Client, runtime: FakeRuntime, heartbeat: Heartbeat) -> None:
+        node = await client.get(NODES, "n1")
+        assert node["metadata"]["labels"] == {
+            "kubernetes.io/hostname": "n1", "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64",
+            "kontinuum.dev/class.container": "true", "kontinuum.dev/class.microvm": "true",
+            "kontinuum.dev/accelerator": "tcg",
+        }  # fmt: skip
+        status = node["status"]
+        assert status["capacity"]["memory"] == "4194304Ki"
+        assert (status["allocatable"]["cpu"], status["allocatable"]["memory"]) == ("1900m", "3145728Ki")
+        assert status["daemonEndpoints"]["kubeletEndpoint"]["Port"] == 10250
+
+    live(story)
+
+
+def test_the_lease_is_renewed_and_the_status_left_alone() -> None:
+    async def story(client: Client, runtime: FakeRuntime, heartbeat: Heartbeat) -> None:
+        first = await client.get(LEASES, "n1", namespace=LEASE_NAMESPACE)
+        version = (await client.get(NODES, "n1"))["metadata"]["resourceVersion"]
+        await asyncio.sleep(60)
+        later = await client.get(LEASES, "n1", namespace=LEASE_NAMESPACE)
+        assert later["spec"]["renewTime"] > first["spec"]["renewTime"]
+        assert (await client.get(NODES, "n1"))["metadata"]["resourceVersion"] == version
+        await asyncio.sleep(300)
+        assert (await client.get(NODES, "n1"))["metadata"]["resourceVersion"] != version
+
+    live(story)
+
+
+def test_a_node_without_a_runtime_says_that_it_is_not_ready() -> None:
+    async def story(client: Client, runtime: FakeRuntime, heartbeat: Heartbeat) -> None:
+        async def ready() -> tuple[str, str]:
+            conditions = (await client.get(NODES, "n1"))["status"]["conditions"]
+            return next((one["status"], one["reason"]) for one in conditions if one["type"] == "Ready")
+
+        runtime.is_away = True
+        await asyncio.sleep(15)
+        assert await ready() == ("False", "KubeletNotReady")
+        runtime.is_away = False
+        await asyncio.sleep(15)
+        assert await ready() == ("True", "KubeletReady")
+
+    live(story)
+
+
+def test_a_node_that_was_deleted_comes_back() -> None:
+    async def story(client: Client, runtime: FakeRuntime, heartbeat: Heartbeat) -> None:
+        await client.delete(NODES, "n1")
+        await asyncio.sleep(400)
+        assert (await client.get(NODES, "n1"))["status"]["capacity"]
+
+    live(story)

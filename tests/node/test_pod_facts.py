@@ -1,0 +1,214 @@
+"""Small pure decisions: environment, names, limits, images, probes, users. Cases are Kubernetes' own examples."""
+
+from __future__ import annotations
+
+import pytest
+from tests.node.world import container, pod
+
+from kontinuum.api.machinery.objects import Object
+from kontinuum.node import cgroups, names
+from kontinuum.node.container_config import Attempt, BadContainer, container_config, oom_score
+from kontinuum.node.container_status import go_duration
+from kontinuum.node.environment import expand
+from kontinuum.node.fields import NoSuchField, Surroundings, field_value, resource_value
+from kontinuum.node.images import BadReference, credentials_for, with_tag
+from kontinuum.node.observer import difference
+from kontinuum.node.pods import qos_class
+from kontinuum.node.port import Fingerprint, Image
+from kontinuum.node.probes import Judgement, ProbeSettings, judge
+from kontinuum.node.sandbox_config import sandbox_config
+from kontinuum.node.server import may_enter
+from kontinuum.node.settings import NodeSettings
+
+EMPTY_RESOLVER = {"servers": ["192.0.2.53"], "searches": ["example.org"], "options": ["timeout:2"]}
+AROUND = Surroundings(("10.0.0.7",), "192.0.2.1", node_cpu=2000, node_memory=1 << 30)
+
+
+def full(**spec: object) -> Object:
+    made = pod(**spec)
+    made["metadata"] |= {"uid": "u", "labels": {"a": 'x"y'}, "annotations": {"n/k": "v"}}
+    return made
+
+
+def resources(cpu: str = "", memory: str = "", *, requests: dict[str, str] | None = None) -> Object:
+    limits = {key: value for key, value in (("cpu", cpu), ("memory", memory)) if value}
+    return {"resources": {"limits": limits, "requests": requests or {}}}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("$(A)", "1"),
+        ("x$(A)y$(B)", "x1y2"),
+        ("$$(A)", "$(A)"),
+        ("$$$(A)", "$1"),
+        ("$(NONE)", "$(NONE)"),
+        ("$A ${A} $", "$A ${A} $"),
+        ("$(A", "$(A"),
+    ],
+)
+def test_references_are_expanded_as_kubernetes_does(text: str, expected: str) -> None:
+    assert expand(text, {"A": "1", "B": "2"}) == expected
+
+
+def test_a_pod_can_learn_its_fields() -> None:
+    assert field_value(full(), "metadata.labels['a']", AROUND) == 'x"y'
+    assert field_value(full(), "metadata.labels", AROUND) == 'a="x\\"y"'
+    assert field_value(full(), "status.podIP", AROUND) == "10.0.0.7"
+    with pytest.raises(NoSuchField):
+        field_value(full(), "spec.containers", AROUND)
+
+
+def test_a_resource_is_divided_and_rounded_up_and_defaults_to_the_node() -> None:
+    one = full(containers=[container("app", **resources(cpu="250m", memory="10Mi"))])
+    assert resource_value(one, {"resource": "limits.cpu"}, "app", AROUND) == "1"
+    assert resource_value(one, {"resource": "limits.cpu", "divisor": "1m"}, "app", AROUND) == "250"
+    assert resource_value(one, {"resource": "limits.memory", "divisor": "1Mi"}, "app", AROUND) == "10"
+    assert resource_value(full(), {"resource": "limits.cpu"}, "app", AROUND) == "2"
+
+
+def test_the_quality_of_service_class_follows_requests_and_limits() -> None:
+    assert qos_class(full()) == "BestEffort"
+    assert qos_class(full(containers=[container("a", **resources("1", "1Gi"))])) == "Guaranteed"
+    assert (
+        qos_class(full(containers=[container("a", **resources("1", "1Gi", requests={"cpu": "500m"}))])) == "Burstable"
+    )
+    assert qos_class(full(containers=[container("a", **resources("1", "1Gi")), container("b")])) == "Burstable"
+
+
+def test_a_pods_limits_are_sums_only_where_every_container_has_one() -> None:
+    both = [container("a", **resources("1", "64Mi")), container("b", **resources("500m", "64Mi"))]
+    limits = cgroups.pod_limits(full(containers=both), 100)
+    assert (limits.cpu_limit, limits.memory_limit, limits.pids) == (1500, 128 << 20, 100)
+    overhead = full(containers=both, overhead={"cpu": "100m", "memory": "32Mi"})
+    assert cgroups.pod_limits(overhead, 0).memory_limit == 160 << 20
+    assert cgroups.pod_limits(full(containers=[both[0], container("c")]), 0).memory_limit == 0
+    init = full(containers=both[:1], initContainers=[container("i", **resources("3", "1Gi"))])
+    assert (cgroups.pod_limits(init, 0).cpu_limit, cgroups.pod_limits(init, 0).memory_limit) == (3000, 1 << 30)
+
+
+def test_limits_are_written_as_both_versions_of_cgroups_want_them() -> None:
+    limits = cgroups.PodLimits(cpu_request=500, cpu_limit=1500, memory_limit=1 << 20, pids=9)
+    assert set(cgroups.files_v1(limits)) == {
+        ("cpu", "cpu.shares", "512"),
+        ("cpu", "cpu.cfs_period_us", "100000"),
+        ("cpu", "cpu.cfs_quota_us", "150000"),
+        ("memory", "memory.limit_in_bytes", "1048576"),
+        ("pids", "pids.max", "9"),
+    }
+    assert dict(cgroups.files_v2(limits)) == {
+        "cpu.weight": "20", "cpu.max": "150000 100000", "memory.max": "1048576", "pids.max": "9",
+    }  # fmt: skip
+    assert cgroups.weight(2) == 1
+    assert cgroups.weight(262_144) == 10_000
+
+
+def test_who_asked_for_little_is_killed_first() -> None:
+    guaranteed = full(containers=[container("a", **resources("1", "1Gi"))])
+    assert oom_score(guaranteed, guaranteed["spec"]["containers"][0], 4 << 30) == -997
+    burstable = full(containers=[container("a", resources={"requests": {"memory": "1Gi"}})])
+    assert oom_score(burstable, burstable["spec"]["containers"][0], 4 << 30) == 750
+    assert oom_score(full(), container("a"), 4 << 30) == 1000
+
+
+def test_names_are_resolved_by_policy() -> None:
+    cluster = NodeSettings(cluster_dns=("10.96.0.10",))
+    first = names.dns_config(full(), cluster, EMPTY_RESOLVER)
+    assert first["servers"] == ["10.96.0.10"]
+    assert first["searches"][:3] == ["default.svc.cluster.local", "svc.cluster.local", "cluster.local"]
+    assert first["options"] == ["ndots:5"]
+    assert names.dns_config(full(dnsPolicy="Default"), cluster, EMPTY_RESOLVER) == EMPTY_RESOLVER
+    assert names.dns_config(full(hostNetwork=True), cluster, EMPTY_RESOLVER) == EMPTY_RESOLVER
+    assert names.dns_config(full(), NodeSettings(), EMPTY_RESOLVER) == EMPTY_RESOLVER
+    own = {"nameservers": ["192.0.2.99"], "searches": ["s"], "options": [{"name": "ndots", "value": "2"}]}
+    assert names.dns_config(full(dnsPolicy="None", dnsConfig=own), cluster, EMPTY_RESOLVER) == {
+        "servers": ["192.0.2.99"], "searches": ["s"], "options": ["ndots:2"],
+    }  # fmt: skip
+
+
+def test_the_hosts_file_names_the_pod_and_its_aliases() -> None:
+    made = full(hostname="h", subdomain="s", hostAliases=[{"ip": "192.0.2.9", "hostnames": ["x", "y"]}])
+    lines = names.hosts_file(made, ("10.0.0.7",), "cluster.local").splitlines()
+    assert "10.0.0.7\th.s.default.svc.cluster.local\th" in lines
+    assert lines[-1] == "192.0.2.9\tx\ty"
+
+
+def test_image_names_are_completed_and_bad_ones_refused() -> None:
+    assert with_tag("busybox") == "docker.io/library/busybox:latest"
+    assert with_tag("a/b:1") == "docker.io/a/b:1"
+    assert with_tag("localhost/a") == "localhost/a:latest"
+    assert with_tag("r.example:5000/a@sha256:" + "0" * 64).endswith("0" * 64)
+    with pytest.raises(BadReference, match="must be lowercase"):
+        with_tag("UPPER/Case:1")
+    for bad in ("", " ", "a b", "a::b", "http://a/b", "a@sha256:12"):
+        with pytest.raises(BadReference):
+            with_tag(bad)
+
+
+def test_a_pull_secret_is_found_by_its_registry() -> None:
+    import base64
+
+    config = b'{"auths": {"https://index.docker.io/v1/": {"auth": "eDp5"}, "r.example": {"username": "u"}}}'
+    secret = {"data": {".dockerconfigjson": base64.b64encode(config).decode()}}
+    assert (credentials_for(secret, "docker.io") or {})["auth"] == "eDp5"
+    assert (credentials_for(secret, "r.example") or {})["username"] == "u"
+    assert credentials_for(secret, "other.example") is None
+
+
+def test_a_probe_needs_its_thresholds_in_a_row() -> None:
+    settings = ProbeSettings(success_threshold=2, failure_threshold=3)
+    judgement = Judgement()
+    verdicts = []
+    for succeeded in (True, False, True, True, False, False, True, False, False, False, True, True):
+        judgement = judge(judgement, succeeded, settings)
+        verdicts.append(judgement.good)
+    assert verdicts == [None, None, None, True, True, True, True, True, True, False, False, True]
+
+
+def test_non_root_is_enforced_before_the_container_is_made() -> None:
+    def make(context: Object, image: Image) -> Object:
+        made = full(securityContext=context)
+        config = container_config(made, container("app"), Attempt(0, 0), image, environment={}, mounts=[],
+                                  node_memory=1 << 30)  # fmt: skip
+        found: Object = config["linux"]["security_context"]
+        return found
+
+    non_root = {"runAsNonRoot": True}
+    with pytest.raises(BadContainer, match="image will run as root"):
+        make(non_root, Image("i", 1))
+    with pytest.raises(BadContainer, match="non-numeric user"):
+        make(non_root, Image("i", 1, None, "www"))
+    with pytest.raises(BadContainer, match="breaks non-root policy"):
+        make(non_root | {"runAsUser": 0}, Image("i", 1, 1000))
+    assert make(non_root, Image("i", 1, 1000))["run_as_user"] == {"value": 1000}
+    assert make({}, Image("i", 1, None, "www"))["run_as_username"] == "www"
+    assert make({"runAsGroup": 5}, Image("i", 1))["run_as_user"] == {"value": 0}
+
+
+def test_a_sandbox_tells_how_large_the_pod_may_get() -> None:
+    made = full(containers=[container("a", **resources("1", "64Mi"))], overhead={"memory": "32Mi"})
+    linux = sandbox_config(made, 0, NodeSettings(data_dir="/d"), EMPTY_RESOLVER)["linux"]
+    assert linux["resources"]["memory_limit_in_bytes"] == 64 << 20
+    assert linux["resources"]["cpu_quota"] == 100_000
+    assert linux["overhead"]["memory_limit_in_bytes"] == 32 << 20
+    assert linux["cgroup_parent"].endswith("/podu")
+
+
+def test_only_the_api_server_and_administrators_may_enter() -> None:
+    def certificate(name: str, *groups: str) -> Object:
+        return {"subject": ((("commonName", name),), *((("organizationName", group),) for group in groups))}
+
+    assert may_enter(certificate("kube-apiserver-kubelet-client"))
+    assert may_enter(certificate("someone", "system:masters"))
+    assert not may_enter(certificate("system:node:n1", "system:nodes"))
+    assert not may_enter(None)
+
+
+def test_durations_read_as_gos() -> None:
+    assert [go_duration(seconds) for seconds in (0, 10, 80, 300, 3600)] == ["0s", "10s", "1m20s", "5m0s", "1h0m0s"]
+
+
+def test_a_vanished_pod_is_a_change_too() -> None:
+    one = Fingerprint("ns", "p", frozenset({("c", 1)}))
+    assert difference({"u": one}, {"u": one}) == {}
+    assert difference({"u": one}, {}) == {"u": Fingerprint("ns", "p", frozenset())}
