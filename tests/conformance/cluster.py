@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import subprocess
 import threading
+import time
+from functools import cached_property
 from pathlib import Path
 
 from tests.apiserver.serving import make_certificates, serving
@@ -99,6 +102,19 @@ class Kubectl:
         result = self._run(arguments, stdin)
         assert result.returncode == 0, result.stderr
         return result.stderr
+
+    def eventually(self, expected: str, *arguments: str) -> None:
+        """Repeat a command until it prints ``expected``; fails after 20 seconds."""
+        deadline = time.monotonic() + 20
+        while (printed := self(*arguments)) != expected:
+            assert time.monotonic() < deadline, f"kubectl {' '.join(arguments)}: still {printed!r}, not {expected!r}"
+            time.sleep(0.1)
+
+    @cached_property
+    def minor(self) -> int:
+        """20 for kubectl 1.20. What is checked by the client and what by the server changed with 25."""
+        version = json.loads(self("version", "--client", "--output=json"))["clientVersion"]
+        return int(version["minor"].rstrip("+"))
 
     def _run(self, arguments: tuple[str, ...], stdin: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Iterable
-from typing import cast
 
 from aiohttp import ClientWebSocketResponse, WSMsgType
 from aiohttp.abc import AbstractStreamWriter
@@ -122,7 +121,7 @@ def take_over(request: BaseRequest) -> tuple[asyncio.StreamReader, asyncio.Strea
     """
     if request.transport is None:
         raise ConnectionResetError("the client has gone")
-    transport = cast(asyncio.Transport, request.transport)
+    transport = request.transport
     before = transport.get_protocol()
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(loop=loop)
