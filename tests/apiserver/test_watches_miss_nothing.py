@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.apiserver.serving import CONFIGMAPS, PODS, TABLE, Api, Certificates, configmap, pod, serving
 
+from kontinuum.apiserver.watcher import Watcher
 from kontinuum.store.memory.store import MemoryStore
 from kontinuum.store.sqlite.store import SqliteStore
 
@@ -202,3 +203,20 @@ async def test_watchers_that_break_and_resume_see_each_change_once_and_in_order(
                 await task
         assert views == [truth] * 3
     await store.close()
+
+
+async def test_a_quiet_watch_costs_nothing_whether_or_not_it_wants_bookmarks(certificates: Certificates) -> None:
+    async with serving(MemoryStore(), certificates, bookmark_seconds=0.01) as api:
+        waits = 0
+        original = Watcher.wait_events
+
+        async def counting(self: Watcher, seconds: float) -> None:
+            nonlocal waits
+            waits += 1
+            await original(self, seconds)
+
+        with pytest.MonkeyPatch.context() as patching:
+            patching.setattr(Watcher, "wait_events", counting)
+            async with api.watch(CONFIGMAPS, "resourceVersion=1&timeoutSeconds=1") as events:
+                assert await events.rest() == []
+        assert waits <= 2

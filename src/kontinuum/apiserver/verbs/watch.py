@@ -7,6 +7,7 @@ sendInitialEvents            the same, and a bookmark that says when the first p
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterator
 
@@ -93,9 +94,10 @@ async def _stream(
 async def _follow(
     context: Context, served: Served, call: Call, watcher: Watcher, response: StreamResponse, deadline: float
 ) -> None:
-    clock, every = context.clock, context.settings.bookmark_seconds
+    clock = context.clock
     encode = _encoder(context, served, call)
     marks = call.flag("allowWatchBookmarks")
+    every = context.settings.bookmark_seconds if marks else math.inf
     next_mark = clock.monotonic() + every
     while not watcher.ended:
         now = clock.monotonic()
@@ -105,7 +107,7 @@ async def _follow(
         # Read before the queue: a bookmark may only promise what has been sent.
         applied = context.feed.applied
         frames = [encode(type_, event) for type_, event in watcher.take()]
-        if marks and clock.monotonic() >= next_mark and not watcher.ended:
+        if clock.monotonic() >= next_mark and not watcher.ended:
             frames.append(bookmark(served, applied))
             next_mark = clock.monotonic() + every
         if frames:
