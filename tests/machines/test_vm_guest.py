@@ -1,0 +1,252 @@
+"""What a container inside a machine sees, does and suffers, asked of the real agent on the real kernel."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import io
+import tarfile
+import time
+
+import pytest
+from tests.machines.guests import MOUNTS, Lab, Running, collect, identity, lab, process_spec
+
+from kontinuum.runtime.guest.port import (
+    ContainerSpec,
+    GuestLost,
+    GuestRefused,
+    Interface,
+    Mount,
+    ProcessNotStarted,
+)
+
+pytestmark = pytest.mark.machine
+__all__ = ["lab"]
+MEBIBYTE = 1 << 20
+
+
+def archive(**files: str | None) -> bytes:
+    """A tar of files by name; ``None`` makes a directory, ``-> target`` a symbolic link."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.mode = 0o644
+            if content is None:
+                member.type, member.mode = tarfile.DIRTYPE, 0o755
+            elif content.startswith("-> "):
+                member.type, member.linkname = tarfile.SYMTYPE, content[3:]
+            else:
+                member.size = len(content)
+            tar.addfile(member, io.BytesIO((content or "").encode()))
+    return buffer.getvalue()
+
+
+async def test_output_errors_and_exit_code_of_a_process_arrive(lab: Lab) -> None:
+    async with lab.running() as running:
+        result = await running.shell("echo out; echo err >&2; exit 7")
+        assert (result.stdout, result.stderr, result.exit.status) == (b"out\n", b"err\n", 7)
+
+
+async def test_a_process_killed_by_a_signal_counts_as_128_and_more(lab: Lab) -> None:
+    async with lab.running() as running:
+        process = await running.guest.start_process(process_spec("sleep", "1000"))
+        await process.signal(15)
+        assert (await process.wait()).status == 128 + 15
+        with pytest.raises(GuestRefused, match="No such process"):
+            await process.signal(15)
+
+
+async def test_what_cannot_be_executed_is_refused_with_the_reason(lab: Lab) -> None:
+    async with lab.running() as running:
+        with pytest.raises(ProcessNotStarted) as missing:
+            await running.run("no-such-command")
+        with pytest.raises(ProcessNotStarted) as forbidden:
+            await running.run("/etc/passwd")
+        with pytest.raises(GuestRefused, match="chdir to /nowhere"):
+            await running.run("true", directory="/nowhere")
+        assert (missing.value.errno, forbidden.value.errno) == (errno.ENOENT, errno.EACCES)
+
+
+async def test_a_reader_that_pauses_holds_up_the_writer_and_loses_nothing(lab: Lab) -> None:
+    size = 100 * MEBIBYTE
+    async with lab.running() as running:
+        process = await running.guest.start_process(process_spec("dd", "if=/dev/zero", "bs=1M", "count=100"))
+        await asyncio.sleep(1)
+        before = await running.guest.stats("main")
+        await asyncio.sleep(1)
+        after = await running.guest.stats("main")
+        assert after.cpu_nanoseconds - before.cpu_nanoseconds < 50_000_000, "it went on although nobody read"
+        assert after.memory_bytes < 16 * MEBIBYTE
+        received = 0
+        async for chunk in process.stdout():
+            received += len(chunk)
+        assert received == size
+        assert (await process.wait()).status == 0
+
+
+async def test_a_program_that_does_not_read_holds_up_who_writes_to_it(lab: Lab) -> None:
+    async with lab.running() as running:
+        assert (await running.run("wc", "-c", stdin=b"x" * 3_000_000)).words == ["3000000"]
+        idle = await running.guest.start_process(process_spec("sleep", "1000", stdin=True))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await idle.write_stdin(bytes(4 * MEBIBYTE))
+        await idle.signal(9)
+        await idle.wait()
+        with pytest.raises(GuestRefused):
+            await idle.write_stdin(b"more")
+
+
+async def test_a_terminal_has_a_size_that_can_change(lab: Lab) -> None:
+    async with lab.running() as running:
+        script = "tty; stty size; read line; stty size; echo got $line"
+        spec = process_spec("sh", "-c", script, terminal=True, rows=33, columns=99, stdin=True)
+        process = await running.guest.start_process(spec)
+        output = asyncio.ensure_future(collect(process.stdout()))
+        await process.resize(rows=40, columns=120)
+        await process.write_stdin(b"hello\n")
+        text = (await output).decode()
+        assert "/dev/pts/0" in text
+        assert "40 120" in text
+        assert "got hello" in text
+        assert (await process.wait()).status == 0
+
+
+async def test_a_container_beyond_its_memory_limit_is_killed_as_a_whole_and_said_to_be_out_of_memory(lab: Lab) -> None:
+    async with lab.machine() as (machine, guest):
+        await guest.identify(identity())
+        slot = await machine.attach_disk(lab.image, read_only=True)
+        await guest.add_container(ContainerSpec("small", slot, "erofs", MOUNTS, memory_limit_bytes=16 * MEBIBYTE))
+        first = await guest.start_process(process_spec("sleep", "1000", container="small"))
+        hungry = await guest.start_process(process_spec("tail", "/dev/zero", container="small"))
+        exits = await asyncio.gather(first.wait(), hungry.wait())
+        assert [(exit.status, exit.out_of_memory) for exit in exits] == [(137, True), (137, True)]
+
+
+async def test_a_container_cannot_have_more_processes_than_its_limit(lab: Lab) -> None:
+    async with lab.running(pids_limit=10) as running:
+        result = await running.shell("for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 5 & done; wait")
+        assert b"can't fork" in result.stderr
+        assert len(await running.guest.processes("main")) <= 10
+
+
+async def test_a_container_gets_no_more_cpu_than_its_quota(lab: Lab) -> None:
+    async with lab.running(cpu_quota_microseconds=20_000) as running:
+        busy = await running.guest.start_process(process_spec("sh", "-c", "while :; do :; done"))
+        before = (await running.guest.stats("main")).cpu_nanoseconds
+        began = time.monotonic()
+        await asyncio.sleep(2)
+        used = (await running.guest.stats("main")).cpu_nanoseconds - before
+        assert used < 0.4e9 * (time.monotonic() - began), "a quota of a fifth of a CPU"
+        await running.guest.update_container("main", memory_limit_bytes=0, cpu_quota_microseconds=0, pids_limit=0)
+        await busy.signal(9)
+
+
+async def test_two_clones_differ_in_everything_that_makes_a_machine_itself(lab: Lab) -> None:
+    script = "hostname; cat /proc/sys/kernel/random/boot_id; head -c 16 /dev/urandom | md5sum; date +%s"
+    async with lab.running("one") as one, lab.running("two") as two:
+        first, second = [(await running.shell(script)).words for running in (one, two)]
+    assert (first[0], second[0]) == ("one", "two")
+    assert first[1] != second[1]
+    assert first[2] != second[2]
+    for words in (first, second):
+        assert abs(int(words[-1]) - time.time()) < 60
+
+
+async def test_containers_of_a_machine_share_its_network_and_nothing_else(lab: Lab) -> None:
+    async with lab.running() as running:
+        await running.guest.add_container(ContainerSpec("side", running.slot, "erofs", MOUNTS))
+        listen = "echo hello | nc -l -p 8080"
+        server = await running.guest.start_process(process_spec("sh", "-c", listen, container="side"))
+        answer = await running.shell("touch /tmp/mine; until nc 127.0.0.1 8080 </dev/null; do sleep 0.1; done")
+        assert answer.stdout == b"hello\n"
+        await server.wait()
+        await running.guest.remove_container("side")
+        await running.guest.add_container(ContainerSpec("side", running.slot, "erofs", MOUNTS))
+        await running.guest.start_process(process_spec("sleep", "1000", container="side"))
+        seen = await running.shell("ls /tmp; ps -o comm", container="side")
+        assert "mine" not in seen.words
+        assert seen.words.count("sleep") == 1
+
+
+async def test_the_pods_interface_has_the_address_route_mac_and_mtu_it_was_given(lab: Lab) -> None:
+    interface = Interface(
+        name="eth0",
+        mac="02:aa:00:00:00:05",
+        mtu=1400,
+        addresses=("10.208.0.5/24", "fd00::5/64"),
+        routes=(("10.208.0.0/24", ""), ("0.0.0.0/0", "10.208.0.1")),
+    )
+    async with lab.machine() as (machine, guest):
+        await guest.identify(identity("pod", interface))
+        slot = await machine.attach_disk(lab.image, read_only=True)
+        await guest.add_container(ContainerSpec("main", slot, "erofs", MOUNTS))
+        await guest.start_process(process_spec("sleep", "1000"))
+        seen = (await Running(machine, guest, slot).shell("ip link show eth0; ip addr; ip route")).stdout.decode()
+    for part in ("02:aa:00:00:00:05", "mtu 1400", "10.208.0.5/24", "fd00::5/64", "default via 10.208.0.1"):
+        assert part in seen
+
+
+async def test_a_process_is_the_user_it_should_be_and_can_do_no_more(lab: Lab) -> None:
+    async with lab.running() as running:
+        who = await running.shell("id -u; id -g; id -G; echo $HOME", user=1000, group=1000, additional_groups=(7,))
+        assert who.words == ["1000", "1000", "1000", "7", "/home/guest"]
+        bare = await running.shell(
+            "grep -E 'Cap(Eff|Bnd)|NoNewPrivs' /proc/self/status", capabilities=1, no_new_privileges=True
+        )
+        assert bare.words == ["CapEff:", "0000000000000001", "CapBnd:", "0000000000000001", "NoNewPrivs:", "1"]
+        limited = await running.shell("ulimit -n", rlimits=((7, 64, 64),))
+        assert limited.words == ["64"]
+
+
+async def test_a_volume_holds_what_was_last_written_and_nothing_older(lab: Lab) -> None:
+    place = "/run/kontinuum/volumes/0"
+    async with lab.machine() as (machine, guest):
+        await guest.identify(identity())
+        slot = await machine.attach_disk(lab.image, read_only=True)
+        first = archive(**{".": None, "..1": None, "..1/key": "old", "..data": "-> ..1", "key": "-> ..data/key"})
+        await guest.write_tree(place, first)
+        mounts = (*MOUNTS, Mount("/etc/config", "bind", place, ("rbind", "ro")))
+        await guest.add_container(ContainerSpec("main", slot, "erofs", mounts))
+        await guest.start_process(process_spec("sleep", "1000"))
+        running = Running(machine, guest, slot)
+        assert (await running.shell("cat /etc/config/key")).stdout == b"old"
+        second = archive(**{".": None, "..2": None, "..2/key": "new", "..data": "-> ..2", "key": "-> ..data/key"})
+        await guest.write_tree(place, second)
+        assert (await running.shell("cat /etc/config/key; ls -A /etc/config")).stdout == b"new..2\n..data\nkey\n"
+        assert (await running.shell("touch /etc/config/x")).exit.status != 0
+
+
+async def test_a_tree_that_would_leave_its_place_is_refused(lab: Lab) -> None:
+    async with lab.machine() as (_machine, guest):
+        await guest.identify(identity())
+        with pytest.raises(GuestRefused):
+            await guest.write_tree("/run/kontinuum/volumes/1", archive(**{"../escaped": "x"}))
+        with pytest.raises(GuestRefused):
+            await guest.write_tree("/run/kontinuum/volumes/2", archive(**{"out": "-> /run", "out/escaped": "x"}))
+        with pytest.raises(GuestRefused):
+            await guest.write_tree("/run/kontinuum/volumes/3", b"not a tar archive" * 1000)
+
+
+async def test_a_slot_can_be_used_again_after_its_container_was_removed(lab: Lab) -> None:
+    async with lab.running() as running:
+        for _ in range(3):
+            await running.guest.remove_container("main")
+            await running.machine.detach_disk(running.slot)
+            slot = await running.machine.attach_disk(lab.image, read_only=True)
+            await running.guest.add_container(ContainerSpec("main", slot, "erofs", MOUNTS))
+            await running.guest.start_process(process_spec("sleep", "1000"))
+            assert (await running.shell("echo again")).stdout == b"again\n"
+        await running.guest.remove_container("never-there")
+
+
+async def test_a_panic_of_the_guests_kernel_is_a_lost_guest_and_the_end_of_the_machine(lab: Lab) -> None:
+    async with lab.running() as running:
+        waiting = await running.guest.start_process(process_spec("sleep", "1000"))
+        with pytest.raises(GuestLost):
+            await running.shell("echo c > /proc/sysrq-trigger; sleep 100")
+        with pytest.raises(GuestLost):
+            await waiting.wait()
+        async with asyncio.timeout(10):
+            await running.machine.wait()
