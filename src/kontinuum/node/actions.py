@@ -171,7 +171,8 @@ class Hands:
     ) -> Config:
         around = self._tools.around(ips)
         values = await environment(pod, container, self._tools.sources, around)
-        mounts = container_mounts.volume_mounts(container, await self.prepare_volumes(pod, ips), values)
+        places = await self.prepare_volumes(pod, ips)
+        mounts = container_mounts.volume_mounts(container, pod["spec"].get("volumes") or (), places, values)
         mounts += self._own_mounts(pod, container, action.attempt, ips, {one["container_path"] for one in mounts})
         return container_config(
             pod,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from kontinuum.api.cri.messages import NUMBERS
@@ -17,15 +17,20 @@ PROPAGATION = {
     "Bidirectional": "PROPAGATION_BIDIRECTIONAL",
 }
 HOSTS_PATH = "/etc/hosts"
+WRITTEN_BY_THE_NODE = ("configMap", "secret", "downwardAPI", "projected")
+"""Volumes that containers only read, whatever their mounts say: what they wrote would be lost at the next update."""
 
 
 class BadMount(Refused):
     """A mount names a volume that does not exist, or a subPath that leaves its volume."""
 
 
-def volume_mounts(container: Object, places: Mapping[str, Path], environment: Mapping[str, str]) -> list[Config]:
-    """The CRI's mounts for ``volumeMounts``; ``places`` says where each volume is."""
+def volume_mounts(
+    container: Object, volumes: Iterable[Object], places: Mapping[str, Path], environment: Mapping[str, str]
+) -> list[Config]:
+    """The CRI's mounts for ``volumeMounts`` of the pod's ``volumes``; ``places`` says where each volume is."""
     mounts = []
+    only_read = {volume["name"] for volume in volumes if any(kind in volume for kind in WRITTEN_BY_THE_NODE)}
     for mount in container.get("volumeMounts") or ():
         if mount["name"] not in places:
             raise BadMount(f'volume "{mount["name"]}" of container "{container["name"]}" does not exist')
@@ -34,7 +39,7 @@ def volume_mounts(container: Object, places: Mapping[str, Path], environment: Ma
             {
                 "container_path": _absolute(mount["mountPath"]),
                 "host_path": str(below(places[mount["name"]], sub_path)),
-                "readonly": bool(mount.get("readOnly")),
+                "readonly": bool(mount.get("readOnly")) or mount["name"] in only_read,
                 "propagation": NUMBERS[PROPAGATION[mount.get("mountPropagation") or "None"]],
             }
         )
