@@ -17,6 +17,7 @@ from aiohttp.web_server import Server
 from kontinuum.api.kubernetes.kinds import KINDS
 from kontinuum.apiserver import housekeeping, listener
 from kontinuum.apiserver.admission.chain import Chain
+from kontinuum.apiserver.admission.default_tolerations import DefaultTolerations
 from kontinuum.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from kontinuum.apiserver.admission.priority import Priority
 from kontinuum.apiserver.admission.runtime_class import RuntimeClass
@@ -129,7 +130,7 @@ def _context(store: Store, settings: ServerSettings, clock: Clock) -> Context:
     caches = {one.layout.prefix: one.cache for one in served.values()}
     feed = Feed(store, caches, clock, replay=settings.history_replay)
     # Kubernetes' order: lifecycle before anything that fills in, and nothing reads what a later one writes.
-    admission = Chain([NamespaceLifecycle(), ServiceAccount(), Priority(), RuntimeClass()])
+    admission = Chain([NamespaceLifecycle(), ServiceAccount(), Priority(), DefaultTolerations(), RuntimeClass()])
     return Context(
         store=store,
         settings=settings,
