@@ -312,7 +312,7 @@ class MemoryEntry(msgspec.Struct, frozen=True):
 
 class MemoryStat(msgspec.Struct, frozen=True):
     total_rss: Annotated[int, 19] = 0
-    total_inactive_file: Annotated[int, 28] = 0
+    total_inactive_file: Annotated[int, 30] = 0
     usage: Annotated[MemoryEntry | None, 33] = None
 
 
