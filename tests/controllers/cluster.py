@@ -98,7 +98,8 @@ class Nodes:
     async def _start(self, pod: Object) -> None:
         name, namespace = name_of(pod), namespace_of(pod)
         if not pod["spec"].get("nodeName"):
-            node = self.names[sum(name.encode()) % len(self.names)]
+            usable = [one for one in self.names if one not in self.silent] or self.names
+            node = usable[sum(name.encode()) % len(usable)]
             binding = {"target": {"kind": "Node", "name": node}}
             await self._client.create(PODS, binding, namespace=namespace, name=name, subresource="binding")
         await self._clock.sleep(self.ready_after)

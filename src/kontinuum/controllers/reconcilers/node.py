@@ -18,7 +18,7 @@ import structlog
 
 from kontinuum.api.kubernetes.resources import LEASES, NODES, PODS
 from kontinuum.api.machinery.conditions import get_condition, set_condition
-from kontinuum.api.machinery.objects import Object, key_of, name_of
+from kontinuum.api.machinery.objects import Object, key_of, name_of, uid_of
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.client.writes import Writer
 from kontinuum.controllers.context import BY_NODE, Context
@@ -68,20 +68,28 @@ def are_we_deaf(silent: int, nodes: int, threshold: float) -> bool:
 
 
 def pods_to_evict(
-    node: Object, pods: Sequence[Object], since: Mapping[str, float], now: float
-) -> list[tuple[Object, float]]:
-    """Each pod that must go, with the seconds it still has; ``since`` is when each taint (by key) was first seen."""
-    taints = [one for one in (node.get("spec") or {}).get("taints") or () if one["effect"] == "NoExecute"]
-    due: list[tuple[Object, float]] = []
-    for pod in pods:
-        waits = [
-            since.get(taint["key"], now) + seconds - now
+    node: Object, pods: Sequence[Object], since: Mapping[tuple[str, str], float], now: float
+) -> list[Object]:
+    """The pods whose patience with one of the node's NoExecute taints has run out.
+
+    ``since`` is when each pod (by uid) was first seen beside each taint (by key), in monotonic seconds like ``now``.
+    """
+    taints = no_execute(node)
+    return [
+        pod
+        for pod in pods
+        if not is_leaving(pod)
+        and any(
+            (seconds := seconds_tolerated(pod, taint)) is not None
+            and now >= since.get((uid_of(pod), taint["key"]), now) + seconds
             for taint in taints
-            if (seconds := seconds_tolerated(pod, taint)) is not None
-        ]
-        if waits and not is_leaving(pod):
-            due.append((pod, max(0.0, min(waits))))
-    return due
+        )
+    ]
+
+
+def no_execute(node: Object) -> list[Object]:
+    """The taints that drive pods away."""
+    return [one for one in (node.get("spec") or {}).get("taints") or () if one["effect"] == "NoExecute"]
 
 
 def _judged(node: Object, now: str) -> Object:
@@ -128,7 +136,7 @@ class NodeReconciler:
         self._pods = context.informer(PODS)
         self._writes = context.own_writes(NODES, PODS)
         self._heard: dict[str, _Heard] = {}
-        self._tainted: dict[tuple[str, str], float] = {}
+        self._exposed: dict[str, dict[tuple[str, str], float]] = {}
         self._deaf = False
 
     async def run(self) -> None:
@@ -157,6 +165,7 @@ class NodeReconciler:
                 await self._handle(node, is_silent=name_of(node) in silent)
         known = {name_of(node) for node in nodes}
         self._heard = {name: heard for name, heard in self._heard.items() if name in known}
+        self._exposed = {name: pods for name, pods in self._exposed.items() if name in known}
 
     def _silent(self, nodes: Sequence[Object], leases: Mapping[str, Object]) -> set[str]:
         now = self._clock.monotonic()
@@ -177,7 +186,7 @@ class NodeReconciler:
             log.warning("eviction is suspended" if deaf else "eviction is resumed", silent=silent, nodes=nodes)
         if deaf:
             # Whatever time has passed on tolerations was measured by somebody who could not hear.
-            self._tainted.clear()
+            self._exposed.clear()
         self._deaf = deaf
 
     async def _handle(self, node: Object, *, is_silent: bool) -> None:
@@ -211,9 +220,8 @@ class NodeReconciler:
 
     async def _evict(self, node: Object, pods: Sequence[Object]) -> None:
         now = self._clock.monotonic()
-        for pod, seconds in pods_to_evict(node, pods, self._taints_since(node, now), now):
-            if seconds > 0 or self._deaf:
-                continue
+        since = self._remember_exposure(node, pods, now)
+        for pod in () if self._deaf else pods_to_evict(node, pods, since, now):
             self._events.event(pod, "Normal", "TaintManagerEviction", f"Marking for deletion Pod {key_of(pod)}")
             writer = Writer(self._context.client, self._writes, key_of(pod))
             conditions = set_condition(
@@ -232,13 +240,13 @@ class NodeReconciler:
                 raise
             await writer.delete(PODS, pod)
 
-    def _taints_since(self, node: Object, now: float) -> dict[str, float]:
-        """When we first saw each of the node's NoExecute taints; what is gone starts anew when it returns."""
-        name = name_of(node)
-        keys = {one["key"] for one in (node.get("spec") or {}).get("taints") or () if one["effect"] == "NoExecute"}
-        for gone in [one for one in self._tainted if one[0] == name and one[1] not in keys]:
-            del self._tainted[gone]
-        return {key: self._tainted.setdefault((name, key), now) for key in keys}
+    def _remember_exposure(self, node: Object, pods: Sequence[Object], now: float) -> Mapping[tuple[str, str], float]:
+        """When we first saw each pod beside each taint; a taint that is gone and returns starts anew."""
+        before = self._exposed.pop(name_of(node), {})
+        exposed = {(uid_of(pod), taint["key"]) for pod in pods for taint in no_execute(node)}
+        if exposed:
+            self._exposed[name_of(node)] = {one: before.get(one, now) for one in exposed}
+        return self._exposed.get(name_of(node), {})
 
 
 def _sign_of_life(node: Object, lease: Object | None) -> str:
