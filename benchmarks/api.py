@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
+import os
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -23,7 +24,7 @@ from benchmarks import report
 from kontinuum.client import kubeconfig
 
 CONNECTIONS = 16
-NAMESPACE = "benchmark"
+NAMESPACE = f"benchmark-{os.getpid()}"
 ROOT = f"/api/v1/namespaces/{NAMESPACE}"
 MERGE = "application/merge-patch+json"
 MADE_AT_ONCE = 64
