@@ -56,17 +56,20 @@ class Publisher:
     async def run(self) -> None:
         """Send what is queued, for ever."""
         failures = 0
-        while True:
-            await self._changed.wait()
-            try:
-                await self._send_all()
-                failures = 0
-            except (PeerAway, ProtocolBroken) as error:
-                self._hang_up()
-                if failures == 0:
-                    log.info("containerd does not take events; they are kept", reason=str(error))
-                await self._clock.sleep(RETRY.delay(failures))
-                failures += 1
+        try:
+            while True:
+                await self._changed.wait()
+                try:
+                    await self._send_all()
+                    failures = 0
+                except (PeerAway, ProtocolBroken) as error:
+                    self._hang_up()
+                    if failures == 0:
+                        log.info("containerd does not take events; they are kept", reason=str(error))
+                    await self._clock.sleep(RETRY.delay(failures))
+                    failures += 1
+        finally:
+            self._hang_up()
 
     async def wait_empty(self, *, timeout: float) -> bool:
         """Wait until everything is sent; False if ``timeout`` seconds were not enough."""

@@ -1,0 +1,97 @@
+"""Events reach containerd in order, also when it was away meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+
+from kontinuum.foundation.clock import RealClock
+from kontinuum.foundation.tasks import cancel
+from kontinuum.runtime import codec, messages
+from kontinuum.runtime.events import SERVICE, Publisher
+from kontinuum.runtime.ttrpc import CallFailed, ServerConnection
+
+
+class Containerd:
+    """The end that takes events: real sockets, and a memory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.heard: list[tuple[str, bytes]] = []
+        self.refuse: set[str] = set()
+        self._server: asyncio.Server | None = None
+        self._connections: list[asyncio.BaseTransport] = []
+
+    async def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_unix_server(self._connection, str(self.path))
+
+    def stop(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for transport in self._connections:
+            transport.close()
+        self.path.unlink()
+
+    def _connection(self) -> ServerConnection:
+        connection = ServerConnection(self._take)
+        made = connection.connection_made
+
+        def remember(transport: asyncio.BaseTransport) -> None:
+            self._connections.append(transport)
+            made(transport)
+
+        connection.connection_made = remember  # type: ignore[method-assign]
+        return connection
+
+    async def _take(self, service: str, method: str, payload: bytes) -> bytes:
+        assert (service, method) == (SERVICE, "Forward")
+        envelope = codec.decode(messages.ForwardRequest, payload).envelope
+        assert envelope is not None and envelope.event is not None and envelope.namespace == "k8s.io"
+        if envelope.topic in self.refuse:
+            raise CallFailed(3, "not this one")
+        self.heard.append((envelope.topic, envelope.event.value))
+        return b""
+
+
+def start_of(number: int) -> messages.TaskStart:
+    return messages.TaskStart("c", number)
+
+
+def as_heard(*events: msgspec.Struct) -> list[tuple[str, bytes]]:
+    return [("/tasks/start", codec.encode(event)) for event in events]
+
+
+async def test_events_wait_for_a_containerd_that_is_away_and_keep_their_order(tmp_path: Path) -> None:
+    containerd = Containerd(tmp_path / "events.sock")
+    publisher = Publisher(containerd.path, "k8s.io", RealClock())
+    running = asyncio.create_task(publisher.run())
+    publisher.publish(start_of(1))
+    publisher.publish(start_of(2))
+    assert not await publisher.wait_empty(timeout=0.05)
+    await containerd.start()
+    assert await publisher.wait_empty(timeout=5)
+    containerd.stop()
+    publisher.publish(start_of(3))
+    assert not await publisher.wait_empty(timeout=0.05)
+    await containerd.start()
+    assert await publisher.wait_empty(timeout=5)
+    assert containerd.heard == as_heard(start_of(1), start_of(2), start_of(3))
+    await cancel(running)
+    containerd.stop()
+
+
+async def test_an_event_that_containerd_refuses_does_not_hold_up_the_next(tmp_path: Path) -> None:
+    containerd = Containerd(tmp_path / "events.sock")
+    containerd.refuse.add("/tasks/oom")
+    await containerd.start()
+    publisher = Publisher(containerd.path, "k8s.io", RealClock())
+    running = asyncio.create_task(publisher.run())
+    publisher.publish(messages.TaskOOM("c"))
+    publisher.publish(start_of(1))
+    assert await publisher.wait_empty(timeout=5)
+    assert containerd.heard == as_heard(start_of(1))
+    await cancel(running)
+    containerd.stop()

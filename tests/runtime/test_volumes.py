@@ -1,0 +1,121 @@
+"""Volumes: copied once, shared, kept fresh, and refused when they are too large."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kontinuum.foundation.clock import RealClock
+from kontinuum.foundation.tasks import cancel
+from kontinuum.runtime.guest.fake import FakeGuest
+from kontinuum.runtime.oci import SpecRefused
+from kontinuum.runtime.volumes import Volumes, fingerprint
+
+LIMIT = 1 << 20
+
+
+def bind(source: Path, *options: str, destination: str = "/data") -> dict[str, Any]:
+    return {"destination": destination, "type": "bind", "source": str(source), "options": ["rbind", *options]}
+
+
+def project(directory: Path, version: str, content: str) -> None:
+    """What Kubernetes' AtomicWriter does: a new directory, then one rename of a link."""
+    (directory / version).mkdir(parents=True)
+    (directory / version / "key").write_text(content)
+    (directory / "..new").symlink_to(version)
+    (directory / "..new").rename(directory / "..data")
+    if not (directory / "key").is_symlink():
+        (directory / "key").symlink_to("..data/key")
+
+
+def inside(guest: FakeGuest, place: str) -> Path:
+    return guest.trees / place.lstrip("/")
+
+
+async def test_two_containers_share_the_one_copy_of_a_source(tmp_path: Path) -> None:
+    source = tmp_path / "shared"
+    source.mkdir()
+    guest, volumes = FakeGuest(tmp_path / "guest"), Volumes(limit_bytes=LIMIT)
+    first, second = await asyncio.gather(
+        volumes.provide(guest, [bind(source)]), volumes.provide(guest, [bind(source, "ro")])
+    )
+    assert first == second
+    (inside(guest, first[str(source)]) / "written").write_text("by the pod")
+    assert await volumes.provide(guest, [bind(source)]) == first
+    assert (inside(guest, first[str(source)]) / "written").read_text() == "by the pod"
+
+
+async def test_a_file_lies_in_the_guest_under_its_own_name(tmp_path: Path) -> None:
+    source = tmp_path / "resolv.conf"
+    source.write_text("nameserver 10.96.0.10\n")
+    guest = FakeGuest(tmp_path / "guest")
+    places = await Volumes(limit_bytes=LIMIT).provide(guest, [bind(source)])
+    assert places[str(source)].endswith("/resolv.conf")
+    assert inside(guest, places[str(source)]).read_text() == "nameserver 10.96.0.10\n"
+
+
+async def test_a_read_only_volume_is_copied_again_when_its_host_directory_changed(tmp_path: Path) -> None:
+    source = tmp_path / "config"
+    project(source, "..1", "old")
+    guest, volumes = FakeGuest(tmp_path / "guest"), Volumes(limit_bytes=LIMIT)
+    place = inside(guest, (await volumes.provide(guest, [bind(source, "ro")]))[str(source)])
+    assert (place / "key").read_text() == "old"
+    assert (place / "..data").is_symlink()
+    keeping = asyncio.create_task(volumes.keep_fresh(guest, every=0.005, clock=RealClock()))
+    project(source, "..2", "new")
+    async with asyncio.timeout(5):
+        while not (place / "key").exists() or (place / "key").read_text() != "new":
+            await asyncio.sleep(0.005)
+    await cancel(keeping)
+
+
+async def test_what_the_pod_may_write_is_never_overwritten_from_the_host(tmp_path: Path) -> None:
+    source = tmp_path / "scratch"
+    source.mkdir()
+    guest, volumes = FakeGuest(tmp_path / "guest"), Volumes(limit_bytes=LIMIT)
+    place = inside(guest, (await volumes.provide(guest, [bind(source)]))[str(source)])
+    keeping = asyncio.create_task(volumes.keep_fresh(guest, every=0.001, clock=RealClock()))
+    (place / "mine").write_text("kept")
+    (source / "theirs").write_text("late")
+    await asyncio.sleep(0.05)
+    await cancel(keeping)
+    assert (place / "mine").read_text() == "kept"
+
+
+async def test_shared_memory_is_the_machines_own(tmp_path: Path) -> None:
+    source = tmp_path / "shm"
+    source.mkdir()
+    (source / "of-the-host").write_text("x")
+    guest = FakeGuest(tmp_path / "guest")
+    places = await Volumes(limit_bytes=LIMIT).provide(guest, [bind(source, destination="/dev/shm")])
+    assert list(inside(guest, places[str(source)]).iterdir()) == []
+
+
+async def test_a_volume_that_is_too_large_or_missing_is_refused_by_name(tmp_path: Path) -> None:
+    source = tmp_path / "large"
+    source.mkdir()
+    with (source / "file").open("wb") as file:
+        file.truncate(LIMIT + 1)
+    guest, volumes = FakeGuest(tmp_path / "guest"), Volumes(limit_bytes=LIMIT)
+    with pytest.raises(SpecRefused, match=f"large holds {LIMIT + 1} bytes"):
+        await volumes.provide(guest, [bind(source)])
+    with pytest.raises(SpecRefused, match="/data"):
+        await volumes.provide(guest, [bind(tmp_path / "nowhere")])
+
+
+def test_a_fingerprint_changes_with_content_links_and_modes(tmp_path: Path) -> None:
+    source = tmp_path / "tree"
+    project(source, "..1", "old")
+    seen = {fingerprint(source)}
+    (source / "..1" / "key").chmod(0o600)
+    seen.add(fingerprint(source))
+    os.utime(source / "..1" / "key", (1, 1))
+    seen.add(fingerprint(source))
+    project(source, "..2", "old")
+    seen.add(fingerprint(source))
+    assert len(seen) == 4
+    assert fingerprint(tmp_path / "nowhere") == ()
