@@ -113,8 +113,8 @@ class Events:
         self.code = response.status
 
     async def next(self) -> dict[str, Any]:
-        """The next event; fails after ten seconds."""
-        async with asyncio.timeout(10):
+        """The next event; fails after thirty seconds."""
+        async with asyncio.timeout(30):
             line = await self._response.content.readline()
         return orjson.loads(line) if line else {}
 

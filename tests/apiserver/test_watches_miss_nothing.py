@@ -193,7 +193,7 @@ async def test_watchers_that_break_and_resume_see_each_change_once_and_in_order(
         await asyncio.gather(*(_write(api, random.Random(chance.random()), names) for _ in range(4)))
         listed = await api.get(f"{CONFIGMAPS}?{query.removeprefix('&')}")
         truth = {item["metadata"]["name"]: item["metadata"]["resourceVersion"] for item in listed.body["items"]}
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while any(view != truth for view in views) and not any(task.done() for task in watching):
                 await asyncio.sleep(0.01)
         stop.set()
