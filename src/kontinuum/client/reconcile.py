@@ -49,7 +49,8 @@ class Workers:
     ) -> None:
         """With ``writes`` a key waits until what was written for it has been seen."""
         self.name = name
-        self.queue = queue or KeyQueue()
+        # An empty queue is false, so the question is whether there is one.
+        self.queue = KeyQueue() if queue is None else queue
         self._reconcile = reconcile
         self._writes = writes
         self._count = count
