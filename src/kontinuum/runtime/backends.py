@@ -43,6 +43,7 @@ async def choose(settings: RuntimeSettings, clock: Clock) -> Backends:
         accelerator=found,
         agent_ready=connection.wait_ready,
         clock=clock,
+        patience=settings.template_patience_seconds,
     )
 
     async def prepare() -> None:

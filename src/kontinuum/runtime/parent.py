@@ -37,7 +37,8 @@ from kontinuum.runtime.settings import RuntimeSettings
 log = structlog.get_logger(__name__)
 
 TRANSIENT_IDLE_SECONDS = 60.0
-PREPARE_AGAIN_SECONDS = 5.0
+PREPARE_AGAIN_SECONDS = 0.25
+"""How soon a size is noticed that a pod waits for; a look costs one directory listing."""
 _TAKE_OVER_SECONDS = 5.0
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _libc = ctypes.CDLL(None, use_errno=True)

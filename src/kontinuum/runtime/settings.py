@@ -45,6 +45,8 @@ class RuntimeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """How often read-only volumes (ConfigMaps, Secrets, tokens) are compared with the host and copied again."""
     drain_seconds: float = 3.0
     """How long a process's exit is held back for its last output to be taken by containerd."""
+    template_patience_seconds: float = 10.0
+    """How long a pod waits for the template of its size to be made before its machine boots cold."""
     machine_start_seconds: float = 60.0
     """A machine whose agent has not answered by then is given up."""
 

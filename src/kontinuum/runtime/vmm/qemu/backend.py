@@ -36,6 +36,7 @@ STEP = 32 * MEBIBYTE
 LOAD_SECONDS = 20.0
 SAVE_SECONDS = 60.0
 POLL_SECONDS = 0.0005
+FIND_SECONDS = 0.02
 
 
 def rounded(memory_bytes: int) -> int:
@@ -58,9 +59,12 @@ class Qemu:
         clock: Clock,
         program: str,
         version: str,
+        patience: float = 0.0,
     ) -> None:
         """``guest`` holds vmlinux, initramfs.cpio and version; ``agent_ready`` returns when the agent behind a socket
-        has answered and been let go again. ``version`` is QEMU's, because saved state belongs to it."""
+        has answered and been let go again. ``version`` is QEMU's, because saved state belongs to it. A start waits
+        ``patience`` seconds for a missing template before it boots cold: a cold machine's pages are all its pod's own,
+        a clone's are shared."""
         self._guest = guest
         self._accelerator = accelerator.name
         self._agent_ready = agent_ready
@@ -70,16 +74,17 @@ class Qemu:
         self._templates = Templates(templates, guest_version=guest_version, qemu_version=version)
         self._blank = templates / "blank"
         self._tsc_khz = _tsc_khz()
+        self._patience = patience
 
     async def start(self, spec: MachineSpec) -> QemuMachine:
         hardware = self._hardware(spec.memory_bytes, spec.cpus)
-        template = self._templates.find(hardware)
+        template = await self._find(hardware)
         if template is not None:
             with suppress(MachineNotStarted, FileNotFoundError):
                 return await self._clone(spec, hardware, template)
             # A template that cannot be loaded would fail the next pod too.
             self._templates.discard(template)
-        self._templates.want(hardware)
+            self._templates.want(hardware)
         return await self._boot(spec, hardware)
 
     async def prepare(self, *, memory_bytes: int, cpus: int) -> None:
@@ -94,6 +99,17 @@ class Qemu:
         """Make every template that a start has missed so far."""
         for memory_bytes, cpus in self._templates.wanted():
             await self.prepare(memory_bytes=memory_bytes, cpus=cpus)
+
+    async def _find(self, hardware: arguments.Hardware) -> Template | None:
+        """The template, which whoever makes templates may be asked for first; None after as long as a boot takes."""
+        template = self._templates.find(hardware)
+        if template is None:
+            self._templates.want(hardware)
+            deadline = self._clock.monotonic() + self._patience
+            while template is None and self._clock.monotonic() < deadline:
+                await self._clock.sleep(FIND_SECONDS)
+                template = self._templates.find(hardware)
+        return template
 
     def _hardware(self, memory_bytes: int, cpus: int) -> arguments.Hardware:
         if cpus < 1:
@@ -206,8 +222,9 @@ async def find(
     accelerator: Accelerator,
     agent_ready: Callable[[Path], Awaitable[None]],
     clock: Clock,
+    patience: float = 0.0,
 ) -> Qemu:
-    """The QEMU of this host with the guest in ``guest``. Raises VmmMissing."""
+    """The QEMU of this host with the guest in ``guest``; the rest is as ``Qemu`` takes it. Raises VmmMissing."""
     if not (guest / "version").exists():
         raise VmmMissing(f"{guest} has no guest kernel and agent; make them with: make assets")
     program = process.find_program(PROGRAM)
@@ -222,6 +239,7 @@ async def find(
         clock=clock,
         program=str(program),
         version=version,
+        patience=patience,
     )
 
 
