@@ -132,6 +132,11 @@ async def test_a_body_beyond_the_limit_is_refused(certificates: Certificates) ->
         assert (answer.code, answer.body["reason"]) == (413, "RequestEntityTooLarge")
 
 
+async def test_a_client_that_waits_for_leave_to_send_gets_it(api: Api) -> None:
+    answer = await api.create(CONFIGMAPS, configmap("a", x="y" * 100_000), expect="100-continue")
+    assert answer.code == 201
+
+
 async def test_an_unknown_body_format_is_refused(api: Api) -> None:
     answer = await api.create(CONFIGMAPS, b"<xml/>", content_type="text/xml")
     assert (answer.code, answer.body["reason"]) == (415, "UnsupportedMediaType")

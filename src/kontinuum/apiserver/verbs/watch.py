@@ -88,6 +88,11 @@ async def _stream(
         await response.write_eof()
     except ConnectionError:
         pass  # The client has gone; there is nobody to tell.
+    except Exception:
+        # Half a stream has been sent, so the only way left to report an error is to break it off.
+        if call.request.transport is not None:
+            call.request.transport.close()
+        raise
     return response
 
 
