@@ -82,7 +82,7 @@ class AgentConnection(Guest):
         self._sorter = asyncio.get_running_loop().create_task(self._sort())
 
     async def greet(self) -> protocol.Hello:
-        return protocol.read_hello(await self._ask(Kind.HELLO, b""))
+        return _understood(protocol.read_hello, await self._ask(Kind.HELLO, b""))
 
     async def identify(self, identity: Identity) -> None:
         await self._ask(Kind.IDENTIFY, protocol.identify(identity))
@@ -116,7 +116,7 @@ class AgentConnection(Guest):
             if str(error).startswith(_EXECUTION) and isinstance(error, _Refusal):
                 raise ProcessNotStarted(str(error), errno=error.errno) from error
             raise
-        process.pid = protocol.read_number(answer)
+        process.pid = _understood(protocol.read_number, answer)
         return process
 
     async def write_tree(self, path: str, archive: bytes) -> None:
@@ -133,10 +133,10 @@ class AgentConnection(Guest):
             del self._grants[number, STDIN]
 
     async def stats(self, container: str) -> ContainerStats:
-        return protocol.read_stats(await self._ask(Kind.STATS, protocol.text(container)))
+        return _understood(protocol.read_stats, await self._ask(Kind.STATS, protocol.text(container)))
 
     async def processes(self, container: str) -> tuple[int, ...]:
-        return protocol.read_numbers(await self._ask(Kind.PROCESSES, protocol.text(container)))
+        return _understood(protocol.read_numbers, await self._ask(Kind.PROCESSES, protocol.text(container)))
 
     async def close(self) -> None:
         await cancel(self._sorter)
@@ -188,8 +188,6 @@ class AgentConnection(Guest):
         try:
             await self.send(Frame(kind, number, payload))
             return await answer
-        except protocol.ProtocolBroken as error:
-            raise GuestLost(f"the agent's answer: {error}") from error
         finally:
             self._asked.pop(number, None)
 
@@ -221,7 +219,8 @@ class AgentConnection(Guest):
             case Kind.END if key in self._grants:
                 self._grants[key].fail(GuestRefused("the process does not read its input any more"))
             case Kind.EXIT:
-                _settle(self._exits.pop(frame.id, None), protocol.read_exit(frame.payload))
+                exit = protocol.read_exit(frame.payload)
+                _settle(self._exits.pop(frame.id, None), exit)
                 if grant := self._grants.pop((frame.id, STDIN), None):
                     grant.fail(GuestRefused("the process has ended"))
             case Kind.DATA | Kind.CREDIT | Kind.END:
@@ -374,6 +373,13 @@ class _Grant:
                 return taken
             self._stirred.clear()
             await self._stirred.wait()
+
+
+def _understood(read: Callable[[bytes], T], answer: bytes) -> T:
+    try:
+        return read(answer)
+    except protocol.ProtocolBroken as error:
+        raise GuestLost(f"the agent's answer makes no sense: {error}") from error
 
 
 def _settle(future: asyncio.Future[T] | None, value: T) -> None:
