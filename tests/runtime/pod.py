@@ -93,14 +93,16 @@ class TestedPod:
 
 
 @asynccontextmanager
-async def pod(directory: Path, *, vmm: FakeVmm | None = None, **annotations: str) -> AsyncIterator[TestedPod]:
-    """A pod whose machine is on its way up; everything of it is gone at the end."""
+async def pod(directory: Path, *, vmm: FakeVmm | None = None, hangs: int = 0) -> AsyncIterator[TestedPod]:
+    """A pod whose machine is on its way up; the agents of the first ``hangs`` machines never answer."""
     vmm = vmm or FakeVmm()
     guest = FakeGuest(directory / "guest")
     image = directory / "image"
     image.touch()
 
     async def connect(_path: Path) -> Guest:
+        if len(vmm.machines) <= hangs:
+            await asyncio.Event().wait()
         return guest
 
     async def image_for(_mounts: tuple[Mount, ...]) -> Path:
@@ -115,12 +117,13 @@ async def pod(directory: Path, *, vmm: FakeVmm | None = None, **annotations: str
         images_dir="/nowhere",
         drain_seconds=2.0,
         volume_refresh_seconds=0.01,
+        cold_agent_seconds=0.1,
     )
     backends = Backends(vmm=vmm, connect=connect, image_for=image_for, prepare=prepare)
     home = directory / "s"
     home.mkdir()
     place = Place("k8s.io", "sandbox", home, directory / "nobody-listens.sock")
-    described = oci.pod_of({"annotations": annotations, "linux": {}}, "sandbox")
+    described = oci.pod_of({"linux": {}}, "sandbox")
     shim = Shim(place, described, backends=backends, settings=settings, clock=RealClock())
     tested = TestedPod(shim, vmm, guest, directory)
     shim._publisher.publish = tested.events.append  # type: ignore[method-assign]

@@ -220,3 +220,13 @@ async def test_stats_come_in_containerds_form(tmp_path: Path) -> None:
         assert metrics.memory == messages.MemoryStat(1 << 20, 1 << 20, messages.MemoryEntry(0, 2 << 20))
         pids = await tested.call("Pids", messages.PidsRequest("c"), messages.PidsResponse)
         assert len(pids.processes) == 1
+
+
+async def test_a_machine_whose_agent_hangs_is_replaced(tmp_path: Path) -> None:
+    async with pod(tmp_path, hangs=1) as tested:
+        await tested.sandbox()
+        await tested.run("c", "sh", "-c", "exit 3")
+        assert await tested.wait("c") == 3
+        first, second = tested.vmm.machines
+        assert not Path(f"/proc/{first.pid}").exists()
+        assert Path(f"/proc/{second.pid}").exists()

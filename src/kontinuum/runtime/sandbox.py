@@ -32,7 +32,7 @@ from kontinuum.runtime.messages import Mount
 from kontinuum.runtime.network import PodNetwork
 from kontinuum.runtime.oci import Document, Pod
 from kontinuum.runtime.settings import RuntimeSettings
-from kontinuum.runtime.vmm.port import Machine, MachineNotStarted, MachineSpec
+from kontinuum.runtime.vmm.port import Machine, MachineNotStarted, MachineSpec, Origin
 from kontinuum.runtime.volumes import Volumes
 
 log = structlog.get_logger(__name__)
@@ -204,15 +204,12 @@ class Sandbox:
         began = self._clock.monotonic()
         joined = self._join_network()
         try:
-            machine = await self._backends.vmm.start(self._machine_spec(joined))
+            machine, guest = await self._machine_with_agent(self._machine_spec(joined))
         finally:
             if joined is not None:
                 os.close(joined.tap)  # the VMM has its own copy; with the last one the tap vanishes
-        self._machine = machine
-        self._on_machine(machine.pid)
-        self._guest = await self._connect(machine)
         answered = self._clock.monotonic()
-        await self._guest.identify(self._identity(joined.interface if joined is not None else None))
+        await guest.identify(self._identity(joined.interface if joined is not None else None))
         log.info(
             "machine ready",
             origin=machine.origin,
@@ -220,6 +217,24 @@ class Sandbox:
             milliseconds=round((self._clock.monotonic() - began) * 1000),
         )
         return machine
+
+    async def _machine_with_agent(self, spec: MachineSpec) -> tuple[Machine, Guest]:
+        """A machine whose agent answers. One that hangs is given up and tried again: under emulation some do."""
+        while True:
+            machine = self._machine = await self._backends.vmm.start(spec)
+            self._on_machine(machine.pid)
+            try:
+                async with asyncio.timeout(self._patience(machine.origin)):
+                    guest = self._guest = await self._connect(machine)
+            except (TimeoutError, GuestLost) as error:
+                log.warning("a machine's agent does not answer; trying another", origin=machine.origin, why=repr(error))
+                await self._end_machine()
+                continue
+            return machine, guest
+
+    def _patience(self, origin: Origin) -> float:
+        """Seconds for the agent's first answer; a clone was waiting for us before it was saved."""
+        return self._settings.cold_agent_seconds if origin == "cold" else self._settings.clone_agent_seconds
 
     async def _connect(self, machine: Machine) -> Guest:
         """The agent, or the news that the VMM died before there was one."""
