@@ -107,8 +107,17 @@ def test_an_init_container_that_failed_for_good_ends_the_pod() -> None:
 
 
 def test_after_a_reboot_the_restart_count_goes_on() -> None:
-    known = {**pod(), "status": {"containerStatuses": [{"name": "app", "containerID": "x", "restartCount": 4}]}}
-    assert actions(known, Observed.of([sandbox()], [])) == [StartContainer("app", 5, 0)]
+    state = {"running": {"startedAt": "1970-01-01T00:00:00Z"}}
+    one = {"name": "app", "containerID": "x", "restartCount": 4, "state": state}
+    known = {**pod(), "status": {"containerStatuses": [one]}}
+    assert actions(known, Observed()) == [CreateSandbox(0)]
+    assert [action.attempt for action in actions(known, Observed.of([sandbox()], []))] == [5]  # type: ignore[attr-defined]
+
+
+def test_after_a_reboot_a_job_that_must_not_run_twice_does_not() -> None:
+    state = {"running": {"startedAt": "1970-01-01T00:00:00Z"}}
+    one = {"name": "app", "containerID": "x", "restartCount": 0, "state": state}
+    assert actions({**pod(restartPolicy="Never"), "status": {"containerStatuses": [one]}}, Observed()) == []
 
 
 SANDBOXES = st.lists(st.booleans(), max_size=3).map(

@@ -156,6 +156,14 @@ def test_every_status_keeps_kubernetes_rules(
     ) == {} or any("waiting" in one["state"] for one in everything)
 
 
+def test_a_container_that_the_runtime_forgot_is_told_as_lost() -> None:
+    running = {**pod(restartPolicy="Never"), "status": told(pod(restartPolicy="Never"), [attempt("app")])}
+    found = status(running, Observed(), Remembered(), HOST, NOW)
+    assert found["phase"] == "Failed"
+    assert state(found)["terminated"]["reason"] == "ContainerStatusUnknown"
+    assert state(found)["terminated"]["exitCode"] == 137
+
+
 def test_a_sandbox_alone_makes_no_container_run() -> None:
     found = status(pod(), Observed.of([sandbox()], []), Remembered(), HOST, NOW)
     assert found["phase"] == "Pending"

@@ -44,7 +44,7 @@ def terminated(container: Container, remembered: Remembered) -> Object:
     """ContainerStateTerminated of a container that has ended."""
     lost = container.state is ContainerState.UNKNOWN
     state: Object = {
-        "exitCode": LOST_CODE if lost else container.exit_code,
+        "exitCode": container.exit_code or (LOST_CODE if lost else 0),
         "reason": "ContainerStatusUnknown"
         if lost
         else container.reason or ("Completed" if container.exit_code == 0 else "Error"),

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from kontinuum.api.machinery.objects import Object
 from kontinuum.node import pods, restarts
+from kontinuum.node.lost import with_lost
 from kontinuum.node.observed import IMAGE_ASKED_FOR, Container, ContainerState, Observed
 from kontinuum.node.remembered import Remembered
 
@@ -80,6 +81,7 @@ def plan(pod: Object, observed: Observed, remembered: Remembered, now: float) ->
     """See the module. ``now`` is in seconds since the epoch."""
     if pods.is_deleting(pod):
         return Plan(tuple(_deletion(pod, observed)))
+    observed = with_lost(pod, observed)
     if remembered.ended or has_ended(pod, observed):
         return Plan((*_stopping(pod, observed, "the pod has ended"), *_tidying(observed)))
     sandbox = observed.sandbox
@@ -199,7 +201,7 @@ def _one(
     if trouble is not None and now < trouble.retry_at:
         return None, trouble.retry_at
     if latest is None:
-        return StartContainer(name, _restarts_in_api(pod, name), 0), None
+        return StartContainer(name, 0, 0), None
     if current is None:
         # It belonged to a sandbox that is no more.
         return StartContainer(name, latest.attempt + 1, latest.streak), None
@@ -234,12 +236,3 @@ def _tidying(observed: Observed) -> Iterator[Action]:
     for sandbox in observed.sandboxes[1:]:
         if not sandbox.is_ready and sandbox.id not in kept:
             yield RemoveSandbox(sandbox.id)
-
-
-def _restarts_in_api(pod: Object, name: str) -> int:
-    """The next attempt's number if only the API remembers earlier ones: after a reboot the runtime has forgotten."""
-    status: Object = pod.get("status") or {}
-    for one in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
-        if one["name"] == name and one.get("containerID"):
-            return int(one.get("restartCount") or 0) + 1
-    return 0

@@ -107,6 +107,8 @@ class NodeServer:
         path = log_directory(self._settings, known.pod) / log_path(attempt.name, attempt.attempt)
 
         def is_over() -> bool:
+            if request.transport is None or request.transport.is_closing():
+                return True
             latest = known.observed.latest(container["name"])
             return latest is None or latest.id != attempt.id or not latest.is_running
 

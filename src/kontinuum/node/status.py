@@ -12,6 +12,7 @@ from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.clock import rfc3339
 from kontinuum.node import pods
 from kontinuum.node.container_status import container_status
+from kontinuum.node.lost import with_lost
 from kontinuum.node.observed import Observed
 from kontinuum.node.remembered import Remembered
 
@@ -28,6 +29,7 @@ class HostFacts:
 def status(pod: Object, observed: Observed, remembered: Remembered, host: HostFacts, now: float) -> Object:
     """The whole ``status`` of ``pod``; what others wrote there (their conditions, nominatedNodeName) stays."""
     before: Object = pod.get("status") or {}
+    observed = with_lost(pod, observed)
     init = [container_status(pod, one, observed, remembered, now) for one in pods.init_containers(pod)]
     main = [container_status(pod, one, observed, remembered, now) for one in pods.containers(pod)]
     result: Object = {

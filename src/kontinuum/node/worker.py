@@ -65,7 +65,8 @@ class PodWorker:
     def update(self, pod: Object) -> None:
         """The API has a newer version of the pod."""
         before, self.pod = self.pod, pod
-        self._wake.set()
+        if _asks_for_more(before, pod):
+            self._wake.set()
         if _is_more_urgent(before, pod):
             self._interruption.fire()
 
@@ -242,6 +243,19 @@ def as_vanished(pod: Object, now: float) -> Object:
     """``pod`` as if it were being deleted without grace."""
     deleted = {"deletionTimestamp": rfc3339(now), "deletionGracePeriodSeconds": 0}
     return {**pod, "metadata": {**pod["metadata"], **deleted}}
+
+
+OURS = ("resourceVersion", "managedFields")
+
+
+def _asks_for_more(before: Object, now: Object) -> bool:
+    """Whether anything but our own status writing tells the two apart."""
+    if before["spec"] != now["spec"] or pods.is_terminal(before) != pods.is_terminal(now):
+        return True
+    if now["spec"].get("readinessGates"):
+        return True
+    wishes = [{key: value for key, value in pod["metadata"].items() if key not in OURS} for pod in (before, now)]
+    return wishes[0] != wishes[1]
 
 
 def _is_more_urgent(before: Object, now: Object) -> bool:
