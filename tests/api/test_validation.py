@@ -64,6 +64,12 @@ def test_good_objects_have_no_problems() -> None:
          'spec.containers[0].volumeMounts[0].name: Not found: "v"'),
         (container(ports=[{"containerPort": 70000}]),
          "spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive"),
+        (pod(hostNetwork=True, containers=[{**CONTAINER, "ports": [{"containerPort": 80, "hostPort": 81}]}]),
+         "spec.containers[0].ports[0].containerPort: Invalid value: 80: "
+         "must match `hostPort` when `hostNetwork` is true"),
+        (container(env=[{"name": "A", "valueFrom": {}}]),
+         'spec.containers[0].env[0].valueFrom: Invalid value: "": must specify one of: `fieldRef`, '
+         "`resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`"),
         (container(livenessProbe={}), "spec.containers[0].livenessProbe: Required value: must specify a handler type"),
         (pod(restartPolicy="Perhaps"),
          'spec.restartPolicy: Unsupported value: "Perhaps": supported values: "Always", "OnFailure", "Never"'),

@@ -56,7 +56,8 @@ def not_found(path: str, value: Any) -> FieldError:
 
 def too_long(path: str, maximum: int) -> FieldError:
     """``maximum`` is in bytes."""
-    return FieldError(path, "FieldValueTooLong", f"Too long: may not be more than {maximum} bytes")
+    noun = "byte" if maximum == 1 else "bytes"
+    return FieldError(path, "FieldValueTooLong", f"Too long: may not be more than {maximum} {noun}")
 
 
 def too_many(path: str, actual: int, maximum: int) -> FieldError:

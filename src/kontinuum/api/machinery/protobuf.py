@@ -131,6 +131,8 @@ def _decode_message(data: memoryview, message: str, *, raw: bool = False) -> Any
 
 
 def _store(result: Object, field: Field, value: Any, *, raw: bool) -> None:
+    if isinstance(value, int) and (field.is_map or field.form not in "ib"):
+        raise IndexError(f"{field.name} is a number on the wire")
     if field.is_map:
         key, one = _map_entry(value, field)
         result.setdefault(field.name, {})[key] = one
@@ -151,6 +153,8 @@ def _decode_value(value: Any, field: Field) -> Any:
     match field.form:
         case "s":
             return str(value, "utf-8")
+        case "i" | "b" if not isinstance(value, int):
+            raise IndexError(f"{field.name} is no number on the wire")
         case "i":
             return value - (1 << 64) if value >= 1 << 63 else value
         case "b":
@@ -172,7 +176,9 @@ def _map_entry(data: memoryview, field: Field) -> tuple[str, Any]:
         tag, position = _varint(data, position)
         part, position = _value(data, position, tag & 7)
         if tag >> 3 == 1:
-            key = str(part, "utf-8")
+            key = str(bytes(part), "utf-8") if not isinstance(part, int) else str(part)
+        elif isinstance(part, int) and field.form not in "ib":
+            raise IndexError(f"a value of {field.name} is a number on the wire")
         else:
             value = _decode_value(part, field)
     return key, value
@@ -215,11 +221,18 @@ def _varint(data: memoryview, position: int) -> tuple[int, int]:
 
 
 def _time(fields: Object) -> str | None:
-    return rfc3339(fields.get("seconds", 0)) if fields else None
+    return _written(rfc3339, fields.get("seconds", 0)) if fields else None
 
 
 def _micro_time(fields: Object) -> str | None:
-    return rfc3339_micro(fields.get("seconds", 0) + fields.get("nanos", 0) / 1e9) if fields else None
+    return _written(rfc3339_micro, fields.get("seconds", 0) + fields.get("nanos", 0) / 1e9) if fields else None
+
+
+def _written(write: Callable[[float], str], seconds: float) -> str:
+    try:
+        return write(seconds)
+    except (ValueError, OverflowError, OSError) as error:
+        raise BadProtobuf(f"{seconds} seconds since 1970 is no time: {error}") from error
 
 
 def _int_or_string(fields: Object) -> Any:

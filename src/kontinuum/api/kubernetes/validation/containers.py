@@ -104,9 +104,9 @@ def _host_ports(containers: Sequence[Object], path: str) -> list[FieldError]:
     for index, container in enumerate(containers):
         for at, port in enumerate(container.get("ports") or ()):
             if port.get("hostPort") != port.get("containerPort"):
-                here = f"{path}[{index}].ports[{at}].hostPort"
-                problem = "must match `containerPort` when `hostNetwork` is true"
-                errors.append(fields.invalid(here, port.get("hostPort", 0), problem))
+                here = f"{path}[{index}].ports[{at}].containerPort"
+                problem = "must match `hostPort` when `hostNetwork` is true"
+                errors.append(fields.invalid(here, port.get("containerPort", 0), problem))
     return errors
 
 
@@ -128,9 +128,7 @@ def _value_source(variable: Object, path: str) -> list[FieldError]:
     source = variable["valueFrom"]
     chosen = [one for one in SOURCES if one in source]
     if not chosen:
-        problem = (
-            "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"
-        )
+        problem = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`"
         return [fields.invalid(path, "", problem)]
     errors = []
     if variable.get("value"):

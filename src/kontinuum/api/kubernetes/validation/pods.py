@@ -30,11 +30,11 @@ MAY_CHANGE = (
 
 
 def validate_template(template: Object, path: str) -> list[FieldError]:
-    """A pod template, e.g. at ``spec.template``."""
+    """A pod template, e.g. at ``spec.template``; Kubernetes leaves ``metadata`` out of these two paths."""
     metadata = template.get("metadata") or {}
     return [
-        *check_labels(metadata.get("labels"), f"{path}.metadata.labels"),
-        *check_annotations(metadata.get("annotations"), f"{path}.metadata.annotations"),
+        *check_labels(metadata.get("labels"), f"{path}.labels"),
+        *check_annotations(metadata.get("annotations"), f"{path}.annotations"),
         *validate_pod_spec(template.get("spec") or {}, f"{path}.spec"),
     ]
 
