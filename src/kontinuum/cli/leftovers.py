@@ -7,19 +7,23 @@ import os
 from pathlib import Path
 
 from kontinuum.cli.installation import Installation
-from kontinuum.foundation import process
+from kontinuum.node import network
 from kontinuum.node.settings import NodeSettings
 
 CGROUPS = Path("/sys/fs/cgroup")
 
 
 def remove(paths: Installation) -> None:
-    """Remove the pods' bridge and the pods' cgroups; what is not there is passed over."""
-    node = NodeSettings(data_dir=str(paths.data))
-    if (Path("/sys/class/net") / node.bridge_name).exists():
-        asyncio.run(process.run("ip", "link", "delete", node.bridge_name, timeout=10))
+    """Remove the pods' bridge, their cgroups and the rules for their traffic; what is not there is passed over."""
+    asyncio.run(network.remove(NodeSettings(data_dir=str(paths.data))))
+    remove_cgroups(paths)
+
+
+def remove_cgroups(paths: Installation) -> None:
+    """Remove the cgroups in which pods ran, in every hierarchy. Those that still hold processes stay."""
+    parent = NodeSettings(data_dir=str(paths.data)).cgroup.lstrip("/")
     for hierarchy in [CGROUPS, *CGROUPS.iterdir()]:
-        remove_cgroup(hierarchy / node.cgroup.lstrip("/"))
+        remove_cgroup(hierarchy / parent)
 
 
 def remove_cgroup(directory: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import structlog
 
+from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.errors import KontinuumError
 
 log = structlog.get_logger(__name__)
@@ -16,7 +17,7 @@ GRACE_SECONDS = 5
 AT_ONCE = 16
 
 
-async def stop_all(socket: Path) -> int:
+async def stop_all(socket: Path, clock: Clock) -> int:
     """Stop and remove every sandbox that containerd at ``socket`` has. Returns how many there were.
 
     Raises RuntimeAway if containerd cannot be reached, RuntimeFailed if a sandbox could not be removed.
@@ -24,6 +25,9 @@ async def stop_all(socket: Path) -> int:
     from kontinuum.node.cri import CriClient
 
     async with CriClient(socket) as runtime:
+        while not await runtime.is_ready():
+            # A containerd that has just started listens before it knows its pods again.
+            await clock.sleep(0.05)
         containers = (await runtime.call("ListContainers")).containers
         sandboxes = (await runtime.call("ListPodSandbox")).items
         places = asyncio.Semaphore(AT_ONCE)

@@ -18,7 +18,7 @@ from typing import Any
 
 import structlog
 
-from kontinuum.cli import namespace, state
+from kontinuum.cli import leftovers, namespace, state
 from kontinuum.cli.exits import Exit, code_of
 from kontinuum.cli.keeper import Keeper, State
 from kontinuum.cli.launcher import ProcessLauncher
@@ -27,7 +27,8 @@ from kontinuum.cli.processes import identify
 from kontinuum.cli.settings import Settings, decode
 from kontinuum.cli.version import version
 from kontinuum.foundation.clock import Clock, RealClock
-from kontinuum.foundation.errors import KontinuumError, Refused
+from kontinuum.foundation.errors import KontinuumError, Refused, Retryable
+from kontinuum.foundation.sockets import listener_of
 from kontinuum.foundation.tasks import cancel
 from kontinuum.foundation.telemetry import configure_logs
 
@@ -39,6 +40,10 @@ STARTED_TO_STOP = "--stop-pods"
 
 class AlreadyRunning(Refused):
     """Another supervisor keeps this installation running."""
+
+
+class PodsLeft(Retryable):
+    """Pods run on although they should not; their mount namespace is kept, so that ``down`` can be repeated."""
 
 
 class Supervisor:
@@ -149,31 +154,44 @@ class Supervisor:
         self._stop.set()
 
     async def _take_down(self) -> None:
-        """First whoever starts pods, then the pods, then whoever serves both."""
+        """First whoever starts pods, then the pods, then whoever serves both. Raises PodsLeft."""
         await self._end("node", "controllers")
-        if not self._leave_pods:
-            await self._end_pods()
-        await self._end("server", "containerd", "shim-parent")
-        if not self._leave_pods:
-            namespace.release(self._paths.run / "holder")
-        self._paths.state.unlink(missing_ok=True)
+        try:
+            if not self._leave_pods:
+                await self._end_pods()
+                namespace.release(self._paths.run / "holder")
+        finally:
+            # containerd first: while it calls our shim's client, the client would revive a parent that has gone.
+            await self._end("server", "containerd")
+            await self._end("shim-parent")
+            if not self._leave_pods:
+                self._end_revived_parent()
+            self._paths.state.unlink(missing_ok=True)
 
     async def _end(self, *names: str) -> None:
         await cancel(*(self._tasks.pop(name) for name in names if name in self._tasks))
 
+    def _end_revived_parent(self) -> None:
+        """The shim's client starts a parent of its own where it finds none; nobody needs it without pods."""
+        pid = listener_of(self._paths.shim_socket)
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+
     async def _end_pods(self) -> None:
         from kontinuum.cli.pods import stop_all
-        from kontinuum.node.teardown import remove_host_state
 
         try:
             async with asyncio.timeout(STOP_PODS_SECONDS):
                 await self._wait_ready("containerd")
-                log.info("stopped the pods", pods=await stop_all(self._preparation.settings.node.socket))
-                await remove_host_state(self._preparation.settings.node)
-        except* TimeoutError:
-            log.error("the pods did not stop in time and are left behind", seconds=STOP_PODS_SECONDS)
+                await self._wait_ready("shim-parent")
+                pods = await stop_all(self._preparation.settings.node.socket, self._clock)
+        except* TimeoutError as group:
+            raise PodsLeft(f"the pods did not stop within {STOP_PODS_SECONDS:g} s") from group
         except* KontinuumError as group:
-            log.error("pods are left behind", errors=[str(error) for error in group.exceptions])
+            raise PodsLeft(f"stopping the pods: {'; '.join(map(str, group.exceptions))}") from group
+        log.info("stopped the pods", pods=pods)
+        leftovers.remove_cgroups(self._paths)
 
     # -- what others see
 

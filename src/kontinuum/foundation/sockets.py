@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import struct
 from contextlib import suppress
 from pathlib import Path
 
@@ -61,6 +62,19 @@ def is_listening(path: Path) -> bool:
         except OSError:
             return False
     return True
+
+
+def listener_of(path: Path) -> int | None:
+    """The pid of the process that listens at ``path``; None if nobody does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(check_path(path))
+        except OSError:
+            return None
+        # struct ucred: pid, uid, gid of who called listen().
+        pid: int = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+        return pid
 
 
 async def wait_listening(path: Path, *, timeout: float, clock: Clock, interval: float = 0.01) -> None:

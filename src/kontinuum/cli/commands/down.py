@@ -18,7 +18,7 @@ DOWN_SECONDS = 120.0
 
 
 class NotDown(Retryable):
-    """The supervisor is still there."""
+    """The supervisor is still there, or pods are."""
 
 
 def down(*, data_dir: Path, leave_pods: bool = False) -> None:
