@@ -12,6 +12,7 @@ from kontinuum.api.machinery.conditions import set_condition
 from kontinuum.api.machinery.objects import Object, name_of, namespace_of, uid_of
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.api.machinery.status import ApiError
+from kontinuum.client.errors import Unreachable
 from kontinuum.client.informer import Informer
 from kontinuum.client.rest import Client
 from kontinuum.client.transport.fake import FakeApi, Faults
@@ -63,7 +64,7 @@ class Nodes:
         while True:
             for name in self.names:
                 if name not in self.silent:
-                    with contextlib.suppress(ApiError):
+                    with contextlib.suppress(ApiError, Unreachable):
                         await self._show_life(name)
             await self._clock.sleep(10)
 
@@ -131,7 +132,8 @@ class Cluster:
         self.client = self.api.client()
         self.faults = Faults()
         self.settings = settings or ControllersSettings()
-        self.nodes = Nodes(self.api.client(), self.clock)
+        self.node_faults = Faults()
+        self.nodes = Nodes(Client(self.api.channel(self.node_faults)), self.clock)
         self._manager: asyncio.Task[None] | None = None
 
     def start_controllers(self) -> None:

@@ -133,6 +133,35 @@ def test_a_late_watch_is_not_taken_for_silence() -> None:
     scenario(main)
 
 
+def test_an_api_server_that_was_away_leaves_no_node_in_doubt() -> None:
+    async def main(cluster: Cluster) -> None:
+        await cluster.settle(60)
+        cluster.faults.down = cluster.node_faults.down = True
+        cluster.api.drop_watches()
+        await cluster.settle(610)
+        cluster.faults.down = cluster.node_faults.down = False
+        await cluster.settle(120)
+        changes = [entry for entry in cluster.api.storage.log if entry.resource == NODES and entry.old is not None]
+        assert changes == []
+
+    scenario(main)
+
+
+def test_the_taint_of_a_node_goes_as_soon_as_it_is_ready() -> None:
+    async def main(cluster: Cluster) -> None:
+        await cluster.settle(10)
+        not_ready = {"status": {"conditions": [{"type": "Ready", "status": "False", "reason": "KubeletNotReady"}]}}
+        await cluster.client.patch(NODES, "node-0", not_ready, subresource="status")
+        await cluster.settle(0.1)
+        assert taints(cluster, "node-0") == {("not-ready", "NoSchedule"), ("not-ready", "NoExecute")}
+        ready_now = {"status": {"conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}]}}
+        await cluster.client.patch(NODES, "node-0", ready_now, subresource="status")
+        await cluster.settle(0.1)
+        assert taints(cluster, "node-0") == set()
+
+    scenario(main)
+
+
 def test_a_jump_of_the_wall_clock_makes_no_node_silent() -> None:
     async def main(cluster: Cluster) -> None:
         await cluster.settle(60)

@@ -92,9 +92,12 @@ def children(informer: Informer, owner: Object) -> list[Object]:
 
 def _trim_pod(pod: Object) -> Object:
     """Controllers read no containers: a pod's metadata, place, patience and state are all they need."""
-    spec = pod.get("spec") or {}
-    kept = {key: spec[key] for key in ("nodeName", "tolerations", "terminationGracePeriodSeconds") if key in spec}
-    return {**pod, "spec": kept}
+    spec, status = pod.get("spec") or {}, pod.get("status") or {}
+    kept_spec = {key: spec[key] for key in ("nodeName", "tolerations") if key in spec}
+    kept_status = {key: status[key] for key in ("phase", "conditions") if key in status}
+    if restarts := [{"restartCount": one.get("restartCount", 0)} for one in status.get("containerStatuses") or ()]:
+        kept_status["containerStatuses"] = restarts
+    return {**pod, "spec": kept_spec, "status": kept_status}
 
 
 _TRIMS: Mapping[Resource, Callable[[Object], Object]] = {PODS: _trim_pod}

@@ -49,7 +49,8 @@ class GarbageCollector:
         self._client = context.client
         self._graph = Graph()
         self._kinds: dict[tuple[str, str], Resource] = {}
-        self._followed: dict[Resource, tuple[Informer, asyncio.Task[None]]] = {}
+        self._followed: dict[Resource, tuple[Informer, asyncio.Task[None] | None]] = {}
+        self._shared: set[Resource] = set()
         self._absent: OrderedDict[str, None] = OrderedDict()
         self._workers = Workers(self.name, self.reconcile, count=context.settings.workers)
 
@@ -62,7 +63,7 @@ class GarbageCollector:
                 group.create_task(self._workers.run())
                 group.create_task(self._keep_discovering())
         finally:
-            await cancel(*(task for _, task in self._followed.values()))
+            await cancel(*(task for _, task in self._followed.values() if task is not None))
             self._followed.clear()
 
     def look_again(self) -> None:
@@ -197,8 +198,7 @@ class GarbageCollector:
                 self._follow(resource)
         if not discovery.failed:
             for resource in set(self._followed) - set(wanted):
-                await cancel(self._followed.pop(resource)[1])
-                self._forget(resource)
+                await self._unfollow(resource)
         try:
             async with asyncio.timeout(SYNC_SECONDS):
                 for informer, _ in list(self._followed.values()):
@@ -209,11 +209,25 @@ class GarbageCollector:
             log.warning("collecting without a complete graph", missing=missing)
 
     def _follow(self, resource: Resource) -> None:
+        """What another reconciler follows anyway is not asked for twice; its informer is run by others."""
+        shared = next((kind for kind in self._context.informers if kind.path() == resource.path()), None)
+        if shared is not None:
+            self._followed[resource] = (self._context.informers[shared], None)
+            if resource not in self._shared:
+                self._shared.add(resource)
+                self._context.informers[shared].add_handler(partial(self._changed, resource))
+            return
         clock = self._context.clock
         informer = Informer(self._client, resource, clock=clock, metadata_only=True, trim=_trim)
         informer.add_handler(partial(self._changed, resource))
         name = f"garbage collection of {resource.qualified}"
         self._followed[resource] = (informer, asyncio.create_task(restarting(name, informer.run, clock=clock)))
+
+    async def _unfollow(self, resource: Resource) -> None:
+        _, task = self._followed.pop(resource)
+        if task is not None:
+            await cancel(task)
+        self._forget(resource)
 
     def _forget(self, resource: Resource) -> None:
         """Its objects went with it."""

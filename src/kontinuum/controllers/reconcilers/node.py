@@ -11,6 +11,8 @@ therefore gives every node its full grace, and one that was suspended asks the A
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -31,6 +33,7 @@ log = structlog.get_logger(__name__)
 
 LEASE_NAMESPACE = "kube-node-lease"
 TICK_SECONDS = 5.0
+RETRY_SECONDS = 1.0
 _STOPPED = ("NodeStatusUnknown", "Kubelet stopped posting node status.")
 _NEVER = ("NodeStatusNeverUpdated", "Kubelet never posted node status.")
 _JUDGED = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
@@ -123,7 +126,7 @@ class _Heard:
 
 
 class NodeReconciler:
-    """The hand that carries the plans out: looks at all nodes every TICK_SECONDS, because silence makes no event."""
+    """The hand that carries the plans out; it looks every TICK_SECONDS at least, because silence makes no event."""
 
     name = "node"
 
@@ -138,6 +141,8 @@ class NodeReconciler:
         self._heard: dict[str, _Heard] = {}
         self._exposed: dict[str, dict[tuple[str, str], float]] = {}
         self._deaf = False
+        self._changed = asyncio.Event()
+        self._nodes.add_handler(self._node_changed)
 
     async def run(self) -> None:
         """See ``Reconciler``."""
@@ -146,7 +151,12 @@ class NodeReconciler:
                 await self.tick()
             except (ApiError, Retryable) as error:
                 log.info("nodes cannot be judged now", error=str(error))
-            await self._clock.sleep(TICK_SECONDS)
+                # A short pause, or a server that refuses would be asked again by every change it makes.
+                await self._clock.sleep(RETRY_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._changed.wait()
+            self._changed.clear()
 
     def look_again(self) -> None:
         """See ``Reconciler``. Every tick looks at everything anyway."""
@@ -156,9 +166,7 @@ class NodeReconciler:
         nodes = list(self._nodes.items())
         silent = self._silent(nodes, {name_of(one): one for one in self._leases.items()})
         if silent:
-            # Before anybody is declared silent: is it only that our own watch is late?
-            fresh = await self._context.client.list(LEASES, namespace=LEASE_NAMESPACE)
-            silent = self._silent(nodes, {name_of(one): one for one in fresh.items})
+            silent = self._silent(nodes, await self._fresh_leases())
         self._suspect_ourselves(len(silent), len(nodes))
         for node in nodes:
             if self._writes.are_seen(name_of(node)):
@@ -166,6 +174,22 @@ class NodeReconciler:
         known = {name_of(node) for node in nodes}
         self._heard = {name: heard for name, heard in self._heard.items() if name in known}
         self._exposed = {name: pods for name, pods in self._exposed.items() if name in known}
+
+    async def _fresh_leases(self) -> dict[str, Object]:
+        """Asked for before anybody is declared silent: it may only be that our own watch is late."""
+        try:
+            fresh = await self._context.client.list(LEASES, namespace=LEASE_NAMESPACE)
+        except (ApiError, Retryable):
+            # Where we cannot hear, nobody can speak: the time until now proves nothing.
+            for heard in self._heard.values():
+                heard.at = self._clock.monotonic()
+            raise
+        return {name_of(one): one for one in fresh.items}
+
+    def _node_changed(self, change: str, node: Object, old: Object | None) -> None:
+        """A node that becomes ready is waited for: its taints go at once. Heartbeats are no news."""
+        if old is None or taints_for(node, evict=True, now="") != taints_for(old, evict=True, now=""):
+            self._changed.set()
 
     def _silent(self, nodes: Sequence[Object], leases: Mapping[str, Object]) -> set[str]:
         now = self._clock.monotonic()

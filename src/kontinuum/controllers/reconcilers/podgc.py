@@ -5,6 +5,7 @@ The rules and words are those of Kubernetes' ``podgc``.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ from kontinuum.foundation.errors import Retryable
 log = structlog.get_logger(__name__)
 
 TICK_SECONDS = 20.0
+AT_ONCE = 256
+"""Pods that are decoded without a pause."""
 QUARANTINE_SECONDS = 40.0
 """How long a node must be gone before its pods are: it may only be registering again."""
 
@@ -84,11 +87,20 @@ class PodGarbageCollector:
     async def tick(self) -> None:
         """Look at every pod once, and remove what nobody else will."""
         nodes = {name_of(node): node for node in self._nodes.items()}
-        pods = list(self._pods.items())
+        pods = await self._all_pods()
         gone = await self._gone({node_of(pod) for pod in pods if node_of(pod)} - nodes.keys())
         threshold = self._context.settings.terminated_pod_threshold
         for removal in plan(pods, nodes, gone=gone, threshold=threshold):
             await self._remove(removal)
+
+    async def _all_pods(self) -> list[Object]:
+        """A few at a time, because decoding tens of thousands would hold up everybody else."""
+        pods: list[Object] = []
+        for number, pod in enumerate(self._pods.items()):
+            pods.append(pod)
+            if number % AT_ONCE == AT_ONCE - 1:
+                await asyncio.sleep(0)
+        return pods
 
     async def _gone(self, missing: set[str]) -> frozenset[str]:
         """Those that have been missing for long enough, and of which the API itself says that they do not exist."""
