@@ -164,6 +164,8 @@ def write(settings: NodeSettings) -> None:
     """Make the directories and files; files whose content is right already keep their time stamp."""
     for directory in directories(settings):
         directory.mkdir(parents=True, exist_ok=True)
+    # Volumes hold secrets; containers reach them by mounts and do not pass here.
+    (settings.data / "pods").chmod(0o700)
     for path, content in files(settings).items():
         if not path.exists() or path.read_text() != content:
             path.write_text(content)
