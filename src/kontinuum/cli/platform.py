@@ -108,7 +108,6 @@ def parts(preparation: Preparation) -> list[Part]:
             environment={"PATH": containerd.environment(node)["PATH"]},
             log=paths.logs / "shim.log",
             before=preparation.runtime_is_configured,
-            socket=paths.shim_socket,
         ),
     ]
 

@@ -16,6 +16,9 @@ T = TypeVar("T")
 class _JumpingSelector(selectors.DefaultSelector):
     """Asks for ready descriptors without waiting, and moves the loop's time forward by the wait it was asked for."""
 
+    stuck_after = 5.0
+    """Real seconds in which a thread may still wake us."""
+
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
@@ -26,7 +29,7 @@ class _JumpingSelector(selectors.DefaultSelector):
             return ready
         if timeout is None:
             # Nothing is scheduled and nothing is ready: either a thread will wake us, or the test is stuck.
-            ready = super().select(5.0)
+            ready = super().select(self.stuck_after)
             if not ready:
                 raise RuntimeError("deadlock in virtual time: every task waits and no timer is set")
             return ready

@@ -34,6 +34,7 @@ def describe(running: state.PlatformState) -> dict[str, Any]:
         "ready": running.ready,
         "address": running.address,
         "dataDir": running.data_dir,
+        "runDir": str(Installation.at(Path(running.data_dir)).run),
         "accelerator": running.accelerator,
         "since": rfc3339(running.since),
         "supervisor": {"pid": running.pid, "memoryBytes": memory_bytes(running.pid)},
