@@ -1,0 +1,165 @@
+"""One machine alone, without containerd: a cold boot, a clone, the way to its first process, and what it weighs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from benchmarks import report
+from kontinuum.foundation.clock import RealClock
+from kontinuum.images import recipes
+from kontinuum.runtime import disks, messages
+from kontinuum.runtime.guest import connection
+from kontinuum.runtime.guest.port import ContainerSpec, Guest, Identity, Interface, Mount, ProcessSpec
+from kontinuum.runtime.vmm import accelerator
+from kontinuum.runtime.vmm.port import Machine, MachineSpec
+from kontinuum.runtime.vmm.qemu import backend
+
+ASSETS = Path(os.environ.get("KONTINUUM_ASSETS_DIR", Path(__file__).parents[1] / "build/assets"))
+MEMORY_BYTES = 128 << 20
+ALIVE_TOGETHER = 5
+MOUNTS = (
+    Mount("/proc", "proc", "proc"),
+    Mount("/dev", "tmpfs", "tmpfs", ("nosuid", "mode=755")),
+    Mount("/dev/pts", "devpts", "devpts", ("newinstance", "ptmxmode=0666")),
+)
+ETHERNET = Interface("eth0", "02:aa:00:00:00:05", 1500, ("10.208.0.5/24",), (("0.0.0.0/0", "10.208.0.1"),))
+
+
+class Stopwatch:
+    """Times by name, in milliseconds."""
+
+    def __init__(self) -> None:
+        self.times: dict[str, list[float]] = defaultdict(list)
+        self._began = self._lap = time.monotonic()
+
+    def start(self) -> None:
+        self._began = self._lap = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        now = time.monotonic()
+        self.times[name].append((now - self._lap) * 1000)
+        self._lap = now
+
+    def total(self, name: str) -> None:
+        self.times[name].append((time.monotonic() - self._began) * 1000)
+
+
+class Bench:
+    """Machines in a directory of their own."""
+
+    def __init__(self, vmm: backend.Qemu, image: Path, scratch: Path) -> None:
+        self.vmm, self._image, self._scratch = vmm, image, scratch
+
+    @asynccontextmanager
+    async def machine(self, watch: Stopwatch) -> AsyncIterator[tuple[Machine, Guest]]:
+        directory = Path(tempfile.mkdtemp(dir=self._scratch))
+        watch.start()
+        machine = await self.vmm.start(
+            MachineSpec(directory.name, MEMORY_BYTES, 1, None, "02:00:00:00:00:02", directory)
+        )
+        guest = await connection.connect(machine.agent_socket)
+        watch.total(f"{machine.origin} → agent answers")
+        try:
+            yield machine, guest
+        finally:
+            await guest.close()
+            await machine.kill()
+
+    async def first_process(self, machine: Machine, guest: Guest, watch: Stopwatch) -> None:
+        """All that a pod needs between its machine's first answer and its first process."""
+        watch.lap("  of which: up to the agent's answer")
+        await guest.identify(Identity("bench", time.time(), secrets.token_bytes(64), "0" * 32, (ETHERNET,)))
+        watch.lap("  of which: identity and network")
+        slot = await machine.attach_disk(self._image, read_only=True)
+        watch.lap("  of which: disk")
+        await guest.add_container(ContainerSpec("main", slot, disks.FILE_SYSTEM, MOUNTS))
+        watch.lap("  of which: root file system and cgroup")
+        everything = (1 << 41) - 1
+        await guest.start_process(ProcessSpec("main", "main", ("sleep", "1000"), (), "/", capabilities=everything))
+        watch.lap("  of which: process")
+        watch.total("clone → first process runs")
+
+
+def megabytes(pid: int) -> tuple[float, float]:
+    """Proportional set size of a VMM: (all of it, all but the guest's memory)."""
+    whole = guests = 0
+    mapping = ""
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        first = line.split()[0]
+        if "-" in first:
+            mapping = line.split()[-1]
+        elif first == "Pss:":
+            size = int(line.split()[1])
+            whole += size
+            guests += size if mapping.endswith("/memory") else 0
+    return whole / 1024, (whole - guests) / 1024
+
+
+@asynccontextmanager
+async def bench() -> AsyncIterator[Bench]:
+    """With a template directory of its own, and a disk with busybox."""
+    with (
+        tempfile.TemporaryDirectory(prefix="kontinuum-bench-", dir="/dev/shm") as templates,
+        tempfile.TemporaryDirectory(prefix="kontinuum-bench-") as images,
+    ):
+        root = Path(images) / "root"
+        await recipes.build(recipes.BUSYBOX_IMAGE, target=Path(images) / "busybox.tar", scratch=root)
+        image = await disks.image_for((messages.Mount(type="bind", source=str(root)),), cache=Path(images) / "cache")
+        found = await accelerator.probe()
+        print(f"# accelerator {found.name}: {found.reason}")
+        vmm = await backend.find(
+            guest=ASSETS / "guest",
+            templates=Path(templates),
+            accelerator=found,
+            agent_ready=connection.wait_ready,
+            clock=RealClock(),
+        )
+        scratch = Path(tempfile.mkdtemp(prefix="kb-", dir="/run"))
+        try:
+            yield Bench(vmm, image, scratch)
+        finally:
+            shutil.rmtree(scratch)
+
+
+async def main(count: int) -> None:
+    report.machine(f"machines of {MEMORY_BYTES >> 20} MiB, one after the other")
+    watch = Stopwatch()
+    async with bench() as lab:
+        for _ in range(max(3, count // 5)):
+            async with lab.machine(watch):
+                pass
+        await lab.vmm.prepare(memory_bytes=MEMORY_BYTES, cpus=1)
+        for _ in range(count):
+            async with lab.machine(watch) as (machine, guest):
+                await lab.first_process(machine, guest, watch)
+        whole, beyond = await weigh(lab)
+    for name, values in watch.times.items():
+        report.figure(name, values, unit="ms", reach=125 if name.startswith("template") else None)
+    report.figure(f"memory of a VMM, {ALIVE_TOGETHER} alive (PSS, guest's pages included)", whole, unit="MB")
+    report.figure("memory of a VMM beyond its guest's pages (PSS)", beyond, unit="MB", reach=60)
+
+
+async def weigh(lab: Bench) -> tuple[list[float], list[float]]:
+    """Of machines that live together, each with one idle container."""
+    unused = Stopwatch()
+    async with AsyncExitStack() as alive:
+        machines = [await alive.enter_async_context(lab.machine(unused)) for _ in range(ALIVE_TOGETHER)]
+        for machine, guest in machines:
+            await lab.first_process(machine, guest, unused)
+        await asyncio.sleep(1)
+        sizes = [megabytes(machine.pid) for machine, _guest in machines]
+    return [size[0] for size in sizes], [size[1] for size in sizes]
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 20))
