@@ -149,7 +149,8 @@ class ReplicaSetReconciler:
         claim = owners.claim(replicaset, children(self._pods, replicaset), from_object(replicaset["spec"]["selector"]))
         await self._settle_claim(replicaset, claim, writer)
         now = self._context.clock.time()
-        todo = plan(replicaset, claim.owned, self._related(replicaset), is_taken=self._name_test(replicaset), now=now)
+        related = self._related(replicaset, claim.owned)
+        todo = plan(replicaset, claim.owned, related, is_taken=self._name_test(replicaset), now=now)
         failure = await self._carry_out(replicaset, todo, writer)
         new_status = status(replicaset, claim.owned, failure, now)
         if new_status != (replicaset.get("status") or {}):
@@ -199,8 +200,10 @@ class ReplicaSetReconciler:
             return Failure(reason, error)
         return None
 
-    def _related(self, replicaset: Object) -> list[Object]:
-        """Active pods of all ReplicaSets with the same owner: of one Deployment, old and new."""
+    def _related(self, replicaset: Object, owned: Sequence[Object]) -> list[Object]:
+        """Active pods of all ReplicaSets with the same owner (of one Deployment, old and new), if some must go."""
+        if sum(is_active(pod) for pod in owned) <= replicas_of(replicaset):
+            return []
         owner = owners.controller_uid(replicaset)
         siblings = self._replicasets.by_index(BY_CONTROLLER, owner) if owner else [replicaset]
         pods = (pod for sibling in siblings for pod in self._pods.by_index(BY_CONTROLLER, uid_of(sibling)))

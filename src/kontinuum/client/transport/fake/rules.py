@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any
 
 from kontinuum.api.kubernetes.resources import NAMESPACES, NODES, PODS
 from kontinuum.api.machinery.objects import Object, name_of
@@ -74,19 +73,6 @@ def prepare_update(resource: Resource, old: Object, new: Object, subresource: st
     if _desired(result) != _desired(old):
         result["metadata"]["generation"] = old["metadata"]["generation"] + 1
     return result
-
-
-def merge_patch(old: Any, patch: Any) -> Any:
-    """RFC 7386, section 2."""
-    if not isinstance(patch, dict):
-        return copy.deepcopy(patch)
-    new = dict(old) if isinstance(old, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            new.pop(key, None)
-        else:
-            new[key] = merge_patch(new.get(key), value)
-    return new
 
 
 def check_preconditions(resource: Resource, old: Object, uid: str | None, resource_version: str | None) -> None:
