@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Protocol
 
 import aiohttp
@@ -85,6 +86,9 @@ async def _fetch(action: Object, container: Object, ip: str, timeout: float) -> 
                 raise CheckFailed(f"HTTP probe failed with statuscode: {answer.status}")
     except TimeoutError as error:
         raise CheckFailed(f'Get "{url}": context deadline exceeded') from error
+    except aiohttp.ClientConnectorError as error:
+        reason = (os.strerror(error.os_error.errno) if error.os_error.errno else str(error.os_error)).lower()
+        raise CheckFailed(f'Get "{url}": dial tcp {host}:{port}: connect: {reason}') from error
     except (aiohttp.ClientError, OSError) as error:
         raise CheckFailed(f'Get "{url}": {error}') from error
 
@@ -96,5 +100,6 @@ async def _connect(host: str, port: int, timeout: float) -> None:
     except TimeoutError as error:
         raise CheckFailed(f"dial tcp {host}:{port}: i/o timeout") from error
     except OSError as error:
-        raise CheckFailed(f"dial tcp {host}:{port}: {error.strerror or error}") from error
+        reason = (os.strerror(error.errno) if error.errno else str(error)).lower()
+        raise CheckFailed(f"dial tcp {host}:{port}: connect: {reason}") from error
     writer.close()

@@ -1,0 +1,95 @@
+"""Probes' single checks against real sockets on loopback."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+from tests.node.fake_runtime import FakeRuntime
+
+from kontinuum.foundation.clock import RealClock
+from kontinuum.node.checks import Checker, CheckFailed, port_number
+from kontinuum.node.port import Executed, RuntimeTimedOut
+
+NAMED = {"name": "c", "ports": [{"name": "web", "containerPort": 8080}]}
+
+
+class Scripted(FakeRuntime):
+    """Answers every command with ``outcome``."""
+
+    outcome: Executed | Exception = Executed(0, b"", b"")
+
+    async def execute(self, container_id: str, command: list[str], timeout: float) -> Executed:
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    async def answer(request: web.Request) -> web.Response:
+        header = request.headers.get("X-Say", "")
+        return web.Response(status=int(request.path.strip("/") or 200), text=header)
+
+    application = web.Application()
+    application.router.add_get("/{code}", answer)
+    application.router.add_get("/", answer)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield runner.addresses[0][1]
+    await runner.cleanup()
+
+
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        found: int = probe.getsockname()[1]
+        return found
+
+
+async def check(handler: dict[str, object], runtime: FakeRuntime | None = None) -> None:
+    checker = Checker(runtime or FakeRuntime(RealClock()))
+    await checker.check(handler, NAMED, "c1", "127.0.0.1", 2)
+
+
+async def test_a_page_is_well_between_200_and_399(port: int) -> None:
+    for code in (200, 204, 302, 399):
+        await check({"httpGet": {"port": port, "path": f"/{code}"}})
+    for code in (400, 404, 503):
+        with pytest.raises(CheckFailed, match=f"HTTP probe failed with statuscode: {code}"):
+            await check({"httpGet": {"port": port, "path": f"/{code}"}})
+
+
+async def test_a_closed_port_is_told_as_the_kubelet_tells_it(port: int) -> None:
+    await check({"tcpSocket": {"port": port}})
+    closed = closed_port()
+    with pytest.raises(CheckFailed, match=f"^dial tcp 127.0.0.1:{closed}: connect: connection refused$"):
+        await check({"tcpSocket": {"port": closed}})
+    with pytest.raises(CheckFailed, match=f'^Get "http://127.0.0.1:{closed}/": dial tcp .*: connection refused$'):
+        await check({"httpGet": {"port": closed}})
+
+
+async def test_a_command_is_well_when_it_ends_with_0() -> None:
+    runtime = Scripted(RealClock())
+    await check({"exec": {"command": ["true"]}}, runtime)
+    runtime.outcome = Executed(1, b"out", b"err")
+    with pytest.raises(CheckFailed, match="outerr"):
+        await check({"exec": {"command": ["false"]}}, runtime)
+    runtime.outcome = RuntimeTimedOut("too long")
+    with pytest.raises(CheckFailed, match="timed out after 2s"):
+        await check({"exec": {"command": ["sleep"]}}, runtime)
+
+
+async def test_a_kind_of_probe_that_is_not_known_here_says_so() -> None:
+    with pytest.raises(CheckFailed, match="gRPC probes are not supported"):
+        await check({"grpc": {"port": 1}})
+
+
+def test_a_port_may_be_named() -> None:
+    assert port_number("web", NAMED) == 8080
+    assert port_number("81", NAMED) == 81
+    with pytest.raises(CheckFailed, match="couldn't find port"):
+        port_number("other", NAMED)
