@@ -82,7 +82,7 @@ def test_a_part_that_dies_again_and_again_is_given_growing_pauses() -> None:
         lives = Lives(VirtualClock(), last=[1.0])
         keeper = keeper_of(lives)
         task = asyncio.create_task(keeper.run())
-        await lives.clock.sleep(5.5)
+        await lives.clock.sleep(5.6)
         assert lives.times() == [0.0, 1.1, 2.3, 3.7, 5.5]
         assert keeper.restarts == 4
         assert keeper.last_exit == "ended with code 3"

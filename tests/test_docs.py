@@ -1,0 +1,59 @@
+"""The documentation keeps up with the code: every setting, every command and option, every exit code, every link."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from kontinuum.cli.commands.settings import markdown
+from kontinuum.cli.exits import Exit
+from kontinuum.cli.main import app
+from kontinuum.cli.settings import Settings
+from kontinuum.foundation.settings_docs import Setting, describe
+
+ROOT = Path(__file__).parents[1]
+COMMANDS = ROOT / "docs" / "how-to" / "commands.md"
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+def commands() -> dict[str, Any]:
+    found: dict[str, Any] = typer.main.get_group(app).commands
+    return found
+
+
+@pytest.mark.parametrize("setting", list(describe(Settings)), ids=lambda setting: setting.path)
+def test_every_setting_is_explained_beneath_its_field(setting: Setting) -> None:
+    assert len(setting.documentation.split()) >= 2, f"{setting.path} needs a docstring beneath its field"
+
+
+def test_the_page_of_settings_is_what_the_code_says() -> None:
+    page = (ROOT / "docs" / "how-to" / "settings.md").read_text()
+    assert page == markdown(), "run: kontinuum settings --markdown > docs/how-to/settings.md"
+
+
+@pytest.mark.parametrize("name", list(commands()))
+def test_every_command_and_option_is_documented(name: str) -> None:
+    command = commands()[name]
+    assert command.help, f"{name} has no help"
+    sections = dict(re.findall(r"^## `kontinuum (\S+?)`?\b[^\n]*\n(.*?)(?=^## |\Z)", COMMANDS.read_text(), re.M | re.S))
+    assert name in sections, f"docs/how-to/commands.md has no section for kontinuum {name}"
+    options = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+    missing = {option for option in options - {"--help"} if option not in sections[name]}
+    assert not missing, f"kontinuum {name}: undocumented {missing}"
+
+
+def test_every_exit_code_is_documented() -> None:
+    table = dict(re.findall(r"^\| (\d) \| `(\w+)`", COMMANDS.read_text(), re.MULTILINE))
+    assert table == {str(int(code)): code.name for code in Exit}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text)]
+    missing = [one for one in targets if one and "://" not in one and not (page.parent / one).exists()]
+    assert not missing, f"{page.name} points to what is not there"
