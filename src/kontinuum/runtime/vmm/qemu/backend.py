@@ -7,6 +7,7 @@ privately, the state loaded, continue.
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import fcntl
 import os
@@ -35,6 +36,8 @@ STEP = 32 * MEBIBYTE
 """Machines come in multiples of this up to 256 MiB, in powers of two above: few sizes, few templates."""
 LOAD_SECONDS = 20.0
 SAVE_SECONDS = 60.0
+BOOT_SECONDS = 60.0
+"""A boot takes two; under translation on a crowded host, twenty were seen."""
 POLL_SECONDS = 0.0005
 FIND_SECONDS = 0.02
 
@@ -155,13 +158,16 @@ class Qemu:
         child, monitor = await self._spawn(hardware, birth, directory=directory, tap=None)
         machine = QemuMachine(child, monitor, directory=directory, origin="cold")
         try:
-            await self._agent_ready(machine.agent_socket)
+            async with asyncio.timeout(BOOT_SECONDS):
+                await self._agent_ready(machine.agent_socket)
             await execute(monitor, "stop")
             await _keep_memory_out_of_the_state(monitor)
             with template.state.open("wb") as state:
                 await hand_over(monitor, state.fileno(), name="state")
             await execute(monitor, "migrate", uri="fd:state")
             await self._until_saved(monitor)
+        except TimeoutError:
+            raise MachineNotStarted(f"the template's agent did not answer within {BOOT_SECONDS:g} s") from None
         finally:
             await machine.kill()
 
