@@ -89,7 +89,7 @@ def test_new_pods_of_both_classes_start_after_every_part_was_killed(platform: Pl
         platform.delete("pod", name)
 
 
-@pytest.mark.parametrize("program", ["qemu-system", "kt-shim"])
+@pytest.mark.parametrize("program", ["qemu-system", "kontinuum-shim"])
 def test_a_microvm_that_loses_its_machine_or_its_shim_is_restarted_by_its_policy(
     platform: Platform, program: str
 ) -> None:
