@@ -130,7 +130,7 @@ class FakeRuntime:
         await self._enter("create_container", 0.05)
         sandbox = self.sandboxes.get(sandbox_id)
         if sandbox is None or not sandbox.is_ready:
-            raise RuntimeFailed("the sandbox is not ready")
+            raise NotThere("the sandbox is not ready")
         name, attempt = config["metadata"]["name"], config["metadata"]["attempt"]
         if any(one.name == name and one.attempt == attempt and one.sandbox_id == sandbox_id
                for _, one in self.containers.values()):  # fmt: skip

@@ -1,0 +1,71 @@
+"""Whatever goes wrong, in whatever order: never two live sandboxes, never a container before its init containers; and
+once it is quiet again the pod runs, or is gone if it was deleted. A generator looks for the order that breaks it."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.node.fake_runtime import Program
+from tests.node.world import World, container, play, pod
+
+MISHAPS = st.sampled_from(
+    ["kill app", "kill side", "lose sandbox", "away", "agent", "watches",
+     "fail run_sandbox", "fail create_container", "fail start_container", "fail stop_container", "fail observe",
+     "fail remove_sandbox"]
+)  # fmt: skip
+STORIES = st.lists(st.tuples(MISHAPS, st.floats(0.0, 15.0)), max_size=12)
+QUIET_SECONDS = 700.0
+"""Longer than the longest back-off, so that nothing is still being waited for."""
+
+
+async def happen(world: World, mishap: str) -> None:
+    match mishap.split():
+        case ["kill", name]:
+            world.runtime.kill(name)
+        case ["lose", _]:
+            world.runtime.lose_sandbox()
+        case ["away"]:
+            world.runtime.is_away = not world.runtime.is_away
+        case ["agent"]:
+            await world.stop()
+            await world.start()
+        case ["watches"]:
+            world.api.drop_watches()
+        case ["fail", call]:
+            world.runtime.failures[call] += 1
+
+
+def two_containers_behind_an_init() -> dict[str, object]:
+    return pod(initContainers=[container("init")], containers=[container("app"), container("side")])
+
+
+@settings(deadline=None, max_examples=40)
+@given(STORIES, st.booleans())
+def test_after_any_mishaps_the_pod_is_what_it_should_be(mishaps: list[tuple[str, float]], is_deleted: bool) -> None:
+    async def story(world: World) -> None:
+        world.runtime.programs["init"] = [Program(seconds=0.5)]
+        world.runtime.init_names = {"init"}
+        await world.create(two_containers_behind_an_init())
+        for mishap, seconds in mishaps:
+            await happen(world, mishap)
+            await asyncio.sleep(seconds)
+        world.runtime.is_away = False
+        world.runtime.failures.clear()
+        if is_deleted:
+            await world.delete(grace=1)
+        await asyncio.sleep(QUIET_SECONDS)
+        if is_deleted:
+            assert not await world.exists()
+            assert not world.runtime.sandboxes
+        else:
+            assert world.runtime.running() == ["app", "side"]
+            status = (await world.get())["status"]
+            assert status["phase"] == "Running"
+            assert all(one["ready"] for one in status["containerStatuses"])
+
+    with tempfile.TemporaryDirectory() as directory:
+        play(Path(directory), story)
