@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import given, settings
@@ -31,7 +31,7 @@ async def a_day(cluster: Cluster) -> None:
     await asyncio.sleep(3)
     await cluster.patch({"replicas": 5})
     await cluster.client.delete(DEPLOYMENTS, "gone", namespace="default", propagation="Foreground")
-    await cluster.settle(200)
+    await cluster.settle(100)
 
 
 def end_state(cluster: Cluster) -> dict[str, Any]:
@@ -64,10 +64,13 @@ EXPECTED = {
 }
 
 
-def run_day(prepare: Callable[[Cluster], Awaitable[None] | None]) -> tuple[dict[str, Any], int]:
-    """The end state of a day that began with ``prepare``, and how many writes the controllers made."""
+def run_day(prepare: Callable[[Cluster], None]) -> tuple[dict[str, Any], list[int]]:
+    """The end state of a day that began with ``prepare``, and the numbers of the controllers' writes.
 
-    async def main() -> tuple[dict[str, Any], int]:
+    Events are left out: they are told to people, and nothing is decided by them.
+    """
+
+    async def main() -> tuple[dict[str, Any], list[int]]:
         async with running() as cluster:
             prepare(cluster)
             faults = cluster.faults
@@ -77,7 +80,7 @@ def run_day(prepare: Callable[[Cluster], Awaitable[None] | None]) -> tuple[dict[
             assert state.pop("counts") == dict.fromkeys(
                 ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), 5
             )  # fmt: skip
-            return state, len(faults.writes)
+            return state, [n for n, request in enumerate(faults.writes, 1) if "/events" not in request.path]
 
     return virtual_time.run(main)
 
@@ -85,9 +88,9 @@ def run_day(prepare: Callable[[Cluster], Awaitable[None] | None]) -> tuple[dict[
 def test_the_end_is_the_same_wherever_the_controllers_are_killed() -> None:
     state, writes = run_day(lambda cluster: None)
     assert state == EXPECTED
-    assert writes > 60
+    assert len(writes) > 60
 
-    for point in range(1, writes + 1):
+    for point in writes:
 
         def kill_at(cluster: Cluster, point: int = point) -> None:
             def after_write(number: int, request: object) -> None:
@@ -102,7 +105,7 @@ def test_the_end_is_the_same_wherever_the_controllers_are_killed() -> None:
 
 def test_the_end_is_the_same_whichever_answer_is_lost() -> None:
     _, writes = run_day(lambda cluster: None)
-    for point in range(1, writes + 1):
+    for point in writes:
         state, _ = run_day(lambda cluster, point=point: cluster.faults.lose_answer(point))  # type: ignore[misc]
         assert state == EXPECTED, f"the answer to write {point} was lost"
 

@@ -84,10 +84,12 @@ def scale_proportionally(groups: Sequence[Group], wanted: Limits, *, current_rep
         share = _share(group, wanted, to_add, added, current_replicas) if to_add else 0
         sizes[group.name] = group.replicas + share
         added += share
-    if order and to_add:
-        # What rounding left over goes to the first.
-        first = order[0][1].name
-        sizes[first] = max(0, sizes[first] + to_add - added)
+    left = to_add - added
+    for _, group in order:
+        # What rounding left over goes to the first; what the first cannot give, the next ones do.
+        size = max(0, sizes[group.name] + left)
+        left -= size - sizes[group.name]
+        sizes[group.name] = size
     return sizes
 
 
