@@ -34,6 +34,14 @@ def test_null_means_absent() -> None:
     assert doc["spec"] == {"containers": [{}], "nodeSelector": {"a": ""}}
 
 
+def test_empty_lists_and_maps_are_absent_but_empty_objects_are_not() -> None:
+    doc = pod(tolerations=[], nodeSelector={}, volumes=[{"name": "v", "emptyDir": {}}], securityContext={})
+    doc["metadata"] |= {"labels": {}, "finalizers": []}
+    conform(doc, "v1", "Pod")
+    assert doc["spec"] == {"volumes": [{"name": "v", "emptyDir": {}}], "securityContext": {}}
+    assert doc["metadata"] == {"name": "x"}
+
+
 def test_quantities_and_times_take_their_canonical_form() -> None:
     doc = pod(containers=[{"name": "a", "resources": {"limits": {"cpu": 0.5, "memory": "1024Mi"}}}])
     doc["metadata"]["creationTimestamp"] = "2026-01-01T01:00:00.5+01:00"

@@ -1,9 +1,9 @@
 """Does a decoded body have the structure of its kind? One walk prunes, checks types and writes values canonically.
 
 What a real API server does by decoding into Go structs happens here: fields that the kind does not have are dropped
-(and named, for ``fieldValidation``), nulls mean absent, quantities and times take their canonical form, and a value
-of the wrong type is refused in the words of Go's JSON decoder. What is *required* is a matter of validation, not of
-structure: Kubernetes does it the same way.
+(and named, for ``fieldValidation``), nulls and empty lists mean absent, quantities and times take their canonical form,
+and a value of the wrong type is refused in the words of Go's JSON decoder. What is *required* is a matter of
+validation, not of structure: Kubernetes does it the same way.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ GO_NAMES = {
     "double": "float64", "quantity": "resource.Quantity", "time": "string", "micro-time": "string",
     "int-or-string": "intstr.IntOrString", "bytes": "[]uint8", "any": "interface {}",
 }  # fmt: skip
+
+
+EMPTY_IS_ABSENT = ("list", "map")
+"""Go writes neither empty lists nor empty maps (``omitempty``); an empty object may mean something: ``emptyDir``."""
 
 
 class Mismatch(Exception):
@@ -83,7 +87,9 @@ def conform_to(doc: Object, shape: Definition) -> list[str]:
             absent.append(key)
         else:
             try:
-                doc[key] = _conform_value(value, kind, key, unknown)
+                doc[key] = conformed = _conform_value(value, kind, key, unknown)
+                if kind.form in EMPTY_IS_ABSENT and not conformed:
+                    absent.append(key)
             except Mismatch as mismatch:
                 mismatch.path.insert(0, key)
                 mismatch.struct = mismatch.struct or shape.short_name
