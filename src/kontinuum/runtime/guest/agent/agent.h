@@ -46,6 +46,7 @@ bool port_open(void);
 uint8_t *port_room(uint8_t kind, uint8_t stream, uint32_t id, size_t length); /* where to put the payload */
 void port_send(size_t length);                                                /* what `port_room` gave is filled */
 bool port_is_full(void);
+void port_greet(void); /* somebody new is there: what waits to be sent was for somebody else */
 void reply_ok(uint32_t id, const void *payload, size_t length);
 void reply_refused(uint32_t id, const struct failure *failure);
 

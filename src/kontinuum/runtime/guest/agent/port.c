@@ -17,6 +17,8 @@
 #define OPEN_PAUSE_MICROSECONDS 2500
 
 static struct source port;
+/* A host has said HELLO and the answer is still in the queue. */
+static bool greeting;
 static uint8_t inbox[FRAME_HEADER + REQUEST_LIMIT];
 static struct parser parser = {.buffer = inbox};
 static uint8_t *queue;
@@ -40,6 +42,12 @@ static void flush_queue(void) {
         queue_start += (size_t)sent;
     }
     queue_start = queue_end = 0;
+    greeting = false;
+}
+
+void port_greet(void) {
+    queue_start = queue_end = 0;
+    greeting = true;
 }
 
 uint8_t *port_room(uint8_t kind, uint8_t stream, uint32_t id, size_t length) {
@@ -95,8 +103,10 @@ static void port_ready(struct source *source) {
         ssize_t got = read(source->descriptor, bytes, sizeof bytes);
         if (got < 0 && errno == EINTR)
             continue;
-        if (got == 0) {
-            /* The host's end is closed. Whoever opens it next starts with a clean line. */
+        if (got == 0 && !greeting) {
+            /* The host's end is closed. Whoever opens it next starts with a clean line. But data, and the news that the
+             * end was opened, come by different queues: a HELLO that was read from a port still said to be closed is
+             * from somebody who has opened it since, and waits for the answer. */
             parser_reset(&parser);
             queue_start = queue_end = 0;
         }

@@ -35,6 +35,7 @@ static void hello(const struct frame *frame) {
     write_u64(payload + 4, (uint64_t)memory.totalram * memory.mem_unit);
     write_u32(payload + 12, length);
     memcpy(payload + 16, name.release, length);
+    port_greet();
     reply_ok(frame->id, payload, 16 + length);
 }
 
