@@ -43,7 +43,7 @@ def two_containers_behind_an_init() -> dict[str, object]:
     return pod(initContainers=[container("init")], containers=[container("app"), container("side")])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(STORIES, st.booleans())
 def test_after_any_mishaps_the_pod_is_what_it_should_be(mishaps: list[tuple[str, float]], is_deleted: bool) -> None:
     async def story(world: World) -> None:

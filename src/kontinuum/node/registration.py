@@ -11,6 +11,7 @@ from kontinuum.api.machinery.objects import Object
 from kontinuum.node.settings import NodeSettings
 
 KUBELET_VERSION = f"v1.36.2-kontinuum.{metadata.version('kontinuum')}"
+READY = "kubelet is posting ready status"
 GUARANTEES = (
     ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
     ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
@@ -100,9 +101,6 @@ def node_status(
         "runtimeHandlers": [{"name": name} for name in ("", *settings.offered_classes)],
         "conditions": conditions,
     }
-
-
-READY = "kubelet is posting ready status"
 
 
 def has_changed(before: Object, after: Object) -> bool:

@@ -20,7 +20,6 @@ from kontinuum.api.machinery.status import ApiError
 from kontinuum.foundation.backoff import Backoff
 from kontinuum.foundation.clock import parse_rfc3339, rfc3339
 from kontinuum.foundation.errors import KontinuumError, Retryable
-from kontinuum.foundation.tasks import cancel
 from kontinuum.node import cgroups, log_rotation, pods
 from kontinuum.node.actions import Hands
 from kontinuum.node.backoff_events import BackoffEvents
@@ -44,6 +43,9 @@ UNEXPECTED_SECONDS = 1.0
 """Pause after an action failed in a way that nothing remembers: the same plan will be made again."""
 REFRESH_SECONDS = 20.0
 """How often volumes of files are compared with their sources."""
+
+BOOKKEEPING = ("resourceVersion", "managedFields")
+"""Metadata that changes with every write, our own included."""
 
 
 class PodWorker:
@@ -80,15 +82,16 @@ class PodWorker:
         self._wake.set()
 
     async def run(self) -> None:
-        beside = [
-            asyncio.create_task(chore)
-            for chore in (self._writer.run(), self._keep_volumes_fresh(), self._rotate_logs())
-        ]
         try:
-            while not await self._round():
-                pass
+            # A chore that falls over takes the worker with it, and the agent starts it again: nothing fails silently.
+            async with asyncio.TaskGroup() as group:
+                chores = (self._writer.run(), self._keep_volumes_fresh(), self._rotate_logs())
+                beside = [group.create_task(chore) for chore in chores]
+                while not await self._round():
+                    pass
+                for chore in beside:
+                    chore.cancel()
         finally:
-            await cancel(*beside)
             await self._prober.stop()
 
     async def _round(self) -> bool:
@@ -245,16 +248,13 @@ def as_vanished(pod: Object, now: float) -> Object:
     return {**pod, "metadata": {**pod["metadata"], **deleted}}
 
 
-OURS = ("resourceVersion", "managedFields")
-
-
 def _asks_for_more(before: Object, now: Object) -> bool:
     """Whether anything but our own status writing tells the two apart."""
     if before["spec"] != now["spec"] or pods.is_terminal(before) != pods.is_terminal(now):
         return True
     if now["spec"].get("readinessGates"):
         return True
-    wishes = [{key: value for key, value in pod["metadata"].items() if key not in OURS} for pod in (before, now)]
+    wishes = [{key: value for key, value in pod["metadata"].items() if key not in BOOKKEEPING} for pod in (before, now)]
     return wishes[0] != wishes[1]
 
 
