@@ -53,6 +53,9 @@ demo: setup ## start the platform, run one image as containers and as microVMs
 bench: setup ## every benchmark, printed with the machine's load
 	$(PYTHON) -m benchmarks.startup
 	$(PYTHON) -m benchmarks.pods
+	$(PYTHON) -m benchmarks.microvm
+	$(PYTHON) -m benchmarks.store
+	$(PYTHON) -m benchmarks.scheduler
 
 clean: ## remove what was built
 	rm -rf build dist $(VENV) .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -147,7 +147,9 @@ def demo(
     from kontinuum.cli.commands.demo import run
     from kontinuum.cli.installation import Installation
 
-    asyncio.run(run(config=Installation.at(data_dir).kubeconfig, manifest=manifest, console=Console()))
+    # A pipe or a log has no width; the rows must not be cut to that of an old terminal.
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    asyncio.run(run(installation=Installation.at(data_dir), manifest=manifest, console=console))
 
 
 @app.command()
