@@ -167,6 +167,15 @@ def test_what_is_encoded_is_decoded_again(labels: dict[str, str], spec: dict[str
     assert decode(encode(pod), PROTOBUF) == pod
 
 
+def test_zeros_that_mean_something_arrive() -> None:
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": "50%"}}
+    spec = {"replicas": 0, "strategy": strategy, "template": {"spec": {"automountServiceAccountToken": False}}}
+    deployment = {"kind": "Deployment", "apiVersion": "apps/v1", "metadata": {"name": "x"}, "spec": spec}
+    assert decode(encode(deployment), PROTOBUF) == deployment
+    with_others = {**spec, "paused": False, "minReadySeconds": 0}
+    assert decode(encode({**deployment, "spec": with_others}), PROTOBUF) == deployment
+
+
 def encode(obj: dict[str, Any]) -> bytes:
     """The inverse of ``protobuf.decode``, for tests alone: the server answers in JSON."""
     meta = {"apiVersion": obj["apiVersion"], "kind": obj["kind"]}

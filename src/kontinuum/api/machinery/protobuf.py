@@ -10,7 +10,7 @@ kubectl and Helm send some requests in this form and take the answers as JSON. A
 ``*`` a list, ``{`` a map from text, ``^`` a message whose fields stand beside the others in JSON.
 
 The wire does not tell an absent value from a zero where Go's struct has no pointer: Go writes those fields always. So
-zeros are dropped, as Go's ``omitempty`` does, but for the fields whose zero means something (``MEANINGFUL_ZERO``).
+plain zeros are dropped, as Go's ``omitempty`` does, but where they mean something (``MEANINGFUL_ZERO``).
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def _store(result: Object, field: Field, value: Any, *, raw: bool) -> None:
         result.setdefault(field.name, []).append(decoded)
     elif field.is_embedded:
         result.update(decoded)
-    elif decoded is not None and (decoded not in ("", 0, 0.0, False) or field.name in MEANINGFUL_ZERO):
+    elif decoded is not None and (decoded or field.form == ">" or field.name in MEANINGFUL_ZERO):
         result[field.name] = decoded
 
 
