@@ -104,7 +104,9 @@ async def _wait_template(templates: Path) -> None:
     """The first start on a machine boots the template first; it is no part of what a pod costs."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(TEMPLATE_PATIENCE):
-            while not any(templates.glob("*/state")) or any(templates.glob("*.partial")):
+            while True:
+                if any(templates.glob("*/state")) and not any(templates.glob("*.partial")):
+                    return
                 await asyncio.sleep(0.1)
 
 
