@@ -38,6 +38,8 @@ from kontinuum.runtime.volumes import Volumes
 log = structlog.get_logger(__name__)
 
 _NO_MAC = "02:00:00:00:00:01"
+_CALLS = 5
+"""How often an agent is called before its machine is given up."""
 
 
 class Phase(Enum):
@@ -225,12 +227,20 @@ class Sandbox:
             self._on_machine(machine.pid)
             try:
                 async with asyncio.timeout(self._patience(machine.origin)):
-                    guest = self._guest = await self._connect(machine)
+                    guest = self._guest = await self._call(machine)
             except (TimeoutError, GuestLost) as error:
                 log.warning("a machine's agent does not answer; trying another", origin=machine.origin, why=repr(error))
                 await self._end_machine()
                 continue
             return machine, guest
+
+    async def _call(self, machine: Machine) -> Guest:
+        """Its agent, called again when it does not pick up: a clone may be born in the middle of a call that ended."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._patience(machine.origin) / _CALLS):
+                    return await self._connect(machine)
+            log.warning("a machine's agent has not answered yet", origin=machine.origin)
 
     def _patience(self, origin: Origin) -> float:
         """Seconds for the agent's first answer; a clone was waiting for us before it was saved."""
