@@ -54,6 +54,7 @@ bench: setup ## every benchmark, printed with the machine's load
 	$(PYTHON) -m benchmarks.startup
 	$(PYTHON) -m benchmarks.pods
 	$(PYTHON) -m benchmarks.microvm
+	$(PYTHON) -m benchmarks.api
 	$(PYTHON) -m benchmarks.store
 	$(PYTHON) -m benchmarks.scheduler
 

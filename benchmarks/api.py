@@ -3,7 +3,9 @@
 The load is made by one process, with a client so small that it costs a tenth of what it measures. Everything happens
 in a namespace of its own, which is deleted afterwards.
 
-    python -m benchmarks.api --kubeconfig DIR/kubeconfig [--seconds 3] [--pods 5000]
+    python -m benchmarks.api [--kubeconfig FILE] [--seconds 3] [--pods 5000]
+
+Any API server will do; without ``--kubeconfig`` a Kontinuum of its own is brought up and thrown away.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import orjson
 import uvloop
 
 from benchmarks import report
+from benchmarks.installation import fresh
 from kontinuum.client import kubeconfig
 
 CONNECTIONS = 16
@@ -177,6 +180,15 @@ async def watches(server: Server, wires: list[Wire], watchers: int, changes: int
 
 
 async def main(arguments: argparse.Namespace) -> None:
+    if arguments.kubeconfig:
+        await measure(arguments)
+        return
+    async with fresh() as installation:
+        arguments.kubeconfig = installation.data_dir / "kubeconfig"
+        await measure(arguments)
+
+
+async def measure(arguments: argparse.Namespace) -> None:
     report.machine(f"one API server, {CONNECTIONS} connections, TLS, {arguments.seconds:g} s each")
     server = Server(kubeconfig.load(arguments.kubeconfig))
     wires = [await server.open() for _ in range(CONNECTIONS)]
@@ -196,7 +208,7 @@ async def main(arguments: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kubeconfig", required=True)
+    parser.add_argument("--kubeconfig")
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--pods", type=int, default=5000)
     uvloop.run(main(parser.parse_args()))
