@@ -35,6 +35,7 @@ from kontinuum.foundation.telemetry import configure_logs
 log = structlog.get_logger(__name__)
 
 STOP_PODS_SECONDS = 60.0
+RENEW_AGAIN_SECONDS = 600.0
 STARTED_TO_STOP = "--stop-pods"
 
 
@@ -72,6 +73,10 @@ class Supervisor:
         stop = asyncio.create_task(self._stop.wait())
         try:
             await _first_failure_or(stop, [*chores, *self._tasks.values()])
+        except BaseException:
+            # We fall, for whatever reason: that is no reason for pods to fall too.
+            self._leave_pods = True
+            raise
         finally:
             await cancel(stop, *chores)
             await self._take_down()
@@ -102,9 +107,15 @@ class Supervisor:
 
     async def _renew(self) -> None:
         """Certificates: at once, and again whenever one is about to expire; then the parts read them anew."""
+        seconds = self._prepare()
         while True:
-            await self._clock.sleep(max(60.0, self._prepare()) + 1)
-            self._prepare()
+            await self._clock.sleep(seconds + 1)
+            try:
+                seconds = self._prepare()
+            except (KontinuumError, OSError) as error:
+                log.error("certificates cannot be renewed and will be tried again", error=str(error))
+                seconds = RENEW_AGAIN_SECONDS
+                continue
             log.info("certificates were renewed; the parts that use them start again")
             for keeper in self._keepers:
                 if keeper.part.name in ("server", "controllers", "node") and keeper.pid is not None:
@@ -270,4 +281,7 @@ def main(arguments: list[str]) -> int:
     except KontinuumError as error:
         print(f"kontinuum: {error}", file=sys.stderr)
         return code_of(error)
+    except OSError as error:
+        print(f"kontinuum: {error}", file=sys.stderr)
+        return Exit.BROKEN
     return Exit.OK
