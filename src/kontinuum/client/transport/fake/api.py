@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 import orjson
 
@@ -13,7 +12,6 @@ from kontinuum.api.machinery.patches import json_patch, merge_patch
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.api.machinery.selectors import parse_fields, parse_labels
 from kontinuum.api.machinery.status import (
-    ApiError,
     already_exists,
     bad_request,
     expired,
@@ -24,9 +22,10 @@ from kontinuum.api.machinery.status import (
 )
 from kontinuum.client.rest import Client
 from kontinuum.client.transport.fake import routes, rules, watching
+from kontinuum.client.transport.fake.channel import Channel
 from kontinuum.client.transport.fake.faults import Faults
 from kontinuum.client.transport.fake.storage import Storage
-from kontinuum.client.transport.port import Request, Response
+from kontinuum.client.transport.port import Request
 from kontinuum.foundation.clock import Clock, VirtualClock
 
 _INITIAL_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
@@ -42,6 +41,7 @@ class FakeApi:
         self._made = 0
         self._pages: dict[str, tuple[list[Object], int]] = {}
         self.cuts = 0
+        """How often the watches were cut; each remembers the number of its beginning."""
 
     def client(self) -> Client:
         """A client that nothing goes wrong for."""
@@ -189,70 +189,6 @@ class FakeApi:
     def _next_number(self) -> int:
         self._made += 1
         return self._made
-
-
-class Channel:
-    """The transport of one component to a fake API server."""
-
-    def __init__(self, api: FakeApi, faults: Faults) -> None:
-        self.api = api
-        self.faults = faults
-
-    async def send(self, request: Request) -> Response:
-        await asyncio.sleep(self.faults.delay)
-        try:
-            self.faults.check(request)
-            number = len(self.faults.writes)
-            if request.is_watch:
-                return _Streamed(self.api.storage, self.api.watch(request), self._cut_test())
-            answer = _encoded(200, self.api.serve(request))
-            self.faults.check_answer(request, number)
-        except ApiError as error:
-            return _encoded(error.code, error.to_status())
-        return answer
-
-    async def close(self) -> None:
-        """Nothing is held."""
-
-    def _cut_test(self) -> Callable[[], bool]:
-        cuts = self.api.cuts
-        return lambda: self.faults.down or self.api.cuts != cuts
-
-
-class _Encoded:
-    def __init__(self, status: int, body: bytes) -> None:
-        self.status = status
-        self._body = body
-
-    async def read(self) -> bytes:
-        return self._body
-
-    async def lines(self) -> AsyncGenerator[bytes, None]:
-        for line in self._body.splitlines():
-            yield line
-
-    async def close(self) -> None:
-        """Nothing is held."""
-
-
-class _Streamed:
-    status = 200
-
-    def __init__(self, storage: Storage, watch: watching.Watch, is_cut: Callable[[], bool]) -> None:
-        self._lines = watching.stream(storage, watch, is_cut)
-
-    async def read(self) -> bytes:
-        return b"\n".join([line async for line in self._lines])
-
-    def lines(self) -> AsyncGenerator[bytes, None]:
-        return self._lines
-
-    async def close(self) -> None:
-        await self._lines.aclose()
-
-
-def _encoded(status: int, answer: Object) -> _Encoded:
-    return _Encoded(status, orjson.dumps(answer))
 
 
 def _body(request: Request) -> Object:
