@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
+import orjson
 import pytest
 import pytest_asyncio
 from tests.machines import shim
@@ -157,3 +160,46 @@ async def test_a_removed_pod_leaves_nothing(host: Host) -> None:
     await wait_until(lambda: not host.shims() and not host.machines())
     assert list(host.runtime.sandboxes.iterdir()) == []
     assert [path for path in Path("/sys/fs/cgroup").glob("*/kontinuum-shimtest/gone/*") if path.is_dir()] == []
+
+
+async def test_an_exec_with_a_terminal_has_its_size_and_ends_its_lines_as_terminals_do(
+    host: Host, tmp_path: Path
+) -> None:
+    pod = await host.pod("terminal")
+    container = await pod.run("c", *SLEEP)
+    stdin, stdout = tmp_path / "in", tmp_path / "out"
+    os.mkfifo(stdin)
+    os.mkfifo(stdout)
+    reader = os.open(stdout, os.O_RDWR | os.O_NONBLOCK)
+    caller = await Caller.connect(records.directory_of(host.runtime.sandboxes, "k8s.io", pod.id) / "shim.sock")
+
+    async def call(method: str, request: msgspec.Struct) -> bytes:
+        return await caller.call(service.SERVICE, method, codec.encode(request))
+
+    process = {"args": ["sh"], "cwd": "/", "env": ["PATH=/bin"], "terminal": True}
+    spec = messages.Any("", orjson.dumps(process))
+    await call("Exec", messages.ExecProcessRequest(container, "e", True, str(stdin), str(stdout), "", spec))
+    await call("Start", messages.StartRequest(container, "e"))
+    await call("ResizePty", messages.ResizePtyRequest(container, "e", width=91, height=33))
+    with stdin.open("w") as writer:
+        writer.write("stty size; exit 6\n")
+    seen = b""
+    async with asyncio.timeout(10):
+        while b"33 91\r\n" not in seen:
+            await asyncio.sleep(0.02)
+            with contextlib.suppress(BlockingIOError):
+                seen += os.read(reader, 4096)
+    draining = asyncio.create_task(drain(reader))
+    answer = codec.decode(messages.WaitResponse, await call("Wait", messages.WaitRequest(container, "e")))
+    draining.cancel()
+    assert answer.exit_status == 6
+    caller.close()
+    os.close(reader)
+    await pod.remove()
+
+
+async def drain(descriptor: int) -> None:
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            os.read(descriptor, 4096)
+        await asyncio.sleep(0.01)
