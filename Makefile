@@ -4,6 +4,8 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON := $(BIN)/python
+# Compiled modules are half of a fast start, whatever the environment prefers for its own programs.
+export PYTHONDONTWRITEBYTECODE :=
 DATA_DIR ?= /var/lib/kontinuum
 
 .PHONY: help setup packages venv assets check test test-quick test-machines demo bench clean
