@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import io
+import random
 import tarfile
 import time
 
 import pytest
 from tests.machines.guests import MOUNTS, Lab, Running, collect, identity, lab, process_spec
 
+from kontinuum.runtime.guest import connection, protocol
 from kontinuum.runtime.guest.port import (
     ContainerSpec,
     GuestLost,
@@ -19,6 +21,7 @@ from kontinuum.runtime.guest.port import (
     Mount,
     ProcessNotStarted,
 )
+from kontinuum.runtime.guest.protocol import Frame, Kind
 
 pytestmark = pytest.mark.machine
 __all__ = ["lab"]
@@ -239,6 +242,31 @@ async def test_a_slot_can_be_used_again_after_its_container_was_removed(lab: Lab
             await running.guest.start_process(process_spec("sleep", "1000"))
             assert (await running.shell("echo again")).stdout == b"again\n"
         await running.guest.remove_container("never-there")
+
+
+async def test_an_agent_that_was_sent_rubbish_serves_the_next_host(lab: Lab) -> None:
+    chance = random.Random(7)
+    async with lab.machine() as (machine, guest):
+        await guest.close()
+        for _ in range(5):
+            _reader, writer = await asyncio.open_unix_connection(machine.agent_socket)
+            for _ in range(200):
+                payload = chance.randbytes(chance.choice([0, 1, 4, 8, 30, 300]))
+                if chance.random() < 0.5:
+                    payload = bytes(byte % 3 for byte in payload)
+                kind = chance.choice([*Kind, 77])
+                writer.write(protocol.encode(Frame(kind, chance.randrange(5), payload, chance.randrange(4))))
+            writer.write(chance.randbytes(100))
+            await asyncio.sleep(0.2)
+            writer.close()
+            await asyncio.sleep(0.1)
+        again = await connection.connect(machine.agent_socket)
+        await again.identify(identity())
+        slot = await machine.attach_disk(lab.image, read_only=True)
+        await again.add_container(ContainerSpec("main", slot, "erofs", MOUNTS))
+        await again.start_process(process_spec("sleep", "1000"))
+        assert (await Running(machine, again, slot).shell("echo well")).stdout == b"well\n"
+        await again.close()
 
 
 async def test_a_panic_of_the_guests_kernel_is_a_lost_guest_and_the_end_of_the_machine(lab: Lab) -> None:
