@@ -1,31 +1,26 @@
 """Write the table of protobuf field numbers that ``kontinuum.api.machinery.protobuf`` decodes request bodies with.
 
-    python tools/generate_protobuf.py /usr/bin/kubectl
+    python -m tools.generate_protobuf /usr/bin/kubectl
 
 Field numbers are facts of Kubernetes' wire format. Every kubectl carries them: its Go code embeds the compressed
-descriptors of all API groups, which are found here by their gzip header. Of these, the messages that Kubernetes 1.36
+descriptors of all API groups, which ``go_descriptors`` finds. Of these, the messages that Kubernetes 1.36
 still publishes are written, one line each; see ``protobuf.py`` for the form. Run it again with a newer kubectl to learn
 newer fields; fields that are not in the table are ignored when a body is decoded.
 """
 
 from __future__ import annotations
 
-import mmap
 import re
 import sys
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
-from google.protobuf.message import DecodeError
+from tools import go_descriptors
 
 from kontinuum.api.kubernetes import schema
 from kontinuum.api.machinery.protobuf import TABLE
 
-GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00"
-LONGEST = 400_000
-"""Bytes of one compressed descriptor, at most."""
 MACHINERY = "k8s.io.apimachinery."
 SCALARS = {
     FieldDescriptorProto.TYPE_STRING: "s", FieldDescriptorProto.TYPE_BYTES: "y", FieldDescriptorProto.TYPE_BOOL: "b",
@@ -35,16 +30,8 @@ SCALARS = {
 
 
 def descriptors(binary: Path) -> Iterator[FileDescriptorProto]:
-    """The file descriptors embedded in a Go program."""
-    with binary.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        for found in re.finditer(re.escape(GZIP_HEADER), content):
-            try:
-                raw = zlib.decompressobj(31).decompress(content[found.start() : found.start() + LONGEST])
-                descriptor = FileDescriptorProto.FromString(raw)
-            except (zlib.error, DecodeError):
-                continue
-            if descriptor.package.startswith("k8s.io."):
-                yield descriptor
+    """The descriptors of Kubernetes' own files."""
+    return (found for found in go_descriptors.compressed(binary) if found.package.startswith("k8s.io."))
 
 
 def line(package: str, message: DescriptorProto, published: dict[str, dict]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
-from google.protobuf import descriptor_pb2
+from tools import go_descriptors
 
 from kontinuum.api.kubernetes.resources import RESOURCES
 from kontinuum.api.machinery.status import ApiError
@@ -102,7 +101,7 @@ def test_a_form_that_cannot_be_made_is_not_acceptable(openapi: OpenApi) -> None:
 @pytest.mark.skipif(KUBECTL is None, reason="there is no kubectl to read the message's definition from")
 def test_field_numbers_are_those_that_kubectl_was_built_with() -> None:
     assert KUBECTL is not None
-    described = _descriptor_in(KUBECTL)
+    described = go_descriptors.plain(Path(KUBECTL), "openapiv2/OpenAPIv2.proto")
     if described is None:
         pytest.skip(f"{KUBECTL} does not carry the definition of the OpenAPI v2 message")
     messages = {
@@ -110,36 +109,3 @@ def test_field_numbers_are_those_that_kubectl_was_built_with() -> None:
     }
     for name, fields in openapi_v2_protobuf.FIELDS.items():
         assert fields.items() <= messages[name].items(), name
-
-
-def _descriptor_in(program: str) -> descriptor_pb2.FileDescriptorProto | None:
-    """Go programs carry the definitions of their messages as plain FileDescriptorProto bytes."""
-    content = Path(program).read_bytes()
-    name = b"openapiv2/OpenAPIv2.proto"
-    found = re.search(re.escape(b"\x0a" + bytes([len(name)]) + name), content)
-    if found is None:
-        return None
-    raw = content[found.start() : found.start() + 100_000]
-    return descriptor_pb2.FileDescriptorProto.FromString(raw[: _end_of_descriptor(raw)])
-
-
-def _end_of_descriptor(raw: bytes) -> int:
-    """Top-level fields follow each other until ``syntax`` (12), which protoc writes last."""
-    position = 0
-    while True:
-        key, position = _varint(raw, position)
-        length, position = _varint(raw, position)
-        position += length
-        if key >> 3 == 12:
-            return position
-
-
-def _varint(raw: bytes, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = raw[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-        shift += 7

@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-import re
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from google.protobuf import descriptor_pb2
-from google.protobuf.message import DecodeError
+from tools import go_descriptors
 
 from kontinuum.api.cri.messages import CALLS, file_descriptor, read_table
 
 pytestmark = pytest.mark.machine
 
-GZIP_OF_GO = re.compile(rb"\x1f\x8b\x08\x00\x00\x00\x00\x00")
-LARGEST_DESCRIPTOR = 400_000
-
-
-def embedded(binary: Path) -> Iterator[descriptor_pb2.FileDescriptorProto]:
-    content = binary.read_bytes()
-    for found in GZIP_OF_GO.finditer(content):
-        try:
-            raw = zlib.decompressobj(31).decompress(content[found.start() : found.start() + LARGEST_DESCRIPTOR])
-            yield descriptor_pb2.FileDescriptorProto.FromString(raw)
-        except (zlib.error, DecodeError):
-            continue
-
 
 @pytest.fixture(scope="module")
 def installed() -> descriptor_pb2.FileDescriptorProto:
-    files = (file for file in embedded(Path("/usr/bin/containerd")) if file.package == "runtime.v1" and file.service)
+    carried = go_descriptors.compressed(Path("/usr/bin/containerd"))
+    files = (file for file in carried if file.package == "runtime.v1" and file.service)
     return next(files)
 
 

@@ -7,14 +7,15 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kontinuum.foundation.clock import RealClock
 from kontinuum.runtime.vmm import accelerator
-from kontinuum.runtime.vmm.conformance import SpecOf, VmmSuite
-from kontinuum.runtime.vmm.port import DISK_BYTES, MachineSpec
+from kontinuum.runtime.vmm.conformance import SpecOf, VmmSuite, specs_below
+from kontinuum.runtime.vmm.port import DISK_BYTES
 from kontinuum.runtime.vmm.qemu import backend
 
 pytestmark = pytest.mark.machine
@@ -48,18 +49,7 @@ async def vmm(templates: Path) -> backend.Qemu:
 def spec() -> Iterator[SpecOf]:
     parent = Path(tempfile.mkdtemp(prefix="kt-", dir="/run"))
 
-    def make(name: str) -> MachineSpec:
-        (parent / name).mkdir()
-        return MachineSpec(
-            id=name,
-            memory_bytes=128 << 20,
-            cpus=1,
-            tap=None,
-            mac="02:00:00:00:00:02",
-            directory=parent / name,
-        )
-
-    yield make
+    yield specs_below(parent)
     shutil.rmtree(parent)
 
 
@@ -88,9 +78,7 @@ async def test_a_damaged_template_is_discarded_and_the_machine_boots_cold(
 
 async def test_a_size_that_was_missed_is_made_when_asked_for(vmm: backend.Qemu, spec: SpecOf) -> None:
     wanted = spec("one")
-    larger = MachineSpec(
-        id=wanted.id, memory_bytes=150 << 20, cpus=1, tap=None, mac=wanted.mac, directory=wanted.directory
-    )
+    larger = replace(wanted, memory_bytes=150 << 20)
     first = await vmm.start(larger)
     await first.kill()
     assert first.origin == "cold"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from kontinuum.runtime.vmm.conformance import SpecOf, VmmSuite
+from kontinuum.runtime.vmm.conformance import SpecOf, VmmSuite, specs_below
 from kontinuum.runtime.vmm.fake.backend import FakeVmm
-from kontinuum.runtime.vmm.port import MachineSpec, Vmm
+from kontinuum.runtime.vmm.port import Vmm
 
 
 class TestFakeVmm(VmmSuite):
@@ -18,18 +18,7 @@ class TestFakeVmm(VmmSuite):
 
     @pytest.fixture
     def spec(self, tmp_path: Path) -> SpecOf:
-        def make(name: str) -> MachineSpec:
-            (tmp_path / name).mkdir()
-            return MachineSpec(
-                id=name,
-                memory_bytes=128 << 20,
-                cpus=1,
-                tap=None,
-                mac="02:00:00:00:00:02",
-                directory=tmp_path / name,
-            )
-
-        return make
+        return specs_below(tmp_path)
 
     @pytest.fixture
     def image(self, tmp_path: Path) -> Path:

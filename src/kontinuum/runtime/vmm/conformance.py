@@ -4,7 +4,7 @@
         @pytest.fixture
         async def vmm(self): ...
         @pytest.fixture
-        def spec(self, tmp_path): return a function that makes the MachineSpec of the machine called ``name``
+        def spec(self, tmp_path): return specs_below(tmp_path)
         @pytest.fixture
         def image(self, tmp_path): return an empty disk image of DISK_BYTES
 
@@ -17,12 +17,25 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from kontinuum.runtime.vmm.port import Machine, MachineRefused, MachineSpec, Vmm
 
 SpecOf = Callable[[str], MachineSpec]
 MORE_THAN_ANY_MACHINE_HAS = 64
+
+
+def specs_below(parent: Path) -> SpecOf:
+    """Makes the specification of the machine called ``name``, with a directory of its own below ``parent``."""
+
+    def make(name: str) -> MachineSpec:
+        (parent / name).mkdir()
+        return MachineSpec(
+            id=name, memory_bytes=128 << 20, cpus=1, tap=None, mac="02:00:00:00:00:02", directory=parent / name
+        )
+
+    return make
 
 
 def is_alive(pid: int) -> bool:
@@ -117,14 +130,7 @@ class VmmSuite:
 
     async def test_a_machine_without_a_processor_is_refused(self, vmm: Vmm, spec: SpecOf) -> None:
         wanted = spec("one")
-        impossible = MachineSpec(
-            id=wanted.id,
-            memory_bytes=wanted.memory_bytes,
-            cpus=0,
-            tap=wanted.tap,
-            mac=wanted.mac,
-            directory=wanted.directory,
-        )
+        impossible = replace(wanted, cpus=0)
         try:
             machine = await vmm.start(impossible)
         except MachineRefused:
