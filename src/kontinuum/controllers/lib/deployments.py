@@ -116,12 +116,20 @@ def _limits(deployment: Object) -> rollout.Limits:
 
 
 def _group(replicaset: Object) -> rollout.Group:
+    status = replicaset.get("status") or {}
     return rollout.Group(
         name=name_of(replicaset),
         replicas=replicas_of(replicaset),
-        available=(replicaset.get("status") or {}).get("availableReplicas", 0),
+        available=status.get("availableReplicas", 0),
+        existing=status.get("replicas", 0),
+        settled=_is_settled(replicaset),
         annotated_maximum=_number(replicaset, MAXIMUM),
     )
+
+
+def _is_settled(replicaset: Object) -> bool:
+    observed = (replicaset.get("status") or {}).get("observedGeneration", 0)
+    return bool(observed >= replicaset["metadata"].get("generation", 0))
 
 
 def _number(obj: Object, annotation: str) -> int:
@@ -262,6 +270,5 @@ def _superfluous(deployment: Object, old: Sequence[Object]) -> list[Object]:
 
 
 def _is_settled_and_empty(replicaset: Object) -> bool:
-    status = replicaset.get("status") or {}
-    settled = status.get("observedGeneration", 0) >= replicaset["metadata"].get("generation", 0)
-    return settled and replicas_of(replicaset) == 0 and not status.get("replicas")
+    left = (replicaset.get("status") or {}).get("replicas")
+    return _is_settled(replicaset) and replicas_of(replicaset) == 0 and not left

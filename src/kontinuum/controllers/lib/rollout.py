@@ -20,6 +20,10 @@ class Group:
     """``spec.replicas``."""
     available: int
     """Pods known to be available."""
+    existing: int = 0
+    """Pods known to exist and not to be on their way out; may still be more than ``replicas``."""
+    settled: bool = True
+    """Its controller has seen ``replicas``; until then more pods may exist than anybody knows."""
     annotated_maximum: int = 0
     """The Deployment's largest allowed size when this one was last scaled; 0 if it does not say."""
 
@@ -101,7 +105,11 @@ def _resolve(wish: int | str | None, replicas: int, rounding: Callable[[float], 
 def _grow(new: Group, old: Sequence[Group], wanted: Limits) -> int:
     if new.replicas >= wanted.replicas:
         return wanted.replicas
-    room = wanted.largest - new.replicas - sum(group.replicas for group in old)
+    # A pod whose ReplicaSet was told to give it up is there until it has done so. Kubernetes counts it as gone already,
+    # and therefore has more pods than it promised for a moment.
+    if not all(group.settled for group in (new, *old)):
+        return new.replicas
+    room = wanted.largest - sum(max(group.replicas, group.existing) for group in (new, *old))
     return new.replicas + max(0, min(room, wanted.replicas - new.replicas))
 
 
