@@ -98,6 +98,10 @@ class Host:
         """Processes of living shims of this host."""
         return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit() and self._is_ours(path)]
 
+    def processes(self) -> list[int]:
+        """Every process of the runtime: parents, shims, makers of templates."""
+        return _processes(str(self.config))
+
     def machines(self) -> list[int]:
         """Processes of QEMU that run pods of this host."""
         return _processes(str(self.runtime.sandboxes))

@@ -101,8 +101,16 @@ async def test_a_pod_starts_and_ends_without_the_warm_parent_that_made_the_other
     assert (await new.exited(container)).exit_code == 4
     await old.remove()
     await new.remove()
+    # The one that a client started makes room for the one that is supervised.
     host.start_parent()
-    await wait_until(lambda: (Path(host.runtime.run_dir) / "shim.sock.lock").read_text() == str(host.parents[-1].pid))
+    lock = host.runtime.socket.with_name("shim.sock.lock")
+    await wait_until(lambda: f'"pid":{host.parents[-1].pid},' in lock.read_text())
+    await wait_until(lambda: len(parents_of(host)) == 1)
+
+
+def parents_of(host: Host) -> list[int]:
+    """Processes that are this host's warm parent."""
+    return [pid for pid in host.processes() if Path(f"/proc/{pid}/comm").read_text().strip() == "kontinuum-warm"]
 
 
 async def test_fifty_pods_leave_nothing(host: Host) -> None:

@@ -24,14 +24,16 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from kontinuum.foundation import sockets, telemetry
 from kontinuum.foundation.clock import RealClock
 from kontinuum.foundation.errors import Broken, KontinuumError
-from kontinuum.runtime import answer, backends, codec, messages
+from kontinuum.runtime import answer, backends, codec, messages, records
 from kontinuum.runtime import settings as runtime_settings
 from kontinuum.runtime.backends import Backends
+from kontinuum.runtime.records import ProcessRecord
 from kontinuum.runtime.settings import RuntimeSettings
 
 log = structlog.get_logger(__name__)
@@ -185,29 +187,31 @@ def _take_lock(path: Path) -> int:
     """The lock that goes with the socket; whoever holds it is asked to leave. Raises OtherParentStays."""
     lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     deadline = time.monotonic() + _TAKE_OVER_SECONDS
-    asked = False
+    asked: ProcessRecord | None = None
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
         except BlockingIOError:
-            holder = os.pread(lock, 20, 0).decode().strip()
+            holder = _holder(lock)
             if time.monotonic() > deadline:
-                raise OtherParentStays(f"{path}: held by process {holder or 'unknown'}") from None
-            if not asked and holder.isdigit() and _is_parent(int(holder)):
-                os.kill(int(holder), signal.SIGTERM)
-                asked = True
+                raise OtherParentStays(f"{path}: held by another parent that does not end ({holder})") from None
+            # The start time tells the holder from a stranger that has its number now.
+            if holder is not None and holder != asked and records.process_record(holder.pid) == holder:
+                os.kill(holder.pid, signal.SIGTERM)
+                asked = holder
             time.sleep(0.01)
     os.ftruncate(lock, 0)
-    os.pwrite(lock, str(os.getpid()).encode(), 0)
+    os.pwrite(lock, msgspec.json.encode(records.process_record(os.getpid())), 0)
     return lock
 
 
-def _is_parent(pid: int) -> bool:
+def _holder(lock: int) -> ProcessRecord | None:
+    """Who wrote its name into the lock; None in the instant in which somebody is doing so."""
     try:
-        return b"kontinuum.runtime.parent" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
+        return msgspec.json.decode(os.pread(lock, 200, 0), type=ProcessRecord)
+    except msgspec.MsgspecError:
+        return None
 
 
 def _open_log(settings: RuntimeSettings) -> None:
