@@ -15,6 +15,7 @@ import pytest_asyncio
 from tests.machines import shim
 from tests.machines.shim import Host, wait_until
 
+from kontinuum.foundation import process
 from kontinuum.runtime import codec, messages, records
 from kontinuum.runtime.task import service
 from kontinuum.runtime.ttrpc import Caller
@@ -176,8 +177,8 @@ async def test_an_exec_with_a_terminal_has_its_size_and_ends_its_lines_as_termin
     async def call(method: str, request: msgspec.Struct) -> bytes:
         return await caller.call(service.SERVICE, method, codec.encode(request))
 
-    process = {"args": ["sh"], "cwd": "/", "env": ["PATH=/bin"], "terminal": True}
-    spec = messages.Any("", orjson.dumps(process))
+    described = {"args": ["sh"], "cwd": "/", "env": ["PATH=/bin"], "terminal": True}
+    spec = messages.Any("", orjson.dumps(described))
     await call("Exec", messages.ExecProcessRequest(container, "e", True, str(stdin), str(stdout), "", spec))
     await call("Start", messages.StartRequest(container, "e"))
     await call("ResizePty", messages.ResizePtyRequest(container, "e", width=91, height=33))
@@ -203,3 +204,19 @@ async def drain(descriptor: int) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(descriptor, 4096)
         await asyncio.sleep(0.01)
+
+
+async def test_containerd_alone_may_run_a_container_without_kubernetes(host: Host) -> None:
+    words = ["ctr", "--address", host.node.socket, "--namespace", "k8s.io", "run", "--rm"]
+    words += [
+        "--runtime",
+        "io.containerd.kontinuum.v1",
+        "localhost/busybox:1",
+        "lonely",
+        "sh",
+        "-c",
+        "uname -r; exit 3",
+    ]
+    done = await process.run(*words, check=False, timeout=60)
+    assert (done.code, done.text != os.uname().release) == (3, True), done
+    await wait_until(lambda: not host.shims() and not host.machines())
