@@ -201,6 +201,8 @@ async def test_a_process_is_the_user_it_should_be_and_can_do_no_more(lab: Lab) -
         assert bare.words == ["CapEff:", "0000000000000001", "CapBnd:", "0000000000000001", "NoNewPrivs:", "1"]
         limited = await running.shell("ulimit -n", rlimits=((7, 64, 64),))
         assert limited.words == ["64"]
+        unlimited = await running.shell("ulimit -Sn; ulimit -Hn")
+        assert unlimited.words == ["1024", "524288"]
 
 
 async def test_a_volume_holds_what_was_last_written_and_nothing_older(lab: Lab) -> None:

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/reboot.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -73,6 +74,13 @@ static void give_up(const char *reason) {
     _exit(1);
 }
 
+/* What container engines give their containers; the kernel gives its first process 4096, and servers want more. */
+static void raise_limits(void) {
+    struct rlimit files = {.rlim_cur = 1024, .rlim_max = 524288};
+    if (setrlimit(RLIMIT_NOFILE, &files))
+        say("limit of open files: %s", strerror(errno));
+}
+
 int main(void) {
     struct failure failure;
     if (getpid() != 1) {
@@ -86,6 +94,7 @@ int main(void) {
     if (!cgroup_prepare(&failure))
         give_up(failure.text);
     write_file("/proc/self/oom_score_adj", "-1000");
+    raise_limits();
     epoll = epoll_create1(EPOLL_CLOEXEC);
     watch_children();
     if (!port_open())
