@@ -47,11 +47,11 @@ class RuntimeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """How long a process's exit is held back for its last output to be taken by containerd."""
     template_patience_seconds: float = 10.0
     """How long a pod waits for the template of its size to be made before its machine boots cold."""
-    machine_start_seconds: float = 60.0
+    machine_start_seconds: float = 90.0
     """A pod whose machine is not ready by then has failed."""
-    clone_agent_seconds: float = 5.0
+    clone_agent_seconds: float = 15.0
     """A machine made from a template whose agent has not answered by then is replaced by another."""
-    cold_agent_seconds: float = 25.0
+    cold_agent_seconds: float = 40.0
     """The same for a machine that boots."""
 
     @property

@@ -19,7 +19,7 @@ from pathlib import Path
 import structlog
 
 from kontinuum.foundation.clock import Clock
-from kontinuum.foundation.errors import KontinuumError
+from kontinuum.foundation.errors import Refused
 from kontinuum.runtime import oci
 from kontinuum.runtime.guest.port import Guest
 from kontinuum.runtime.oci import Document, SpecRefused
@@ -86,11 +86,11 @@ class Volumes:
             return
         try:
             archive = pack(volume.source, limit_bytes=self._limit_bytes)
-        except (KontinuumError, OSError) as error:
+            await guest.write_tree(volume.guest_directory, archive)
+        except (Refused, OSError) as error:
             # The next round sees the change again; a directory may be read in the middle of its update.
             log.warning("a volume could not be refreshed", source=str(volume.source), reason=str(error))
             return
-        await guest.write_tree(volume.guest_directory, archive)
         volume.fingerprint = now
 
     def _make(self, mount: Document, *, read_only: bool) -> _Volume:
