@@ -230,3 +230,12 @@ async def test_a_machine_whose_agent_hangs_is_replaced(tmp_path: Path) -> None:
         first, second = tested.vmm.machines
         assert not Path(f"/proc/{first.pid}").exists()
         assert Path(f"/proc/{second.pid}").exists()
+
+
+async def test_a_pod_whose_machines_all_hang_fails_and_says_so(tmp_path: Path) -> None:
+    async with pod(tmp_path, hangs=3) as tested:
+        await tested.sandbox()
+        assert await tested.wait("sandbox") == 255
+        tested.bundle("c", "container", "true")
+        assert "the agents of 3 machines did not answer" in await refused(tested.create("c"), 2)
+        assert not any(Path(f"/proc/{machine.pid}").exists() for machine in tested.vmm.machines)

@@ -38,6 +38,8 @@ from kontinuum.runtime.volumes import Volumes
 log = structlog.get_logger(__name__)
 
 _NO_MAC = "02:00:00:00:00:01"
+_MACHINES = 3
+"""How many machines are tried for one pod."""
 _CALLS = 5
 """How often an agent is called before its machine is given up."""
 
@@ -221,8 +223,8 @@ class Sandbox:
         return machine
 
     async def _machine_with_agent(self, spec: MachineSpec) -> tuple[Machine, Guest]:
-        """A machine whose agent answers. One that hangs is given up and tried again: under emulation some do."""
-        while True:
+        """A machine whose agent answers. One that hangs is given up and another is tried. Raises MachineNotStarted."""
+        for _attempt in range(_MACHINES):
             machine = self._machine = await self._backends.vmm.start(spec)
             self._on_machine(machine.pid)
             try:
@@ -231,8 +233,9 @@ class Sandbox:
             except (TimeoutError, GuestLost) as error:
                 log.warning("a machine's agent does not answer; trying another", origin=machine.origin, why=repr(error))
                 await self._end_machine()
-                continue
-            return machine, guest
+            else:
+                return machine, guest
+        raise MachineNotStarted(f"the agents of {_MACHINES} machines did not answer, one after the other")
 
     async def _call(self, machine: Machine) -> Guest:
         """Its agent, called again when it does not pick up: a clone may be born in the middle of a call that ended."""
