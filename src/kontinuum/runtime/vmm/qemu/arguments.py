@@ -16,6 +16,8 @@ AGENT_PORT = "agent"
 """Name of the virtio-serial port that the guest's agent opens."""
 SLOTS = 5
 """Disks of a machine. The ``microvm`` board has eight virtio transports: one is the serial bus, one the network."""
+ACCELERATORS = {"kvm": "kvm", "tcg": "tcg,tb-size=64"}
+"""Beyond 64 MiB translated code is thrown away and made again. QEMU's own limit is 1 GiB: a busy pod would fill it."""
 MAC = "02:00:00:00:00:01"
 """Every machine is born with it; the agent sets the pod's own, because clones cannot be born different."""
 
@@ -54,7 +56,7 @@ def command(hardware: Hardware, birth: Birth, *, program: str, directory: Path, 
     memory = hardware.memory_bytes >> 20
     words = [program, "-name", directory.name, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
     words += ["-machine", "microvm,pit=off,pic=off,rtc=on,isa-serial=on,memory-backend=memory"]
-    words += ["-accel", hardware.accelerator, "-cpu", "host" if hardware.accelerator == "kvm" else "max"]
+    words += ["-accel", ACCELERATORS[hardware.accelerator], "-cpu", "host" if hardware.accelerator == "kvm" else "max"]
     words += ["-m", f"{memory}M", "-smp", str(hardware.cpus), "-object", _memory(birth, memory)]
     words += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
     words += _devices(directory, blank=blank, tap=tap)
