@@ -25,6 +25,7 @@ from kontinuum.runtime.settings import RuntimeSettings
 CLIENT = Path(__file__).parents[2] / "src" / "kontinuum" / "runtime" / "client" / "client.c"
 ASSETS = Path(os.environ.get("KONTINUUM_ASSETS_DIR", Path(__file__).parents[2] / "build" / "assets"))
 IMAGE = "localhost/busybox:1"
+CGROUP_PARENT = f"/kontinuum-shimtest-{os.getpid()}"
 _READY_SECONDS = 90.0
 
 
@@ -90,7 +91,7 @@ class Host:
             "metadata": {"name": name, "uid": f"{name}-uid", "namespace": "default", "attempt": 0},
             "hostname": name,
             "log_directory": str(logs),
-            "linux": {"cgroup_parent": f"/kontinuum-shimtest/{name}", **linux},
+            "linux": {"cgroup_parent": f"{CGROUP_PARENT}/{name}", **linux},
         }
         return Pod(self, await self.cri.run_sandbox(config, "microvm"), config)
 
@@ -160,6 +161,15 @@ async def host(directory: Path) -> AsyncIterator[Host]:
         await _end_all(str(config))
         shutil.rmtree(templates, ignore_errors=True)
         shutil.rmtree(run, ignore_errors=True)
+        _remove_cgroups()
+
+
+def _remove_cgroups() -> None:
+    """The pods' own groups: making and removing those is the kubelet's part, which is ours here."""
+    for parent in Path("/sys/fs/cgroup").glob(f"*{CGROUP_PARENT}"):
+        for group in (*parent.iterdir(), parent):
+            if group.is_dir():
+                group.rmdir()
 
 
 async def _end_all(word: str) -> None:

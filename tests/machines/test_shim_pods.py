@@ -160,7 +160,7 @@ async def test_a_removed_pod_leaves_nothing(host: Host) -> None:
     await pod.remove()
     await wait_until(lambda: not host.shims() and not host.machines())
     assert list(host.runtime.sandboxes.iterdir()) == []
-    assert [path for path in Path("/sys/fs/cgroup").glob("*/kontinuum-shimtest/gone/*") if path.is_dir()] == []
+    assert [path for path in Path("/sys/fs/cgroup").glob(f"*{shim.CGROUP_PARENT}/gone/*") if path.is_dir()] == []
 
 
 async def test_an_exec_with_a_terminal_has_its_size_and_ends_its_lines_as_terminals_do(

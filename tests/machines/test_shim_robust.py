@@ -70,7 +70,7 @@ async def test_a_killed_shim_takes_its_machine_with_it_and_is_reported(host: Hos
     await wait_until(lambda: not host.machines())
     await pod.remove()
     assert list(host.runtime.sandboxes.iterdir()) == []
-    assert [path for path in Path("/sys/fs/cgroup").glob("*/kontinuum-shimtest/orphan/*") if path.is_dir()] == []
+    assert [path for path in Path("/sys/fs/cgroup").glob(f"*{shim.CGROUP_PARENT}/orphan/*") if path.is_dir()] == []
 
 
 async def test_a_pod_does_not_notice_that_containerd_is_killed_and_started_again(host: Host) -> None:
@@ -126,7 +126,7 @@ async def test_fifty_pods_leave_nothing(host: Host) -> None:
 
 def leftovers(host: Host) -> dict[str, list[str]]:
     """Everything a pod could leave on a host, by kind."""
-    cgroups = Path("/sys/fs/cgroup").glob("*/kontinuum-shimtest/*/*")
+    cgroups = Path("/sys/fs/cgroup").glob(f"*{shim.CGROUP_PARENT}/*/*")
     return {
         "mounts": [line for line in Path("/proc/self/mounts").read_text().splitlines() if host.runtime.run_dir in line],
         "sandboxes": [str(path) for path in host.runtime.sandboxes.iterdir()],
