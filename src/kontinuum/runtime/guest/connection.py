@@ -8,7 +8,6 @@ breaks the protocol, everybody who waits gets GuestLost.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -27,12 +26,11 @@ from kontinuum.runtime.guest.port import (
     ProcessNotStarted,
     ProcessSpec,
 )
-from kontinuum.runtime.guest.protocol import DATA_LIMIT, INITIAL_CREDIT, STDERR, STDIN, STDOUT, Frame, Kind
+from kontinuum.runtime.guest.protocol import DATA_LIMIT, STDERR, STDIN, STDOUT, Frame, Kind
+from kontinuum.runtime.guest.streams import Grant, Incoming
 
 T = TypeVar("T")
 _READ = 64 << 10
-_GRANT_AT = INITIAL_CREDIT // 4
-"""Credit is given back in portions: a frame for every few bytes would double the traffic of a chatty process."""
 _CONNECT_PAUSE = 0.002
 _EXECUTION = "exec "
 """How the agent's reason begins when the program itself could not be executed."""
@@ -75,8 +73,8 @@ class AgentConnection(Guest):
         self._writer = writer
         self._next_id = 1
         self._asked: dict[int, asyncio.Future[bytes]] = {}
-        self._streams: dict[tuple[int, int], _Incoming] = {}
-        self._grants: dict[tuple[int, int], _Grant] = {}
+        self._streams: dict[tuple[int, int], Incoming] = {}
+        self._grants: dict[tuple[int, int], Grant] = {}
         self._exits: dict[int, asyncio.Future[Exit]] = {}
         self._lost: GuestLost | None = None
         self._sorter = asyncio.get_running_loop().create_task(self._sort())
@@ -121,7 +119,7 @@ class AgentConnection(Guest):
 
     async def write_tree(self, path: str, archive: bytes) -> None:
         number = self._new_id()
-        grant = self._grants[number, STDIN] = _Grant()
+        grant = self._grants[number, STDIN] = Grant()
         asking = asyncio.ensure_future(self._ask(Kind.WRITE_TREE, protocol.text(path), number=number))
         # The answer may come early: a tree that cannot be begun is refused before its content was sent.
         sending = asyncio.ensure_future(self._send_all(number, archive, grant))
@@ -165,7 +163,7 @@ class AgentConnection(Guest):
             raise self._lost
         self._writer.write(protocol.encode(frame))
 
-    async def send_data(self, number: int, data: bytes, grant: _Grant) -> None:
+    async def send_data(self, number: int, data: bytes, grant: Grant) -> None:
         """As the agent grants it. Raises GuestLost, GuestRefused (nobody reads it any more)."""
         view = memoryview(data)
         while view:
@@ -173,7 +171,7 @@ class AgentConnection(Guest):
             await self.send(Frame(Kind.DATA, number, bytes(view[:room]), STDIN))
             view = view[room:]
 
-    async def _send_all(self, number: int, data: bytes, grant: _Grant) -> None:
+    async def _send_all(self, number: int, data: bytes, grant: Grant) -> None:
         await self.send_data(number, data, grant)
         await self.send(Frame(Kind.END, number, b"", STDIN))
 
@@ -255,9 +253,9 @@ class AgentProcess:
         self._connection = connection
         self._number = number
         self.pid = 0
-        self.input = _Grant()
-        self.output = _Incoming(lambda count: self._grant(STDOUT, count))
-        self.error = _Incoming(lambda count: self._grant(STDERR, count))
+        self.input = Grant()
+        self.output = Incoming(lambda count: self._grant(STDOUT, count))
+        self.error = Incoming(lambda count: self._grant(STDERR, count))
         if terminal:
             self.error.finish()
         self.exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
@@ -297,82 +295,6 @@ class _Refusal(GuestRefused):
     def __init__(self, message: str, *, errno: int) -> None:
         super().__init__(message)
         self.errno = errno
-
-
-class _Incoming:
-    """What a process wrote and nobody has taken yet."""
-
-    def __init__(self, grant: Callable[[int], None]) -> None:
-        self._grant = grant
-        self._chunks: deque[bytes] = deque()
-        self._held = 0
-        self._taken = 0
-        self._ended = False
-        self._error: GuestLost | None = None
-        self._stirred = asyncio.Event()
-
-    def put(self, data: bytes) -> None:
-        """Raises ProtocolBroken if that is more than was granted."""
-        self._held += len(data)
-        if self._held + self._taken > INITIAL_CREDIT:
-            raise protocol.ProtocolBroken("the agent sends more output than it was granted")
-        self._chunks.append(data)
-        self._stirred.set()
-
-    def finish(self) -> None:
-        self._ended = True
-        self._stirred.set()
-
-    def fail(self, error: GuestLost) -> None:
-        self._error = error
-        self._stirred.set()
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """For one reader. Credit for a chunk is given back when the next one is asked for."""
-        while True:
-            while not self._chunks:
-                if self._ended:
-                    return
-                if self._error is not None:
-                    raise self._error
-                self._stirred.clear()
-                await self._stirred.wait()
-            data = self._chunks.popleft()
-            yield data
-            self._held -= len(data)
-            self._taken += len(data)
-            if self._taken >= _GRANT_AT and not self._ended:
-                taken, self._taken = self._taken, 0
-                self._grant(taken)
-
-
-class _Grant:
-    """How much the agent still has room for."""
-
-    def __init__(self) -> None:
-        self._credit = INITIAL_CREDIT
-        self._error: GuestRefused | GuestLost | None = None
-        self._stirred = asyncio.Event()
-
-    def add(self, count: int) -> None:
-        self._credit = min(self._credit + count, INITIAL_CREDIT)
-        self._stirred.set()
-
-    def fail(self, error: GuestRefused | GuestLost) -> None:
-        self._error = error
-        self._stirred.set()
-
-    async def take(self, wanted: int) -> int:
-        """Between one and ``wanted`` bytes, as soon as there is room. Raises what ``fail`` was given."""
-        while True:
-            if self._error is not None:
-                raise self._error
-            if self._credit > 0:
-                taken = min(wanted, self._credit)
-                self._credit -= taken
-                return taken
-            self._stirred.clear()
-            await self._stirred.wait()
 
 
 def _understood(read: Callable[[bytes], T], answer: bytes) -> T:
