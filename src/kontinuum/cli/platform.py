@@ -1,7 +1,8 @@
 """Which parts one machine runs, and what each must be told: the list that the supervisor keeps running.
 
-``Preparation`` is what they wait for. The API server starts at once and imports while certificates are made; everything
-that takes a core of its own to start lets it pass first, because all of them wait for the API anyway.
+``Preparation`` is what they wait for. The API server starts at once and imports while certificates are made. When they
+are, a second core is free: the controllers import there, and work as soon as the server answers. Everything else lets
+the server pass first, because all of it waits for the API anyway.
 """
 
 from __future__ import annotations
@@ -52,8 +53,15 @@ class Preparation:
             await asyncio.wait_for(self.passed.wait(), HEAD_START_SECONDS)
         self.passed.set()
 
+    async def until_certified(self) -> None:
+        await self.certified.wait()
+
     async def told_when_certified(self) -> bytes:
         await self.certified.wait()
+        return encode(self.settings)
+
+    async def told_when_served(self) -> bytes:
+        await self.let_server_pass()
         return encode(self.settings)
 
     async def told_when_probed(self) -> bytes:
@@ -63,6 +71,7 @@ class Preparation:
 
     async def containerd_is_configured(self) -> None:
         await self.certified.wait()
+        await self.let_server_pass()
         containerd.write(self.settings.node)
 
     async def runtime_is_configured(self) -> None:
@@ -83,8 +92,8 @@ def parts(preparation: Preparation) -> list[Part]:
             name="controllers",
             command=(*PYTHON, "-m", "kontinuum.cli.run", "controllers"),
             log=paths.logs / "controllers.log",
-            before=preparation.let_server_pass,
-            standard_input=preparation.told_when_certified,
+            before=preparation.until_certified,
+            standard_input=preparation.told_when_served,
         ),
         Part(
             name="containerd",

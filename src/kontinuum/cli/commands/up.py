@@ -1,8 +1,10 @@
-"""``kontinuum up``: writes the settings down for the supervisor and becomes it, or starts it and waits."""
+"""``kontinuum up``: writes the settings down for the supervisor and becomes it, or starts it and waits.
+
+In the foreground it imports nothing that needs asyncio: the supervisor will, and everything else waits for it.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import time
@@ -13,7 +15,6 @@ from kontinuum.cli import state
 from kontinuum.cli.exits import Exit
 from kontinuum.cli.installation import Installation
 from kontinuum.cli.logs import open_log
-from kontinuum.foundation import process
 from kontinuum.foundation.errors import Broken, Refused, Retryable
 from kontinuum.foundation.files import make_directory, replace_file
 
@@ -52,6 +53,8 @@ def supervisor_command(told: Path, *flags: str) -> list[str]:
 
 
 def _start(command: list[str], paths: Installation) -> None:
+    from kontinuum.foundation import process
+
     log = paths.logs / "supervisor.log"
     output = open_log(log)
     child = process.spawn(*command, stdout=output, stderr=output)
@@ -82,6 +85,10 @@ def _say_how_to_use(paths: Installation, address: str) -> None:
 
 def stop_pods_of_the_dead(settings: composing.Settings) -> None:
     """Stop the pods that a dead supervisor has left. Raises Broken if that failed."""
+    import asyncio
+
+    from kontinuum.foundation import process
+
     paths = settings.installation
     told = paths.run / "settings.json"
     replace_file(told, composing.encode(settings), mode=0o600)
