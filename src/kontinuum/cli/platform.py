@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 from dataclasses import dataclass, field
 
@@ -23,6 +24,10 @@ from kontinuum.node import containerd
 
 PYTHON = (sys.executable, "-P")
 """-P: whatever directory we are started in, nothing is imported from there."""
+TRUSTS_WHAT_IT_IS_TOLD = {"SSL_CERT_FILE": os.devnull}
+"""For parts that talk HTTPS: aiohttp reads the system's list of authorities while it is imported, a sixth of the API
+server's start, and our parts use only those that their settings name. A default context finds the system's still, one
+at a time and when asked, in the system's directory. Not for containerd, whose registries an operator may vouch for."""
 HEAD_START_SECONDS = 3.0
 
 
@@ -85,12 +90,14 @@ def parts(preparation: Preparation) -> list[Part]:
         Part(
             name="server",
             command=(*PYTHON, "-m", "kontinuum.cli.run", "server"),
+            environment=TRUSTS_WHAT_IT_IS_TOLD,
             log=paths.logs / "server.log",
             standard_input=preparation.told_when_certified,
         ),
         Part(
             name="controllers",
             command=(*PYTHON, "-m", "kontinuum.cli.run", "controllers"),
+            environment=TRUSTS_WHAT_IT_IS_TOLD,
             log=paths.logs / "controllers.log",
             before=preparation.until_certified,
             standard_input=preparation.told_when_served,
@@ -106,7 +113,7 @@ def parts(preparation: Preparation) -> list[Part]:
         Part(
             name="node",
             command=(*PYTHON, "-m", "kontinuum.cli.run", "node"),
-            environment={"PATH": containerd.environment(node)["PATH"]},
+            environment={"PATH": containerd.environment(node)["PATH"], **TRUSTS_WHAT_IT_IS_TOLD},
             log=paths.logs / "node.log",
             before=preparation.let_server_pass,
             standard_input=preparation.told_when_probed,
