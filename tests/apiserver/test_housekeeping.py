@@ -13,7 +13,7 @@ import pytest
 from tests.apiserver.serving import Certificates, make_certificates
 
 from kontinuum.api.kubernetes.resources import EVENTS
-from kontinuum.apiserver import housekeeping, listener
+from kontinuum.apiserver import housekeeping
 from kontinuum.apiserver.app import ApiServer
 from kontinuum.apiserver.settings import ServerSettings
 from kontinuum.foundation import virtual_time
@@ -114,17 +114,3 @@ class _Recording(ssl.SSLContext):
     def load_cert_chain(self, *arguments: Any, **more: Any) -> None:
         super().load_cert_chain(*arguments, **more)
         self._loaded.append(self._certificate.read_bytes())
-
-
-@pytest.mark.parametrize(
-    ("listen", "expected"),
-    [("127.0.0.1:6443", ("127.0.0.1", 6443)), ("[::1]:0", ("::1", 0)), (":6443", ("", 6443))],
-)
-def test_addresses_are_host_and_port(listen: str, expected: tuple[str, int]) -> None:
-    assert listener.split_address(listen) == expected
-
-
-@pytest.mark.parametrize("listen", ["", "localhost", "localhost:", "localhost:http", "localhost:70000"])
-def test_other_addresses_are_refused(listen: str) -> None:
-    with pytest.raises(listener.ListenRefused):
-        listener.split_address(listen)

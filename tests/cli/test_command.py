@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 from pathlib import Path
 
 import pytest
 
 from kontinuum.cli import state
+from kontinuum.cli.commands import up as up_command
 from kontinuum.cli.commands.status import describe
 from kontinuum.cli.exits import Exit, NotRunning, code_of
 from kontinuum.cli.processes import ProcessId, identify, is_alive, memory_bytes
 from kontinuum.foundation import process
+from kontinuum.foundation.addresses import AddressTaken
 from kontinuum.foundation.errors import Broken, Refused, Retryable
 
 KONTINUUM = Path(sys.executable).with_name("kontinuum")
@@ -47,6 +50,16 @@ async def test_a_wrong_setting_is_one_line_and_its_own_exit_code(tmp_path: Path)
     ]
     unknown = await kontinuum("up", "--no-such-option")
     assert unknown.code == Exit.REFUSED
+
+
+async def test_up_says_at_once_who_cannot_have_the_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(up_command, "FREE_SECONDS", 0.0)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        listen = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(AddressTaken, match=listen):
+            up_command.up(data_dir=tmp_path / "data", listen=listen, config=None, detach=True)
+    assert not (tmp_path / "data").exists()
 
 
 async def test_reset_does_not_touch_what_is_not_ours_nor_what_was_not_confirmed(tmp_path: Path) -> None:

@@ -58,6 +58,21 @@ def test_an_unknown_setting_is_refused_with_the_closest_name(tmp_path: Path) -> 
     assert load(tmp_path, KONTINUUM_SHIM_SOCKET="/x").log_level == "info"
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("KONTINUUM_SERVER__LISTEN", "banana", 'server: listen: "banana" is not HOST:PORT'),
+        ("KONTINUUM_NODE__LISTEN", "127.0.0.1", 'node: listen: "127.0.0.1" is not HOST:PORT'),
+        ("KONTINUUM_NODE__POD_CIDR", "10.0.0.0/99", 'node: pod_cidr: "10.0.0.0/99" is not a network'),
+    ],
+)
+def test_an_impossible_address_is_refused_before_anything_starts(
+    tmp_path: Path, name: str, value: str, said: str
+) -> None:
+    with pytest.raises(SettingRefused, match=said):
+        load(tmp_path / "data", **{name: value})
+
+
 def test_settings_reach_a_part_unchanged(tmp_path: Path) -> None:
     settings = load(tmp_path, KONTINUUM_NODE__LABELS="{zone: a}", KONTINUUM_SERVER__WATCH_QUEUE="7")
     assert composing.decode(composing.encode(settings)) == settings

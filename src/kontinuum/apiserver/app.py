@@ -37,6 +37,7 @@ from kontinuum.apiserver.routes import RouteTable
 from kontinuum.apiserver.settings import ServerSettings
 from kontinuum.apiserver.strategy import strategy_of
 from kontinuum.apiserver.watchcache import WatchCache
+from kontinuum.foundation.addresses import split_listen
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.tasks import cancel, restarting
 from kontinuum.store.port import Store
@@ -64,7 +65,7 @@ class ApiServer:
     async def start(self) -> None:
         """Listen; returns when requests are answered. Raises ListenRefused, BadTokenFile, StoreFull, OSError."""
         tls = listener.tls_context(self._settings)
-        host, port = listener.split_address(self._settings.listen)
+        host, port = split_listen(self._settings.listen)
         feed = self._context.feed
         self._repeat("store feed", feed.run)
         await feed.wait_filled()

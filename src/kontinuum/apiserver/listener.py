@@ -12,14 +12,6 @@ class ListenRefused(Refused):
     """The settings do not allow to listen: a bad address, or certificates that cannot be used."""
 
 
-def split_address(listen: str) -> tuple[str, int]:
-    """``HOST:PORT`` or ``[IPv6]:PORT``. Raises ListenRefused."""
-    host, colon, port = listen.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65535:
-        raise ListenRefused(f'listen: "{listen}" is not HOST:PORT')
-    return host.strip("[]"), int(port)
-
-
 def tls_context(settings: ServerSettings) -> ssl.SSLContext:
     """Raises ListenRefused if the certificates cannot be read."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import msgspec
 
+from kontinuum.foundation.addresses import check_listen
+
 
 class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything an administrator may decide about the API server. Paths are absolute."""
@@ -63,3 +65,6 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     maximum_body_bytes: int = 3 * 1024 * 1024
     """Largest request body; larger ones get 413 (Kubernetes' own limit is 3 MiB)."""
+
+    def __post_init__(self) -> None:
+        check_listen("listen", self.listen)

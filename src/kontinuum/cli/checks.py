@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from typing import Any, Literal
 
 from kontinuum.cli.settings import Settings
 from kontinuum.foundation import process
+from kontinuum.foundation.addresses import AddressTaken, try_listen
 from kontinuum.foundation.errors import KontinuumError
 from kontinuum.node import containerd
 from kontinuum.runtime.vmm.accelerator import probe
@@ -149,21 +149,14 @@ def _there(feature: str, paths: Sequence[Path], advice: str) -> Finding:
 
 
 async def _address(settings: Settings) -> Finding:
-    host, _, port = settings.server.listen.rpartition(":")
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probing:
-        probing.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probing.bind((host.strip("[]"), int(port)))
-        except OSError as error:
-            running = settings.installation.state.exists()
-            return Finding(
-                "API address",
-                "yes" if running else "no",
-                f"{settings.server.listen}: {error.strerror}"
-                + (" (by the platform that runs here)" if running else ""),
-                "" if running else "choose another with --listen",
-            )
-    return Finding("API address", "yes", f"{settings.server.listen} can be bound")
+    listen = settings.server.listen
+    try:
+        try_listen(listen)
+    except AddressTaken as error:
+        if settings.installation.state.exists():
+            return Finding("API address", "yes", f"{error} (by the platform that runs here)")
+        return Finding("API address", "no", str(error), "choose another with --listen")
+    return Finding("API address", "yes", f"{listen} can be bound")
 
 
 async def _templates() -> Finding:

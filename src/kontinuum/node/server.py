@@ -14,6 +14,7 @@ import structlog
 from aiohttp import web
 
 from kontinuum.api.machinery.objects import Object
+from kontinuum.foundation.addresses import split_listen
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.errors import KontinuumError
 from kontinuum.node import logs, pods
@@ -79,11 +80,11 @@ class NodeServer:
             application, handle_signals=False, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS
         )
         await self._runner.setup()
-        host, _, port = self._settings.listen.rpartition(":")
+        host, port = split_listen(self._settings.listen)
         site = web.TCPSite(
             self._runner,
-            host.strip("[]") or None,
-            int(port),
+            host or None,
+            port,
             ssl_context=_tls(self._settings),
         )
         await site.start()

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import msgspec
 
+from kontinuum.foundation.addresses import check_listen, check_network
+
 
 def instance_of(data_dir: str) -> str:
     """Eight hex digits that tell the installations of one machine apart; bridges, cgroups and tables carry them."""
@@ -84,6 +86,11 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """How many files of one container's log are kept, the current one included."""
     labels: dict[str, str] = {}
     """Further labels of the Node object."""
+
+    def __post_init__(self) -> None:
+        check_listen("listen", self.listen)
+        check_network("pod_cidr", self.pod_cidr)
+        check_network("cluster_cidr", self.cluster_cidr)
 
     @property
     def instance(self) -> str:

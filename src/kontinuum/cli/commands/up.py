@@ -15,11 +15,15 @@ from kontinuum.cli import state
 from kontinuum.cli.exits import Exit
 from kontinuum.cli.installation import Installation
 from kontinuum.cli.logs import open_log
+from kontinuum.foundation.addresses import AddressTaken, try_listen
 from kontinuum.foundation.errors import Broken, Refused, Retryable
 from kontinuum.foundation.files import make_directory, replace_file
 
 READY_SECONDS = 90.0
 """A slow machine that imports images for the first time is ready long before."""
+
+FREE_SECONDS = 5.0
+"""How long the parts of a supervisor that fell may still hold their addresses; they were told to end when it did."""
 
 
 class NotReady(Retryable):
@@ -27,7 +31,7 @@ class NotReady(Retryable):
 
 
 def up(*, data_dir: Path, listen: str, config: Path | None, detach: bool) -> None:
-    """See the module. Raises SettingRefused, NotReady, Broken."""
+    """See the module. Raises SettingRefused, AddressTaken, NotReady, Broken."""
     if os.geteuid() != 0:
         raise Broken("kontinuum up mounts, and makes cgroups and network namespaces: run it as root")
     settings = composing.load(data_dir=data_dir, listen=listen, config=config, environment=os.environ)
@@ -36,6 +40,8 @@ def up(*, data_dir: Path, listen: str, config: Path | None, detach: bool) -> Non
     if running is not None:
         _is_there_already(running, detach=detach)
         return
+    for listen_at in (settings.server.listen, settings.node.listen):
+        _wait_free(listen_at)
     make_directory(paths.run, mode=0o700)
     told = paths.run / "settings.json"
     replace_file(told, composing.encode(settings), mode=0o600)
@@ -71,6 +77,20 @@ def _start(command: list[str], paths: Installation) -> None:
             raise NotReady(f"not ready after {READY_SECONDS:g} s: {waiting or 'images'}; see {paths.logs}")
         time.sleep(0.02)
     _say_how_to_use(paths, now.address)
+
+
+def _wait_free(listen: str) -> None:
+    """Better told now than found in the log of a part that never gets ready. Raises AddressTaken."""
+    deadline = time.monotonic() + FREE_SECONDS
+    while True:
+        try:
+            try_listen(listen)
+        except AddressTaken:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
 
 
 def _is_there_already(running: state.PlatformState, *, detach: bool) -> None:

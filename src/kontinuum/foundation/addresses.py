@@ -1,0 +1,55 @@
+"""Network addresses as settings write them: ``HOST:PORT`` to listen at, and networks in CIDR notation.
+
+Settings check themselves with these when they are made, so that a typing error is told at once by the setting's name
+and not by a part that cannot start.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+from kontinuum.foundation.errors import Refused
+
+LARGEST_PORT = 65535
+
+
+class AddressTaken(Refused):
+    """Another process listens at the address, or the address is none of this machine's."""
+
+
+def split_listen(text: str) -> tuple[str, int]:
+    """``HOST:PORT`` or ``[IPv6]:PORT`` as host (empty: every address) and port. Raises ValueError."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > LARGEST_PORT:
+        raise ValueError(f'"{text}" is not HOST:PORT')
+    return host.strip("[]"), int(port)
+
+
+def check_listen(name: str, text: str) -> None:
+    """Raises ValueError, with the setting's ``name``, if one cannot listen at ``text``."""
+    try:
+        split_listen(text)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def check_network(name: str, text: str) -> None:
+    """Raises ValueError, with the setting's ``name``, if ``text`` is no network such as ``10.244.0.0/24``."""
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(f'{name}: "{text}" is not a network such as 10.244.0.0/24') from error
+
+
+def try_listen(text: str) -> None:
+    """Bind ``HOST:PORT`` for a moment. Raises AddressTaken if that cannot be done now."""
+    host, port = split_listen(text)
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probing:
+        # As servers do it: connections of an earlier server that linger do not count.
+        probing.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probing.bind((host, port))
+            probing.listen(1)
+        except OSError as error:
+            raise AddressTaken(f"{text}: {error.strerror or error}") from error
