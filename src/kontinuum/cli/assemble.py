@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 Run = Callable[[Settings, Clock], Awaitable[None]]
 
+SETTLE_SECONDS = 5.0
+"""By then a part has started and is idle; whoever waited for that should not wait for the collector too (50 ms)."""
+
 
 async def server(settings: Settings, clock: Clock) -> None:
     """The API server on SQLite, until cancelled."""
@@ -31,8 +34,8 @@ async def server(settings: Settings, clock: Clock) -> None:
         api = ApiServer(store, settings.server, clock)
         await api.start()
         try:
-            _settle()
             notify_ready()
+            _settle_later()
             await asyncio.get_running_loop().create_future()
         finally:
             await api.stop()
@@ -46,8 +49,8 @@ async def controllers(settings: Settings, clock: Clock) -> None:
     from kontinuum.scheduler import loop
 
     managing, scheduling = _client(settings, "controllers"), _client(settings, "scheduler")
-    _settle()
     notify_ready()
+    _settle_later()
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(manager.run(managing, clock, settings.controllers))
@@ -61,8 +64,8 @@ async def node(settings: Settings, clock: Clock) -> None:
     from kontinuum.node import agent
 
     client = _client(settings, "node")
-    _settle()
     notify_ready()
+    _settle_later()
     try:
         await agent.run(client, clock, settings.node)
     finally:
@@ -97,8 +100,12 @@ def _client(settings: Settings, name: str) -> Client:
     return connect(connection, user_agent=f"kontinuum-{name}")
 
 
-def _settle() -> None:
+def _settle_later() -> None:
     """What has been loaded stays: the collector need not look at it again."""
+    asyncio.get_running_loop().call_later(SETTLE_SECONDS, _settle)
+
+
+def _settle() -> None:
     import gc
 
     gc.collect()
