@@ -92,6 +92,19 @@ async def test_containers_of_a_pod_share_address_and_writable_volume(host: Host,
     await pod.remove()
 
 
+async def test_what_a_container_leaves_in_its_termination_log_is_on_the_host_when_its_end_is_told(
+    host: Host, tmp_path: Path
+) -> None:
+    pod = await host.pod("last-words")
+    word = tmp_path / "termination-log"
+    word.touch()
+    mounts = [{"container_path": "/dev/termination-log", "host_path": str(word)}]
+    container = await pod.run("c", "sh", "-c", "echo out of luck > /dev/termination-log; exit 3", mounts=mounts)
+    assert (await pod.exited(container)).exit_code == 3
+    assert word.read_text() == "out of luck\n"
+    await pod.remove()
+
+
 async def test_a_read_only_volume_follows_its_host_directory(host: Host, tmp_path: Path) -> None:
     source = tmp_path / "config"
     (source / "..1").mkdir(parents=True)

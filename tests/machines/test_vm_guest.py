@@ -221,6 +221,9 @@ async def test_a_volume_holds_what_was_last_written_and_nothing_older(lab: Lab) 
         await guest.write_tree(place, second)
         assert (await running.shell("cat /etc/config/key; ls -A /etc/config")).stdout == b"new..2\n..data\nkey\n"
         assert (await running.shell("touch /etc/config/x")).exit.status != 0
+        assert await guest.read_file(f"{place}/key") == b"new"
+        with pytest.raises(GuestRefused, match="No such file"):
+            await guest.read_file(f"{place}/absent")
 
 
 async def test_a_tree_that_would_leave_its_place_is_refused(lab: Lab) -> None:

@@ -86,6 +86,32 @@ async def test_what_the_pod_may_write_is_never_overwritten_from_the_host(tmp_pat
     assert (place / "mine").read_text() == "kept"
 
 
+async def test_files_that_a_container_wrote_for_the_host_are_brought_back_and_others_are_not(tmp_path: Path) -> None:
+    word, fixed, scratch = tmp_path / "termination-log", tmp_path / "resolv.conf", tmp_path / "scratch"
+    word.touch()
+    fixed.write_text("the host's")
+    scratch.mkdir()
+    mounts = [bind(word), bind(fixed, "ro"), bind(scratch)]
+    guest, volumes = FakeGuest(tmp_path / "guest"), Volumes(limit_bytes=LIMIT)
+    places = await volumes.provide(guest, mounts)
+    inode = word.stat().st_ino
+    inside(guest, places[str(word)]).write_text("out of luck")
+    inside(guest, places[str(fixed)]).write_text("the guest's")
+    (inside(guest, places[str(scratch)]) / "file").touch()
+    await volumes.bring_back(guest, mounts)
+    assert (word.read_text(), fixed.read_text(), list(scratch.iterdir())) == ("out of luck", "the host's", [])
+    assert word.stat().st_ino == inode, "who has the file mounted must see it too"
+
+
+async def test_a_file_that_the_guest_has_lost_leaves_the_hosts_alone(tmp_path: Path) -> None:
+    word = tmp_path / "termination-log"
+    word.write_text("before")
+    guest, volumes = FakeGuest(tmp_path / "guest"), Volumes(limit_bytes=LIMIT)
+    inside(guest, (await volumes.provide(guest, [bind(word)]))[str(word)]).unlink()
+    await volumes.bring_back(guest, [bind(word)])
+    assert word.read_text() == "before"
+
+
 async def test_shared_memory_is_the_machines_own(tmp_path: Path) -> None:
     source = tmp_path / "shm"
     source.mkdir()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -92,6 +92,8 @@ class Process:
         """Seconds since the epoch."""
         self.spec: Document | None = None
         """An exec's own ``process`` object; a first process has the container's."""
+        self.before_end: Callable[[], Awaitable[None]] | None = None
+        """What must be done between its exit and the news of it, because who hears the news looks at it."""
         self._clock = clock
         self._drain_seconds = drain_seconds
         self._on_exit = on_exit
@@ -178,10 +180,21 @@ class Process:
             await asyncio.gather(feed, return_exceptions=True)
         try:
             await self._drain(outputs, outlets)
+            await self._finish()
         finally:
             # Whatever went wrong with its output: containerd must hear that it has ended.
             self._close(outlets)
             self.end(exit)
+
+    async def _finish(self) -> None:
+        """Bounded, because a machine that hangs must not keep its processes alive."""
+        if self.before_end is None:
+            return
+        try:
+            async with asyncio.timeout(self._drain_seconds):
+                await self.before_end()
+        except TimeoutError:
+            log.warning("the end of a process was not waited for", process=self.exec_id or self.container)
 
     async def _drain(self, outputs: list[asyncio.Task[None]], outlets: list[Outlet]) -> None:
         """Bounded, because a grandchild may keep the stream open for ever, or containerd be away."""

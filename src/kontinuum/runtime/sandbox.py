@@ -176,6 +176,12 @@ class Sandbox:
         """See Volumes.provide."""
         return await self._volumes.provide(await self.guest(), mounts)
 
+    async def bring_back_files(self, mounts: list[Document]) -> None:
+        """See Volumes.bring_back; from a machine that is gone nothing comes back."""
+        if self._guest is not None:
+            with suppress(GuestLost):
+                await self._volumes.bring_back(self._guest, mounts)
+
     @property
     def machine_pid(self) -> int:
         """The VMM's process; 0 if there is none."""

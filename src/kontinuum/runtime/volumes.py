@@ -2,7 +2,8 @@
 
 A machine does not share its host's file system. What is mounted read-only everywhere (ConfigMaps, Secrets, tokens) is
 compared with the host now and then and copied again when it changed. What may be written (emptyDir) is copied once and
-is from then on the pod's own, shared by its containers inside the machine.
+is from then on the pod's own, shared by its containers inside the machine. A single file that may be written is brought
+back when its container has ended: it is how a container leaves word for the host (Kubernetes' termination message).
 """
 
 from __future__ import annotations
@@ -60,6 +61,20 @@ class Volumes:
                 mount["source"]: (await self._provide_one(guest, mount)).guest_path
                 for mount in filter(oci.is_bind, mounts)
             }
+
+    async def bring_back(self, guest: Guest, mounts: Iterable[Document]) -> None:
+        """Write the single files that a container could write to the host, as far as they changed. Raises GuestLost."""
+        for mount in filter(oci.is_bind, mounts):
+            volume = self._volumes.get(mount["source"])
+            if volume is None or volume.read_only or not volume.source.is_file():
+                continue
+            try:
+                content = await guest.read_file(volume.guest_path)
+                # In place: others may have this very file mounted.
+                if content != volume.source.read_bytes():
+                    volume.source.write_bytes(content)
+            except (Refused, OSError) as error:
+                log.warning("a file was not brought back", source=str(volume.source), reason=str(error))
 
     async def keep_fresh(self, guest: Guest, *, every: float, clock: Clock) -> None:
         """Copy again what changed on the host, for ever. ``every`` is in seconds. Raises GuestLost."""

@@ -130,6 +130,9 @@ class AgentConnection(Guest):
             await cancel(asking, sending)
             del self._grants[number, STDIN]
 
+    async def read_file(self, path: str) -> bytes:
+        return await self._ask(Kind.READ_FILE, protocol.text(path))
+
     async def stats(self, container: str) -> ContainerStats:
         return _understood(protocol.read_stats, await self._ask(Kind.STATS, protocol.text(container)))
 

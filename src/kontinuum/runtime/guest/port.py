@@ -184,6 +184,10 @@ class Guest(Protocol):
         """
         ...
 
+    async def read_file(self, path: str) -> bytes:
+        """The first 64 KiB of a file in the guest. Raises GuestRefused."""
+        ...
+
     async def stats(self, container: str) -> ContainerStats: ...
 
     async def processes(self, container: str) -> tuple[int, ...]:

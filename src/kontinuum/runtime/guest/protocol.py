@@ -5,7 +5,7 @@
     bytes   length u32 | bytes
     list    count u32 | items
 
-All little-endian. The host asks (HELLO ... PROCESSES) under an id that it chooses; the agent answers each with OK or
+All little-endian. The host asks (HELLO ... READ_FILE) under an id that it chooses; the agent answers each with OK or
 REFUSED under the same id. A process and a tree are known by the id of the request that began them. Streams (0 standard
 input, 1 output, 2 error) carry DATA in either direction, at most as much as the receiver has granted by CREDIT;
 ``INITIAL_CREDIT`` is granted from the start. END ends a stream. EXIT says that a process is over.
@@ -56,6 +56,7 @@ class Kind(IntEnum):
     WRITE_TREE = 9
     STATS = 10
     PROCESSES = 11
+    READ_FILE = 12
     DATA = 16
     CREDIT = 17
     END = 18
@@ -253,7 +254,7 @@ def resize(process: int, *, rows: int, columns: int) -> bytes:
 
 
 def text(value: str) -> bytes:
-    """The payload of requests that name one thing: REMOVE_CONTAINER, WRITE_TREE, STATS, PROCESSES."""
+    """The payload of requests that name one thing: REMOVE_CONTAINER, WRITE_TREE, STATS, PROCESSES, READ_FILE."""
     return Writer().text(value).done()
 
 

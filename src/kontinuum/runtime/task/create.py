@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
 from pathlib import Path
 
 from kontinuum.runtime import messages, oci
@@ -71,3 +72,4 @@ async def _assemble(shim: Shim, container: Container, request: CreateTaskRequest
         await shim.sandbox.detach_image(slot)
         raise
     container.slot = slot
+    container.init.before_end = partial(shim.sandbox.bring_back_files, mounts)

@@ -25,6 +25,7 @@ enum kind {
     KIND_WRITE_TREE = 9,
     KIND_STATS = 10,
     KIND_PROCESSES = 11,
+    KIND_READ_FILE = 12,
     KIND_DATA = 16,
     KIND_CREDIT = 17,
     KIND_END = 18,

@@ -8,6 +8,7 @@
 #include <sys/utsname.h>
 
 #define PROCESSES_LIMIT 16384
+#define FILE_LIMIT (64u << 10)
 
 static void malformed(uint32_t id) {
     struct failure failure;
@@ -143,6 +144,24 @@ static void on_processes(const struct frame *frame, struct reader *reader) {
     reply_ok(frame->id, payload, 4 + 4 * (size_t)count);
 }
 
+/* What a container left in a file of its own for the host; a file that is longer is cut. */
+static void on_read_file(const struct frame *frame, struct reader *reader) {
+    static char content[FILE_LIMIT + 1];
+    struct failure failure;
+    const char *path = read_text(reader);
+    if (!read_whole(reader)) {
+        malformed(frame->id);
+        return;
+    }
+    ssize_t length = read_file(path, content, sizeof content);
+    if (length >= 0) {
+        reply_ok(frame->id, (const uint8_t *)content, (size_t)length);
+    } else {
+        failed(&failure, "read %.200s", path);
+        reply_refused(frame->id, &failure);
+    }
+}
+
 void handle_frame(void *context, const struct frame *frame) {
     struct failure failure;
     struct reader reader = reader_of(frame);
@@ -158,6 +177,7 @@ void handle_frame(void *context, const struct frame *frame) {
     case KIND_RESIZE: on_resize(frame, &reader); break;
     case KIND_STATS: on_stats(frame, &reader); break;
     case KIND_PROCESSES: on_processes(frame, &reader); break;
+    case KIND_READ_FILE: on_read_file(frame, &reader); break;
     case KIND_WRITE_TREE:
         if (!tree_begin(frame, &failure))
             reply_refused(frame->id, &failure);
