@@ -127,18 +127,18 @@ class NodeServer:
         wanted, command = _wanted(request), request.query.getall("command", [])
         if not command:
             raise Answer(400, "you must specify at least one command for the container")
-        _check_upgrade(request)
         running = _running(known, container)
+        _check_upgrade(request)
         return await bridge(request, await self._runtime.exec_url(running.id, command, wanted.as_cri()), wanted)
 
     async def _attach(self, request: web.Request) -> web.StreamResponse:
         known, container = self._known(request)
         # Whether there is a terminal was decided when the container was made.
         asked = _wanted(request)
+        running = _running(known, container)
         _check_upgrade(request)
         tty = bool(container.get("tty"))
         wanted = Wanted(asked.stdin, asked.stdout, asked.stderr and not tty, tty)
-        running = _running(known, container)
         return await bridge(request, await self._runtime.attach_url(running.id, wanted.as_cri()), wanted)
 
     def _known(self, request: web.Request) -> tuple[KnownPod, Object]:
@@ -160,7 +160,10 @@ def _wanted(request: web.Request) -> Wanted:
 
 
 def _check_upgrade(request: web.Request) -> None:
-    """Before the runtime is asked: what it prepares would begin, and nobody would listen."""
+    """Before the runtime is asked: what it prepares would begin, and nobody would listen.
+
+    After every other refusal: the API server asks again without an upgrade to learn why it was refused.
+    """
     if not web.WebSocketResponse(protocols=PROTOCOLS).can_prepare(request):
         raise Answer(400, "exec and attach are spoken over a WebSocket")
 
