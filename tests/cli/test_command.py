@@ -129,3 +129,8 @@ async def test_the_dead_are_not_alive_and_use_no_memory() -> None:
     assert memory_bytes(child.pid) is None
     with pytest.raises(ProcessLookupError):
         identify(child.pid)
+
+
+async def test_up_in_the_foreground_does_not_import_what_the_supervisor_will() -> None:
+    program = "import sys, kontinuum.cli.main, kontinuum.cli.commands.up; print(*{'asyncio', 'ssl'} & set(sys.modules))"
+    assert (await process.run(sys.executable, "-P", "-c", program)).text == ""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -122,3 +124,22 @@ async def test_every_part_has_a_log_of_its_own_and_a_way_to_say_that_it_is_ready
     assert [part.name for part in found] == ["server", "controllers", "containerd", "node", "shim-parent"]
     assert [part.name for part in found if part.socket] == ["containerd"]
     assert len({part.log for part in found}) == len(found)
+
+
+async def test_controllers_are_told_to_work_only_once_the_server_has_passed(tmp_path: Path) -> None:
+    preparation = Preparation(load(tmp_path))
+    controllers = next(part for part in parts(preparation) if part.name == "controllers")
+    preparation.certified.set()
+    await controllers.before()
+    told = asyncio.ensure_future(controllers.standard_input())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not told.done()
+    preparation.passed.set()
+    assert composing.decode(await told) == preparation.settings
+
+
+def test_what_talks_https_skips_the_systems_authorities_but_containerd_keeps_them(tmp_path: Path) -> None:
+    chosen = parts(Preparation(load(tmp_path)))
+    without = {part.name for part in chosen if part.environment.get("SSL_CERT_FILE") == os.devnull}
+    assert without == {"server", "controllers", "node"}

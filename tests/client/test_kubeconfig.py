@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 import yaml
 
 from kontinuum.client.errors import BadKubeconfig
-from kontinuum.client.kubeconfig import load
+from kontinuum.client.kubeconfig import Connection, load
+from kontinuum.foundation.clock import RealClock
+from kontinuum.foundation.pki import Authority
 
 
 def write(directory: Path, user: dict[str, Any], cluster: dict[str, Any] | None = None, **context: str) -> Path:
@@ -44,6 +47,16 @@ def test_a_trailing_slash_of_the_server_and_a_missing_namespace_are_no_matter(tm
 def test_secrets_are_not_shown_when_a_connection_is_printed(tmp_path: Path) -> None:
     user = {"token": "secret-token", "client-key-data": base64.b64encode(b"secret-key").decode()}
     assert "secret" not in repr(load(write(tmp_path, user)))
+
+
+@pytest.mark.parametrize("is_inline", [True, False])
+def test_only_the_authority_that_is_named_is_trusted(tmp_path: Path, is_inline: bool) -> None:
+    file = Authority.ensure(tmp_path / "pki", RealClock(), name="ours").certificate
+    named = file.read_bytes() if is_inline else file
+    context = Connection("https://host", certificate_authority=named).tls_context()
+    assert isinstance(context, ssl.SSLContext)
+    [trusted] = context.get_ca_certs()
+    assert "ours-ca@" in str(trusted["subject"])
 
 
 @pytest.mark.parametrize(
