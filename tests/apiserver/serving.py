@@ -132,12 +132,14 @@ class Events:
 
 
 @contextlib.asynccontextmanager
-async def serving(store: Store, certificates: Certificates, **settings: Any) -> AsyncIterator[Api]:
+async def serving(
+    store: Store, certificates: Certificates, *, listen: str = "127.0.0.1:0", **settings: Any
+) -> AsyncIterator[Api]:
     """A started server and a client of it; both end with the block."""
     server = ApiServer(
         store,
         ServerSettings(
-            listen="127.0.0.1:0",
+            listen=listen,
             certificate=certificates.server.certificate,
             key=certificates.server.key,
             client_ca=certificates.authority,
@@ -145,8 +147,8 @@ async def serving(store: Store, certificates: Certificates, **settings: Any) -> 
         ),
         RealClock(),
     )
-    await server.start()
     try:
+        await server.start()
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=client_tls(certificates))) as session:
             yield Api(session, server)
     finally:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.apiserver.serving import Certificates, make_certificates
+from tests.apiserver.serving import Certificates, make_certificates, serving
 
 from kontinuum.api.kubernetes.resources import EVENTS
 from kontinuum.apiserver import housekeeping
 from kontinuum.apiserver.app import ApiServer
 from kontinuum.apiserver.settings import ServerSettings
 from kontinuum.foundation import virtual_time
+from kontinuum.foundation.addresses import AddressTaken
 from kontinuum.foundation.clock import VirtualClock, rfc3339
 from kontinuum.foundation.tasks import cancel
 from kontinuum.store.memory.store import MemoryStore
@@ -114,3 +116,11 @@ class _Recording(ssl.SSLContext):
     def load_cert_chain(self, *arguments: Any, **more: Any) -> None:
         super().load_cert_chain(*arguments, **more)
         self._loaded.append(self._certificate.read_bytes())
+
+
+async def test_a_server_whose_address_is_taken_says_which(certificates: Certificates) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(AddressTaken, match=f"{taken}: Address already in use"):
+            async with serving(MemoryStore(), certificates, listen=taken):
+                raise AssertionError("it serves where another listens")

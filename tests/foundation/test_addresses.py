@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from kontinuum.foundation.addresses import AddressTaken, check_network, split_listen, try_listen
+from kontinuum.foundation.addresses import AddressTaken, check_network, listening_at, split_listen, try_listen
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,11 @@ def test_an_address_is_taken_while_somebody_listens() -> None:
         with pytest.raises(AddressTaken, match=f"{listen}: Address already in use"):
             try_listen(listen)
     try_listen(listen)
+
+
+def test_a_name_that_cannot_be_resolved_is_said_in_the_resolvers_words() -> None:
+    with pytest.raises(AddressTaken, match=r"nowhere:1: .*not known"), listening_at("nowhere:1"):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
 
 def test_a_host_that_nobody_knows_is_no_address_of_ours() -> None:

@@ -37,7 +37,7 @@ from kontinuum.apiserver.routes import RouteTable
 from kontinuum.apiserver.settings import ServerSettings
 from kontinuum.apiserver.strategy import strategy_of
 from kontinuum.apiserver.watchcache import WatchCache
-from kontinuum.foundation.addresses import split_listen
+from kontinuum.foundation.addresses import listening_at, split_listen
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.tasks import cancel, restarting
 from kontinuum.store.port import Store
@@ -63,7 +63,7 @@ class ApiServer:
         """``https://HOST:PORT`` once started."""
 
     async def start(self) -> None:
-        """Listen; returns when requests are answered. Raises ListenRefused, BadTokenFile, StoreFull, OSError."""
+        """Listen; returns when requests are answered. Raises ListenRefused, BadTokenFile, StoreFull, AddressTaken."""
         tls = listener.tls_context(self._settings)
         host, port = split_listen(self._settings.listen)
         feed = self._context.feed
@@ -82,7 +82,8 @@ class ApiServer:
         # Selectors travel in the request line, so it may be long (Go's limit for line and headers is 1 MiB).
         self._http = Server(handler, access_log=None, max_line_size=256 * 1024, max_field_size=64 * 1024)
         loop = asyncio.get_running_loop()
-        self._listening = await loop.create_server(self._http, host, port, ssl=tls, backlog=1024)
+        with listening_at(self._settings.listen):
+            self._listening = await loop.create_server(self._http, host, port, ssl=tls, backlog=1024)
         port = self._listening.sockets[0].getsockname()[1]
         self.address = f"https://{f'[{host}]' if ':' in host else host}:{port}"
         self._start_housekeeping(tls)

@@ -7,7 +7,10 @@ and not by a part that cannot start.
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from kontinuum.foundation.errors import Refused
 
@@ -42,14 +45,23 @@ def check_network(name: str, text: str) -> None:
         raise ValueError(f'{name}: "{text}" is not a network such as 10.244.0.0/24') from error
 
 
+@contextmanager
+def listening_at(text: str) -> Iterator[None]:
+    """Around what opens the socket for ``text``: what the system objects becomes AddressTaken."""
+    try:
+        yield
+    except OSError as error:
+        # Event loops write sentences of their own; the name resolver counts its errors from -1 down.
+        known = error.errno is not None and error.errno > 0
+        raise AddressTaken(f"{text}: {os.strerror(error.errno or 0) if known else error}") from error
+
+
 def try_listen(text: str) -> None:
     """Bind ``HOST:PORT`` for a moment. Raises AddressTaken if that cannot be done now."""
     host, port = split_listen(text)
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probing:
         # As servers do it: connections of an earlier server that linger do not count.
         probing.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+        with listening_at(text):
             probing.bind((host, port))
             probing.listen(1)
-        except OSError as error:
-            raise AddressTaken(f"{text}: {error.strerror or error}") from error

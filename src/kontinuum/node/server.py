@@ -14,7 +14,7 @@ import structlog
 from aiohttp import web
 
 from kontinuum.api.machinery.objects import Object
-from kontinuum.foundation.addresses import split_listen
+from kontinuum.foundation.addresses import listening_at, split_listen
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.errors import KontinuumError
 from kontinuum.node import logs, pods
@@ -87,7 +87,8 @@ class NodeServer:
             port,
             ssl_context=_tls(self._settings),
         )
-        await site.start()
+        with listening_at(self._settings.listen):
+            await site.start()
         self.port = self._runner.addresses[0][1]
         return self
 
