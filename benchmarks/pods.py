@@ -68,7 +68,7 @@ async def main(count: int) -> None:
 
 
 def _ready(node: dict[str, Any]) -> bool:
-    conditions = node["status"].get("conditions", [])
+    conditions = node.get("status", {}).get("conditions", [])
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
