@@ -12,6 +12,7 @@ import pytest
 from kontinuum.foundation.clock import RealClock
 from kontinuum.foundation.tasks import cancel
 from kontinuum.runtime.guest.fake import FakeGuest
+from kontinuum.runtime.guest.port import FILE_LIMIT
 from kontinuum.runtime.oci import SpecRefused
 from kontinuum.runtime.volumes import Volumes, fingerprint
 
@@ -110,6 +111,25 @@ async def test_a_file_that_the_guest_has_lost_leaves_the_hosts_alone(tmp_path: P
     inside(guest, (await volumes.provide(guest, [bind(word)]))[str(word)]).unlink()
     await volumes.bring_back(guest, [bind(word)])
     assert word.read_text() == "before"
+
+
+async def test_a_file_too_long_to_bring_back_whole_leaves_the_hosts_alone(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger"
+    ledger.write_text("before")
+    guest, volumes = FakeGuest(tmp_path / "guest"), Volumes(limit_bytes=LIMIT)
+    inside(guest, (await volumes.provide(guest, [bind(ledger)]))[str(ledger)]).write_bytes(bytes(FILE_LIMIT + 1))
+    await volumes.bring_back(guest, [bind(ledger)])
+    assert ledger.read_text() == "before"
+
+
+async def test_a_file_that_the_host_has_changed_meanwhile_stays_the_hosts(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger"
+    ledger.write_text("before")
+    guest, volumes = FakeGuest(tmp_path / "guest"), Volumes(limit_bytes=LIMIT)
+    inside(guest, (await volumes.provide(guest, [bind(ledger)]))[str(ledger)]).write_text("the guest's")
+    ledger.write_text("the host's, and newer")
+    await volumes.bring_back(guest, [bind(ledger)])
+    assert ledger.read_text() == "the host's, and newer"
 
 
 async def test_shared_memory_is_the_machines_own(tmp_path: Path) -> None:

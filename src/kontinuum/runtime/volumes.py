@@ -63,16 +63,22 @@ class Volumes:
             }
 
     async def bring_back(self, guest: Guest, mounts: Iterable[Document]) -> None:
-        """Write the single files that a container could write to the host, as far as they changed. Raises GuestLost."""
+        """Write the single files that a container has changed to the host. Raises GuestLost.
+
+        A file that the host has changed too since it was copied is the host's: the container worked on an old one.
+        """
         for mount in filter(oci.is_bind, mounts):
             volume = self._volumes.get(mount["source"])
             if volume is None or volume.read_only or not volume.source.is_file():
+                continue
+            if fingerprint(volume.source) != volume.fingerprint:
                 continue
             try:
                 content = await guest.read_file(volume.guest_path)
                 # In place: others may have this very file mounted.
                 if content != volume.source.read_bytes():
                     volume.source.write_bytes(content)
+                    volume.fingerprint = fingerprint(volume.source)
             except (Refused, OSError) as error:
                 log.warning("a file was not brought back", source=str(volume.source), reason=str(error))
 

@@ -21,6 +21,7 @@ from typing import IO
 
 from kontinuum.foundation import process
 from kontinuum.runtime.guest.port import (
+    FILE_LIMIT,
     ContainerSpec,
     ContainerStats,
     Exit,
@@ -144,9 +145,12 @@ class FakeGuest:
     async def read_file(self, path: str) -> bytes:
         self._check_living()
         try:
-            return (self.trees / path.lstrip("/")).read_bytes()[: 64 << 10]
+            content = (self.trees / path.lstrip("/")).read_bytes()
         except OSError as error:
             raise GuestRefused(f"read {path}: {error.strerror}") from error
+        if len(content) > FILE_LIMIT:
+            raise GuestRefused(f"read {path}: File too large")
+        return content
 
     async def stats(self, container: str) -> ContainerStats:
         running = len(await self.processes(container))

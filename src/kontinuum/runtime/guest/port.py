@@ -12,6 +12,9 @@ from typing import Protocol
 
 from kontinuum.foundation.errors import Refused, Retryable
 
+FILE_LIMIT = 64 << 10
+"""Bytes of the longest file that the agent hands out."""
+
 
 class GuestLost(Retryable):
     """The agent does not answer any more: the machine died, its kernel panicked, or the agent was killed."""
@@ -185,7 +188,7 @@ class Guest(Protocol):
         ...
 
     async def read_file(self, path: str) -> bytes:
-        """The first 64 KiB of a file in the guest. Raises GuestRefused."""
+        """The content of a file in the guest. Raises GuestRefused, also for more than 64 KiB."""
         ...
 
     async def stats(self, container: str) -> ContainerStats: ...

@@ -144,9 +144,9 @@ static void on_processes(const struct frame *frame, struct reader *reader) {
     reply_ok(frame->id, payload, 4 + 4 * (size_t)count);
 }
 
-/* What a container left in a file of its own for the host; a file that is longer is cut. */
+/* What a container left in a file of its own for the host. A longer file is refused: half of one would pass for all. */
 static void on_read_file(const struct frame *frame, struct reader *reader) {
-    static char content[FILE_LIMIT + 1];
+    static char content[FILE_LIMIT + 2]; /* one byte more than may be, to see that there is more; and the zero */
     struct failure failure;
     const char *path = read_text(reader);
     if (!read_whole(reader)) {
@@ -154,6 +154,10 @@ static void on_read_file(const struct frame *frame, struct reader *reader) {
         return;
     }
     ssize_t length = read_file(path, content, sizeof content);
+    if (length > (ssize_t)FILE_LIMIT) {
+        errno = EFBIG;
+        length = -1;
+    }
     if (length >= 0) {
         reply_ok(frame->id, (const uint8_t *)content, (size_t)length);
     } else {
