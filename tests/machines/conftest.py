@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -19,13 +20,18 @@ def free_port() -> int:
         return port
 
 
+def own_network() -> str:
+    """A pod network that another test run on this machine is unlikely to have."""
+    return f"10.{100 + os.getpid() % 100}.{os.getpid() // 100 % 256}.0/24"
+
+
 @pytest.fixture(scope="session")
 def platform() -> Iterator[Platform]:
     """A platform of this test run's own: its data directory, ports and pod network touch nobody else's."""
     with tempfile.TemporaryDirectory(prefix="kontinuum-test-") as directory:
         data_dir = Path(directory) / "data"
         settings = Path(directory) / "settings.yaml"
-        node = {"pod_cidr": "10.212.0.0/24", "listen": "127.0.0.1:0", "address": "127.0.0.1"}
+        node = {"pod_cidr": own_network(), "listen": "127.0.0.1:0", "address": "127.0.0.1"}
         settings.write_text(yaml.safe_dump({"node": node}))
         running = Platform(data_dir)
         running.kontinuum("up", "--detach", "--listen", f"127.0.0.1:{free_port()}", "--config", str(settings))
