@@ -18,6 +18,7 @@ from tests.machines.platform import KONTINUUM
 from kontinuum.api.kubernetes.resources import CONFIGMAPS
 from kontinuum.api.machinery.objects import Object, name_of
 from kontinuum.api.machinery.status import ApiError
+from kontinuum.cli.installation import Installation
 from kontinuum.client import kubeconfig
 from kontinuum.client.connect import connect
 from kontinuum.client.rest import Client
@@ -81,8 +82,12 @@ class Server:
 @pytest.fixture
 def directory() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="kontinuum-durability-") as name:
-        (Path(name) / "data").mkdir()
-        yield Path(name) / "data"
+        installation = Installation.at(Path(name) / "data")
+        installation.data.mkdir()
+        yield installation.data
+        # Outside the data directory a server on its own leaves two empty directories, as any part of a platform would.
+        installation.run.rmdir()
+        installation.templates.rmdir()
 
 
 def config(name: str, data: str = "x") -> Object:
