@@ -113,8 +113,9 @@ async def running(settings: NodeSettings, *archives: Path) -> AsyncIterator[CriC
         async with CriClient(settings.socket) as cri:
             yield cri
     finally:
-        await stop_every_pod(settings)
+        left = await stop_every_pod(settings)
         await stop(PROCESSES.pop(str(settings.socket)))
         await remove_host_state(settings)
         shutil.rmtree(settings.run, ignore_errors=True)
         shutil.rmtree(settings.data, ignore_errors=True)
+        assert left == [], left

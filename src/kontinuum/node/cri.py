@@ -140,6 +140,8 @@ class CriClient:
             status = (await self.call("ContainerStatus", container_id=item.id)).status
         except NotThere:
             return None
+        started_at = max(0.0, status.started_at / NANOSECONDS)
+        finished_at = max(0.0, status.finished_at / NANOSECONDS)
         return Container(
             id=status.id,
             sandbox_id=item.pod_sandbox_id,
@@ -147,8 +149,9 @@ class CriClient:
             attempt=status.metadata.attempt,
             state=ContainerState(status.state),
             created_at=status.created_at / NANOSECONDS,
-            started_at=max(0.0, status.started_at / NANOSECONDS),
-            finished_at=max(0.0, status.finished_at / NANOSECONDS),
+            started_at=started_at,
+            # containerd notes the start when its call returns, and a short process may have ended before that.
+            finished_at=max(finished_at, started_at) if finished_at else 0.0,
             exit_code=status.exit_code,
             reason=status.reason,
             message=status.message,

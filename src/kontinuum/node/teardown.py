@@ -6,6 +6,7 @@ For ``kontinuum down``: the API objects stay as they are, and the pods come back
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from kontinuum.node import cgroups, network
 from kontinuum.node.cri import CriClient
@@ -15,26 +16,49 @@ from kontinuum.node.volumes import mounting, mounts
 
 AT_ONCE = 8
 GRACE_SECONDS = 2
+ROUNDS = 8
+"""A pod that resists this often is reported."""
+LOOKS_IN_VAIN = 2
+PAUSE_SECONDS = 0.3
+"""Between two looks; making a sandbox takes about 0.2 s."""
 
 
 async def stop_every_pod(settings: NodeSettings, *, grace: int = GRACE_SECONDS) -> list[str]:
-    """Stop and remove all pods; answers those that resisted, as ``namespace/name: why``. containerd must run."""
-    gate = asyncio.Semaphore(AT_ONCE)
+    """Stop and remove all pods; answers those that resisted, as ``namespace/name: why``. containerd must run.
+
+    Looks again until nothing was there twice: a sandbox whose making was asked for before the agent stopped appears
+    only when it is made.
+    """
+    resisted: list[str] = []
+    looks_in_vain = 0
     async with CriClient(settings.socket) as runtime:
+        for _ in range(ROUNDS):
+            try:
+                found = await runtime.fingerprints()
+            except RuntimeAway as error:
+                return [str(error)]
+            resisted = await _remove_pods(runtime, settings, found, grace)
+            looks_in_vain = 0 if found else looks_in_vain + 1
+            if looks_in_vain == LOOKS_IN_VAIN:
+                break
+            await asyncio.sleep(PAUSE_SECONDS)
+    return resisted
 
-        async def one(uid: str, pod: Fingerprint) -> str:
-            async with gate:
-                try:
-                    await _remove_pod(runtime, settings, uid, grace)
-                except (RuntimeFailed, RuntimeAway, OSError) as error:
-                    return f"{pod.namespace}/{pod.name}: {error}"
-            return ""
 
-        try:
-            found = await runtime.fingerprints()
-        except RuntimeAway as error:
-            return [str(error)]
-        answers = await asyncio.gather(*(one(uid, pod) for uid, pod in found.items()))
+async def _remove_pods(
+    runtime: CriClient, settings: NodeSettings, found: Mapping[str, Fingerprint], grace: int
+) -> list[str]:
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one(uid: str, pod: Fingerprint) -> str:
+        async with gate:
+            try:
+                await _remove_pod(runtime, settings, uid, grace)
+            except (RuntimeFailed, RuntimeAway, OSError) as error:
+                return f"{pod.namespace}/{pod.name}: {error}"
+        return ""
+
+    answers = await asyncio.gather(*(one(uid, pod) for uid, pod in found.items()))
     return [answer for answer in answers if answer]
 
 
