@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kontinuum.api.kubernetes.resources import NAMESPACES
+from kontinuum.api.machinery.objects import Object
 from kontinuum.apiserver import writing
 from kontinuum.apiserver.context import Context
 from kontinuum.store.port import AlreadyExists
@@ -17,8 +18,8 @@ async def create_system_namespaces(context: Context) -> None:
         key = served.layout.key("", name)
         if served.cache.get(key) is not None:
             continue
-        obj = {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}}
-        writing.begin(obj["metadata"], now=context.clock.time())  # type: ignore[arg-type]
+        obj: Object = {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}}
+        writing.begin(obj["metadata"], now=context.clock.time())
         served.kind.default(obj)
         served.kind.prepare_create(obj)
         try:
