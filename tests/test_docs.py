@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import typer
+from tests.reference import REFERENCE, needs_reference
+from tools import conformance
 
 from kontinuum.cli.commands.settings import markdown
 from kontinuum.cli.exits import Exit
@@ -57,3 +59,16 @@ def test_links_lead_somewhere(page: Path) -> None:
     targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text)]
     missing = [one for one in targets if one and "://" not in one and not (page.parent / one).exists()]
     assert not missing, f"{page.name} points to what is not there"
+
+
+def test_the_page_of_conformance_is_what_the_tests_hold() -> None:
+    listed = conformance.of_page(conformance.PAGE.read_text())
+    held = conformance.marks()
+    assert held.keys() <= {one.name for one in listed}, "a test is marked with a behaviour that does not exist"
+    assert conformance.PAGE.read_text() == conformance.page(listed, held), "run: python -m tools.conformance"
+
+
+@needs_reference
+def test_the_page_of_conformance_lists_every_behaviour() -> None:
+    listed = {one.name for one in conformance.of_page(conformance.PAGE.read_text())}
+    assert listed == set(conformance.of_reference(REFERENCE / "conformance.yaml"))
