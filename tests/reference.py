@@ -1,4 +1,4 @@
-"""Where the answers of a real Kubernetes 1.36 API server are, if they are anywhere: tests that need them skip otherwise."""
+"""Where a real Kubernetes 1.36 API server's answers are, if they are anywhere; tests that need them skip otherwise."""
 
 from __future__ import annotations
 
