@@ -15,13 +15,9 @@ import structlog
 from aiohttp.web_server import Server
 
 from kontinuum.api.kubernetes.kinds import KINDS
+from kontinuum.api.machinery.resources import Resource
 from kontinuum.apiserver import housekeeping, listener
-from kontinuum.apiserver.admission.chain import Chain
-from kontinuum.apiserver.admission.default_tolerations import DefaultTolerations
-from kontinuum.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
-from kontinuum.apiserver.admission.priority import Priority
-from kontinuum.apiserver.admission.runtime_class import RuntimeClass
-from kontinuum.apiserver.admission.service_account import ServiceAccount
+from kontinuum.apiserver.admission.plugins import all_plugins
 from kontinuum.apiserver.authn.authenticator import Authenticator
 from kontinuum.apiserver.authn.tokens import TokenFile
 from kontinuum.apiserver.authz.authorizer import AllowAuthenticated
@@ -124,22 +120,23 @@ class ApiServer:
 
 
 def _context(store: Store, settings: ServerSettings, clock: Clock) -> Context:
-    served = {}
+    served: dict[Resource, Served] = {}
     for resource, kind in KINDS.items():
         fields_of = kind.fields if kind.selectable else None
-        cache = WatchCache(resource, fields_of=fields_of, history=settings.history_events)
+        if resource.stored_as is not None:
+            cache = served[resource.stored_as].cache
+        else:
+            cache = WatchCache(resource, fields_of=fields_of, history=settings.history_events)
         served[resource] = Served(resource, kind, strategy_of(resource), cache)
-    caches = {one.layout.prefix: one.cache for one in served.values()}
+    caches = {one.layout.prefix: one.cache for one in served.values() if one.resource.stored}
     feed = Feed(store, caches, clock, replay=settings.history_replay)
-    # Kubernetes' order: lifecycle before anything that fills in, and nothing reads what a later one writes.
-    admission = Chain([NamespaceLifecycle(), ServiceAccount(), Priority(), DefaultTolerations(), RuntimeClass()])
     return Context(
         store=store,
         settings=settings,
         clock=clock,
         served=served,
         feed=feed,
-        admission=admission,
+        admission=all_plugins(),
         nodes=Nodes(settings),
     )
 

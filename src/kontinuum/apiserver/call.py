@@ -29,6 +29,8 @@ class Call:
     verb: str
     output: Output
     warnings: list[str] = field(default_factory=list)
+    annotations: dict[str, str] = field(default_factory=dict)
+    """What admission adds to the audit event of the call."""
 
     def flag(self, name: str) -> bool:
         """A boolean of the query. Raises ApiError 400."""

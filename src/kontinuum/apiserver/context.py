@@ -16,6 +16,7 @@ from kontinuum.apiserver.events import Entry
 from kontinuum.apiserver.feed import Feed
 from kontinuum.apiserver.nodes import Nodes
 from kontinuum.apiserver.registry import Layout
+from kontinuum.apiserver.selection import Selection
 from kontinuum.apiserver.settings import ServerSettings
 from kontinuum.apiserver.strategy import Strategy
 from kontinuum.apiserver.watchcache import WatchCache
@@ -81,3 +82,8 @@ class Context:
             await self.catch_up()
             entry = cache.get(key)
         return orjson.loads(entry.value) if entry is not None else None
+
+    async def list(self, resource: Resource, namespace: str = "") -> list[Object]:
+        """The cached objects of a namespace, or of all for "", for admission. Decodes each: not for long lists."""
+        entries = self.served[resource].cache.select(Selection(namespace))
+        return [orjson.loads(entry.value) for entry in entries]

@@ -11,7 +11,7 @@ from kontinuum.api.machinery import status
 from kontinuum.api.machinery.fields import FieldError
 from kontinuum.api.machinery.objects import Object
 from kontinuum.apiserver import lifecycle, writing
-from kontinuum.apiserver.admission.chain import Attributes
+from kontinuum.apiserver.admission.requests import View, attributes_of
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
 from kontinuum.apiserver.events import Entry
@@ -39,7 +39,7 @@ async def insert(context: Context, served: Served, call: Call, obj: Object, *, d
     for attempt in range(ATTEMPTS):
         name = writing.name_for_create(served.resource, metadata)
         if attempt == 0:
-            await _complete(context, served, call, obj)
+            await _complete(context, served, call, obj, dry_run=dry_run)
         try:
             return await _insert_once(context, served, obj, dry_run=dry_run)
         except AlreadyExists:
@@ -49,8 +49,8 @@ async def insert(context: Context, served: Served, call: Call, obj: Object, *, d
     raise status.already_exists(served.resource, name)
 
 
-async def _complete(context: Context, served: Served, call: Call, obj: Object) -> None:
-    attributes = _attributes("create", served, call, obj, None)
+async def _complete(context: Context, served: Served, call: Call, obj: Object, *, dry_run: bool) -> None:
+    attributes = attributes_of("CREATE", served, call, obj, dry_run=dry_run)
     served.kind.default(obj)
     await context.admission.admit(attributes, context)
     served.kind.prepare_create(obj)
@@ -72,21 +72,34 @@ async def _insert_once(context: Context, served: Served, obj: Object, *, dry_run
 
 
 async def change(
-    context: Context, served: Served, call: Call, decide: Decide, *, dry_run: bool, checked: bool = True
+    context: Context,
+    served: Served,
+    call: Call,
+    decide: Decide,
+    *,
+    dry_run: bool,
+    checked: bool = True,
+    admitted: bool = True,
+    view: View | None = None,
 ) -> Stored:
     """Read, decide, admit, check and store, again while other writers are faster. Raises ApiError, StoreFull ...
 
-    ``checked`` False leaves out admission and the kind's rules, for changes that are the server's own.
+    ``checked`` False leaves out the kind's rules and ``admitted`` False admission, for changes that are the server's
+    own. ``view`` is what admission sees in place of the object, where the subresource has another kind.
     """
     name = call.route.name
     for _ in range(ATTEMPTS):
         entry = await context.current(served, call.route.namespace, name)
         old: Object = orjson.loads(entry.value)
         new = decide(orjson.loads(entry.value))
-        if checked:
-            attributes = _attributes("update", served, call, new, old)
+        attributes = attributes_of("UPDATE", served, call, new, old, dry_run=dry_run, view=view)
+        if admitted:
             await context.admission.admit(attributes, context)
+            if view is not None and attributes.obj is not None:
+                new = view.into(attributes.obj, new)
+        if checked:
             _raise_invalid(served, new, _problems(served, call, new, old))
+        if admitted:
             await context.admission.validate(attributes, context)
         try:
             return await replace(context, served, entry, new, dry_run=dry_run)
@@ -126,17 +139,3 @@ def _problems(served: Served, call: Call, new: Object, old: Object) -> list[Fiel
 def _raise_invalid(served: Served, obj: Object, problems: list[FieldError]) -> None:
     if problems:
         raise status.invalid(served.resource.kind, obj["metadata"]["name"], problems, group=served.resource.group)
-
-
-def _attributes(verb: str, served: Served, call: Call, obj: Object | None, old: Object | None) -> Attributes:
-    metadata = (obj or old or {}).get("metadata") or {}
-    return Attributes(
-        verb=verb,
-        resource=served.resource,
-        subresource=call.route.subresource,
-        namespace=call.route.namespace,
-        name=metadata.get("name") or "",
-        obj=obj,
-        old=old,
-        user=call.user.name,
-    )

@@ -25,6 +25,7 @@ from kontinuum.api.machinery import fields, status
 from kontinuum.api.machinery.objects import Object, name_of
 from kontinuum.api.machinery.status import ApiError, FieldError
 from kontinuum.apiserver import replies, spdy
+from kontinuum.apiserver.admission.requests import review_connect
 from kontinuum.apiserver.call import Call, boolean
 from kontinuum.apiserver.context import Context, Served
 from kontinuum.apiserver.nodes import address_of
@@ -50,6 +51,7 @@ async def log(context: Context, served: Served, call: Call) -> StreamResponse:
 
 async def connect(context: Context, served: Served, call: Call) -> StreamResponse:
     """Exec and attach, over a WebSocket or (kubectl before 1.31) SPDY. Raises ApiError 400, 404, 500, 503."""
+    await review_connect(context, served, call)
     upgrade = call.request.headers.get("Upgrade", "").lower()
     if upgrade not in ("websocket", "spdy/3.1"):
         raise status.bad_request("Upgrade request required: exec and attach are spoken over a WebSocket")

@@ -1,29 +1,73 @@
-"""The order in which plug-ins see a write: all that change it, then (it is complete and valid) all that judge it."""
+"""The order in which plug-ins see a request: all that change it, then (it is complete and valid) all that judge it.
+
+A request that writes, or that opens a stream into a pod (CONNECT), becomes ``Attributes``; ``plugins`` lists who looks
+at them, and in what order.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, Protocol
 
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.resources import Resource
+from kontinuum.apiserver.authn.users import User
+
+Operation = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
+
+
+class Kind(NamedTuple):
+    """A GroupVersionKind: what a body is, which for a subresource may be another kind than the resource's."""
+
+    group: str
+    version: str
+    kind: str
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+
+def kind_of(resource: Resource) -> Kind:
+    return Kind(resource.group, resource.version, resource.kind)
+
+
+def no_defaults(obj: Object) -> None:
+    """Where a body has no defaults of its own."""
 
 
 @dataclass(slots=True)
 class Attributes:
-    """One write as plug-ins see it. ``verb`` is create, update or delete; a patch is an update."""
+    """One request as plug-ins see it. A patch is an UPDATE; apply, and an update that creates, is a CREATE then."""
 
-    verb: str
+    operation: Operation
     resource: Resource
     subresource: str
     namespace: str
     name: str
+    """"" while ``generateName`` has not been resolved."""
     obj: Object | None
-    """The object to be stored, which ``admit`` may change in place; None for a delete."""
+    """The object to be stored, which ``admit`` may change in place; the options of a CONNECT; None for a DELETE."""
     old: Object | None
-    """The object as it is stored; None for a create."""
-    user: str
+    """The object as it is stored; None for a CREATE or CONNECT."""
+    user: User
+    kind: Kind
+    """Of ``obj``: ``autoscaling/v1 Scale`` for a scale subresource, ``v1 PodExecOptions`` for exec ..."""
+    options: Object | None = None
+    """CreateOptions, UpdateOptions, PatchOptions or DeleteOptions as the client gave them, with kind and apiVersion."""
+    dry_run: bool = False
+    warnings: list[str] = field(default_factory=list)
+    """Become Warning headers of the answer."""
+    annotations: dict[str, str] = field(default_factory=dict)
+    """Become annotations of the audit event."""
+    default: Callable[[Object], None] = no_defaults
+    """Completes ``obj`` again, in place, after somebody outside the server has changed it."""
+
+    @property
+    def verb(self) -> str:
+        """``create``, ``update``, ``delete`` or ``connect``."""
+        return self.operation.lower()
 
 
 class Reader(Protocol):
@@ -31,6 +75,10 @@ class Reader(Protocol):
 
     async def find(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """The object, fresh enough to have seen any write that has returned; None if there is none."""
+        ...
+
+    async def list(self, resource: Resource, namespace: str = "") -> list[Object]:
+        """All objects of one namespace, or of all for "", as they are cached. Decodes each: not for long lists."""
         ...
 
 
@@ -71,3 +119,8 @@ class Chain:
     async def validate(self, attributes: Attributes, reader: Reader) -> None:
         for plugin in self._validating:
             await plugin.validate(attributes, reader)
+
+    async def review(self, attributes: Attributes, reader: Reader) -> None:
+        """Both, for requests between which nothing happens: deletes, streams and most subresources."""
+        await self.admit(attributes, reader)
+        await self.validate(attributes, reader)

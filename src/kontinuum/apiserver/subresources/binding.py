@@ -8,11 +8,15 @@ from kontinuum.api.kubernetes.schema import definition_of
 from kontinuum.api.machinery import fields, status
 from kontinuum.api.machinery.objects import Object
 from kontinuum.apiserver import options, replies, writing
+from kontinuum.apiserver.admission.chain import Kind
+from kontinuum.apiserver.admission.requests import attributes_of, review
 from kontinuum.apiserver.body import read_as
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
 from kontinuum.apiserver.storing import change
 from kontinuum.foundation.clock import rfc3339
+
+BINDING = Kind("", "v1", "Binding")
 
 
 async def bind(context: Context, served: Served, call: Call) -> StreamResponse:
@@ -27,7 +31,9 @@ async def bind(context: Context, served: Served, call: Call) -> StreamResponse:
         writing.check_same_object(served.resource, metadata, pod["metadata"])
         return bound(served, pod, binding, now=context.clock.time())
 
-    await change(context, served, call, decide, dry_run=options.dry_run(call), checked=False)
+    dry_run = options.dry_run(call)
+    await review(context, attributes_of("CREATE", served, call, binding, kind=BINDING, dry_run=dry_run))
+    await change(context, served, call, decide, dry_run=dry_run, checked=False, admitted=False)
     return replies.of_object(status.success(), replies.headers(call.audit_id, call.warnings), 201)
 
 

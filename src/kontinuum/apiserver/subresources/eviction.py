@@ -7,10 +7,14 @@ from aiohttp.web_response import StreamResponse
 from kontinuum.api.kubernetes.schema import definition_of
 from kontinuum.api.machinery import status
 from kontinuum.apiserver import options, replies
+from kontinuum.apiserver.admission.chain import Kind
+from kontinuum.apiserver.admission.requests import attributes_of, review
 from kontinuum.apiserver.body import read_as
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
 from kontinuum.apiserver.verbs.delete import end
+
+EVICTION = Kind("policy", "v1", "Eviction")
 
 
 async def evict(context: Context, served: Served, call: Call) -> StreamResponse:
@@ -25,5 +29,8 @@ async def evict(context: Context, served: Served, call: Call) -> StreamResponse:
     if options.dry_run(call):
         wanted["dryRun"] = ["All"]
     chosen = options.delete_options(call, wanted)
-    await end(context, served, call, call.route.name, chosen)
+    attributes = attributes_of("CREATE", served, call, eviction, kind=EVICTION, dry_run=chosen.dry_run)
+    await review(context, attributes)
+    # The eviction has been admitted; the delete that carries it out is the server's own.
+    await end(context, served, call, call.route.name, chosen, admitted=False)
     return replies.of_object(status.success(), replies.headers(call.audit_id, call.warnings), 201)

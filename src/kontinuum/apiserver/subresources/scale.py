@@ -10,6 +10,8 @@ from kontinuum.api.machinery import fields, status
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.selectors import from_object
 from kontinuum.apiserver import options, replies, writing
+from kontinuum.apiserver.admission.chain import Kind
+from kontinuum.apiserver.admission.requests import View
 from kontinuum.apiserver.body import conform_document, read_as
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
@@ -30,6 +32,15 @@ def scale_of(obj: Object) -> Object:
         "spec": {"replicas": 1 if replicas is None else replicas},
         "status": {"replicas": state.get("replicas") or 0, "selector": str(from_object(spec.get("selector")))},
     }
+
+
+def _put_back(scale: Object, obj: Object) -> Object:
+    """What admission has made of the Scale, in the workload that it stands for."""
+    replicas = (scale.get("spec") or {}).get("replicas") or 0
+    return {**obj, "spec": {**(obj.get("spec") or {}), "replicas": replicas}}
+
+
+VIEW = View(Kind("autoscaling", "v1", "Scale"), scale_of, _put_back)
 
 
 async def get_scale(context: Context, served: Served, call: Call) -> StreamResponse:
@@ -60,7 +71,7 @@ async def patch_scale(context: Context, served: Served, call: Call) -> StreamRes
 
 
 async def _change(context: Context, served: Served, call: Call, decide: Decide) -> StreamResponse:
-    stored = await change(context, served, call, decide, dry_run=options.dry_run(call))
+    stored = await change(context, served, call, decide, dry_run=options.dry_run(call), view=VIEW)
     return _answer(call, scale_of(orjson.loads(stored.value)))
 
 

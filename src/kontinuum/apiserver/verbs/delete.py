@@ -9,7 +9,7 @@ from kontinuum.api.kubernetes.schema import definition
 from kontinuum.api.machinery import status
 from kontinuum.api.machinery.objects import Object
 from kontinuum.apiserver import lifecycle, options, replies
-from kontinuum.apiserver.admission.chain import Attributes
+from kontinuum.apiserver.admission.requests import attributes_of, deletion_options, review
 from kontinuum.apiserver.body import read_as
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
@@ -30,13 +30,16 @@ async def delete(context: Context, served: Served, call: Call) -> StreamResponse
     return answer(context, call, served, stored.value)
 
 
-async def end(context: Context, served: Served, call: Call, name: str, chosen: DeleteOptions) -> tuple[Stored, bool]:
+async def end(
+    context: Context, served: Served, call: Call, name: str, chosen: DeleteOptions, *, admitted: bool = True
+) -> tuple[Stored, bool]:
     """Delete one object; answers it as it is now, or was last, and whether it is gone. Raises as ``delete``."""
     for _ in range(ATTEMPTS):
         entry = await context.current(served, call.route.namespace, name)
         obj: Object = orjson.loads(entry.value)
         lifecycle.check_preconditions(served.resource, obj, chosen)
-        await _admit(context, served, call, name, obj)
+        if admitted:
+            await _admit(context, served, call, obj, chosen)
         plan = lifecycle.plan_deletion(obj, chosen, now=context.clock.time(), grace_of=served.strategy.grace_of)
         if not plan.is_gone and served.strategy.on_terminating is not None:
             served.strategy.on_terminating(plan.obj)
@@ -54,16 +57,10 @@ async def end(context: Context, served: Served, call: Call, name: str, chosen: D
     raise status.conflict(served.resource, name)
 
 
-async def _admit(context: Context, served: Served, call: Call, name: str, obj: Object) -> None:
-    attributes = Attributes(
-        verb="delete",
-        resource=served.resource,
-        subresource="",
-        namespace=call.route.namespace,
-        name=name,
-        obj=None,
-        old=obj,
-        user=call.user.name,
-    )
-    await context.admission.admit(attributes, context)
-    await context.admission.validate(attributes, context)
+async def _admit(context: Context, served: Served, call: Call, obj: Object, chosen: DeleteOptions) -> None:
+    made = deletion_options(chosen)
+    name = obj["metadata"]["name"]
+    attributes = attributes_of(
+        "DELETE", served, call, old=obj, name=name, options=made, dry_run=chosen.dry_run
+    )  # fmt: skip
+    await review(context, attributes)
