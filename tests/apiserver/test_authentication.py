@@ -12,7 +12,8 @@ from kontinuum.api.machinery.status import ApiError
 from kontinuum.apiserver.authn.authenticator import Authenticator
 from kontinuum.apiserver.authn.tokens import BadTokenFile, TokenFile
 from kontinuum.apiserver.authn.users import User
-from kontinuum.apiserver.authz.authorizer import AllowAuthenticated, Attributes, refused
+from kontinuum.apiserver.authz.authorizer import Attributes, on_resource
+from kontinuum.apiserver.authz.refusal import refused
 
 ADMIN = {"subject": ((("organizationName", "system:masters"),), (("commonName", "kubernetes-admin"),))}
 TOKENS = 's3cret,jane,u-1,"dev,ops"\n\n# a comment\nother,bob,u-2\n'
@@ -70,15 +71,9 @@ def test_a_broken_token_file_names_its_line(tmp_path: Path) -> None:
         TokenFile.load(path)
 
 
-async def test_only_authenticated_users_are_allowed(authenticator: Authenticator) -> None:
-    jane = authenticator(Request(authorization="Bearer s3cret"))
-    assert await AllowAuthenticated().refusal(Attributes(jane, "list", PODS)) is None
-    assert await AllowAuthenticated().refusal(Attributes(User("system:anonymous"), "list", PODS)) is not None
-
-
 def test_a_refusal_reads_as_kubernetes_writes_it() -> None:
     jane = User("jane")
-    error = refused(Attributes(jane, "list", PODS, namespace="default"), "")
+    error = refused(on_resource(jane, "list", PODS, namespace="default"), "")
     assert error.message == (
         'pods is forbidden: User "jane" cannot list resource "pods" in API group "" in the namespace "default"'
     )

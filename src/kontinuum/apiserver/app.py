@@ -20,7 +20,7 @@ from kontinuum.apiserver import housekeeping, listener
 from kontinuum.apiserver.admission.plugins import all_plugins
 from kontinuum.apiserver.authn.authenticator import Authenticator
 from kontinuum.apiserver.authn.tokens import TokenFile
-from kontinuum.apiserver.authz.authorizer import AllowAuthenticated
+from kontinuum.apiserver.authz.authorizer import AlwaysAllow
 from kontinuum.apiserver.bootstrap import create_system_namespaces
 from kontinuum.apiserver.context import Context, Served
 from kontinuum.apiserver.documents import Documents
@@ -70,7 +70,6 @@ class ApiServer:
             self._context,
             RouteTable(self._context.served),
             authenticate=Authenticator(_tokens(self._settings)),
-            authorizer=AllowAuthenticated(),
             documents=Documents(self._context.served),
             health=self._health,
             requests=RequestMetrics(),
@@ -137,6 +136,7 @@ def _context(store: Store, settings: ServerSettings, clock: Clock) -> Context:
         served=served,
         feed=feed,
         admission=all_plugins(),
+        authorizer=AlwaysAllow(),
         nodes=Nodes(settings),
     )
 

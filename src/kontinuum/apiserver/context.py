@@ -12,6 +12,7 @@ from kontinuum.api.machinery import status
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.apiserver.admission.chain import Chain
+from kontinuum.apiserver.authz.authorizer import Authorizer
 from kontinuum.apiserver.events import Entry
 from kontinuum.apiserver.feed import Feed
 from kontinuum.apiserver.nodes import Nodes
@@ -48,6 +49,7 @@ class Context:
     served: Mapping[Resource, Served]
     feed: Feed
     admission: Chain
+    authorizer: Authorizer
     nodes: Nodes
 
     async def catch_up(self) -> int:

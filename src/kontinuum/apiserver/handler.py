@@ -14,7 +14,8 @@ from kontinuum.api.machinery import status
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.apiserver import metrics, replies
 from kontinuum.apiserver.authn.authenticator import Authenticator
-from kontinuum.apiserver.authz.authorizer import Attributes, Authorizer, refused
+from kontinuum.apiserver.authz.authorizer import Attributes, on_resource
+from kontinuum.apiserver.authz.refusal import refused
 from kontinuum.apiserver.call import FALSE, Call, split_target
 from kontinuum.apiserver.context import Context
 from kontinuum.apiserver.dispatch import verb_of
@@ -41,7 +42,6 @@ class Handler:
         routes: RouteTable,
         *,
         authenticate: Authenticator,
-        authorizer: Authorizer,
         documents: Documents,
         health: Health,
         requests: metrics.RequestMetrics,
@@ -49,7 +49,6 @@ class Handler:
         self._context = context
         self._routes = routes
         self._authenticate = authenticate
-        self._authorizer = authorizer
         self._documents = documents
         self._health = health
         self._requests = requests
@@ -91,21 +90,23 @@ class Handler:
         user = self._authenticate(request)
         route = self._routes.find(path)
         if route is None:
-            await self._authorize(Attributes(user, request.method.lower(), path=path))
+            self._authorize(Attributes(user, request.method.lower(), path=path))
             return await self._answer_other(request, path, audit_id)
         verb = route.verb(request.method, watch=query.get("watch", "") not in FALSE)
-        await self._authorize(
-            Attributes(user, verb, route.resource, route.subresource, route.namespace, route.name, path)
+        self._authorize(
+            on_resource(
+                user, verb, route.resource, subresource=route.subresource, namespace=route.namespace, name=route.name
+            )
         )
         output = negotiate(request.headers.get("Accept", ""))
         call = Call(request, path, query, audit_id, user, route, verb, output)
         return await self._answer_measured(call)
 
-    async def _authorize(self, attributes: Attributes) -> None:
+    def _authorize(self, attributes: Attributes) -> None:
         """Raises ApiError 403."""
-        reason = await self._authorizer.refusal(attributes)
-        if reason is not None:
-            raise refused(attributes, reason)
+        decision = self._context.authorizer.decide(attributes)
+        if not decision.allowed:
+            raise refused(attributes, decision.reason)
 
     async def _answer_measured(self, call: Call) -> StreamResponse:
         context, resource = self._context, call.route.resource
