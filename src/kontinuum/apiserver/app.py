@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 from aiohttp.web_server import Server
 
+from kontinuum.api.kubernetes.conversion import CONVERSIONS
 from kontinuum.api.kubernetes.kinds import KINDS
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.apiserver import housekeeping, listener
@@ -22,16 +23,17 @@ from kontinuum.apiserver.authn.authenticator import Authenticator
 from kontinuum.apiserver.authn.tokens import TokenFile
 from kontinuum.apiserver.authz.authorizer import AlwaysAllow
 from kontinuum.apiserver.bootstrap import create_system_namespaces
-from kontinuum.apiserver.context import Context, Served
+from kontinuum.apiserver.catalog import Catalog, Served
+from kontinuum.apiserver.context import Context
 from kontinuum.apiserver.documents import Documents
 from kontinuum.apiserver.feed import Feed
 from kontinuum.apiserver.handler import Handler
 from kontinuum.apiserver.health import Health
 from kontinuum.apiserver.metrics import RequestMetrics
 from kontinuum.apiserver.nodes import Nodes
-from kontinuum.apiserver.routes import RouteTable
 from kontinuum.apiserver.settings import ServerSettings
 from kontinuum.apiserver.strategy import strategy_of
+from kontinuum.apiserver.versions import PureConverter
 from kontinuum.apiserver.watchcache import WatchCache
 from kontinuum.foundation.addresses import listening_at, split_listen
 from kontinuum.foundation.clock import Clock
@@ -68,9 +70,9 @@ class ApiServer:
         await create_system_namespaces(self._context)
         handler = Handler(
             self._context,
-            RouteTable(self._context.served),
+            self._context.catalog.routes,
             authenticate=Authenticator(_tokens(self._settings)),
-            documents=Documents(self._context.served),
+            documents=Documents(self._context.catalog),
             health=self._health,
             requests=RequestMetrics(),
         )
@@ -126,19 +128,24 @@ def _context(store: Store, settings: ServerSettings, clock: Clock) -> Context:
             cache = served[resource.stored_as].cache
         else:
             cache = WatchCache(resource, fields_of=fields_of, history=settings.history_events)
-        served[resource] = Served(resource, kind, strategy_of(resource), cache)
+        served[resource] = Served(resource, kind, strategy_of(resource), cache, _converter(resource))
     caches = {one.layout.prefix: one.cache for one in served.values() if one.resource.stored}
     feed = Feed(store, caches, clock, replay=settings.history_replay)
     return Context(
         store=store,
         settings=settings,
         clock=clock,
-        served=served,
+        catalog=Catalog(served),
         feed=feed,
         admission=all_plugins(),
         authorizer=AlwaysAllow(),
         nodes=Nodes(settings),
     )
+
+
+def _converter(resource: Resource) -> PureConverter | None:
+    conversion = CONVERSIONS.get(resource)
+    return PureConverter(resource.api_version, conversion) if conversion is not None else None
 
 
 async def _close_connections(http: Server) -> None:

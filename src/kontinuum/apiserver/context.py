@@ -7,36 +7,21 @@ from dataclasses import dataclass
 
 import orjson
 
-from kontinuum.api.kubernetes.kinds.kind import Kind
 from kontinuum.api.machinery import status
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.apiserver.admission.chain import Chain
 from kontinuum.apiserver.authz.authorizer import Authorizer
+from kontinuum.apiserver.catalog import Catalog, Served
 from kontinuum.apiserver.events import Entry
 from kontinuum.apiserver.feed import Feed
 from kontinuum.apiserver.nodes import Nodes
-from kontinuum.apiserver.registry import Layout
 from kontinuum.apiserver.selection import Selection
 from kontinuum.apiserver.settings import ServerSettings
-from kontinuum.apiserver.strategy import Strategy
-from kontinuum.apiserver.watchcache import WatchCache
 from kontinuum.foundation.clock import Clock
 from kontinuum.store.port import Store
 
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """One resource: its rules (``kind``), what is special about its verbs (``strategy``), and its objects."""
-
-    resource: Resource
-    kind: Kind
-    strategy: Strategy
-    cache: WatchCache
-
-    @property
-    def layout(self) -> Layout:
-        return self.cache.layout
+__all__ = ["Context", "Served"]
 
 
 @dataclass(slots=True)
@@ -46,11 +31,16 @@ class Context:
     store: Store
     settings: ServerSettings
     clock: Clock
-    served: Mapping[Resource, Served]
+    catalog: Catalog
     feed: Feed
     admission: Chain
     authorizer: Authorizer
     nodes: Nodes
+
+    @property
+    def served(self) -> Mapping[Resource, Served]:
+        """What is served now; it may be kept, and shows every change."""
+        return self.catalog.served
 
     async def catch_up(self) -> int:
         """Wait until the caches hold every write that has returned, and answer their revision.

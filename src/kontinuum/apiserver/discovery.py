@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import platform
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,7 @@ GROUP_ORDER = (
     "apiregistration.k8s.io", "apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io", "autoscaling",
     "batch", "certificates.k8s.io", "networking.k8s.io", "policy", "rbac.authorization.k8s.io", "storage.k8s.io",
     "admissionregistration.k8s.io", "apiextensions.k8s.io", "scheduling.k8s.io", "coordination.k8s.io", "node.k8s.io",
-    "discovery.k8s.io", "flowcontrol.apiserver.k8s.io",
+    "discovery.k8s.io", "resource.k8s.io", "flowcontrol.apiserver.k8s.io",
 )  # fmt: skip
 
 VerbsOf = Callable[[Resource, str], Iterable[str]]
@@ -50,6 +51,7 @@ BODIES = {
     "exec": _BodyKind("PodExecOptions"),
     "portforward": _BodyKind("PodPortForwardOptions"),
     "scale": _BodyKind("Scale", "autoscaling", "v1"),
+    "token": _BodyKind("TokenRequest", "authentication.k8s.io", "v1"),
 }
 
 
@@ -59,9 +61,23 @@ class Discovery:
     def __init__(self, resources: Iterable[Resource], verbs_of: VerbsOf) -> None:
         self._verbs_of = verbs_of
         self._versions: dict[tuple[str, str], list[Resource]] = {}
-        for resource in sorted(resources, key=lambda each: each.plural):
-            self._versions.setdefault((resource.group, resource.version), []).append(resource)
         self._documents: dict[str, Document] = {}
+        self._sort(resources)
+
+    def renew(self, resources: Iterable[Resource], changed: Iterable[tuple[str, str]]) -> None:
+        """Other ``resources`` are served now; the documents about the ``changed`` group versions are made again."""
+        self._versions.clear()
+        self._sort(resources)
+        wrong = ["/apis", "/apis aggregated"]
+        for group, version in changed:
+            wrong += [f"/apis/{group}", f"/apis/{group}/{version}"]
+        for path in wrong:
+            self._documents.pop(path, None)
+
+    def _sort(self, resources: Iterable[Resource]) -> None:
+        answered = (each for each in resources if set(self._verbs_of(each, "")))
+        for resource in sorted(answered, key=lambda each: (_priority(each.version), each.plural)):
+            self._versions.setdefault((resource.group, resource.version), []).append(resource)
 
     def find(self, path: str, accept: str) -> Document | None:
         """The document at ``path`` in the form that ``accept`` prefers; None if there is none."""
@@ -124,9 +140,10 @@ class Discovery:
             entry["shortNames"] = list(resource.short_names)
         if resource.categories:
             entry["categories"] = list(resource.categories)
-        entry["storageVersionHash"] = _storage_version_hash(resource)
+        if resource.stored:
+            entry["storageVersionHash"] = _storage_version_hash(resource.stored_as or resource)
         yield entry
-        for name in sorted(resource.subresources):
+        for name in self._subresources(resource):
             body = BODIES.get(name, _BodyKind(resource.kind))
             below: dict[str, Any] = {"name": f"{resource.plural}/{name}", "singularName": ""}
             below |= {"namespaced": resource.namespaced, "kind": body.kind}
@@ -170,11 +187,13 @@ class Discovery:
             entry["shortNames"] = list(resource.short_names)
         if resource.categories:
             entry["categories"] = list(resource.categories)
-        if resource.subresources:
-            entry["subresources"] = [
-                self._aggregated_subresource(resource, name) for name in sorted(resource.subresources)
-            ]
+        below = [self._aggregated_subresource(resource, name) for name in self._subresources(resource)]
+        if below:
+            entry["subresources"] = below
         return entry
+
+    def _subresources(self, resource: Resource) -> list[str]:
+        return [name for name in sorted(resource.subresources) if set(self._verbs_of(resource, name))]
 
     def _aggregated_subresource(self, resource: Resource, name: str) -> Object:
         body = BODIES.get(name, _BodyKind(resource.kind))
@@ -183,6 +202,15 @@ class Discovery:
             "responseKind": {"group": body.group, "version": body.version, "kind": body.kind},
             "verbs": sorted(self._verbs_of(resource, name)),
         }
+
+
+def _priority(version: str) -> tuple[int, int, int, str]:
+    """Sorts versions as Kubernetes does: v2, v1, v1beta2, v1beta1, v1alpha1, anything else by name."""
+    found = re.fullmatch(r"v(\d+)(?:(alpha|beta)(\d+))?", version)
+    if found is None:
+        return 3, 0, 0, version
+    stage = {None: 0, "beta": 1, "alpha": 2}[found[2]]
+    return stage, -int(found[1]), -int(found[3] or 0), ""
 
 
 def version_info() -> Object:

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import Response
 
 from kontinuum.api.machinery import status
-from kontinuum.api.machinery.resources import Resource
 from kontinuum.apiserver import dispatch, replies
+from kontinuum.apiserver.catalog import Catalog, GroupVersion
 from kontinuum.apiserver.discovery import Discovery
 from kontinuum.apiserver.openapi import OpenApi
 
 
 class Documents:
-    """The documents about ``resources``, each made when it is first asked for."""
+    """The documents about what ``catalog`` serves, each made when it is first asked for, and anew once it is wrong."""
 
-    def __init__(self, resources: Iterable[Resource]) -> None:
-        served = tuple(resources)
-        self._discovery = Discovery(served, dispatch.verbs)
-        self._openapi = OpenApi(served, dispatch.verbs)
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._discovery = Discovery(catalog.served, dispatch.verbs)
+        self._openapi = OpenApi(catalog.served, dispatch.verbs)
+        catalog.listen(self._forget)
 
     def answer(self, request: BaseRequest, path: str, audit_id: str) -> Response:
         """The document at ``path``, or 304 if the client has it already. Raises ApiError 404, 406."""
@@ -37,3 +36,7 @@ class Documents:
             made["Content-Encoding"] = "gzip"
             return replies.small(document.body, made)
         return replies.small(document.plain(), made)
+
+    def _forget(self, changed: set[GroupVersion]) -> None:
+        self._discovery.renew(self._catalog.served, changed)
+        self._openapi.renew(self._catalog.served, changed)

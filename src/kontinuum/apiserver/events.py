@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from kontinuum.apiserver.registry import Layout
 from kontinuum.apiserver.selection import Selection
 
@@ -34,11 +36,12 @@ class Entry:
 class Event:
     """A change at ``revision``. ``entry`` is the object after it (of a deletion: as it was last)."""
 
-    __slots__ = ("_frames", "_layout", "deleted", "entry", "previous", "revision")
+    __slots__ = ("_frames", "_layout", "_shared", "deleted", "entry", "previous", "revision")
 
     def __init__(self, layout: Layout, revision: int, entry: Entry, previous: Entry | None, *, deleted: bool) -> None:
         self._layout = layout
         self._frames: dict[str, bytes] | None = None
+        self._shared: dict[tuple[str, str], asyncio.Future[bytes]] | None = None
         self.revision = revision
         self.entry = entry
         self.previous = previous
@@ -72,6 +75,12 @@ class Event:
         if frame is None:
             frame = self._frames[type_] = watch_frame(type_, self.object_for(type_))
         return frame
+
+    def shared(self) -> dict[tuple[str, str], asyncio.Future[bytes]]:
+        """The object in other versions than the stored one, by version and side (see ``versions``)."""
+        if self._shared is None:
+            self._shared = {}
+        return self._shared
 
 
 def watch_frame(type_: str, obj: bytes) -> bytes:

@@ -5,13 +5,16 @@
              Compacted        ──► caches.clear, and start anew
 
 Because one watch feeds every cache, one number says how far all of them are: ``applied``.
+
+A cache can join while the feed runs (a custom resource is defined): what is stored is listed as of ``applied``, changes
+that come meanwhile are kept for it and applied afterwards, so that none is missing and none comes twice.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
@@ -24,7 +27,18 @@ from kontinuum.store.port import Change, Compacted, Record, Store, StoreUnavaila
 log = structlog.get_logger(__name__)
 
 PAGE = 1000
+Convert = Callable[[list[Record]], Awaitable[list[Record]]]
 AGAIN = Backoff(initial=0.1, maximum=5.0, jitter=0.1)
+
+
+class _Joining:
+    """What happens to a resource after ``revision``, until its cache has been loaded as of that."""
+
+    def __init__(self, revision: int) -> None:
+        self.revision = revision
+        self.changes: list[Change] = []
+        self.is_void = False
+        """The feed had to start anew, so that changes may have been missed."""
 
 
 class Feed:
@@ -32,7 +46,8 @@ class Feed:
 
     def __init__(self, store: Store, caches: Mapping[str, WatchCache], clock: Clock, *, replay: int) -> None:
         self._store = store
-        self._caches = caches
+        self._caches = dict(caches)
+        self._joining: dict[str, _Joining] = {}
         self._clock = clock
         self._replay = replay
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
@@ -85,6 +100,45 @@ class Feed:
         """Return once ``is_filled``."""
         await self._filled.wait()
 
+    async def join(self, cache: WatchCache, convert: Convert | None = None) -> None:
+        """Load ``cache`` from the store and feed it from now on. One that is fed under the same prefix is let go.
+
+        ``convert`` may change the records that are stored already. Raises StoreUnavailable, and what ``convert`` does.
+        """
+        prefix = cache.layout.prefix
+        while True:
+            joining = self._joining[prefix] = _Joining(self.applied)
+            try:
+                records = await self._records_at(joining.revision, prefix)
+                if convert is not None:
+                    records = await convert(records)
+            except Compacted:
+                await self._clock.sleep(AGAIN.initial)
+                continue
+            except BaseException:
+                if self._joining.get(prefix) is joining:
+                    del self._joining[prefix]
+                raise
+            if self._joining.get(prefix) is joining and not joining.is_void:
+                break
+        # From here on nothing is awaited.
+        del self._joining[prefix]
+        for record in records:
+            cache.load(record.key, record.value, record.revision)
+        cache.begin(joining.revision)
+        for change in joining.changes:
+            cache.apply(change.key, change.value, change.revision, deleted=change.deleted)
+        replaced = self._caches.get(prefix)
+        self._caches[prefix] = cache
+        if replaced is not None:
+            replaced.end_watches()
+
+    def leave(self, cache: WatchCache) -> None:
+        """Feed ``cache`` no longer: its watches end, and its objects are forgotten."""
+        if self._caches.get(cache.layout.prefix) is cache:
+            del self._caches[cache.layout.prefix]
+        cache.clear()
+
     async def _load(self) -> None:
         """Fill the caches as of a revision a little in the past, so that what came after is history for watchers."""
         self._target = await self._store.revision()
@@ -93,7 +147,9 @@ class Feed:
 
     async def _load_at(self, revision: int) -> None:
         # Everything is read before anything is replaced: readers never see a half-filled cache.
-        records = await self._records_at(revision)
+        records = await self._records_at(revision, ROOT)
+        for joining in self._joining.values():
+            joining.is_void = True
         for stale in self._caches.values():
             stale.clear()
         for record in records:
@@ -104,12 +160,12 @@ class Feed:
             loaded.begin(revision)
         self.applied = revision
 
-    async def _records_at(self, revision: int) -> list[Record]:
+    async def _records_at(self, revision: int, prefix: str) -> list[Record]:
         records: list[Record] = []
         # Revision 0 needs no reading: every change is still to come.
         while revision:
             after = records[-1].key if records else ""
-            page = await self._store.list(ROOT, limit=PAGE, after=after, revision=revision)
+            page = await self._store.list(prefix, limit=PAGE, after=after, revision=revision)
             records += page.records
             if not page.remaining:
                 break
@@ -119,6 +175,10 @@ class Feed:
         cache = self._cache_of(change.key)
         if cache is not None:
             cache.apply(change.key, change.value, change.revision, deleted=change.deleted)
+        if self._joining:
+            for prefix, joining in self._joining.items():
+                if change.key.startswith(prefix):
+                    joining.changes.append(change)
         self._advance(change.revision)
 
     def _advance(self, revision: int) -> None:

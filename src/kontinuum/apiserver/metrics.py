@@ -88,6 +88,8 @@ class Collector:
         objects = GaugeMetricFamily("apiserver_storage_objects", "Objects stored.", labels=("resource",))
         watchers = GaugeMetricFamily("apiserver_longrunning_requests", "Open watches.", labels=("resource",))
         for served in self._context.served.values():
+            if served.resource.stored_as is not None or not served.resource.stored:
+                continue
             objects.add_metric((served.resource.qualified,), len(served.cache))
             watchers.add_metric((served.resource.qualified,), len(served.cache.watchers))
         yield objects

@@ -42,10 +42,20 @@ class OpenApi:
     def __init__(self, resources: Iterable[Resource], verbs_of: VerbsOf) -> None:
         self._verbs_of = verbs_of
         self._groups: dict[str, list[Resource]] = {}
+        self._documents: dict[str, Document] = {}
+        self._sort(resources)
+
+    def renew(self, resources: Iterable[Resource], changed: Iterable[tuple[str, str]]) -> None:
+        """Other ``resources`` are served now; the documents about the ``changed`` group versions are made again."""
+        self._groups.clear()
+        self._sort(resources)
+        for key in ("v2 True", "v2 False", "v3", *(f"apis/{group}/{version}" for group, version in changed)):
+            self._documents.pop(key, None)
+
+    def _sort(self, resources: Iterable[Resource]) -> None:
         for resource in resources:
             prefix = "apis" if resource.group else "api"
             self._groups.setdefault(f"{prefix}/{resource.api_version}", []).append(resource)
-        self._documents: dict[str, Document] = {}
 
     def find(self, path: str, accept: str) -> Document | None:
         """The document at ``path``; None if there is none. Raises ApiError 406."""

@@ -8,10 +8,9 @@ import msgspec
 import orjson
 from aiohttp.web_response import Response, StreamResponse
 
-from kontinuum.apiserver import replies, tables
+from kontinuum.apiserver import replies, tables, versions
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
-from kontinuum.apiserver.events import Entry
 from kontinuum.apiserver.negotiation import Output
 from kontinuum.apiserver.reading import Slice
 
@@ -54,26 +53,26 @@ def answer(context: Context, call: Call, served: Served, value: bytes, code: int
 async def answer_list(context: Context, call: Call, served: Served, found: Slice) -> StreamResponse:
     """The reply that carries a list."""
     made = replies.headers(call.audit_id, call.warnings, call.output.media)
-    parts = _list_parts(context, call, served, found)
+    values = await versions.present(served.converter, [entry.value for entry in found.entries])
+    parts = _list_parts(context, call, served, found, values)
     if call.output.media != replies.JSON:
         return replies.of_object(orjson.loads(b"".join(parts)), made)
     return await replies.large(call.request, parts, made)
 
 
-def _list_parts(context: Context, call: Call, served: Served, found: Slice) -> list[bytes]:
+def _list_parts(context: Context, call: Call, served: Served, found: Slice, values: Sequence[bytes]) -> list[bytes]:
     metadata = list_metadata(found)
     match call.output:
         case Output(form="table"):
-            values = [entry.value for entry in found.entries]
             table = tables.table(served, values, include=_include(call), now=context.clock.time())
             table["metadata"] = metadata
             return [orjson.dumps(table)]
         case Output(form="metadata"):
-            partials = [partial(entry.value) for entry in found.entries]
+            partials = [partial(value) for value in values]
             return join_list("PartialObjectMetadataList", "meta.k8s.io/v1", metadata, partials)
         case _:
             resource = served.resource
-            return join_list(f"{resource.kind}List", resource.api_version, metadata, values_of(found.entries))
+            return join_list(f"{resource.kind}List", resource.api_version, metadata, values)
 
 
 def list_metadata(found: Slice) -> dict[str, object]:
@@ -83,10 +82,6 @@ def list_metadata(found: Slice) -> dict[str, object]:
     if found.remaining is not None:
         metadata["remainingItemCount"] = found.remaining
     return metadata
-
-
-def values_of(entries: Sequence[Entry]) -> list[bytes]:
-    return [entry.value for entry in entries]
 
 
 def join_list(kind: str, version: str, metadata: dict[str, object], values: Sequence[bytes]) -> list[bytes]:

@@ -33,7 +33,7 @@ class Route:
 
 
 class RouteTable:
-    """The resources that are served now. Custom resources will come and go, so it can be changed."""
+    """The resources that are served now. Custom resources come and go, so it can be changed."""
 
     def __init__(self, resources: Iterable[Resource]) -> None:
         self._groups: dict[tuple[str, str], dict[str, Resource]] = {}
@@ -44,7 +44,14 @@ class RouteTable:
         self._groups.setdefault((resource.group, resource.version), {})[resource.plural] = resource
 
     def remove(self, resource: Resource) -> None:
-        self._groups.get((resource.group, resource.version), {}).pop(resource.plural, None)
+        group = (resource.group, resource.version)
+        served = self._groups.get(group, {})
+        served.pop(resource.plural, None)
+        if not served:
+            self._groups.pop(group, None)
+
+    def resource(self, group: str, version: str, plural: str) -> Resource | None:
+        return self._groups.get((group, version), {}).get(plural)
 
     def resources(self) -> list[Resource]:
         return [resource for group in self._groups.values() for resource in group.values()]

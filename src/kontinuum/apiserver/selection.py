@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from kontinuum.api.machinery import status
@@ -55,10 +55,18 @@ class Selection:
         )
 
 
-def selection(namespace: str, labels: str, fields: str, selectable: tuple[str, ...]) -> Selection:
-    """From the query's texts. Raises ApiError 400 for text that cannot be read or a field nobody can select by."""
+def selection(
+    namespace: str, labels: str, fields: str, selectable: tuple[str, ...], stored_names: Mapping[str, str] | None = None
+) -> Selection:
+    """From the query's texts. Raises ApiError 400 for text that cannot be read or a field nobody can select by.
+
+    ``stored_names``: selectable fields that have another name where the object is stored.
+    """
     by_fields = parse_fields(fields) if fields else EVERYTHING
     for one in by_fields.requirements:
         if one.key not in ALWAYS_SELECTABLE and one.key not in selectable:
             raise status.bad_request(f'field label not supported: "{one.key}"')
+    if stored_names:
+        renamed = (replace(one, key=stored_names.get(one.key, one.key)) for one in by_fields.requirements)
+        by_fields = replace(by_fields, requirements=tuple(renamed))
     return Selection(namespace, parse_labels(labels) if labels else EVERYTHING, by_fields)

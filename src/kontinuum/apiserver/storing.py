@@ -10,7 +10,7 @@ import orjson
 from kontinuum.api.machinery import status
 from kontinuum.api.machinery.fields import FieldError
 from kontinuum.api.machinery.objects import Object
-from kontinuum.apiserver import lifecycle, writing
+from kontinuum.apiserver import lifecycle, versions, writing
 from kontinuum.apiserver.admission.requests import View, attributes_of
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
@@ -61,14 +61,14 @@ async def _complete(context: Context, served: Served, call: Call, obj: Object, *
 async def _insert_once(context: Context, served: Served, obj: Object, *, dry_run: bool) -> Stored:
     metadata = obj["metadata"]
     key = served.layout.key(metadata.get("namespace", ""), metadata["name"])
-    value = served.layout.encode(obj)
+    value = served.layout.encode(await versions.to_stored(served.converter, obj))
     if dry_run:
         await context.catch_up()
         if served.cache.get(key) is not None:
             raise AlreadyExists(f"creating {key}: it exists already")
-        return Stored(value, created=True)
+        return Stored(await versions.present_one(served.converter, value), created=True)
     record = await context.store.create(key, value)
-    return Stored(served.layout.splice(value, record.revision), created=True)
+    return await _stored(served, served.layout.splice(value, record.revision), created=True)
 
 
 async def change(
@@ -90,8 +90,8 @@ async def change(
     name = call.route.name
     for _ in range(ATTEMPTS):
         entry = await context.current(served, call.route.namespace, name)
-        old: Object = orjson.loads(entry.value)
-        new = decide(orjson.loads(entry.value))
+        old = await versions.read(served.converter, entry.value)
+        new = decide(await versions.read(served.converter, entry.value))
         attributes = attributes_of("UPDATE", served, call, new, old, dry_run=dry_run, view=view)
         if admitted:
             await context.admission.admit(attributes, context)
@@ -112,17 +112,22 @@ async def change(
 
 async def replace(context: Context, served: Served, entry: Entry, new: Object, *, dry_run: bool) -> Stored:
     """Store ``new`` over ``entry``, or remove it if nothing holds it back any more. Raises StaleRevision, Missing."""
-    value = served.layout.encode(new)
+    value = served.layout.encode(await versions.to_stored(served.converter, new))
     spliced = served.layout.splice(value, entry.revision)
     if _is_same(spliced, entry.value) and not lifecycle.is_over(new):
-        return Stored(entry.value)  # Nothing changes, so nothing is written and no watcher is woken.
+        return await _stored(served, entry.value)  # Nothing changes: nothing is written and no watcher is woken.
     if dry_run:
-        return Stored(spliced)
+        return await _stored(served, spliced)
     if lifecycle.is_over(new):
         record = await context.store.delete(entry.key, expected=entry.revision)
     else:
         record = await context.store.update(entry.key, value, expected=entry.revision)
-    return Stored(served.layout.splice(value, record.revision))
+    return await _stored(served, served.layout.splice(value, record.revision))
+
+
+async def _stored(served: Served, value: bytes, *, created: bool = False) -> Stored:
+    """``value`` is in the form that is stored."""
+    return Stored(await versions.present_one(served.converter, value), created=created)
 
 
 def _is_same(new: bytes, old: bytes) -> bool:

@@ -8,7 +8,7 @@ from aiohttp.web_response import StreamResponse
 from kontinuum.api.kubernetes.schema import definition
 from kontinuum.api.machinery import status
 from kontinuum.api.machinery.objects import Object
-from kontinuum.apiserver import lifecycle, options, replies
+from kontinuum.apiserver import lifecycle, options, replies, versions
 from kontinuum.apiserver.admission.requests import attributes_of, deletion_options, review
 from kontinuum.apiserver.body import read_as
 from kontinuum.apiserver.call import Call
@@ -36,7 +36,7 @@ async def end(
     """Delete one object; answers it as it is now, or was last, and whether it is gone. Raises as ``delete``."""
     for _ in range(ATTEMPTS):
         entry = await context.current(served, call.route.namespace, name)
-        obj: Object = orjson.loads(entry.value)
+        obj = await versions.read(served.converter, entry.value)
         lifecycle.check_preconditions(served.resource, obj, chosen)
         if admitted:
             await _admit(context, served, call, obj, chosen)
@@ -47,9 +47,10 @@ async def end(
             if not plan.is_gone:
                 return await replace(context, served, entry, plan.obj, dry_run=chosen.dry_run), False
             if chosen.dry_run:
-                return Stored(entry.value), True
+                return Stored(await versions.present_one(served.converter, entry.value)), True
             record = await context.store.delete(entry.key, expected=entry.revision)
-            return Stored(served.layout.splice(record.value, record.revision)), True
+            last = served.layout.splice(record.value, record.revision)
+            return Stored(await versions.present_one(served.converter, last)), True
         except StaleRevision as error:
             await context.wait_revision(error.current)
         except Missing:

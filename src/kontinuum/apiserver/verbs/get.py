@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp.web_response import StreamResponse
 
 from kontinuum.api.machinery import status
+from kontinuum.apiserver import versions
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
 from kontinuum.apiserver.presenting import answer
@@ -22,4 +23,4 @@ async def get(context: Context, served: Served, call: Call) -> StreamResponse:
     entry = served.cache.get(served.layout.key(route.namespace, route.name))
     if entry is None:
         raise status.not_found(served.resource, route.name)
-    return answer(context, call, served, entry.value)
+    return answer(context, call, served, await versions.present_one(served.converter, entry.value))

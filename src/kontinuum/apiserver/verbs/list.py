@@ -25,6 +25,7 @@ def selection_of(served: Served, call: Call) -> Selection:
         query.get("labelSelector", ""),
         query.get("fieldSelector", ""),
         served.kind.selectable,
+        served.converter.field_names if served.converter is not None else None,
     )
 
 

@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
 import orjson
 from aiohttp.web_response import StreamResponse
 
 from kontinuum.api.machinery import fields, status
-from kontinuum.apiserver import replies
+from kontinuum.api.machinery.status import ApiError
+from kontinuum.apiserver import replies, versions
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
-from kontinuum.apiserver.events import Entry, Event, watch_frame
+from kontinuum.apiserver.events import Entry, watch_frame
 from kontinuum.apiserver.presenting import one_in_form
 from kontinuum.apiserver.reading import NOT_OLDER, parse_version
 from kontinuum.apiserver.verbs.list import selection_of
-from kontinuum.apiserver.watcher import Watcher
+from kontinuum.apiserver.watcher import Seen, Watcher
 
-Encode = Callable[[str, Event], bytes]
+Encode = Callable[[Sequence[Seen]], Awaitable[list[bytes]]]
+BATCH = 500
 GONE_CHECK_SECONDS = 5.0
 """How soon a quiet watch notices that its client has gone."""
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
@@ -60,31 +62,43 @@ async def watch(context: Context, served: Served, call: Call) -> StreamResponse:
             served.cache.watchers.discard(watcher)
 
 
-def _first_pieces(context: Context, served: Served, call: Call, entries: list[Entry], tail: bytes) -> Iterator[bytes]:
+async def _first_pieces(
+    context: Context, served: Served, call: Call, entries: list[Entry], tail: bytes
+) -> AsyncIterator[bytes]:
     """The objects there are, as events, encoded as they are sent so that a big beginning never exists at once."""
     frames: list[bytes] = []
     size = 0
-    for entry in entries:
-        frames.append(watch_frame("ADDED", one_in_form(context, call, served, entry.value)))
-        size += len(frames[-1])
-        if size > replies.PIECE:
-            yield b"".join(frames)
-            frames, size = [], 0
+    for some in _batches(entries):
+        for value in await versions.present(served.converter, [entry.value for entry in some]):
+            frames.append(watch_frame("ADDED", one_in_form(context, call, served, value)))
+            size += len(frames[-1])
+            if size > replies.PIECE:
+                yield b"".join(frames)
+                frames, size = [], 0
     yield b"".join([*frames, tail])
 
 
+def _batches(entries: list[Entry]) -> Iterator[list[Entry]]:
+    """Few enough to be converted together, should they need a conversion."""
+    for start in range(0, len(entries), BATCH):
+        yield entries[start : start + BATCH]
+
+
 async def _stream(
-    context: Context, served: Served, call: Call, watcher: Watcher | None, first: Iterator[bytes], deadline: float
+    context: Context, served: Served, call: Call, watcher: Watcher | None, first: AsyncIterator[bytes], deadline: float
 ) -> StreamResponse:
     response = StreamResponse(headers=replies.headers(call.audit_id, call.warnings))
     response.enable_chunked_encoding()
     await response.prepare(call.request)
     try:
-        for piece in first:
-            if piece:
-                await response.write(piece)
-        if watcher is not None:
-            await _follow(context, served, call, watcher, response, deadline)
+        try:
+            async for piece in first:
+                if piece:
+                    await response.write(piece)
+            if watcher is not None:
+                await _follow(context, served, call, watcher, response, deadline)
+        except ApiError as error:  # An object cannot be converted to the version that is watched.
+            await response.write(watch_frame("ERROR", orjson.dumps(error.to_status())))
         await response.write_eof()
     except ConnectionError:
         pass  # The client has gone; there is nobody to tell.
@@ -111,7 +125,7 @@ async def _follow(
         await watcher.wait_events(min(deadline - now, GONE_CHECK_SECONDS, max(0.01, next_mark - now)))
         # Read before the queue: a bookmark may only promise what has been sent.
         applied = context.feed.applied
-        frames = [encode(type_, event) for type_, event in watcher.take()]
+        frames = await encode(watcher.take())
         if clock.monotonic() >= next_mark and not watcher.ended:
             frames.append(bookmark(served, applied))
             next_mark = clock.monotonic() + every
@@ -119,15 +133,26 @@ async def _follow(
             await response.write(b"".join(frames))
     if marks and not watcher.ended and not _is_gone(call):
         applied = context.feed.applied
-        frames = [encode(type_, event) for type_, event in watcher.take()]
+        frames = await encode(watcher.take())
         await response.write(b"".join([*frames, bookmark(served, applied)]))
 
 
 def _encoder(context: Context, served: Served, call: Call) -> Encode:
     """How this watcher's events become lines. Plain objects share one encoding among all watchers."""
-    if call.output.form == "objects":
-        return lambda type_, event: event.frame(type_)
-    return lambda type_, event: watch_frame(type_, one_in_form(context, call, served, event.object_for(type_)))
+    converter, plain = served.converter, call.output.form == "objects"
+
+    async def encode(seen: Sequence[Seen]) -> list[bytes]:
+        if converter is None and plain:
+            return [event.frame(type_) for type_, event in seen]
+        if converter is not None and plain:
+            return await versions.frames(converter, seen)
+        values = [event.object_for(type_) for type_, event in seen]
+        if converter is not None:
+            values = await versions.values_of(converter, seen)
+        formed = (one_in_form(context, call, served, value) for value in values)
+        return [watch_frame(type_, value) for (type_, _), value in zip(seen, formed, strict=True)]
+
+    return encode
 
 
 def bookmark(served: Served, revision: int, annotations: dict[str, str] | None = None) -> bytes:
