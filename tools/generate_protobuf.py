@@ -43,8 +43,11 @@ def line(package: str, message: DescriptorProto, published: dict[str, dict]) -> 
     for field in message.field:
         kind = type_of(field, package, entries)
         # Go embeds some structs; their fields then stand beside the others in JSON ("^").
-        embedded = known is not None and field.name not in known and kind[0] in ">."
-        fields.append(f"{field.number}:{field.name}:{'^' if embedded else ''}{kind}")
+        # And it names a few fields of messages as Go does; JSON's name then only begins otherwise.
+        lowered = field.name[0].lower() + field.name[1:]
+        name = lowered if known is not None and lowered in known else field.name
+        embedded = known is not None and name not in known and kind[0] in ">."
+        fields.append(f"{field.number}:{name}:{'^' if embedded else ''}{kind}")
     return " ".join([full, *fields])
 
 

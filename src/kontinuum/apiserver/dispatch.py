@@ -1,4 +1,9 @@
-"""Which function answers which verb on which subresource."""
+"""Which function answers which verb on which resource and subresource.
+
+A resource that is not stored (``Resource.stored`` False: reviews, bindings) has its verbs in ``UNSTORED``: one line per
+resource, and nothing else is needed to serve it. Its function is called as every other, with a ``Served`` whose cache
+stays empty. Resources and subresources without any function are not told of in discovery.
+"""
 
 from __future__ import annotations
 
@@ -45,12 +50,18 @@ SUBRESOURCES: dict[tuple[Resource, str], dict[str, Verb]] = {
     (r.NAMESPACES, "finalize"): {"update": finalize},
     (r.DEPLOYMENTS, "scale"): SCALE,
     (r.REPLICASETS, "scale"): SCALE,
+    (r.REPLICATIONCONTROLLERS, "scale"): SCALE,
+    (r.STATEFULSETS, "scale"): SCALE,
 }
+UNSTORED: dict[Resource, dict[str, Verb]] = {}
+"""Whoever owns a review adds it here: ``r.TOKENREVIEWS: {"create": review_token}``."""
 
 
 def functions(resource: Resource, subresource: str) -> Mapping[str, Verb]:
     """The functions of a resource, or of one of its subresources, by verb."""
     if not subresource:
+        if not resource.stored:
+            return UNSTORED.get(resource, {})
         return ONE_BY_ONE if resource == r.NAMESPACES else OBJECT
     if subresource == "status":
         return STATUS

@@ -20,6 +20,10 @@ class Resource:
     categories: tuple[str, ...] = ()
     subresources: tuple[str, ...] = ()
     """Names below the object's path: ``status``, ``scale``, ``log`` ..."""
+    stored: bool = True
+    """False: there are no objects, only requests that are answered (reviews, bindings)."""
+    stored_as: Resource | None = None
+    """The resource in whose form the same objects are stored, if that is another version (or group) than this."""
 
     @property
     def api_version(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kontinuum.api.kubernetes import resources as r
 from kontinuum.api.kubernetes.kinds.configuration import ConfigMap, Secret, ServiceAccount
 from kontinuum.api.kubernetes.kinds.kind import Kind
 from kontinuum.api.kubernetes.kinds.namespace import Namespace
@@ -10,28 +11,27 @@ from kontinuum.api.kubernetes.kinds.pod import Pod
 from kontinuum.api.kubernetes.kinds.service import Endpoints, Service
 from kontinuum.api.kubernetes.kinds.small import Event, Lease, RuntimeClass
 from kontinuum.api.kubernetes.kinds.workloads import ControllerRevision, Deployment, ReplicaSet
-from kontinuum.api.kubernetes.resources import RESOURCES
 from kontinuum.api.machinery.resources import Resource
 
-SPECIAL: dict[str, type[Kind]] = {
-    "namespaces": Namespace,
-    "pods": Pod,
-    "nodes": Node,
-    "configmaps": ConfigMap,
-    "secrets": Secret,
-    "serviceaccounts": ServiceAccount,
-    "events": Event,
-    "services": Service,
-    "endpoints": Endpoints,
-    "deployments.apps": Deployment,
-    "replicasets.apps": ReplicaSet,
-    "controllerrevisions.apps": ControllerRevision,
-    "leases.coordination.k8s.io": Lease,
-    "runtimeclasses.node.k8s.io": RuntimeClass,
+SPECIAL: dict[Resource, type[Kind]] = {
+    r.NAMESPACES: Namespace,
+    r.PODS: Pod,
+    r.NODES: Node,
+    r.CONFIGMAPS: ConfigMap,
+    r.SECRETS: Secret,
+    r.SERVICEACCOUNTS: ServiceAccount,
+    r.EVENTS: Event,
+    r.SERVICES: Service,
+    r.ENDPOINTS: Endpoints,
+    r.DEPLOYMENTS: Deployment,
+    r.REPLICASETS: ReplicaSet,
+    r.CONTROLLERREVISIONS: ControllerRevision,
+    r.LEASES: Lease,
+    r.RUNTIMECLASSES: RuntimeClass,
 }
-"""By qualified resource name; a kind that is not here is as ``Kind`` describes."""
+"""A kind that is not here is as ``Kind`` describes."""
 
-KINDS: dict[Resource, Kind] = {one: SPECIAL.get(one.qualified, Kind)(one) for one in RESOURCES}
+KINDS: dict[Resource, Kind] = {one: SPECIAL.get(one, Kind)(one) for one in r.RESOURCES}
 
 _by_path = {(kind.resource.group, kind.resource.version, kind.resource.plural): kind for kind in KINDS.values()}
 

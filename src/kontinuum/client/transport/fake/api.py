@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import orjson
 
-from kontinuum.api.kubernetes.resources import NAMESPACES, PODS, RESOURCES
+from kontinuum.api.kubernetes.resources import NAMESPACES, PODS, STORED
 from kontinuum.api.machinery.objects import Object, key_of, labels_of
 from kontinuum.api.machinery.patches import json_patch, merge_patch
 from kontinuum.api.machinery.resources import Resource
@@ -34,7 +34,7 @@ _INITIAL_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease
 class FakeApi:
     """One cluster's API. Make a ``channel`` per component, so that each has faults of its own."""
 
-    def __init__(self, clock: Clock | None = None, resources: Sequence[Resource] = RESOURCES) -> None:
+    def __init__(self, clock: Clock | None = None, resources: Sequence[Resource] = STORED) -> None:
         self.storage = Storage()
         self.resources = tuple(resources)
         self.clock: Clock = clock or VirtualClock()
