@@ -19,8 +19,8 @@ from kontinuum.api.kubernetes.kinds import KINDS
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.apiserver import housekeeping, listener
 from kontinuum.apiserver.admission.plugins import all_plugins
-from kontinuum.apiserver.authn.authenticator import Authenticator
-from kontinuum.apiserver.authn.tokens import TokenFile
+from kontinuum.apiserver.authn.assemble import identity_of
+from kontinuum.apiserver.authn.lookup import CachedObjects
 from kontinuum.apiserver.authz.authorizer import AlwaysAllow
 from kontinuum.apiserver.bootstrap import create_system_namespaces
 from kontinuum.apiserver.catalog import Catalog, Served
@@ -65,13 +65,14 @@ class ApiServer:
         tls = listener.tls_context(self._settings)
         host, port = split_listen(self._settings.listen)
         feed = self._context.feed
+        self._context.identity = identity_of(self._settings, self._clock, CachedObjects(self._context))
         self._repeat("store feed", feed.run)
         await feed.wait_filled()
         await create_system_namespaces(self._context)
         handler = Handler(
             self._context,
             self._context.catalog.routes,
-            authenticate=Authenticator(_tokens(self._settings)),
+            authenticate=self._context.identity.authenticate,
             documents=Documents(self._context.catalog),
             health=self._health,
             requests=RequestMetrics(),
@@ -159,6 +160,3 @@ async def _close_connections(http: Server) -> None:
             transport.abort()
     await asyncio.sleep(0)
 
-
-def _tokens(settings: ServerSettings) -> TokenFile | None:
-    return TokenFile.load(settings.token_file) if settings.token_file is not None else None

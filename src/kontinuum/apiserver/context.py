@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -11,6 +11,7 @@ from kontinuum.api.machinery import status
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.apiserver.admission.chain import Chain
+from kontinuum.apiserver.authn.assemble import Identity
 from kontinuum.apiserver.authz.authorizer import Authorizer
 from kontinuum.apiserver.catalog import Catalog, Served
 from kontinuum.apiserver.events import Entry
@@ -36,6 +37,8 @@ class Context:
     admission: Chain
     authorizer: Authorizer
     nodes: Nodes
+    identity: Identity = field(init=False)
+    """Set before the first request is answered."""
 
     @property
     def served(self) -> Mapping[Resource, Served]:

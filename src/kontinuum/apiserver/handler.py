@@ -87,7 +87,7 @@ class Handler:
             return await self._health.answer(path, query)
         if request.method not in METHODS:
             raise ApiError(405, "MethodNotAllowed", f"the server does not allow the method {request.method}")
-        user = self._authenticate(request)
+        user = await self._authenticate(request, path)
         route = self._routes.find(path)
         if route is None:
             self._authorize(Attributes(user, request.method.lower(), path=path))

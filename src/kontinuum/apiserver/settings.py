@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -26,6 +27,44 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     token_file: Path | None = None
     """Bearer tokens as Kubernetes' token-auth-file: CSV of ``token,user,uid,"group1,group2"``."""
+
+    anonymous: Literal["health", "always", "never"] = "health"
+    """Whose requests without a credential are taken as ``system:anonymous``'s: those for ``/livez``, ``/readyz``,
+    ``/healthz`` and ``/version``; all of them (what they may do the authorizer says); or none."""
+
+    bootstrap_tokens: bool = True
+    """Accept the tokens of Secrets of type ``bootstrap.kubernetes.io/token`` in kube-system."""
+
+    front_proxy_ca: Path | None = None
+    """PEM file with the authorities of front proxies, which say in ``X-Remote-*`` headers whose request it is."""
+
+    front_proxy_names: tuple[str, ...] = ()
+    """Common names that a front proxy's certificate may have. Empty: any."""
+
+    service_account_issuer: str = "https://kubernetes.default.svc.cluster.local"
+    """The issuer (``iss``) of service accounts' tokens, an https URL."""
+
+    service_account_old_issuers: tuple[str, ...] = ()
+    """Issuers whose tokens are still accepted, after ``service_account_issuer`` was changed."""
+
+    service_account_key: Path | None = None
+    """PEM file with the private key (RSA or EC) that signs service accounts' tokens; without it none are issued."""
+
+    service_account_public_keys: tuple[Path, ...] = ()
+    """PEM files with further keys whose tokens are good: keep the old one here after changing the signing key."""
+
+    service_account_jwks_uri: str = ""
+    """Where others fetch the public keys. Empty: ``/openid/v1/jwks`` of this server."""
+
+    service_account_longest_seconds: int = 0
+    """Longest lifetime of a token that may be asked for, at least 3600; longer ones are shortened. 0: no limit."""
+
+    service_account_extends: bool = True
+    """Pods' tokens stay good for a year instead of an hour, for clients that never read the file again; their use
+    after the hour is noted in the audit log."""
+
+    api_audiences: tuple[str, ...] = ()
+    """Audiences of tokens that this server accepts. Empty: its issuer."""
 
     node_client_certificate: Path | None = None
     """PEM file with the certificate shown to node servers for logs, exec and attach."""

@@ -1,46 +1,114 @@
-"""Every way to say who one is, tried in order: the certificate, then the bearer token."""
+"""Every way to say who one is, in Kubernetes' order; the first that is good decides.
+
+    front proxy ─▶ client certificate ─▶ bearer token ─▶ nobody (anonymous, where that is allowed)
+                                           │
+                                           └─▶ token file, service accounts, bootstrap, OIDC, webhook
+
+A credential that was shown and that nobody finds good is 401, also where no credential would have been needed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+import base64
+import binascii
+from collections.abc import Sequence
+
+import structlog
 
 from kontinuum.api.machinery.status import unauthorized
-from kontinuum.apiserver.authn.certificates import user_of_certificate
-from kontinuum.apiserver.authn.tokens import TokenFile
-from kontinuum.apiserver.authn.users import User
+from kontinuum.apiserver.authn.port import (
+    Audiences,
+    BadCredential,
+    Request,
+    RequestAuthenticator,
+    TokenAuthenticator,
+    TokenUser,
+)
+from kontinuum.apiserver.authn.users import NOBODY, User
+
+log = structlog.get_logger(__name__)
+
+INVALID_TOKEN = "invalid bearer token"
+WEBSOCKET_TOKEN = "base64url.bearer.authorization.k8s.io."
+"""Browsers cannot set headers on a WebSocket, so the token comes as one of its subprotocols."""
 
 
-class Connection(Protocol):
-    def get_extra_info(self, name: str, default: Any = None) -> Any: ...
+class Tokens:
+    """All sorts of bearer tokens together. ``audiences`` are this server's own, the first one its issuer."""
 
+    def __init__(self, authenticators: Sequence[TokenAuthenticator], audiences: Audiences = ()) -> None:
+        self._authenticators = tuple(authenticators)
+        self.audiences = audiences
 
-class Request(Protocol):
-    """What is looked at; aiohttp's requests have it."""
-
-    @property
-    def transport(self) -> Connection | None: ...
-
-    @property
-    def headers(self) -> Mapping[str, str]: ...
+    async def authenticate(self, token: str, audiences: Audiences | None = None) -> TokenUser:
+        """Whose token it is, for one of ``audiences`` (None: this server's). Raises BadCredential."""
+        wanted = self.audiences if audiences is None else audiences
+        problems = []
+        for authenticator in self._authenticators:
+            try:
+                found = await authenticator.authenticate(token, wanted)
+            except BadCredential as error:
+                problems.append(str(error))
+                continue
+            if found is not None:
+                return found
+        raise BadCredential(f"[{', '.join([INVALID_TOKEN, *problems])}]" if problems else INVALID_TOKEN)
 
 
 class Authenticator:
-    """``tokens`` is None where no token file is configured."""
+    """``anonymous_paths`` are those that nobody in particular may ask for; None means all of them."""
 
-    def __init__(self, tokens: TokenFile | None = None) -> None:
-        self._tokens = tokens
+    def __init__(
+        self,
+        tokens: Tokens,
+        by_request: Sequence[RequestAuthenticator] = (),
+        *,
+        anonymous_paths: frozenset[str] | None = frozenset(),
+    ) -> None:
+        self.tokens = tokens
+        self._by_request = tuple(by_request)
+        self._anonymous_paths = anonymous_paths
 
-    def __call__(self, request: Request) -> User:
-        """Raises ApiError 401: no credential, or one that nobody here knows."""
-        certificate = request.transport.get_extra_info("peercert") if request.transport is not None else None
-        user = user_of_certificate(certificate) or self._user_of_token(request.headers)
-        if user is None:
+    async def __call__(self, request: Request, path: str) -> User:
+        """Raises ApiError 401."""
+        problems = []
+        for authenticator in self._by_request:
+            try:
+                user = await authenticator.authenticate(request)
+            except BadCredential as error:
+                problems.append(str(error))
+                continue
+            if user is not None:
+                return user
+        token = bearer_token(request)
+        if token:
+            try:
+                return (await self.tokens.authenticate(token)).user
+            except BadCredential as error:
+                problems.append(str(error))
+        if problems:
+            log.info("a credential is refused", problems=problems, path=path)
             raise unauthorized()
-        return user
+        if self._anonymous_paths is None or path in self._anonymous_paths:
+            return NOBODY
+        raise unauthorized()
 
-    def _user_of_token(self, headers: Mapping[str, str]) -> User | None:
-        scheme, _, token = headers.get("Authorization", "").partition(" ")
-        if self._tokens is None or scheme.lower() != "bearer" or not token.strip():
-            return None
-        return self._tokens.user_of(token.strip())
+
+def bearer_token(request: Request) -> str:
+    """The token that a request shows, "" if it shows none."""
+    headers = request.headers
+    scheme, _, token = headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    if headers.get("Upgrade", "").lower() != "websocket":
+        return ""
+    for protocol in headers.get("Sec-WebSocket-Protocol", "").split(","):
+        name = protocol.strip()
+        if name.startswith(WEBSOCKET_TOKEN):
+            encoded = name.removeprefix(WEBSOCKET_TOKEN)
+            try:
+                return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
+            except (binascii.Error, UnicodeDecodeError):
+                # Nobody's token, but a credential all the same.
+                return encoded
+    return ""

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from kontinuum.apiserver.authn.port import Audiences, TokenUser
 from kontinuum.apiserver.authn.users import User, authenticated
 from kontinuum.foundation.errors import Broken
 
@@ -35,8 +36,9 @@ class TokenFile:
                 users[row[0].strip()] = authenticated(row[1].strip(), groups, row[2].strip())
         return cls(users)
 
-    def user_of(self, token: str) -> User | None:
-        return self._users.get(_digest(token))
+    async def authenticate(self, token: str, audiences: Audiences) -> TokenUser | None:
+        user = self._users.get(_digest(token))
+        return TokenUser(user, audiences) if user is not None else None
 
 
 def _digest(token: str) -> bytes:

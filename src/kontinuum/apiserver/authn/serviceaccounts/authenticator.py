@@ -1,0 +1,153 @@
+"""Is a service account's token (still) good? Signature and times once; the objects behind it at every request.
+
+A token ends with its service account, and with the pod, Secret or node that it is bound to: when they are gone, or
+others by the same name have taken their place.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kontinuum.api.kubernetes.resources import NODES, PODS, SECRETS, SERVICEACCOUNTS
+from kontinuum.api.machinery.resources import Resource
+from kontinuum.apiserver.authn.objects import Objects
+from kontinuum.apiserver.authn.port import Audiences, BadCredential, TokenUser, both
+from kontinuum.apiserver.authn.serviceaccounts import claims as of
+from kontinuum.apiserver.authn.users import User
+from kontinuum.foundation import jwt
+from kontinuum.foundation.clock import Clock, parse_rfc3339
+
+REMEMBERED = 16_384
+"""Tokens whose signature has been verified are remembered, because that is what costs."""
+LEEWAY_SECONDS = 60.0
+"""A token of an object that is being deleted stays good for so long: its owner has goodbyes to say."""
+INVALIDATED = "service account token has been invalidated"
+
+
+@dataclass(slots=True)
+class Seen:
+    """A token whose signature is good. ``revisions`` are those of its objects when they were last found in order."""
+
+    identity: of.Identity
+    user: User
+    revisions: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Bond:
+    """An object that must be there."""
+
+    resource: Resource
+    namespace: str
+    reference: of.Reference
+    uid_matters: bool = True
+
+
+class ServiceAccountTokens:
+    """``issuers``: the first one signs new tokens, the others are still accepted; ``audiences`` are the server's."""
+
+    def __init__(
+        self,
+        objects: Objects,
+        clock: Clock,
+        *,
+        keys: Sequence[jwt.VerifyingKey],
+        issuers: Sequence[str],
+        audiences: Audiences,
+    ) -> None:
+        self._objects = objects
+        self._clock = clock
+        self._keys = keys
+        self._issuers = frozenset([*issuers, of.LEGACY_ISSUER])
+        self._audiences = audiences
+        self._seen: dict[str, Seen] = {}
+
+    async def authenticate(self, token: str, audiences: Audiences) -> TokenUser | None:
+        seen = self._seen.get(token) or self._verify(token)
+        if seen is None:
+            return None
+        identity = seen.identity
+        now = self._clock.time()
+        if now >= identity.expires:
+            raise BadCredential("service account token has expired")
+        if now + LEEWAY_SECONDS < identity.not_before:
+            raise BadCredential("service account token is not valid yet")
+        # The older tokens say nothing of audiences: they are meant for this server.
+        meant = identity.audiences or self._audiences
+        agreed = both(audiences, meant)
+        if not agreed:
+            wanted, has = (" ".join(f'"{one}"' for one in some) for some in (audiences, meant))
+            raise BadCredential(f"token audiences [{has}] is invalid for the target audiences [{wanted}]")
+        await self._check_bonds(seen, token)
+        return TokenUser(seen.user, agreed)
+
+    def _verify(self, token: str) -> Seen | None:
+        try:
+            _, claims = jwt.unverified(token)
+        except jwt.BadToken:
+            return None
+        if claims.get("iss") not in self._issuers:
+            return None
+        try:
+            identity = of.read(jwt.verify(token, self._keys))
+        except jwt.BadToken as error:
+            raise BadCredential(str(error)) from error
+        if len(self._seen) >= REMEMBERED:
+            self._seen.clear()
+        seen = self._seen[token] = Seen(identity, of.user_of(identity))
+        return seen
+
+    async def _check_bonds(self, seen: Seen, token: str) -> None:
+        bonds = _bonds(seen.identity)
+        revisions = tuple(
+            self._objects.revision_of(bond.resource, bond.namespace, bond.reference.name) for bond in bonds
+        )
+        if revisions == seen.revisions and 0 not in revisions:
+            return
+        seen.revisions = ()
+        ending = False
+        for bond in bonds:
+            ending |= await self._check_bond(bond)
+        if seen.identity.is_legacy:
+            await self._check_legacy(seen.identity, token)
+        if not ending:
+            seen.revisions = revisions
+
+    async def _check_bond(self, bond: _Bond) -> bool:
+        """Whether the object is about to end. Raises BadCredential if it is gone or another."""
+        found = await self._objects.identify(bond.resource, bond.namespace, bond.reference.name)
+        if found is None or (bond.uid_matters and found.uid != bond.reference.uid):
+            raise BadCredential(INVALIDATED)
+        if not found.deletion:
+            return False
+        if parse_rfc3339(found.deletion) < self._clock.time() - LEEWAY_SECONDS:
+            raise BadCredential(INVALIDATED)
+        return True
+
+    async def _check_legacy(self, identity: of.Identity, token: str) -> None:
+        """The token must still stand in its Secret."""
+        assert identity.secret is not None, "legacy tokens name their Secret"
+        secret: Any = await self._objects.find(SECRETS, identity.namespace, identity.secret.name) or {}
+        try:
+            kept = base64.b64decode((secret.get("data") or {}).get("token") or "").decode()
+        except (binascii.Error, UnicodeDecodeError) as error:
+            raise BadCredential(INVALIDATED) from error
+        if kept != token:
+            raise BadCredential(INVALIDATED)
+
+
+def _bonds(identity: of.Identity) -> list[_Bond]:
+    namespace = identity.namespace
+    found = [_Bond(SERVICEACCOUNTS, namespace, identity.account)]
+    if identity.secret is not None:
+        found.append(_Bond(SECRETS, namespace, identity.secret, uid_matters=not identity.is_legacy))
+    if identity.pod is not None:
+        found.append(_Bond(PODS, namespace, identity.pod))
+    elif identity.node is not None:
+        # A pod's token only reports its node; one that is bound to the node itself ends with it.
+        found.append(_Bond(NODES, "", identity.node))
+    return found
