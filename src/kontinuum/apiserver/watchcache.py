@@ -52,6 +52,7 @@ class WatchCache:
         self._history_limit = history
         self._history_bytes = 0
         self.watchers: set[Watcher] = set()
+        self._followers: list[set[str]] = []
         self.oldest = 0
         """Watches can resume after any revision that is not below this."""
         self.changed = 0
@@ -73,6 +74,15 @@ class WatchCache:
         entries = (self._entries[key] for key in islice(keys, start, stop))
         return entries if selection.is_everything else filter(selection.matches, entries)
 
+    def follow(self) -> set[str]:
+        """The keys of objects that may have changed since they were taken out of the set, at first all.
+
+        For those inside the server who keep something derived from objects: cheaper than events, and it misses nothing.
+        """
+        keys = set(self._keys)
+        self._followers.append(keys)
+        return keys
+
     def load(self, key: str, value: bytes, revision: int) -> None:
         """An object that was there when the feed began."""
         entry = self._entry(key, value, revision)
@@ -80,6 +90,8 @@ class WatchCache:
             insort(self._keys, key)
         self._entries[key] = entry
         self.changed = max(self.changed, revision)
+        for keys in self._followers:
+            keys.add(key)
 
     def begin(self, revision: int) -> None:
         """Everything was loaded as of ``revision``: history begins here."""
@@ -88,6 +100,8 @@ class WatchCache:
 
     def clear(self) -> None:
         """Forget everything and end every watch, because changes have been missed; ``load`` comes next."""
+        for keys in self._followers:
+            keys.update(self._keys)
         self._entries.clear()
         self._keys.clear()
         self._history.clear()
@@ -112,6 +126,8 @@ class WatchCache:
             if previous is None:
                 insort(self._keys, key)
             self._entries[key] = entry
+        for keys in self._followers:
+            keys.add(key)
         self.changed = revision
         event = Event(self.layout, revision, entry, previous, deleted=deleted)
         self._remember(event)

@@ -1,0 +1,38 @@
+"""What our own processes need beyond Kubernetes' roles: named ``kontinuum:``, so that it is seen whose they are.
+
+Kubernetes' controller manager uses one service account per controller; ours one identity. So that identity is bound to
+the role of each controller that it runs, and to one role more for what ours do differently.
+"""
+
+from __future__ import annotations
+
+CONTROLLER_MANAGER = "system:kube-controller-manager"
+PREFIX = "kontinuum:"
+
+OUR_CONTROLLERS = (
+    "certificate-controller",
+    "clusterrole-aggregation-controller",
+    "deployment-controller",
+    "generic-garbage-collector",
+    "namespace-controller",
+    "node-controller",
+    "pod-garbage-collector",
+    "replicaset-controller",
+    "root-ca-cert-publisher",
+    "service-account-controller",
+)
+"""The controllers of Kubernetes that our controllers' process runs."""
+
+OWN_ROLES: dict[str, str] = {
+    # Status is patched rather than replaced, and the classes of isolation are kept in existence.
+    "kontinuum:controllers": """
+        apps: deployments/status replicasets/status: patch
+        core: namespaces/finalize namespaces/status: patch
+        node.k8s.io: runtimeclasses: read create update patch
+    """,
+}
+OWN_BINDINGS: dict[str, str] = {
+    **{f"{PREFIX}controller:{name}": f"system:controller:{name}" for name in OUR_CONTROLLERS},
+    "kontinuum:controllers": "kontinuum:controllers",
+}
+"""The ClusterRole that each binds to our controllers' identity."""
