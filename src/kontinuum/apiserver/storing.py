@@ -136,8 +136,8 @@ def _is_same(new: bytes, old: bytes) -> bool:
 
 
 def _problems(served: Served, call: Call, new: Object, old: Object) -> list[FieldError]:
-    if call.route.subresource == "status":
-        return served.kind.validate_status(new, old)
+    if call.route.subresource:
+        return served.kind.validate_subresource(call.route.subresource, new, old)
     return served.kind.validate(new, old)
 
 

@@ -54,8 +54,8 @@ def settle(served: Served, call: Call, new: Object, old: Object) -> Object:
     """What a client's ``new`` version comes to, given the ``old`` one. Raises ApiError 409."""
     writing.check_same_object(served.resource, new["metadata"], old["metadata"])
     writing.carry_over(new["metadata"], old["metadata"])
-    if call.route.subresource == "status":
-        served.kind.prepare_status_update(new, old)
+    if call.route.subresource:
+        served.kind.prepare_subresource(call.route.subresource, new, old)
         return new
     served.kind.default(new)
     served.kind.prepare_update(new, old)

@@ -83,6 +83,10 @@ class Kind:
         for field in ("generation", "labels", "finalizers", "ownerReferences", "deletionGracePeriodSeconds"):
             keep(obj["metadata"], old["metadata"], field)
 
+    def prepare_subresource(self, subresource: str, obj: Object, old: Object) -> None:
+        """As ``prepare_status_update``, for any subresource whose body is the object itself."""
+        self.prepare_status_update(obj, old)
+
     def is_changed(self, obj: Object, old: Object) -> bool:
         """True if what the user wants has changed, which is what a generation counts."""
         return {**obj, "metadata": None, "status": None} != {**old, "metadata": None, "status": None}
@@ -105,6 +109,10 @@ class Kind:
 
     def validate_status(self, obj: Object, old: Object) -> list[FieldError]:
         return metadata.validate_update(obj["metadata"], old["metadata"])
+
+    def validate_subresource(self, subresource: str, obj: Object, old: Object) -> list[FieldError]:
+        """As ``validate``, for a write through a subresource, which may hold other rules."""
+        return self.validate_status(obj, old) if subresource == "status" else self.validate(obj, old)
 
     def fields(self, obj: Object) -> dict[str, str]:
         """The values of ``selectable`` in ``obj``; an absent field reads as ""."""
