@@ -16,11 +16,13 @@ from kontinuum.api.machinery import status
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
+from kontinuum.apiserver.reviews.identities import review_self, review_token
 from kontinuum.apiserver.streams import connect, log
 from kontinuum.apiserver.subresources.binding import bind
 from kontinuum.apiserver.subresources.eviction import evict
 from kontinuum.apiserver.subresources.finalize import finalize
 from kontinuum.apiserver.subresources.scale import get_scale, patch_scale, update_scale
+from kontinuum.apiserver.subresources.token import request_token
 from kontinuum.apiserver.verbs.create import create
 from kontinuum.apiserver.verbs.delete import delete
 from kontinuum.apiserver.verbs.deletecollection import deletecollection
@@ -48,12 +50,16 @@ SUBRESOURCES: dict[tuple[Resource, str], dict[str, Verb]] = {
     (r.PODS, "binding"): {"create": bind},
     (r.PODS, "eviction"): {"create": evict},
     (r.NAMESPACES, "finalize"): {"update": finalize},
+    (r.SERVICEACCOUNTS, "token"): {"create": request_token},
     (r.DEPLOYMENTS, "scale"): SCALE,
     (r.REPLICASETS, "scale"): SCALE,
     (r.REPLICATIONCONTROLLERS, "scale"): SCALE,
     (r.STATEFULSETS, "scale"): SCALE,
 }
-UNSTORED: dict[Resource, dict[str, Verb]] = {}
+UNSTORED: dict[Resource, dict[str, Verb]] = {
+    r.TOKENREVIEWS: {"create": review_token},
+    r.SELFSUBJECTREVIEWS: {"create": review_self},
+}
 """Whoever owns a review adds it here: ``r.TOKENREVIEWS: {"create": review_token}``."""
 
 

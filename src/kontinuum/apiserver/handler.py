@@ -14,6 +14,7 @@ from kontinuum.api.machinery import status
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.apiserver import metrics, replies
 from kontinuum.apiserver.authn.authenticator import Authenticator
+from kontinuum.apiserver.authn.serviceaccounts import discovery
 from kontinuum.apiserver.authz.authorizer import Attributes, on_resource
 from kontinuum.apiserver.authz.refusal import refused
 from kontinuum.apiserver.call import FALSE, Call, split_target
@@ -135,6 +136,10 @@ class Handler:
         if path == "/metrics":
             body, media = metrics.render(self._context, self._requests)
             return replies.small(body, replies.headers(audit_id, media=media))
+        if path in discovery.PATHS:
+            settings = self._context.settings
+            issuer = self._context.identity.issuer
+            return discovery.answer(issuer, settings.service_account_jwks_uri, request, path, audit_id)
         return self._documents.answer(request, path, audit_id)
 
 

@@ -11,6 +11,7 @@ import socket
 from pathlib import Path
 
 from kontinuum.cli.settings import Settings
+from kontinuum.foundation import jwt
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.files import make_directory, write_if_changed
 from kontinuum.foundation.pki import Authority, KeyPair
@@ -30,6 +31,8 @@ def prepare(settings: Settings, clock: Clock) -> float:
     make_directory(paths.templates, mode=0o700)
     authority = Authority.ensure(paths.pki, clock)
     pairs = issue(settings, authority)
+    if settings.server.service_account_key is not None:
+        jwt.ensure_key(settings.server.service_account_key)
     write_if_changed(paths.kubeconfig, kubeconfig(settings, authority.certificate, pairs["admin"]), mode=0o600)
     return min(authority.renew_after(pair) for pair in pairs.values())
 

@@ -105,6 +105,7 @@ def derived(settings: Settings) -> Settings:
         node_ca=settings.server.node_ca or paths.pki / "ca.crt",
         node_client_certificate=settings.server.node_client_certificate or paths.pki / "node-client.crt",
         node_client_key=settings.server.node_client_key or paths.pki / "node-client.key",
+        service_account_key=settings.server.service_account_key or paths.pki / "sa.key",
     )
     node = replace(
         settings.node,

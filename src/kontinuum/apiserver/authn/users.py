@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from kontinuum.api.machinery.objects import Object
+
 AUTHENTICATED = "system:authenticated"
 UNAUTHENTICATED = "system:unauthenticated"
 ANONYMOUS = "system:anonymous"
@@ -46,3 +48,15 @@ def with_default_group(user: User) -> User:
         return user
     group = UNAUTHENTICATED if user.name == ANONYMOUS else AUTHENTICATED
     return replace(user, groups=(*user.groups, group))
+
+
+def to_user_info(user: User) -> Object:
+    """The user as ``authentication.k8s.io/v1 UserInfo``, without what is empty."""
+    info: Object = {"username": user.name}
+    if user.uid:
+        info["uid"] = user.uid
+    if user.groups:
+        info["groups"] = list(user.groups)
+    if user.extra:
+        info["extra"] = {key: list(values) for key, values in user.extra.items()}
+    return info
