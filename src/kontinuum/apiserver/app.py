@@ -21,7 +21,8 @@ from kontinuum.apiserver import housekeeping, listener
 from kontinuum.apiserver.admission.plugins import all_plugins
 from kontinuum.apiserver.authn.assemble import identity_of
 from kontinuum.apiserver.authn.lookup import CachedObjects
-from kontinuum.apiserver.authz.authorizer import AlwaysAllow
+from kontinuum.apiserver.authz.assemble import authorizer_of
+from kontinuum.apiserver.authz.reconciliation import reconcile_defaults
 from kontinuum.apiserver.bootstrap import create_system_namespaces
 from kontinuum.apiserver.catalog import Catalog, Served
 from kontinuum.apiserver.context import Context
@@ -69,6 +70,7 @@ class ApiServer:
         self._repeat("store feed", feed.run)
         await feed.wait_filled()
         await create_system_namespaces(self._context)
+        await reconcile_defaults(self._context)
         handler = Handler(
             self._context,
             self._context.catalog.routes,
@@ -139,7 +141,7 @@ def _context(store: Store, settings: ServerSettings, clock: Clock) -> Context:
         catalog=Catalog(served),
         feed=feed,
         admission=all_plugins(),
-        authorizer=AlwaysAllow(),
+        authorizer=authorizer_of(settings, served),
         nodes=Nodes(settings),
     )
 

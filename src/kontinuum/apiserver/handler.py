@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 import orjson
 import structlog
@@ -15,8 +16,9 @@ from kontinuum.api.machinery.status import ApiError
 from kontinuum.apiserver import metrics, replies
 from kontinuum.apiserver.authn.authenticator import Authenticator
 from kontinuum.apiserver.authn.serviceaccounts import discovery
-from kontinuum.apiserver.authz.authorizer import Attributes, on_resource
+from kontinuum.apiserver.authz.authorizer import Attributes
 from kontinuum.apiserver.authz.refusal import refused
+from kontinuum.apiserver.authz.requests import attributes_of
 from kontinuum.apiserver.call import FALSE, Call, split_target
 from kontinuum.apiserver.context import Context
 from kontinuum.apiserver.dispatch import verb_of
@@ -84,21 +86,14 @@ class Handler:
         path, query = split_target(request.raw_path)
         if not path.startswith("/"):
             raise status.no_such_path()
-        if path.split("/", 2)[1] in ENDPOINTS:
-            return await self._health.answer(path, query)
         if request.method not in METHODS:
             raise ApiError(405, "MethodNotAllowed", f"the server does not allow the method {request.method}")
         user = await self._authenticate(request, path)
         route = self._routes.find(path)
+        self._authorize(attributes_of(user, request.method, path, query, route))
         if route is None:
-            self._authorize(Attributes(user, request.method.lower(), path=path))
-            return await self._answer_other(request, path, audit_id)
+            return await self._answer_other(request, path, query, audit_id)
         verb = route.verb(request.method, watch=query.get("watch", "") not in FALSE)
-        self._authorize(
-            on_resource(
-                user, verb, route.resource, subresource=route.subresource, namespace=route.namespace, name=route.name
-            )
-        )
         output = negotiate(request.headers.get("Accept", ""))
         call = Call(request, path, query, audit_id, user, route, verb, output)
         return await self._answer_measured(call)
@@ -131,8 +126,12 @@ class Handler:
             if not _is_long_running(call):
                 self._requests.observe(call.verb, resource.qualified, time.perf_counter() - began)
 
-    async def _answer_other(self, request: BaseRequest, path: str, audit_id: str) -> StreamResponse:
+    async def _answer_other(
+        self, request: BaseRequest, path: str, query: Mapping[str, str], audit_id: str
+    ) -> StreamResponse:
         """Paths that are no resource's."""
+        if path.split("/", 2)[1] in ENDPOINTS:
+            return await self._health.answer(path, query)
         if path == "/metrics":
             body, media = metrics.render(self._context, self._requests)
             return replies.small(body, replies.headers(audit_id, media=media))

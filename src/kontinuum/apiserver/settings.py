@@ -66,6 +66,10 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     api_audiences: tuple[str, ...] = ()
     """Audiences of tokens that this server accepts. Empty: its issuer."""
 
+    authorization: Literal["rbac", "always-allow"] = "rbac"
+    """Who may do what: role-based rules (and what each node needs for its own pods), or everything to everybody who is
+    let in."""
+
     node_client_certificate: Path | None = None
     """PEM file with the certificate shown to node servers for logs, exec and attach."""
 
