@@ -45,6 +45,10 @@ class FutureRevision(Retryable):
     """The revision asked for has not happened yet."""
 
 
+class ValueTooLarge(Refused):
+    """The engine does not take values of this size; nothing was changed."""
+
+
 class StoreFull(Broken):
     """No space left for the write; nothing was changed. Reads go on, and writes work again when there is space."""
 
