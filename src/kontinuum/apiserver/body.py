@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from aiohttp.web_request import BaseRequest
 
 from kontinuum.api.kubernetes.schema import Definition
-from kontinuum.api.kubernetes.structure import Mismatch, conform, conform_to, field_problems, strict_error
+from kontinuum.api.kubernetes.structure import Mismatch, conform_to, field_problems, strict_error
 from kontinuum.api.machinery import codecs, status
 from kontinuum.api.machinery.objects import Object
 from kontinuum.apiserver import options, writing
@@ -95,7 +95,7 @@ def check_shape(served: Served, call: Call, obj: Object, *, duplicates: Sequence
     """
     mode = options.field_validation(call)
     kind, version = served.resource.kind, served.resource.api_version
-    problems = field_problems(conform(obj, version, kind), duplicates)
+    problems = field_problems(served.kind.conform(obj), duplicates)
     if problems and mode == "Strict":
         raise strict_error(kind, version, problems)
     if mode == "Warn":

@@ -8,8 +8,10 @@ object they are given in place; it is always a fresh copy that nobody else holds
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
+from kontinuum.api.kubernetes.schema import Definition, definition_of
+from kontinuum.api.kubernetes.structure import conform
 from kontinuum.api.kubernetes.tables import age
 from kontinuum.api.kubernetes.validation import metadata, names
 from kontinuum.api.machinery.fields import FieldError
@@ -37,12 +39,12 @@ class Kind:
 
     resource: Resource
 
-    has_generation: ClassVar[bool] = False
+    has_generation: bool = False
     """``metadata.generation`` counts the changes of everything but metadata and status."""
 
-    columns: ClassVar[tuple[Column, ...]] = (NAME, AGE)
+    columns: tuple[Column, ...] = (NAME, AGE)
 
-    selectable: ClassVar[tuple[str, ...]] = ()
+    selectable: tuple[str, ...] = ()
     """Field selectors beyond ``metadata.name`` and ``metadata.namespace``."""
 
     def __init__(self, resource: Resource) -> None:
@@ -56,6 +58,18 @@ class Kind:
     def check_name(self, name: str) -> list[str]:
         """What is wrong with an object's name, in Kubernetes' words; empty if nothing is."""
         return names.dns_subdomain(name)
+
+    @property
+    def definition(self) -> Definition:
+        """The structure of the kind: types, lists that are maps, patch strategies."""
+        return definition_of(self.resource.api_version, self.resource.kind)
+
+    def conform(self, obj: Object) -> list[str]:
+        """Bring ``obj`` into the structure of the kind, in place; the paths of the unknown fields it had.
+
+        Raises ApiError 400 for a value of the wrong type.
+        """
+        return conform(obj, self.resource.api_version, self.resource.kind)
 
     def default(self, obj: Object) -> None:
         """Fill in what Kubernetes fills in for fields that were left out."""
