@@ -16,6 +16,12 @@ from kontinuum.api.machinery import status
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
+from kontinuum.apiserver.reviews.access import (
+    review_local_subject,
+    review_own_access,
+    review_own_rules,
+    review_subject,
+)
 from kontinuum.apiserver.reviews.identities import review_self, review_token
 from kontinuum.apiserver.streams import connect, log
 from kontinuum.apiserver.subresources.binding import bind
@@ -59,6 +65,10 @@ SUBRESOURCES: dict[tuple[Resource, str], dict[str, Verb]] = {
 UNSTORED: dict[Resource, dict[str, Verb]] = {
     r.TOKENREVIEWS: {"create": review_token},
     r.SELFSUBJECTREVIEWS: {"create": review_self},
+    r.SUBJECTACCESSREVIEWS: {"create": review_subject},
+    r.LOCALSUBJECTACCESSREVIEWS: {"create": review_local_subject},
+    r.SELFSUBJECTACCESSREVIEWS: {"create": review_own_access},
+    r.SELFSUBJECTRULESREVIEWS: {"create": review_own_rules},
 }
 """Whoever owns a review adds it here: ``r.TOKENREVIEWS: {"create": review_token}``."""
 
