@@ -56,6 +56,7 @@ SUBRESOURCES: dict[tuple[Resource, str], dict[str, Verb]] = {
     (r.PODS, "binding"): {"create": bind},
     (r.PODS, "eviction"): {"create": evict},
     (r.NAMESPACES, "finalize"): {"update": finalize},
+    (r.CERTIFICATESIGNINGREQUESTS, "approval"): STATUS,
     (r.SERVICEACCOUNTS, "token"): {"create": request_token},
     (r.DEPLOYMENTS, "scale"): SCALE,
     (r.REPLICASETS, "scale"): SCALE,

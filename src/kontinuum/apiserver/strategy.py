@@ -39,6 +39,37 @@ STRATEGIES: dict[Resource, Strategy] = {
     r.EVENTS: Strategy(creates_on_update=True),
     r.LEASES: Strategy(creates_on_update=True, updates_unconditionally=False),
     r.RUNTIMECLASSES: Strategy(updates_unconditionally=False),
+    r.EVENTS_V1: Strategy(creates_on_update=True),
+    **dict.fromkeys((r.ROLES, r.ROLEBINDINGS, r.CLUSTERROLES, r.CLUSTERROLEBINDINGS), Strategy(creates_on_update=True)),
+    **dict.fromkeys(
+        (
+            r.CSISTORAGECAPACITIES,
+            r.FLOWSCHEMAS,
+            r.PRIORITYLEVELCONFIGURATIONS,
+            r.MUTATINGWEBHOOKCONFIGURATIONS,
+            r.VALIDATINGWEBHOOKCONFIGURATIONS,
+            r.MUTATINGADMISSIONPOLICIES,
+            r.MUTATINGADMISSIONPOLICYBINDINGS,
+            r.VALIDATINGADMISSIONPOLICIES,
+            r.VALIDATINGADMISSIONPOLICYBINDINGS,
+        ),
+        Strategy(updates_unconditionally=False),
+    ),
+    **dict.fromkeys(
+        (r.CSIDRIVERS, r.CSINODES, r.VOLUMEATTACHMENTS),
+        Strategy(answers_deleted_object=True, updates_unconditionally=False),
+    ),
+    **dict.fromkeys(
+        (
+            r.STORAGECLASSES,
+            r.VOLUMEATTRIBUTESCLASSES,
+            r.DEVICECLASSES,
+            r.RESOURCECLAIMS,
+            r.RESOURCECLAIMTEMPLATES,
+            r.RESOURCESLICES,
+        ),
+        Strategy(answers_deleted_object=True),
+    ),
 }
 
 

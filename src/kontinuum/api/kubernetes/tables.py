@@ -61,3 +61,15 @@ def containers_and_images(spec: dict[str, Any]) -> tuple[str, str]:
         ",".join(one.get("name", "") for one in containers),
         ",".join(one.get("image", "") for one in containers),
     )
+
+
+def row(obj: dict[str, Any], now: float, *between: Any) -> list[Any]:
+    """The cells of most kinds: the name first, the age last; ``now`` is in seconds since the epoch."""
+    metadata = obj["metadata"]
+    return [metadata.get("name", ""), *between, age(metadata.get("creationTimestamp"), now)]
+
+
+def some(values: list[Any], most: int = 3, empty: str = "<unset>") -> str:
+    """``a,b,c + 2 more...``"""
+    text = ",".join(str(one) for one in values[:most])
+    return f"{text} + {len(values) - most} more..." if len(values) > most else text or empty

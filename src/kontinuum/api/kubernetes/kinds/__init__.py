@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from kontinuum.api.kubernetes import resources as r
 from kontinuum.api.kubernetes.kinds.configuration import ConfigMap, Secret, ServiceAccount
+from kontinuum.api.kubernetes.kinds.events import Event, EventV1
+from kontinuum.api.kubernetes.kinds.groups import GROUPS
 from kontinuum.api.kubernetes.kinds.kind import Kind
 from kontinuum.api.kubernetes.kinds.namespace import Namespace
 from kontinuum.api.kubernetes.kinds.node import Node
 from kontinuum.api.kubernetes.kinds.pod import Pod
 from kontinuum.api.kubernetes.kinds.service import Endpoints, Service
-from kontinuum.api.kubernetes.kinds.small import Event, Lease, RuntimeClass
+from kontinuum.api.kubernetes.kinds.small import Lease, RuntimeClass
 from kontinuum.api.kubernetes.kinds.workloads import ControllerRevision, Deployment, ReplicaSet
 from kontinuum.api.machinery.resources import Resource
 
@@ -21,6 +23,7 @@ SPECIAL: dict[Resource, type[Kind]] = {
     r.SECRETS: Secret,
     r.SERVICEACCOUNTS: ServiceAccount,
     r.EVENTS: Event,
+    r.EVENTS_V1: EventV1,
     r.SERVICES: Service,
     r.ENDPOINTS: Endpoints,
     r.DEPLOYMENTS: Deployment,
@@ -28,6 +31,7 @@ SPECIAL: dict[Resource, type[Kind]] = {
     r.CONTROLLERREVISIONS: ControllerRevision,
     r.LEASES: Lease,
     r.RUNTIMECLASSES: RuntimeClass,
+    **GROUPS,
 }
 """A kind that is not here is as ``Kind`` describes."""
 

@@ -1,11 +1,11 @@
-"""Kinds that have little to say: events, leases and runtime classes."""
+"""Kinds that have little to say: leases and runtime classes."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from kontinuum.api.kubernetes.kinds.kind import AGE, NAME, Column, Kind, as_text, read
-from kontinuum.api.kubernetes.tables import UNKNOWN, age
+from kontinuum.api.kubernetes.kinds.kind import AGE, NAME, Column, Kind
+from kontinuum.api.kubernetes.tables import age
 from kontinuum.api.kubernetes.validation import names
 from kontinuum.api.kubernetes.validation.resources import validate_amounts
 from kontinuum.api.kubernetes.validation.scheduling import validate_tolerations
@@ -13,58 +13,7 @@ from kontinuum.api.machinery import fields
 from kontinuum.api.machinery.fields import FieldError
 from kontinuum.api.machinery.objects import Object
 
-
-class Event(Kind):
-    columns = (
-        Column("Last Seen", description="When it happened last."),
-        Column("Type", description="Normal or Warning."),
-        Column("Reason", description="Why, in one word."),
-        Column("Object", description="What it happened to."),
-        Column("Subobject", priority=1, description="Which part of it."),
-        Column("Source", priority=1, description="Who reports it."),
-        Column("Message", description="What happened, in words."),
-        Column("First Seen", priority=1, description="When it happened first."),
-        Column("Count", priority=1, description="How often it happened."),
-        Column("Name", priority=1, format="name", description=NAME.description),
-    )
-    selectable = (
-        "involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid",
-        "involvedObject.apiVersion", "involvedObject.resourceVersion", "involvedObject.fieldPath",
-        "reason", "reportingComponent", "source", "type",
-    )  # fmt: skip
-
-    def fields(self, obj: Object) -> dict[str, str]:
-        found = {path: as_text(read(obj, path)) for path in self.selectable}
-        found["source"] = _source(obj)
-        return found
-
-    def validate_spec(self, obj: Object) -> list[FieldError]:
-        about = (obj.get("involvedObject") or {}).get("namespace", "")
-        namespace = obj["metadata"].get("namespace", "")
-        if about and about != namespace:
-            return [fields.invalid("involvedObject.namespace", about, "does not match event.namespace")]
-        if not about and namespace not in ("default", "kube-system"):
-            return [fields.invalid("involvedObject.namespace", about, "does not match event.namespace")]
-        return []
-
-    def cells(self, obj: Object, now: float) -> list[Any]:
-        about, series = obj.get("involvedObject") or {}, obj.get("series") or {}
-        first = obj.get("firstTimestamp") or obj.get("eventTime")
-        last = series.get("lastObservedTime") or obj.get("lastTimestamp") or first
-        source = _source(obj)
-        host = (obj.get("source") or {}).get("host") or obj.get("reportingInstance", "")
-        return [
-            age(last, now) if last else UNKNOWN,
-            obj.get("type", ""),
-            obj.get("reason", ""),
-            f"{about.get('kind', '').lower()}/{about.get('name', '')}",
-            about.get("fieldPath", ""),
-            f"{source}, {host}" if host else source,
-            obj.get("message", "").strip(),
-            age(first, now) if first else UNKNOWN,
-            series.get("count") or obj.get("count") or 1,
-            obj["metadata"].get("name", ""),
-        ]
+OLDEST = "OldestEmulationVersion"
 
 
 class Lease(Kind):
@@ -79,6 +28,12 @@ class Lease(Kind):
         if transitions is not None and transitions < 0:
             problem = "must be greater than or equal to 0"
             errors.append(fields.invalid("spec.leaseTransitions", transitions, problem))
+        strategy = spec.get("strategy")
+        if strategy is not None:
+            errors += _strategy(strategy)
+        if spec.get("preferredHolder") and not strategy:
+            problem = "may only be specified if `strategy` is defined"
+            errors.append(fields.forbidden("spec.preferredHolder", problem))
         return errors
 
     def cells(self, obj: Object, now: float) -> list[Any]:
@@ -107,5 +62,11 @@ class RuntimeClass(Kind):
         return [metadata.get("name", ""), obj.get("handler", ""), age(metadata.get("creationTimestamp"), now)]
 
 
-def _source(event: Object) -> str:
-    return (event.get("source") or {}).get("component") or event.get("reportingComponent") or ""
+def _strategy(strategy: str) -> list[FieldError]:
+    """How leaders are chosen; others than Kubernetes' own have a domain."""
+    path = "spec.strategy"
+    if strategy == OLDEST:
+        return []
+    if "/" in strategy and not names.qualified_name(strategy):
+        return [] if "kubernetes.io/" not in strategy else [fields.not_supported(path, strategy, [OLDEST])]
+    return [fields.not_supported(path, strategy, [OLDEST])]

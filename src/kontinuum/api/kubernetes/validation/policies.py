@@ -1,0 +1,211 @@
+"""What is wrong with admission policies and their bindings. What their expressions mean is checked elsewhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from kontinuum.api.kubernetes.validation import names
+from kontinuum.api.kubernetes.validation.identifiers import check, path_segment
+from kontinuum.api.kubernetes.validation.matching import validate_match_conditions, validate_match_resources
+from kontinuum.api.kubernetes.validation.scheduling import validate_selector
+from kontinuum.api.kubernetes.validation.webhooks import FAILURE_POLICIES, REINVOCATION_POLICIES
+from kontinuum.api.machinery import fields
+from kontinuum.api.machinery.fields import FieldError
+from kontinuum.api.machinery.objects import Object
+
+MOST_ANNOTATIONS, ANNOTATION_BYTES = 20, 5 * 1024
+REASONS = ("Forbidden", "Invalid", "RequestEntityTooLarge")
+ACTIONS = ("Audit", "Deny", "Warn")
+PATCH_TYPES = {"ApplyConfiguration": "applyConfiguration", "JSONPatch": "jsonPatch"}
+CEL_NAME = re.compile(r"[_a-zA-Z][_a-zA-Z0-9]*", re.ASCII)
+CEL_RESERVED = frozenset(
+    {
+        "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import",
+        "let", "loop", "package", "namespace", "return", "var", "void", "while",
+    }
+)  # fmt: skip
+
+
+def validate_validating_policy(name: str, spec: Object) -> list[FieldError]:
+    errors = _policy(spec)
+    validations, annotations = spec.get("validations") or [], spec.get("auditAnnotations") or []
+    if not validations and not annotations:
+        problem = "validations or auditAnnotations must contain at least one item"
+        errors.append(fields.required("spec.validations", problem))
+        errors.append(fields.required("spec.auditAnnotations", problem))
+    for index, one in enumerate(validations):
+        errors += _validation(one, f"spec.validations[{index}]")
+    if len(annotations) > MOST_ANNOTATIONS:
+        problem = f"must not have more than {MOST_ANNOTATIONS} auditAnnotations"
+        errors.append(fields.invalid("spec.auditAnnotations", annotations, problem))
+    keys = [one.get("key", "") for one in annotations]
+    for index, one in enumerate(annotations):
+        path = f"spec.auditAnnotations[{index}]"
+        errors += _annotation(name, one, path)
+        errors += [fields.duplicate(f"{path}.key", keys[index])] if keys[index] in keys[:index] else []
+    return errors
+
+
+def validate_mutating_policy(spec: Object) -> list[FieldError]:
+    errors = _policy(spec)
+    policy = spec.get("reinvocationPolicy", "")
+    if not policy:
+        errors.append(fields.required("spec.reinvocationPolicy"))
+    elif policy not in REINVOCATION_POLICIES:
+        errors.append(fields.not_supported("spec.reinvocationPolicy", policy, REINVOCATION_POLICIES))
+    mutations = spec.get("mutations") or []
+    if not mutations:
+        errors.append(fields.required("spec.mutations", "mutations must contain at least one item"))
+    for index, mutation in enumerate(mutations):
+        errors += _mutation(mutation, f"spec.mutations[{index}]")
+    return errors
+
+
+def _policy(spec: Object) -> list[FieldError]:
+    """What both kinds of policies have."""
+    failure, constraints = spec.get("failurePolicy", ""), spec.get("matchConstraints")
+    errors = []
+    if failure not in FAILURE_POLICIES:
+        errors.append(fields.not_supported("spec.failurePolicy", failure, FAILURE_POLICIES))
+    if (kind := spec.get("paramKind")) is not None:
+        errors += _param_kind(kind, "spec.paramKind")
+    if constraints is None:
+        errors.append(fields.required("spec.matchConstraints"))
+    else:
+        errors += validate_match_resources(constraints, "spec.matchConstraints")
+        if not constraints.get("resourceRules"):
+            errors.append(fields.required("spec.matchConstraints.resourceRules"))
+    errors += validate_match_conditions(spec.get("matchConditions") or [], "spec.matchConditions")
+    for index, variable in enumerate(spec.get("variables") or ()):
+        errors += _variable(variable, f"spec.variables[{index}]")
+    return errors
+
+
+def _param_kind(kind: Object, path: str) -> list[FieldError]:
+    api_version, name = kind.get("apiVersion", ""), kind.get("kind", "")
+    here = f"{path}.apiVersion"
+    errors = []
+    if not api_version:
+        errors.append(fields.required(here))
+    elif api_version.count("/") > 1:
+        errors.append(fields.invalid(here, api_version, f"unexpected GroupVersion string: {api_version}"))
+    else:
+        group, _, version = api_version.rpartition("/")
+        if group and (problems := names.dns_subdomain(group)):
+            errors.append(fields.invalid(here, group, ",".join(problems)))
+        if not version:
+            errors.append(fields.invalid(here, api_version, "version must be specified"))
+        elif problems := names.dns_1035_label(version):
+            errors.append(fields.invalid(here, version, ",".join(problems)))
+    if not name:
+        return [*errors, fields.required(f"{path}.kind")]
+    if problems := names.dns_1035_label(name.lower()):
+        problem = f"may have mixed case, but should otherwise match: {','.join(problems)}"
+        errors.append(fields.invalid(f"{path}.kind", name, problem))
+    return errors
+
+
+def _variable(variable: Object, path: str) -> list[FieldError]:
+    name = variable.get("name", "")
+    errors = []
+    if not name.strip():
+        errors.append(fields.required(f"{path}.name", "name is not specified"))
+    elif not CEL_NAME.fullmatch(name) or name in CEL_RESERVED:
+        errors.append(fields.invalid(f"{path}.name", name, "name is not a valid CEL identifier"))
+    if not variable.get("expression", "").strip():
+        errors.append(fields.required(f"{path}.expression", "expression is not specified"))
+    return errors
+
+
+def _validation(one: Object, path: str) -> list[FieldError]:
+    message, computed, reason = one.get("message", ""), one.get("messageExpression", ""), one.get("reason")
+    errors = []
+    if not one.get("expression", "").strip():
+        errors.append(fields.required(f"{path}.expression", "expression is not specified"))
+    if computed and not computed.strip():
+        errors.append(fields.invalid(f"{path}.messageExpression", computed, "must be non-empty if specified"))
+    if message and not message.strip():
+        errors.append(fields.invalid(f"{path}.message", message, "message must be non-empty if specified"))
+    elif re.search(r"[\n\r]", message.strip()):
+        errors.append(fields.invalid(f"{path}.message", message, "message must not contain line breaks"))
+    if reason is not None and reason not in REASONS:
+        errors.append(fields.not_supported(f"{path}.reason", reason, REASONS))
+    return errors
+
+
+def _annotation(policy: str, one: Object, path: str) -> list[FieldError]:
+    key, expression = one.get("key", ""), one.get("valueExpression", "").strip()
+    whole = f"{policy}/{key}"
+    errors = check(whole, names.qualified_name(whole), f"{path}.key")
+    if not expression:
+        errors.append(fields.required(f"{path}.valueExpression", "valueExpression is not specified"))
+    elif len(expression.encode()) > ANNOTATION_BYTES:
+        problem = f"must not exceed {ANNOTATION_BYTES} bytes in length"
+        errors.append(fields.required(f"{path}.valueExpression", problem))
+    return errors
+
+
+def _mutation(mutation: Object, path: str) -> list[FieldError]:
+    kind = mutation.get("patchType", "")
+    if not kind:
+        return [fields.required(f"{path}.patchType")]
+    if kind not in PATCH_TYPES:
+        return [fields.not_supported(f"{path}.patchType", kind, sorted(PATCH_TYPES))]
+    errors = []
+    for other, field in PATCH_TYPES.items():
+        value = mutation.get(field)
+        if other != kind and value is not None:
+            problem = f"must not be specified when patchType is {kind}"
+            errors.append(fields.invalid(f"{path}.{field}", f"{{{field}}}", problem))
+        elif other == kind and value is None:
+            errors.append(fields.required(f"{path}.{field}", f"must be specified when patchType is {kind}"))
+        elif other == kind and not (value or {}).get("expression", "").strip():
+            errors.append(fields.required(f"{path}.{field}.expression", "expression is not specified"))
+    return errors
+
+
+def validate_policy_binding(spec: Object, *, validating: bool) -> list[FieldError]:
+    name = spec.get("policyName", "")
+    path = "spec.policyName"
+    errors = check(name, names.dns_subdomain(name), path) if name else [fields.required(path)]
+    if (reference := spec.get("paramRef")) is not None:
+        errors += _param_ref(reference, "spec.paramRef")
+    if (match := spec.get("matchResources")) is not None:
+        errors += validate_match_resources(match, "spec.matchResources")
+    return errors + (_actions(spec.get("validationActions") or []) if validating else [])
+
+
+def _param_ref(reference: Object, path: str) -> list[FieldError]:
+    name, selector, action = (reference.get(field) for field in ("name", "selector", "parameterNotFoundAction"))
+    both = "name and selector are mutually exclusive"
+    errors = []
+    if name:
+        errors += check(name, path_segment(name), f"{path}.name")
+        errors += [fields.forbidden(f"{path}.name", both)] if selector is not None else []
+    if selector is not None:
+        errors += validate_selector(selector, f"{path}.selector")
+        errors += [fields.forbidden(f"{path}.selector", both)] if name else []
+    if not name and selector is None:
+        errors.append(fields.required(path, "one of name or selector must be specified"))
+    here = f"{path}.parameterNotFoundAction"
+    if not action:
+        errors.append(fields.required(here))
+    elif action not in ("Deny", "Allow"):
+        errors.append(fields.not_supported(here, action, ("Deny", "Allow")))
+    return errors
+
+
+def _actions(actions: Sequence[str]) -> list[FieldError]:
+    path = "spec.validationActions"
+    errors = []
+    for index, action in enumerate(actions):
+        errors += [] if action in ACTIONS else [fields.not_supported(f"{path}[{index}]", action, ACTIONS)]
+        errors += [fields.duplicate(f"{path}[{index}]", action)] if action in actions[:index] else []
+    if "Deny" in actions and "Warn" in actions:
+        problem = (
+            "must not contain both Deny and Warn (repeating the same validation failure information in the API "
+            "response and headers serves no purpose)"
+        )
+        errors.append(fields.invalid(path, list(actions), problem))
+    return errors or ([] if actions else [fields.required(path, "at least one validation action is required")])
