@@ -21,7 +21,7 @@ from kontinuum.apiserver import housekeeping, listener
 from kontinuum.apiserver.admission.plugins import all_plugins
 from kontinuum.apiserver.authn.assemble import identity_of
 from kontinuum.apiserver.authn.lookup import CachedObjects
-from kontinuum.apiserver.authz.assemble import authorizer_of
+from kontinuum.apiserver.authz.assemble import authorizer_of, rbac_of
 from kontinuum.apiserver.authz.reconciliation import reconcile_defaults
 from kontinuum.apiserver.bootstrap import create_system_namespaces
 from kontinuum.apiserver.catalog import Catalog, Served
@@ -134,14 +134,16 @@ def _context(store: Store, settings: ServerSettings, clock: Clock) -> Context:
         served[resource] = Served(resource, kind, strategy_of(resource), cache, _converter(resource))
     caches = {one.layout.prefix: one.cache for one in served.values() if one.resource.stored}
     feed = Feed(store, caches, clock, replay=settings.history_replay)
+    rules = rbac_of(served)
+    authorizer = authorizer_of(settings, served, rules)
     return Context(
         store=store,
         settings=settings,
         clock=clock,
         catalog=Catalog(served),
         feed=feed,
-        admission=all_plugins(),
-        authorizer=authorizer_of(settings, served),
+        admission=all_plugins(authorizer, rules),
+        authorizer=authorizer,
         nodes=Nodes(settings),
     )
 

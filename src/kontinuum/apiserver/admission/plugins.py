@@ -15,20 +15,25 @@ from __future__ import annotations
 
 from kontinuum.apiserver.admission.chain import Chain
 from kontinuum.apiserver.admission.default_tolerations import DefaultTolerations
+from kontinuum.apiserver.admission.escalation import Escalation, RuleResolver
 from kontinuum.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
+from kontinuum.apiserver.admission.node_restriction import NodeRestriction
 from kontinuum.apiserver.admission.priority import Priority
 from kontinuum.apiserver.admission.runtime_class import RuntimeClass
 from kontinuum.apiserver.admission.service_account import ServiceAccount
+from kontinuum.apiserver.authz.authorizer import Authorizer
 
 
-def all_plugins() -> Chain:
+def all_plugins(authorizer: Authorizer, rules: RuleResolver) -> Chain:
     """The chain of one server. What a plug-in needs beside the reader comes in here as an argument."""
     return Chain(
         [
             NamespaceLifecycle(),
             ServiceAccount(),
+            NodeRestriction(authorizer),
             Priority(),
             DefaultTolerations(),
             RuntimeClass(),
+            Escalation(authorizer, rules),  # Behind everything that changes an object.
         ]
     )

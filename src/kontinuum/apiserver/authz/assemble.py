@@ -15,11 +15,11 @@ from kontinuum.apiserver.catalog import Served
 from kontinuum.apiserver.settings import ServerSettings
 
 
-def authorizer_of(settings: ServerSettings, served: Mapping[Resource, Served]) -> Authorizer:
-    """To be made before the caches are filled or after; it follows them."""
+def authorizer_of(settings: ServerSettings, served: Mapping[Resource, Served], rules: Rbac) -> Authorizer:
+    """``rules`` are asked last. To be made before the caches are filled or after; it follows them."""
     if settings.authorization == "always-allow":
         return AlwaysAllow()
-    return Chain([Masters(), NodeAuthorizer(graph_of(served)), rbac_of(served)])
+    return Chain([Masters(), NodeAuthorizer(graph_of(served)), rules])
 
 
 def rbac_of(served: Mapping[Resource, Served]) -> Rbac:
