@@ -1,11 +1,13 @@
-"""What one API server does in a second: creates, gets, patches, lists and watches over TLS from 16 connections.
+"""What one API server does in a second, over TLS from 16 connections, with pods of 2 KB (3.6 KB as they are stored).
 
-The load is made by one process, with a client so small that it costs a tenth of what it measures. Everything happens
-in a namespace of its own, which is deleted afterwards.
+The load is made by one process, with a client so small that it costs a tenth of what it measures (``benchmarks.wire``).
+Everything happens in a namespace of its own, which is deleted afterwards.
 
-    python -m benchmarks.api [--kubeconfig FILE] [--seconds 3] [--pods 5000]
+    python -m benchmarks.api [--kubeconfig FILE] [--seconds 5] [--pods 20000]
 
-Any API server will do; without ``--kubeconfig`` a Kontinuum of its own is brought up and thrown away.
+Any API server will do. Without ``--kubeconfig`` a Kontinuum API server of its own is started with its default settings
+(authentication, RBAC, admission and managedFields are on; nothing else runs); its memory and restart are measured too.
+Beside each figure stands what was measured on Kubernetes 1.36 (kube-apiserver and etcd 3.6 on such a machine).
 """
 
 from __future__ import annotations
@@ -14,75 +16,28 @@ import argparse
 import asyncio
 import itertools
 import os
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from urllib.parse import urlsplit
 
 import orjson
 import uvloop
 
 from benchmarks import report
-from benchmarks.installation import fresh
+from benchmarks.installation import ServerAlone, server_alone
+from benchmarks.wire import MERGE, Address, Wire
 from kontinuum.client import kubeconfig
 
 CONNECTIONS = 16
 NAMESPACE = f"benchmark-{os.getpid()}"
 ROOT = f"/api/v1/namespaces/{NAMESPACE}"
-MERGE = "application/merge-patch+json"
-MADE_AT_ONCE = 64
-
-
-class Wire:
-    """One keep-alive connection that speaks just enough HTTP/1.1."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    async def call(self, method: str, path: str, body: bytes = b"", media: str = "application/json") -> bytes:
-        """The reply's body. Raises RuntimeError unless the answer is a success."""
-        head = f"{method} {path} HTTP/1.1\r\nHost: api\r\nAccept: application/json\r\n"
-        if body:
-            head += f"Content-Type: {media}\r\nContent-Length: {len(body)}\r\n"
-        self._writer.write(head.encode() + b"\r\n" + body)
-        headers = await self._reader.readuntil(b"\r\n\r\n")
-        lowered = headers.lower()
-        if b"content-length: " not in lowered:
-            raise RuntimeError(f"{method} {path}: the reply has no length: {headers!r}")
-        length = int(lowered.split(b"content-length: ", 1)[1].split(b"\r\n", 1)[0])
-        content = await self._reader.readexactly(length)
-        if headers[9:10] != b"2":
-            raise RuntimeError(f"{method} {path}: {headers.splitlines()[0]!r} {content[:200]!r}")
-        return content
-
-    async def watch(self, path: str, count: int) -> None:
-        """Open a watch and return when ``count`` events have come."""
-        self._writer.write(f"GET {path} HTTP/1.1\r\nHost: api\r\n\r\n".encode())
-        await self._reader.readuntil(b"\r\n\r\n")
-        while count > 0:
-            count -= (await self._reader.read(1 << 20)).count(b'{"type":"')
-
-    def close(self) -> None:
-        self._writer.close()
-
-
-class Server:
-    """Where the connections go."""
-
-    def __init__(self, connection: kubeconfig.Connection) -> None:
-        address = urlsplit(connection.server)
-        self._host, self._port = address.hostname or "127.0.0.1", address.port or 443
-        tls = connection.tls_context()
-        self._tls = tls if isinstance(tls, ssl.SSLContext) else None
-
-    async def open(self) -> Wire:
-        return Wire(*await asyncio.open_connection(self._host, self._port, ssl=self._tls, limit=1 << 22))
+LISTED = 5000
+WATCHERS = 100
+BURST = 200
 
 
 def pod(name: str) -> bytes:
-    """A pod of about the size that real ones have."""
-    environment = [{"name": f"VARIABLE_{number}", "value": "a value of some length" * 2} for number in range(12)]
+    """A pod of about the size that real ones have: 2 KB once its defaults are there."""
+    environment = [{"name": f"VARIABLE_{number}", "value": "a value of some length" * 2} for number in range(8)]
     container = {
         "name": "main",
         "image": "registry.example.com/team/service:1.2.3",
@@ -91,124 +46,202 @@ def pod(name: str) -> bytes:
         "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}},
     }
     labels = {"app.kubernetes.io/name": "service", "app.kubernetes.io/instance": name, "tier": "web"}
-    return orjson.dumps({"metadata": {"name": name, "labels": labels}, "spec": {"containers": [container]}})
+    spec = {"containers": [container], "automountServiceAccountToken": False}
+    return orjson.dumps({"metadata": {"name": name, "labels": labels}, "spec": spec})
 
 
 Call = Callable[[Wire, int], Awaitable[bytes]]
 """One request; the number counts all requests of a workload."""
 
 
-async def rate(name: str, wires: list[Wire], seconds: float, call: Call, *, reach: float | None = None) -> int:
-    """Call as often as possible for ``seconds`` and print the rate; returns how many calls there were."""
-    numbers: Iterator[int] = itertools.count()
-    took: list[float] = []
-    end = time.perf_counter() + seconds
+class Load:
+    """The connections, and the pods that have been made so far."""
 
-    async def work(wire: Wire) -> None:
-        while (began := time.perf_counter()) < end:
-            await call(wire, next(numbers))
-            took.append(time.perf_counter() - began)
+    def __init__(self, address: Address, seconds: float) -> None:
+        self._address = address
+        self._seconds = seconds
+        self.wires: list[Wire] = []
+        self.made = 0
 
-    await asyncio.gather(*(work(wire) for wire in wires))
-    per_second = len(took) / seconds
-    verdict = "" if reach is None else f"  reach ≥ {reach:g}/s: {'held' if per_second >= reach else 'NOT YET HELD'}"
-    p50, p99 = (report.percentile(took, share) * 1000 for share in (0.5, 0.99))
-    print(f"{name}: {per_second:,.0f}/s  (p50 {p50:.2f} ms, p99 {p99:.2f} ms, n={len(took)}){verdict}", flush=True)
-    return len(took)
+    async def open(self) -> None:
+        self.wires = [await self._address.open() for _ in range(CONNECTIONS)]
+
+    async def close(self) -> None:
+        for wire in self.wires:
+            wire.close()
+
+    async def rate(self, name: str, call: Call, *, reach: float, kubernetes: str, p99: float | None = None) -> int:
+        """Call as often as possible for a while and print the rate; returns how many calls there were."""
+        numbers: Iterator[int] = itertools.count()
+        took: list[float] = []
+        end = time.perf_counter() + self._seconds
+
+        async def work(wire: Wire) -> None:
+            while (began := time.perf_counter()) < end:
+                await call(wire, next(numbers))
+                took.append((time.perf_counter() - began) * 1000)
+
+        await asyncio.gather(*(work(wire) for wire in self.wires))
+        report.rate(name, len(took) / self._seconds, took, reach=reach, p99=p99, kubernetes=kubernetes)
+        return len(took)
+
+    async def writes_and_reads(self) -> None:
+        self.made = await self.rate(
+            "create a pod, durable", lambda wire, n: wire.call("POST", f"{ROOT}/pods", pod(f"pod-{n:06}")),
+            reach=2000, p99=40, kubernetes="640-725/s, p99 67-73 ms",
+        )  # fmt: skip
+        await self.rate(
+            "get a pod, latest", lambda wire, n: wire.call("GET", f"{ROOT}/pods/pod-{n % self.made:06}"),
+            reach=8000, kubernetes="2,060-2,280/s",
+        )  # fmt: skip
+        await self.rate(
+            "get a pod, from the cache",
+            lambda wire, n: wire.call("GET", f"{ROOT}/pods/pod-{n % self.made:06}?resourceVersion=0"),
+            reach=8000, kubernetes="3,900/s",
+        )  # fmt: skip
+
+        def reported(number: int) -> bytes:
+            conditions = [{"type": "Ready", "status": "True", "reason": f"Turn{number}"}]
+            return orjson.dumps({"status": {"phase": "Running", "podIP": "10.0.0.9", "conditions": conditions}})
+
+        await self.rate(
+            "merge-patch a pod's status",
+            lambda wire, n: wire.call("PATCH", f"{ROOT}/pods/pod-{n % self.made:06}/status", reported(n), MERGE),
+            reach=1500, kubernetes="313-387/s",
+        )  # fmt: skip
+
+    async def fill(self, count: int) -> None:
+        """Create pods until there are ``count``."""
+        numbers = iter(range(self.made, count))
+
+        async def work(wire: Wire) -> None:
+            for number in numbers:
+                await wire.call("POST", f"{ROOT}/pods", pod(f"pod-{number:06}"))
+
+        await asyncio.gather(*(work(wire) for wire in self.wires))
+        self.made = max(self.made, count)
+
+    async def lists(self, count: int, *, reach: float, kubernetes: str) -> None:
+        took = []
+        size = 0
+        for _ in range(7):
+            began = time.perf_counter()
+            size = len(await self.wires[0].call("GET", f"{ROOT}/pods?limit={count}"))
+            took.append((time.perf_counter() - began) * 1000)
+        name = f"list {count:,} pods ({size / 1e6:.1f} MB)"
+        report.figure(name, took, unit="ms", reach=reach, kubernetes=kubernetes)
+
+    async def _watching(self) -> tuple[str, list[Wire]]:
+        """A label of its own, and connections that watch the ConfigMaps that carry it."""
+        label = f"turn={time.monotonic_ns()}"
+        since = orjson.loads(await self.wires[0].call("GET", f"{ROOT}/configmaps?limit=1"))["metadata"][
+            "resourceVersion"
+        ]
+        watching = [await self._address.open() for _ in range(WATCHERS)]
+        for wire in watching:
+            await wire.watch(f"{ROOT}/configmaps?watch=true&resourceVersion={since}&labelSelector={label}")
+        return label, watching
+
+    async def burst(self) -> None:
+        """Many watchers, many creates at once."""
+        rates, waits = [], []
+        for _ in range(5):
+            label, watching = await self._watching()
+            key, value = label.split("=")
+            numbers = iter(range(BURST))
+            sent: list[float] = []
+
+            async def create(
+                wire: Wire,
+                key: str = key,
+                value: str = value,
+                sent: list[float] = sent,
+                numbers: Iterator[int] = numbers,
+            ) -> None:
+                for number in numbers:
+                    metadata = {"name": f"b{value}-{number}", "labels": {key: value}}
+                    sent.append(time.perf_counter())
+                    await wire.call(
+                        "POST", f"{ROOT}/configmaps", orjson.dumps({"metadata": metadata, "data": {"k": "v"}})
+                    )
+
+            began = time.perf_counter()
+            reading = [asyncio.create_task(wire.events(BURST)) for wire in watching]
+            await asyncio.gather(*(create(wire) for wire in self.wires))
+            came = [await one for one in reading]
+            rates.append(WATCHERS * BURST / (max(map(max, came)) - began))
+            waits += [(at - began) * 1000 for one in came for at in one]
+            for wire in watching:
+                wire.close()
+        best = sorted(rates)[len(rates) // 2]
+        name = f"{WATCHERS} watchers, burst of {BURST} creates, events delivered"
+        report.rate(name, best, waits, reach=60_000, kubernetes="30,000-34,000/s, p99 155-220 ms")
+
+    async def trickle(self) -> None:
+        """How long after its create was answered does an event reach a watcher?"""
+        label, watching = await self._watching()
+        key, value = label.split("=")
+        late: list[float] = []
+        for number in range(30):
+            reading = [asyncio.create_task(wire.events(1)) for wire in watching]
+            metadata = {"name": f"t{value}-{number}", "labels": {key: value}}
+            await self.wires[0].call("POST", f"{ROOT}/configmaps", orjson.dumps({"metadata": metadata}))
+            answered = time.perf_counter()
+            late += [max(0.0, (await one)[0] - answered) * 1000 for one in reading]
+            await asyncio.sleep(0.1)
+        for wire in watching:
+            wire.close()
+        name = f"{WATCHERS} watchers, 10 creates/s: event after the create's answer"
+        report.figure(name, late, unit="ms", reach=0.2, kubernetes="p50 0.2 ms, p99 5.6-8 ms")
 
 
-async def writes_and_reads(wires: list[Wire], seconds: float) -> None:
-    body = orjson.dumps({"data": {"key": "value " * 20}})[1:-1]
-
-    def configmap(number: int) -> bytes:
-        return b'{"metadata":{"name":"c%d"},%b}' % (number, body)
-
-    made = await rate(
-        "create a ConfigMap (durable)", wires, seconds,
-        lambda wire, n: wire.call("POST", f"{ROOT}/configmaps", configmap(n)), reach=2000,
-    )  # fmt: skip
-    await rate(
-        "get a ConfigMap", wires, seconds,
-        lambda wire, n: wire.call("GET", f"{ROOT}/configmaps/c{n % made}"), reach=8000,
-    )  # fmt: skip
-    await rate(
-        "merge-patch a ConfigMap", wires, seconds,
-        lambda wire, n: wire.call(
-            "PATCH", f"{ROOT}/configmaps/c{n % made}", b'{"data":{"n":"%d"}}' % n, MERGE
-        ),
-    )  # fmt: skip
-
-
-async def lists(wires: list[Wire], pods: int) -> None:
-    numbers = iter(range(pods))
-
-    async def fill(wire: Wire) -> None:
-        for number in numbers:
-            await wire.call("POST", f"{ROOT}/pods", pod(f"pod-{number:05}"))
-
-    began = time.perf_counter()
-    await asyncio.gather(*(fill(wire) for wire in wires))
-    print(f"create a pod (durable): {pods / (time.perf_counter() - began):,.0f}/s  (n={pods})", flush=True)
-    took = []
-    for _ in range(10):
-        began = time.perf_counter()
-        content = await wires[0].call("GET", f"{ROOT}/pods")
-        took.append((time.perf_counter() - began) * 1000)
-    report.figure(f"list {pods} pods ({len(content) / 1e6:.1f} MB)", took, unit="ms", reach=60)
+async def measure(address: Address, arguments: argparse.Namespace, alone: ServerAlone | None) -> None:
+    load = Load(address, arguments.seconds)
+    await load.open()
+    await load.wires[0].call("POST", "/api/v1/namespaces", orjson.dumps({"metadata": {"name": NAMESPACE}}))
+    account = orjson.dumps({"metadata": {"name": "default"}})
+    if alone is not None:  # Elsewhere a controller makes it.
+        await load.wires[0].call("POST", f"{ROOT}/serviceaccounts", account)
+    try:
+        await load.writes_and_reads()
+        await load.burst()
+        await load.trickle()
+        await load.fill(LISTED)
+        await load.lists(LISTED, reach=60, kubernetes="313-376 ms")
+        if alone is not None and load.made == LISTED:
+            memory(alone, load.made, reach=150, kubernetes="1.5 GB")
+        await load.fill(arguments.pods)
+        await load.lists(load.made, reach=250, kubernetes="1,300-1,700 ms")
+        if alone is not None:
+            memory(alone, load.made, reach=400, kubernetes="2.7-2.9 GB")
+            seconds = await alone.restart()
+            report.figure(f"start with {load.made:,} pods in the store", [seconds], unit="s", reach=2, kubernetes="-")
+            await load.open()
+    finally:
+        for collection in ("pods", "configmaps"):
+            await load.wires[0].call("DELETE", f"{ROOT}/{collection}")
+        await load.wires[0].call("DELETE", f"/api/v1/namespaces/{NAMESPACE}")
+        await load.close()
 
 
-async def watches(server: Server, wires: list[Wire], watchers: int, changes: int) -> None:
-    """How many events a second reach ``watchers`` watches of the same objects."""
-    listed = orjson.loads(await wires[0].call("GET", f"{ROOT}/configmaps?limit=1"))
-    since = listed["metadata"]["resourceVersion"]
-    watching = [await server.open() for _ in range(watchers)]
-    path = f"{ROOT}/configmaps?watch=true&resourceVersion={since}"
-    began = time.perf_counter()
-    reading = [asyncio.create_task(wire.watch(path, changes)) for wire in watching]
-    numbers = iter(range(changes))
-
-    async def change(wire: Wire) -> None:
-        for number in numbers:
-            await wire.call("PATCH", f"{ROOT}/configmaps/c{number % 500}", b'{"data":{"w":"%d"}}' % number, MERGE)
-
-    await asyncio.gather(*(change(wire) for wire in wires))
-    await asyncio.gather(*reading)
-    took = time.perf_counter() - began
-    print(f"watch: {watchers * changes / took:,.0f} events/s to {watchers} watchers, {changes / took:,.0f} changes/s")
-    for wire in watching:
-        wire.close()
+def memory(alone: ServerAlone, pods: int, *, reach: float, kubernetes: str) -> None:
+    name = f"resident memory with {pods:,} pods stored"
+    report.figure(name, [alone.resident_bytes() / 1e6], unit="MB", reach=reach, kubernetes=kubernetes)
 
 
 async def main(arguments: argparse.Namespace) -> None:
+    report.machine(f"one API server, {CONNECTIONS} connections, TLS, pods of 2 KB, {arguments.seconds:g} s each")
     if arguments.kubeconfig:
-        await measure(arguments)
-        return
-    async with fresh() as installation:
-        arguments.kubeconfig = installation.data_dir / "kubeconfig"
-        await measure(arguments)
-
-
-async def measure(arguments: argparse.Namespace) -> None:
-    report.machine(f"one API server, {CONNECTIONS} connections, TLS, {arguments.seconds:g} s each")
-    server = Server(kubeconfig.load(arguments.kubeconfig))
-    wires = [await server.open() for _ in range(CONNECTIONS)]
-    await wires[0].call("POST", "/api/v1/namespaces", orjson.dumps({"metadata": {"name": NAMESPACE}}))
-    try:
-        await writes_and_reads(wires, arguments.seconds)
-        await watches(server, wires, 50, 2000)
-        await lists(wires, arguments.pods)
-    finally:
-        for collection in ("pods", "configmaps"):
-            await wires[0].call("DELETE", f"{ROOT}/{collection}")
-        await wires[0].call("DELETE", f"/api/v1/namespaces/{NAMESPACE}")
-        for wire in wires:
-            wire.close()
+        await measure(Address.of(kubeconfig.load(arguments.kubeconfig)), arguments, None)
+    else:
+        async with server_alone() as alone:
+            await measure(Address.of(kubeconfig.load(alone.kubeconfig)), arguments, alone)
     report.machine("load at the end")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kubeconfig")
-    parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--pods", type=int, default=5000)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--pods", type=int, default=20_000)
     uvloop.run(main(parser.parse_args()))

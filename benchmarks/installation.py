@@ -66,9 +66,56 @@ async def fresh() -> AsyncIterator[Installation]:
         shutil.rmtree(parent, ignore_errors=True)
 
 
+class ServerAlone:
+    """An API server and nothing else, in a process that can be started again on the same data."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self.kubeconfig = data_dir / "kubeconfig"
+        self._child: process.Child | None = None
+
+    async def start(self) -> float:
+        """Returns the seconds until it is ready to serve."""
+        began = time.monotonic()
+        where = ("--data-dir", self._data_dir, "--listen", "127.0.0.1:16443")
+        self._child = process.spawn(KONTINUUM, "server", *where, capture=True)
+        await (await _first_write(self.kubeconfig)).close()
+        return time.monotonic() - began
+
+    async def restart(self) -> float:
+        """Kill it and start it again; returns the seconds until it has accepted a write."""
+        await self.stop()
+        return await self.start()
+
+    async def stop(self) -> None:
+        if self._child is not None:
+            await self._child.stop(grace=30)
+            self._child.close()
+            self._child = None
+
+    def resident_bytes(self) -> int:
+        assert self._child is not None
+        status = Path(f"/proc/{self._child.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
+
+@contextlib.asynccontextmanager
+async def server_alone() -> AsyncIterator[ServerAlone]:
+    """Start an API server on fresh data with its default settings, and throw it away afterwards."""
+    parent = Path(tempfile.mkdtemp(prefix="kontinuum-bench-"))
+    alone = ServerAlone(parent / "data")
+    try:
+        await alone.start()
+        yield alone
+    finally:
+        await alone.stop()
+        shutil.rmtree(parent, ignore_errors=True)
+
+
 async def _first_write(config: Path) -> Client:
     deadline = time.monotonic() + 60
-    first = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "first"}, "data": {"is": "accepted"}}
+    metadata = {"generateName": "first-"}
+    first = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"is": "accepted"}}
     while not config.exists() and time.monotonic() < deadline:
         await asyncio.sleep(0.005)
     # One client that asks again: a new one each time would take the core away from what is measured.

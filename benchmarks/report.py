@@ -23,9 +23,30 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def figure(name: str, values: Sequence[float], *, unit: str, reach: float | None = None) -> None:
+def figure(name: str, values: Sequence[float], *, unit: str, reach: float | None = None, kubernetes: str = "") -> None:
     """One line: median, spread, count, and whether the figure to reach was reached."""
     median = statistics.median(values)
-    verdict = "" if reach is None else f"  reach ≤ {reach:g} {unit}: {'held' if median <= reach else 'NOT YET HELD'}"
+    verdict = "" if reach is None else f"  reach ≤ {reach:g} {unit}: {_verdict(median <= reach)}"
     spread = f"min {min(values):.3g}  p99 {percentile(values, 0.99):.3g}  max {max(values):.3g}"
-    print(f"{name}: p50 {median:.3g} {unit}  ({spread}, n={len(values)}){verdict}", flush=True)
+    print(f"{name}: p50 {median:.3g} {unit}  ({spread}, n={len(values)}){verdict}{_beside(kubernetes)}", flush=True)
+
+
+def rate(
+    name: str, per_second: float, took: Sequence[float], *, reach: float, p99: float | None = None, kubernetes: str = ""
+) -> None:
+    """One line: how many a second, how long each took (milliseconds), and whether both are as they should be."""
+    middle, last = percentile(took, 0.5), percentile(took, 0.99)
+    is_held = per_second >= reach and (p99 is None or last <= p99)
+    wanted = f"≥ {reach:,.0f}/s" + ("" if p99 is None else f", p99 ≤ {p99:g} ms")
+    timing = f"p50 {middle:.2f} ms, p99 {last:.2f} ms, n={len(took)}"
+    print(
+        f"{name}: {per_second:,.0f}/s  ({timing})  reach {wanted}: {_verdict(is_held)}{_beside(kubernetes)}", flush=True
+    )
+
+
+def _verdict(is_held: bool) -> str:
+    return "held" if is_held else "NOT YET HELD"
+
+
+def _beside(kubernetes: str) -> str:
+    return f"  (Kubernetes: {kubernetes})" if kubernetes else ""
