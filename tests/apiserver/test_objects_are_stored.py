@@ -115,11 +115,6 @@ async def test_a_strategic_patch_merges_containers_by_name(api: Api) -> None:
     assert (container["name"], container["image"]) == ("main", "other:2")
 
 
-async def test_server_side_apply_is_refused_clearly(api: Api) -> None:
-    refused = await api.patch(f"{CONFIGMAPS}/a", {"metadata": {"name": "a"}}, "apply")
-    assert (refused.code, refused.body["reason"]) == (415, "UnsupportedMediaType")
-
-
 async def test_concurrent_patches_without_resource_version_are_all_kept(api: Api) -> None:
     await api.create(CONFIGMAPS, configmap("a"))
     answers = await asyncio.gather(*(api.patch(f"{CONFIGMAPS}/a", {"data": {f"k{n}": "v"}}) for n in range(8)))

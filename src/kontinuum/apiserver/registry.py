@@ -14,8 +14,8 @@ from kontinuum.api.machinery.resources import Resource
 
 ROOT = "/registry/"
 
-# managedFields are not kept until server-side apply is served; selfLink has been empty since Kubernetes 1.20.
-NEVER_STORED = frozenset({"resourceVersion", "managedFields", "selfLink"})
+# The store knows the revision; selfLink has been empty since Kubernetes 1.20.
+NEVER_STORED = frozenset({"resourceVersion", "selfLink"})
 
 
 class Layout:

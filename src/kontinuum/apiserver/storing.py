@@ -10,8 +10,10 @@ import orjson
 from kontinuum.api.machinery import status
 from kontinuum.api.machinery.fields import FieldError
 from kontinuum.api.machinery.objects import Object
-from kontinuum.apiserver import lifecycle, versions, writing
+from kontinuum.apiserver import lifecycle, ownership, versions, writing
 from kontinuum.apiserver.admission.requests import View, attributes_of
+from kontinuum.apiserver.authz.authorizer import on_resource
+from kontinuum.apiserver.authz.refusal import refused
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
 from kontinuum.apiserver.events import Entry
@@ -32,14 +34,19 @@ class Stored:
     created: bool = False
 
 
-async def insert(context: Context, served: Served, call: Call, obj: Object, *, dry_run: bool) -> Stored:
-    """Admit, complete, check and store a new object. Raises ApiError, StoreFull, StoreUnavailable."""
+async def insert(
+    context: Context, served: Served, call: Call, obj: Object, *, dry_run: bool, tracked: bool = True
+) -> Stored:
+    """Admit, complete, check and store a new object. Raises ApiError, StoreFull, StoreUnavailable.
+
+    ``tracked`` False leaves ``managedFields`` as ``obj`` has them.
+    """
     metadata = obj["metadata"]
     generated = not metadata.get("name")
     for attempt in range(ATTEMPTS):
         name = writing.name_for_create(served.resource, metadata)
         if attempt == 0:
-            await _complete(context, served, call, obj, dry_run=dry_run)
+            await _complete(context, served, call, obj, dry_run=dry_run, tracked=tracked)
         try:
             return await _insert_once(context, served, obj, dry_run=dry_run)
         except AlreadyExists:
@@ -49,9 +56,12 @@ async def insert(context: Context, served: Served, call: Call, obj: Object, *, d
     raise status.already_exists(served.resource, name)
 
 
-async def _complete(context: Context, served: Served, call: Call, obj: Object, *, dry_run: bool) -> None:
+async def _complete(context: Context, served: Served, call: Call, obj: Object, *, dry_run: bool, tracked: bool) -> None:
     attributes = attributes_of("CREATE", served, call, obj, dry_run=dry_run)
     served.kind.default(obj)
+    if tracked:
+        # Before admission: what that changes belongs to nobody.
+        ownership.track(served, call, None, obj, now=context.clock.time())
     await context.admission.admit(attributes, context)
     served.kind.prepare_create(obj)
     _raise_invalid(served, obj, served.kind.validate(obj, None))
@@ -80,18 +90,22 @@ async def change(
     dry_run: bool,
     checked: bool = True,
     admitted: bool = True,
+    tracked: bool | None = None,
     view: View | None = None,
 ) -> Stored:
     """Read, decide, admit, check and store, again while other writers are faster. Raises ApiError, StoreFull ...
 
     ``checked`` False leaves out the kind's rules and ``admitted`` False admission, for changes that are the server's
-    own. ``view`` is what admission sees in place of the object, where the subresource has another kind.
+    own. ``tracked``: the client comes to own what changes; by default if ``checked``. ``view`` is what admission sees
+    in place of the object, where the subresource has another kind.
     """
     name = call.route.name
     for _ in range(ATTEMPTS):
         entry = await context.current(served, call.route.namespace, name)
         old = await versions.read(served.converter, entry.value)
         new = decide(await versions.read(served.converter, entry.value))
+        if checked if tracked is None else tracked:
+            ownership.track(served, call, old, new, now=context.clock.time())
         attributes = attributes_of("UPDATE", served, call, new, old, dry_run=dry_run, view=view)
         if admitted:
             await context.admission.admit(attributes, context)
@@ -128,6 +142,15 @@ async def replace(context: Context, served: Served, entry: Entry, new: Object, *
 async def _stored(served: Served, value: bytes, *, created: bool = False) -> Stored:
     """``value`` is in the form that is stored."""
     return Stored(await versions.present_one(served.converter, value), created=created)
+
+
+def check_may_create(context: Context, call: Call) -> None:
+    """Raises ApiError 403 for an update or apply that would create what its user may not create."""
+    route = call.route
+    asked = on_resource(call.user, "create", route.resource, namespace=route.namespace, name=route.name)
+    decision = context.authorizer.decide(asked)
+    if not decision.allowed:
+        raise refused(asked, decision.reason)
 
 
 def _is_same(new: bytes, old: bytes) -> bool:

@@ -34,6 +34,12 @@ SPECIAL = {
     "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrStringArray": "any",
 }
 
+FREE_OBJECTS = (
+    "io.k8s.apimachinery.pkg.runtime.RawExtension",
+    "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1",
+)
+"""Objects of any structure."""
+
 
 class SchemasMissing(Broken):
     """The generated file is not there: the package was not installed."""
@@ -57,6 +63,10 @@ class Type:
     """Server-side apply: ``atomic``, ``set`` or ``map``."""
     list_keys: tuple[str, ...] = ()
     """Server-side apply: the fields that name an element of a ``map`` list."""
+    map_type: str = ""
+    """Server-side apply: ``atomic`` or ``granular``, where the field says otherwise than its type."""
+    is_map: bool = False
+    """For ``any``: always an object."""
 
     @property
     def fields(self) -> dict[str, Type]:
@@ -70,6 +80,9 @@ class Definition:
 
     name: str
     fields: dict[str, Type] = field(default_factory=dict)
+    required: frozenset[str] = frozenset()
+    map_type: str = ""
+    """Server-side apply: ``atomic`` if one manager owns the whole object."""
 
     @property
     def short_name(self) -> str:
@@ -166,7 +179,8 @@ def _load_with_references(name: str) -> None:
     for found, schema in json_schemas({name}).items():
         if found not in _loaded:
             fields = {key: _type(one) for key, one in (schema.get("properties") or {}).items()}
-            _loaded[found] = Definition(found, fields)
+            required = frozenset(schema.get("required") or ())
+            _loaded[found] = Definition(found, fields, required, schema.get("x-kubernetes-map-type", ""))
 
 
 def _type(schema: dict[str, Any]) -> Type:
@@ -175,13 +189,16 @@ def _type(schema: dict[str, Any]) -> Type:
     found.merge_key = schema.get("x-kubernetes-patch-merge-key", "")
     found.list_type = schema.get("x-kubernetes-list-type", "")
     found.list_keys = tuple(schema.get("x-kubernetes-list-map-keys") or ())
+    found.map_type = schema.get("x-kubernetes-map-type", "")
     return found
 
 
 def _bare_type(schema: dict[str, Any]) -> Type:
     reference = schema.get("$ref")
     if reference is not None:
-        return Type(SPECIAL[reference]) if reference in SPECIAL else Type("object", definition=reference)
+        if reference in SPECIAL:
+            return Type(SPECIAL[reference], is_map=reference in FREE_OBJECTS)
+        return Type("object", definition=reference)
     form, shape = schema.get("type"), schema.get("format")
     match form:
         case "array":

@@ -10,14 +10,17 @@ from aiohttp.web_response import StreamResponse
 
 from kontinuum.api.kubernetes.schema import definition_of
 from kontinuum.api.kubernetes.strategic import strategic_merge
-from kontinuum.api.machinery import patches, status
+from kontinuum.api.machinery import fields, patches, status
 from kontinuum.api.machinery.objects import Object
 from kontinuum.apiserver import options, writing
 from kontinuum.apiserver.body import check_shape, media_type, read_bytes
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
+from kontinuum.apiserver.ownership import check_manager
 from kontinuum.apiserver.presenting import answer
 from kontinuum.apiserver.storing import change
+from kontinuum.apiserver.verbs.apply import APPLY_PATCH
+from kontinuum.apiserver.verbs.apply import apply as server_side_apply
 from kontinuum.apiserver.verbs.update import check_name, settle
 
 JSON_PATCH = "application/json-patch+json"
@@ -34,7 +37,10 @@ async def patch(context: Context, served: Served, call: Call) -> StreamResponse:
 
     Raises ApiError 400, 403, 404, 409, 413, 415, 422.
     """
+    if media_type(call.request) == APPLY_PATCH:
+        return await server_side_apply(context, served, call)
     dry_run = options.dry_run(call)
+    check_options(call)
     resource = served.resource
     apply = await read_patch(context, call, resource.api_version, resource.kind)
 
@@ -50,6 +56,14 @@ async def patch(context: Context, served: Served, call: Call) -> StreamResponse:
 
     stored = await change(context, served, call, decide, dry_run=dry_run)
     return answer(context, call, served, stored.value)
+
+
+def check_options(call: Call) -> None:
+    """Raises ApiError 422."""
+    if call.query.get("force"):
+        cause = fields.forbidden("force", "may not be specified for non-apply patch")
+        raise status.invalid("PatchOptions", "", [cause], group="meta.k8s.io")
+    check_manager(call, "PatchOptions")
 
 
 async def read_patch(context: Context, call: Call, api_version: str, kind: str) -> Patch:

@@ -12,8 +12,9 @@ from kontinuum.apiserver import options, writing
 from kontinuum.apiserver.body import read_object
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
+from kontinuum.apiserver.ownership import check_manager
 from kontinuum.apiserver.presenting import answer
-from kontinuum.apiserver.storing import Stored, change, insert
+from kontinuum.apiserver.storing import Stored, change, check_may_create, insert
 
 
 async def update(context: Context, served: Served, call: Call) -> StreamResponse:
@@ -22,6 +23,7 @@ async def update(context: Context, served: Served, call: Call) -> StreamResponse
     Raises ApiError 400, 403, 404, 409, 413, 415, 422.
     """
     dry_run = options.dry_run(call)
+    check_manager(call, "UpdateOptions")
     sent = await read_object(context, served, call)
     metadata = writing.metadata_of(sent)
     writing.check_namespace(served.resource, metadata, call.route.namespace)
@@ -70,6 +72,7 @@ def _check_version_given(served: Served, metadata: Object) -> None:
 
 
 async def _create_instead(context: Context, served: Served, call: Call, sent: Object, *, dry_run: bool) -> Stored:
+    check_may_create(context, call)
     sent["metadata"].pop("resourceVersion", None)
     writing.begin(sent["metadata"], now=context.clock.time())
     return await insert(context, served, call, sent, dry_run=dry_run)

@@ -12,11 +12,13 @@ from typing import Any
 
 from kontinuum.api.kubernetes.schema import Definition, definition_of
 from kontinuum.api.kubernetes.structure import conform
+from kontinuum.api.kubernetes.shapes import shape_of_kind
 from kontinuum.api.kubernetes.tables import age
 from kontinuum.api.kubernetes.validation import metadata, names
 from kontinuum.api.machinery.fields import FieldError
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.resources import Resource
+from kontinuum.api.machinery.shapes import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,11 @@ class Kind:
     def has_status(self) -> bool:
         """Status is written through its own subresource only."""
         return "status" in self.resource.subresources
+
+    @property
+    def shape(self) -> Shape:
+        """Which parts of an object have owners of their own, for server-side apply."""
+        return shape_of_kind(self.resource.api_version, self.resource.kind)
 
     def check_name(self, name: str) -> list[str]:
         """What is wrong with an object's name, in Kubernetes' words; empty if nothing is."""

@@ -1,0 +1,86 @@
+"""Who is said to own the fields that a request writes (``metadata.managedFields``)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from kontinuum.api.machinery import fields, managed_fields, status
+from kontinuum.api.machinery.fields import FieldError
+from kontinuum.api.machinery.fieldsets import MEMBER, Fields
+from kontinuum.api.machinery.managed_fields import UPDATE, Owner
+from kontinuum.api.machinery.objects import Object
+from kontinuum.apiserver.call import Call
+from kontinuum.apiserver.context import Served
+from kontinuum.foundation.clock import rfc3339
+
+LONGEST_MANAGER = 128
+
+# What an update through ``status`` resets, beside everything that is neither metadata nor status.
+RESET_WITH_STATUS: Fields = {"f:labels": MEMBER, "f:finalizers": MEMBER, "f:ownerReferences": MEMBER}
+
+
+def manager_of(call: Call) -> str:
+    """The query's ``fieldManager``, else the program's name in the User-Agent."""
+    return call.query.get("fieldManager") or _program(call.request.headers.get("User-Agent", "")) or "unknown"
+
+
+@lru_cache(maxsize=1024)
+def _program(user_agent: str) -> str:
+    name = "".join(letter for letter in user_agent.partition("/")[0] if letter.isprintable())
+    return name.encode()[:LONGEST_MANAGER].decode(errors="ignore")
+
+
+def check_manager(call: Call, kind: str) -> None:
+    """``kind`` is that of the request's options. Raises ApiError 422 for a name that no entry may hold."""
+    name = call.query.get("fieldManager")
+    if name and (problems := manager_problems(name, "fieldManager")):
+        raise status.invalid(kind, "", problems, group="meta.k8s.io")
+
+
+def manager_problems(name: str, path: str) -> list[FieldError]:
+    problems = [fields.too_long(path, LONGEST_MANAGER)] if len(name.encode()) > LONGEST_MANAGER else []
+    for position, letter in enumerate(name):
+        if not letter.isprintable():
+            problem = f"invalid character U+{ord(letter):04X} (at position {position})"
+            problems.append(fields.invalid(path, name, problem))
+    return problems
+
+
+def author_of(served: Served, call: Call, operation: str, *, now: float) -> Owner:
+    """Who makes this request, as an entry that owns nothing yet."""
+    version = served.resource.api_version
+    return Owner(manager_of(call), operation, version, call.route.subresource, rfc3339(now))
+
+
+def track(served: Served, call: Call, old: Object | None, new: Object, *, now: float) -> None:
+    """Write into ``new`` who owns its fields after this create (``old`` None), update or patch.
+
+    Objects that have no owners, because they were made behind the API's back or somebody cleared them with ``[{}]``,
+    stay without until somebody applies something.
+    """
+    metadata = new["metadata"]
+    stored = (old["metadata"].get("managedFields") if old is not None else None) or []
+    owners, is_stored = managed_fields.chosen(
+        metadata.get("managedFields"), stored, subresource=call.route.subresource
+    )  # fmt: skip
+    if old is not None and not owners:
+        metadata.pop("managedFields", None)
+        return
+    changes = managed_fields.changes_between(old, new, served.kind.shape)
+    changes = changes.ignoring(reset_fields(served, call.route.subresource))
+    found = managed_fields.updated(owners, changes, author_of(served, call, UPDATE, now=now))
+    entries = stored if found is owners and is_stored else managed_fields.encode(found)
+    if entries:
+        metadata["managedFields"] = entries
+    else:
+        metadata.pop("managedFields", None)
+
+
+def reset_fields(served: Served, subresource: str) -> Fields:
+    """What nobody can write, and so own, through this path (each kind's ``GetResetFields``)."""
+    if not served.kind.has_status:
+        return MEMBER
+    if subresource == "status":
+        others = {f"f:{name}": MEMBER for name in served.kind.shape.fields if name not in ("status", "metadata")}
+        return {**others, "f:metadata": RESET_WITH_STATUS}
+    return {"f:status": MEMBER} if not subresource else MEMBER
