@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import threading
 import time
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import pytest
 from tests.apiserver.serving import make_certificates, serving
 
 from kontinuum.client import kubeconfig
@@ -86,20 +90,36 @@ class Kubectl:
         self._home = home
         self._environment = {"KUBECONFIG": str(cluster.kubeconfig), "HOME": str(home), "PATH": os.environ["PATH"]}
 
-    def __call__(self, *arguments: str, stdin: str = "") -> str:
-        result = self._run(arguments, stdin)
+    def __call__(self, *arguments: str, stdin: str = "", **environment: str) -> str:
+        result = self._run(arguments, stdin, environment)
         assert result.returncode == 0, f"kubectl {' '.join(arguments)}: {result.stderr}"
         return result.stdout
 
     def fails(self, *arguments: str, stdin: str = "") -> str:
         """What a command that must fail says."""
-        result = self._run(arguments, stdin)
+        result = self.run(*arguments, stdin=stdin)
         assert result.returncode != 0, f"kubectl {' '.join(arguments)} should have failed: {result.stdout}"
         return result.stderr
 
+    def exits(self, *arguments: str, stdin: str = "") -> tuple[int, str]:
+        """The exit code of a command, and what it printed."""
+        result = self.run(*arguments, stdin=stdin)
+        return result.returncode, result.stdout
+
+    @contextlib.contextmanager
+    def running(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """A command that goes on until the block ends; its output can be read."""
+        with subprocess.Popen(
+            self._command(arguments), env=self._environment, stdout=subprocess.PIPE, text=True
+        ) as one:
+            try:
+                yield one
+            finally:
+                one.kill()
+
     def warns(self, *arguments: str, stdin: str = "") -> str:
         """What a command that succeeds says beside its answer."""
-        result = self._run(arguments, stdin)
+        result = self.run(*arguments, stdin=stdin)
         assert result.returncode == 0, result.stderr
         return result.stderr
 
@@ -116,11 +136,16 @@ class Kubectl:
         version = json.loads(self("version", "--client", "--output=json"))["clientVersion"]
         return int(version["minor"].rstrip("+"))
 
-    def _run(self, arguments: tuple[str, ...], stdin: str) -> subprocess.CompletedProcess[str]:
+    def _command(self, arguments: tuple[str, ...]) -> list[str]:
+        return [str(self._program), f"--namespace={self.namespace}", *arguments]
+
+    def _run(
+        self, arguments: tuple[str, ...], stdin: str, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [str(self._program), f"--namespace={self.namespace}", *arguments],
+            self._command(arguments),
             input=stdin,
-            env=self._environment,
+            env=self._environment | dict(environment or {}),
             cwd=self._home,
             capture_output=True,
             text=True,
@@ -130,9 +155,15 @@ class Kubectl:
 
 
 def kubectl_programs() -> list[Path]:
-    """The oldest and the newest kubectl that is installed: the one on the PATH, and versions beside it."""
+    """Every kubectl that is installed, the oldest first: the one on the PATH, or the versions beside it."""
     found = shutil.which("kubectl")
     assert found, "kubectl is not installed; install Debian's kubernetes-client"
     program = Path(found).resolve()
-    versions = sorted(program.parent.glob("kubectl.1.*"))
-    return [versions[0], versions[-1]] if len(versions) > 1 else [program]
+    return sorted(program.parent.glob("kubectl.1.*")) or [program]
+
+
+def kubectl_parameters() -> list[Any]:
+    """For pytest: the oldest and the newest in the quick run, those between them only with the machine tests."""
+    programs = kubectl_programs()
+    ends = {programs[0], programs[-1]}
+    return [pytest.param(one, marks=[] if one in ends else [pytest.mark.machine], id=one.name) for one in programs]

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from tests.conformance.cluster import Cluster, Kubectl, kubectl_programs
+from tests.conformance.cluster import Kubectl
 
 DEPLOYMENT = """
 apiVersion: apps/v1
@@ -29,26 +26,6 @@ metadata: {name: settings}
 data: {a: b}
 """
 REVISION = r"{.metadata.annotations.deployment\.kubernetes\.io/revision}"
-numbers = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with Cluster(tmp_path_factory.mktemp("cluster")) as cluster:
-        yield cluster
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where kubectl keeps what it has learned about the server."""
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(params=kubectl_programs(), ids=lambda path: path.name)
-def kubectl(request: pytest.FixtureRequest, cluster: Cluster, home: Path) -> Kubectl:
-    kubectl = Kubectl(request.param, cluster, home, f"test-{next(numbers)}")
-    kubectl("create", "namespace", kubectl.namespace)
-    return kubectl
 
 
 def lines(text: str) -> list[list[str]]:
