@@ -31,6 +31,11 @@ def invalid(path: str, value: Any, detail: str = "") -> FieldError:
     return FieldError(path, "FieldValueInvalid", _with_detail(f"Invalid value: {quoted(value)}", detail))
 
 
+def invalid_here(path: str, detail: str) -> FieldError:
+    """As ``invalid``, where the value is too large, too secret or too composed to be shown."""
+    return FieldError(path, "FieldValueInvalid", _with_detail("Invalid value", detail))
+
+
 def type_invalid(path: str, value: Any, detail: str = "") -> FieldError:
     return FieldError(path, "FieldValueTypeInvalid", _with_detail(f"Invalid value: {quoted(value)}", detail))
 

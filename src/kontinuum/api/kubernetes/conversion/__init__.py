@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from kontinuum.api.kubernetes import resources as r
-from kontinuum.api.kubernetes.conversion import events
+from kontinuum.api.kubernetes.conversion import autoscaling, events
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.resources import Resource
 
@@ -28,6 +28,7 @@ class Conversion:
 
 
 CONVERSIONS: dict[Resource, Conversion] = {
+    r.HORIZONTALPODAUTOSCALERS_V1: Conversion(autoscaling.to_v1, autoscaling.from_v1),
     r.EVENTS_V1: Conversion(events.from_core, events.to_core, events.FIELDS),
 }
 """For every built-in resource that has ``stored_as``."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from kontinuum.api.kubernetes import resources as r
+from kontinuum.api.kubernetes.kinds.autoscaling import HorizontalPodAutoscaler, HorizontalPodAutoscalerV1
+from kontinuum.api.kubernetes.kinds.batch import CronJob, Job
+from kontinuum.api.kubernetes.kinds.claims import PersistentVolume, PersistentVolumeClaim
 from kontinuum.api.kubernetes.kinds.configuration import ConfigMap, Secret, ServiceAccount
 from kontinuum.api.kubernetes.kinds.events import Event, EventV1
 from kontinuum.api.kubernetes.kinds.groups import GROUPS
@@ -10,9 +13,13 @@ from kontinuum.api.kubernetes.kinds.kind import Kind
 from kontinuum.api.kubernetes.kinds.namespace import Namespace
 from kontinuum.api.kubernetes.kinds.node import Node
 from kontinuum.api.kubernetes.kinds.pod import Pod
+from kontinuum.api.kubernetes.kinds.policy import PodDisruptionBudget
+from kontinuum.api.kubernetes.kinds.quotas import LimitRange, ResourceQuota
 from kontinuum.api.kubernetes.kinds.service import Endpoints, Service
+from kontinuum.api.kubernetes.kinds.sets import ControllerRevision, DaemonSet, StatefulSet
 from kontinuum.api.kubernetes.kinds.small import Lease, RuntimeClass
-from kontinuum.api.kubernetes.kinds.workloads import ControllerRevision, Deployment, ReplicaSet
+from kontinuum.api.kubernetes.kinds.templates import ComponentStatus, PodTemplate
+from kontinuum.api.kubernetes.kinds.workloads import Deployment, ReplicaSet, ReplicationController
 from kontinuum.api.machinery.resources import Resource
 
 SPECIAL: dict[Resource, type[Kind]] = {
@@ -27,7 +34,21 @@ SPECIAL: dict[Resource, type[Kind]] = {
     r.SERVICES: Service,
     r.ENDPOINTS: Endpoints,
     r.DEPLOYMENTS: Deployment,
+    r.PERSISTENTVOLUMES: PersistentVolume,
+    r.PERSISTENTVOLUMECLAIMS: PersistentVolumeClaim,
+    r.LIMITRANGES: LimitRange,
+    r.RESOURCEQUOTAS: ResourceQuota,
+    r.PODTEMPLATES: PodTemplate,
+    r.COMPONENTSTATUSES: ComponentStatus,
     r.REPLICASETS: ReplicaSet,
+    r.REPLICATIONCONTROLLERS: ReplicationController,
+    r.DAEMONSETS: DaemonSet,
+    r.STATEFULSETS: StatefulSet,
+    r.JOBS: Job,
+    r.CRONJOBS: CronJob,
+    r.HORIZONTALPODAUTOSCALERS: HorizontalPodAutoscaler,
+    r.HORIZONTALPODAUTOSCALERS_V1: HorizontalPodAutoscalerV1,
+    r.PODDISRUPTIONBUDGETS: PodDisruptionBudget,
     r.CONTROLLERREVISIONS: ControllerRevision,
     r.LEASES: Lease,
     r.RUNTIMECLASSES: RuntimeClass,

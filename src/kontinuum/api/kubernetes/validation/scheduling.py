@@ -50,17 +50,22 @@ def validate_affinity(affinity: Object, path: str) -> list[FieldError]:
     node = affinity.get("nodeAffinity") or {}
     needed = node.get("requiredDuringSchedulingIgnoredDuringExecution")
     if needed is not None:
-        here = f"{path}.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms"
-        terms = needed.get("nodeSelectorTerms") or []
-        if not terms:
-            errors.append(fields.required(here, "must have at least one node selector term"))
-        for index, term in enumerate(terms):
-            errors += _node_term(term, f"{here}[{index}]")
+        errors += validate_node_selector(needed, f"{path}.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution")
     for index, wish in enumerate(node.get("preferredDuringSchedulingIgnoredDuringExecution") or ()):
         here = f"{path}.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[{index}]"
         errors += _weight(wish, here) + _node_term(wish.get("preference") or {}, f"{here}.preference")
     for kind in ("podAffinity", "podAntiAffinity"):
         errors += _pod_affinity(affinity.get(kind) or {}, f"{path}.{kind}")
+    return errors
+
+
+def validate_node_selector(selector: Object, path: str) -> list[FieldError]:
+    """A ``v1.NodeSelector``, of which one term at least must fit a node."""
+    terms = selector.get("nodeSelectorTerms") or []
+    here = f"{path}.nodeSelectorTerms"
+    errors = [] if terms else [fields.required(here, "must have at least one node selector term")]
+    for index, term in enumerate(terms):
+        errors += _node_term(term, f"{here}[{index}]")
     return errors
 
 
