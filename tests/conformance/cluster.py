@@ -97,13 +97,13 @@ class Kubectl:
 
     def fails(self, *arguments: str, stdin: str = "") -> str:
         """What a command that must fail says."""
-        result = self.run(*arguments, stdin=stdin)
+        result = self._run(arguments, stdin)
         assert result.returncode != 0, f"kubectl {' '.join(arguments)} should have failed: {result.stdout}"
         return result.stderr
 
     def exits(self, *arguments: str, stdin: str = "") -> tuple[int, str]:
         """The exit code of a command, and what it printed."""
-        result = self.run(*arguments, stdin=stdin)
+        result = self._run(arguments, stdin)
         return result.returncode, result.stdout
 
     @contextlib.contextmanager
@@ -119,7 +119,7 @@ class Kubectl:
 
     def warns(self, *arguments: str, stdin: str = "") -> str:
         """What a command that succeeds says beside its answer."""
-        result = self.run(*arguments, stdin=stdin)
+        result = self._run(arguments, stdin)
         assert result.returncode == 0, result.stderr
         return result.stderr
 
