@@ -1,6 +1,6 @@
 """The API server: builds its parts in order, listens, and takes them down again in reverse.
 
-start:  store ─▶ caches ─▶ feed filled ─▶ system namespaces ─▶ listen
+start:  store ─▶ caches ─▶ feed filled ─▶ system objects ─▶ listen
 stop:   /readyz fails ─▶ no new connections ─▶ watches end ─▶ requests finish ─▶ feed ends
 """
 
@@ -23,11 +23,12 @@ from kontinuum.apiserver.authn.assemble import identity_of
 from kontinuum.apiserver.authn.lookup import CachedObjects
 from kontinuum.apiserver.authz.assemble import authorizer_of, rbac_of
 from kontinuum.apiserver.authz.reconciliation import reconcile_defaults
-from kontinuum.apiserver.bootstrap import create_system_namespaces
+from kontinuum.apiserver.bootstrap import create_system_objects
 from kontinuum.apiserver.catalog import Catalog, Served
 from kontinuum.apiserver.context import Context
 from kontinuum.apiserver.documents import Documents
 from kontinuum.apiserver.feed import Feed
+from kontinuum.apiserver.flowcontrol import create_flow_objects, keep_flow_objects
 from kontinuum.apiserver.handler import Handler
 from kontinuum.apiserver.health import Health
 from kontinuum.apiserver.metrics import RequestMetrics
@@ -69,7 +70,8 @@ class ApiServer:
         self._context.identity = identity_of(self._settings, self._clock, CachedObjects(self._context))
         self._repeat("store feed", feed.run)
         await feed.wait_filled()
-        await create_system_namespaces(self._context)
+        await create_system_objects(self._context)
+        await create_flow_objects(self._context)
         await reconcile_defaults(self._context)
         handler = Handler(
             self._context,
@@ -116,6 +118,7 @@ class ApiServer:
         context = self._context
         if self._settings.compaction_seconds:
             self._repeat("compaction", lambda: housekeeping.compact_history(context))
+        self._repeat("flow schemas", lambda: keep_flow_objects(context))
         self._repeat("event expiry", lambda: housekeeping.expire_events(context))
         self._repeat("certificates", lambda: housekeeping.follow_certificates(context, tls))
 
@@ -142,7 +145,7 @@ def _context(store: Store, settings: ServerSettings, clock: Clock) -> Context:
         clock=clock,
         catalog=Catalog(served),
         feed=feed,
-        admission=all_plugins(authorizer, rules),
+        admission=all_plugins(authorizer, rules, settings, clock),
         authorizer=authorizer,
         nodes=Nodes(settings),
     )
@@ -163,4 +166,3 @@ async def _close_connections(http: Server) -> None:
         if isinstance(transport, asyncio.Transport):
             transport.abort()
     await asyncio.sleep(0)
-

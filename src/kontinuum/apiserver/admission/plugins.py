@@ -13,6 +13,7 @@ is hung at its place in the list:
 
 from __future__ import annotations
 
+from kontinuum.apiserver.admission.certificate_requests import CertificateRequests
 from kontinuum.apiserver.admission.chain import Chain
 from kontinuum.apiserver.admission.default_tolerations import DefaultTolerations
 from kontinuum.apiserver.admission.escalation import Escalation, RuleResolver
@@ -22,9 +23,11 @@ from kontinuum.apiserver.admission.priority import Priority
 from kontinuum.apiserver.admission.runtime_class import RuntimeClass
 from kontinuum.apiserver.admission.service_account import ServiceAccount
 from kontinuum.apiserver.authz.authorizer import Authorizer
+from kontinuum.apiserver.settings import ServerSettings
+from kontinuum.foundation.clock import Clock
 
 
-def all_plugins(authorizer: Authorizer, rules: RuleResolver) -> Chain:
+def all_plugins(authorizer: Authorizer, rules: RuleResolver, settings: ServerSettings, clock: Clock) -> Chain:
     """The chain of one server. What a plug-in needs beside the reader comes in here as an argument."""
     return Chain(
         [
@@ -34,6 +37,7 @@ def all_plugins(authorizer: Authorizer, rules: RuleResolver) -> Chain:
             Priority(),
             DefaultTolerations(),
             RuntimeClass(),
+            CertificateRequests(authorizer, clock),
             Escalation(authorizer, rules),  # Behind everything that changes an object.
         ]
     )
