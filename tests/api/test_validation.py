@@ -11,6 +11,8 @@ from kontinuum.api.kubernetes.kinds import KINDS
 from kontinuum.api.machinery.patches import copy
 
 CONTAINER = {"name": "a", "image": "nginx:1"}
+FREELY_NAMED = {r.CERTIFICATESIGNINGREQUESTS, r.CLUSTERROLEBINDINGS, r.CLUSTERROLES, r.ROLEBINDINGS, r.ROLES}
+"""Capitals and underscores are fine for these."""
 
 
 def problems(resource: Any, obj: dict[str, Any], old: dict[str, Any] | None = None) -> list[str]:
@@ -91,7 +93,7 @@ def test_metadata_is_checked_for_every_kind() -> None:
     for resource in KINDS:
         spec = deployment() if resource.group == "apps" else {}
         found = "\n".join(problems(resource, {**copy(bad), **spec}))
-        assert 'metadata.name: Invalid value: "Up_per"' in found
+        assert 'metadata.name: Invalid value: "Up_per"' in found or resource in FREELY_NAMED
         assert 'metadata.labels: Invalid value: "a b": name part must consist of alphanumeric characters' in found
         assert 'metadata.labels: Invalid value: "no spaces!": a valid label must be an empty string or' in found
         assert "name is neither a standard finalizer name nor is it fully qualified" in found

@@ -24,7 +24,7 @@ needs_reference = pytest.mark.skipif(
 NOT_YET = {
     # Subresources and reviews that nobody answers yet; what has no function is not told of.
     "bindings", "componentstatuses", "nodes/proxy", "pods/ephemeralcontainers", "pods/portforward", "pods/proxy",
-    "pods/resize", "services/proxy", "certificatesigningrequests/approval",
+    "pods/resize", "services/proxy",
     "localsubjectaccessreviews", "selfsubjectaccessreviews",
     "selfsubjectrulesreviews", "subjectaccessreviews",
 }  # fmt: skip

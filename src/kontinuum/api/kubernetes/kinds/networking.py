@@ -103,7 +103,8 @@ class NetworkPolicy(Kind):
         return validation.validate_network_policy(obj["spec"], old.get("spec") or {})
 
     def cells(self, obj: Object, now: float) -> list[Any]:
-        return row(obj, now, str(from_object(obj["spec"].get("podSelector") or {})) or NONE)
+        selector = (obj.get("spec") or {}).get("podSelector") or {}
+        return row(obj, now, str(from_object(selector)) or NONE)
 
 
 class IPAddress(Kind):
