@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from kontinuum.api.kubernetes.defaults.services import (
+    carry_allocations,
+    default_endpoints,
+    default_service,
+    drop_unneeded,
+)
 from kontinuum.api.kubernetes.kinds.kind import AGE, NAME, Column, Kind
-from kontinuum.api.kubernetes.tables import NONE, age, format_labels, joined
+from kontinuum.api.kubernetes.tables import NONE, UNKNOWN, age, format_labels, joined
 from kontinuum.api.kubernetes.validation import names
+from kontinuum.api.kubernetes.validation.checks import one_of, problems
 from kontinuum.api.kubernetes.validation.containers import PROTOCOLS
-from kontinuum.api.kubernetes.validation.metadata import check_labels
+from kontinuum.api.kubernetes.validation.identifiers import endpoint_ip
+from kontinuum.api.kubernetes.validation.service_addresses import validate_address_change
+from kontinuum.api.kubernetes.validation.services import validate_service, validate_service_status
 from kontinuum.api.machinery import fields
 from kontinuum.api.machinery.fields import FieldError
 from kontinuum.api.machinery.objects import Object
 
-TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 SHOWN_ENDPOINTS = 3
 
 
@@ -34,54 +42,32 @@ class Service(Kind):
         return names.dns_1035_label(name)
 
     def default(self, obj: Object) -> None:
-        spec = obj.setdefault("spec", {})
-        for field, value in (("type", "ClusterIP"), ("sessionAffinity", "None")):
-            if not spec.get(field):
-                spec[field] = value
-        if spec["sessionAffinity"] == "ClientIP":
-            config = spec.setdefault("sessionAffinityConfig", {}).setdefault("clientIP", {})
-            config.setdefault("timeoutSeconds", 10800)
-        for port in spec.get("ports") or ():
-            port["protocol"] = port.get("protocol") or "TCP"
-            port["targetPort"] = port.get("targetPort") or port.get("port", 0)
-        if spec["type"] == "ExternalName":
-            return
-        spec.setdefault("internalTrafficPolicy", "Cluster")
-        if spec["type"] in ("NodePort", "LoadBalancer"):
-            spec.setdefault("externalTrafficPolicy", "Cluster")
-        if spec["type"] == "LoadBalancer":
-            spec.setdefault("allocateLoadBalancerNodePorts", True)
+        default_service(obj)
 
     def prepare_create(self, obj: Object) -> None:
         super().prepare_create(obj)
         obj["status"] = {"loadBalancer": {}}
 
+    def prepare_update(self, obj: Object, old: Object) -> None:
+        super().prepare_update(obj, old)
+        carry_allocations(obj["spec"], old["spec"])
+        drop_unneeded(obj["spec"], old["spec"])
+
     def validate_spec(self, obj: Object) -> list[FieldError]:
-        spec = obj["spec"]
-        errors = check_labels(spec.get("selector"), "spec.selector")
-        if spec["type"] not in TYPES:
-            errors.append(fields.not_supported("spec.type", spec["type"], TYPES))
-        if spec["sessionAffinity"] not in ("ClientIP", "None"):
-            errors.append(fields.not_supported("spec.sessionAffinity", spec["sessionAffinity"], ["ClientIP", "None"]))
-        if spec["type"] == "ExternalName" and not spec.get("externalName"):
-            errors.append(fields.required("spec.externalName"))
-        if not spec.get("ports") and spec["type"] != "ExternalName" and spec.get("clusterIP") != "None":
-            errors.append(fields.required("spec.ports"))
-        return errors + _ports(spec.get("ports") or [])
+        return validate_service(obj)
 
     def validate_update(self, obj: Object, old: Object) -> list[FieldError]:
-        errors = self.validate_spec(obj)
-        before, now = old["spec"].get("clusterIP"), obj["spec"].get("clusterIP")
-        if before and now != before and "ExternalName" not in (old["spec"].get("type"), obj["spec"]["type"]):
-            errors.append(fields.invalid("spec.clusterIPs[0]", [now] if now else None, "may not change once set"))
-        return errors
+        return validate_address_change(obj["spec"], old["spec"]) + validate_service(obj)
+
+    def validate_status(self, obj: Object, old: Object) -> list[FieldError]:
+        return super().validate_status(obj, old) + validate_service_status(obj.get("status") or {})
 
     def cells(self, obj: Object, now: float) -> list[Any]:
         spec = obj.get("spec") or {}
         return [
             obj["metadata"].get("name", ""),
             spec.get("type", ""),
-            spec.get("clusterIP") or NONE,
+            (spec.get("clusterIPs") or [spec.get("clusterIP")])[0] or NONE,
             _external(spec, obj.get("status") or {}),
             joined(_port(port) for port in spec.get("ports") or ()),
             age(obj["metadata"].get("creationTimestamp"), now),
@@ -93,9 +79,7 @@ class Endpoints(Kind):
     columns = (NAME, Column("Endpoints", description="Addresses and ports of ready pods."), AGE)
 
     def default(self, obj: Object) -> None:
-        for subset in obj.get("subsets") or ():
-            for port in subset.get("ports") or ():
-                port["protocol"] = port.get("protocol") or "TCP"
+        default_endpoints(obj)
 
     def validate_spec(self, obj: Object) -> list[FieldError]:
         errors = []
@@ -105,54 +89,49 @@ class Endpoints(Kind):
                 errors.append(fields.required(path, "must specify `addresses` or `notReadyAddresses`"))
             for field in ("addresses", "notReadyAddresses"):
                 errors += _addresses(subset.get(field) or [], f"{path}.{field}")
+            errors += _ports(subset.get("ports") or [], f"{path}.ports")
         return errors
 
     def cells(self, obj: Object, now: float) -> list[Any]:
         shown = [
-            f"{address.get('ip', '')}:{port.get('port', 0)}" if port else address.get("ip", "")
+            _host_port(address.get("ip", ""), port.get("port", 0)) if port else address.get("ip", "")
             for subset in obj.get("subsets") or ()
             for port in subset.get("ports") or [None]
             for address in subset.get("addresses") or ()
         ]
-        text = joined(shown[:SHOWN_ENDPOINTS])
+        text = joined(shown[:SHOWN_ENDPOINTS], "" if obj.get("subsets") else NONE)
         if len(shown) > SHOWN_ENDPOINTS:
             text += f" + {len(shown) - SHOWN_ENDPOINTS} more..."
         return [obj["metadata"].get("name", ""), text, age(obj["metadata"].get("creationTimestamp"), now)]
 
 
-def _ports(ports: Sequence[Object]) -> list[FieldError]:
-    errors: list[FieldError] = []
-    seen_names, seen = set(), set()
-    for index, port in enumerate(ports):
-        path = f"spec.ports[{index}]"
-        name, number = port.get("name", ""), port.get("port", 0)
-        if not name and len(ports) > 1:
-            errors.append(fields.required(f"{path}.name"))
-        if name:
-            errors += [fields.invalid(f"{path}.name", name, problem) for problem in names.dns_label(name)]
-            errors += [fields.duplicate(f"{path}.name", name)] if name in seen_names else []
-        errors += [fields.invalid(f"{path}.port", number, problem) for problem in names.port_number(number)]
-        errors += _target(port.get("targetPort", number), f"{path}.targetPort")
-        if port["protocol"] not in PROTOCOLS:
-            errors.append(fields.not_supported(f"{path}.protocol", port["protocol"], PROTOCOLS))
-        if (port["protocol"], number) in seen:
-            errors.append(fields.duplicate(path, {"protocol": port["protocol"], "port": number}))
-        seen_names.add(name)
-        seen.add((port["protocol"], number))
+def _addresses(addresses: Sequence[Object], path: str) -> list[FieldError]:
+    errors = []
+    for index, one in enumerate(addresses):
+        here, address = f"{path}[{index}]", one.get("ip", "")
+        host, node = one.get("hostname") or "", one.get("nodeName")
+        errors += problems(address, names.ip_address(address), f"{here}.ip") or endpoint_ip(address, f"{here}.ip")
+        errors += problems(host, names.dns_label(host) if host else [], f"{here}.hostname")
+        errors += problems(node, names.dns_subdomain(node) if node is not None else [], f"{here}.nodeName")
     return errors
 
 
-def _target(target: Any, path: str) -> list[FieldError]:
-    problems = names.port_number(target) if isinstance(target, int) else names.port_name(target)
-    return [fields.invalid(path, target, problem) for problem in problems]
+def _ports(ports: Sequence[Object], path: str) -> list[FieldError]:
+    errors = []
+    for index, port in enumerate(ports):
+        here, name, number = f"{path}[{index}]", port.get("name") or "", port.get("port", 0)
+        if not name and len(ports) > 1:
+            errors.append(fields.required(f"{here}.name"))
+        errors += problems(name, names.dns_label(name) if name else [], f"{here}.name")
+        errors += problems(number, names.port_number(number), f"{here}.port")
+        errors += one_of(port.get("protocol"), PROTOCOLS, f"{here}.protocol")
+        protocol = port.get("appProtocol")
+        errors += problems(protocol, names.qualified_name(protocol) if protocol else [], f"{here}.appProtocol")
+    return errors
 
 
-def _addresses(addresses: Sequence[Object], path: str) -> list[FieldError]:
-    return [
-        fields.invalid(f"{path}[{index}].ip", address.get("ip", ""), problem)
-        for index, address in enumerate(addresses)
-        for problem in names.ip_address(address.get("ip", ""))
-    ]
+def _host_port(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _port(port: Object) -> str:
@@ -162,11 +141,14 @@ def _port(port: Object) -> str:
 
 
 def _external(spec: Object, status: Object) -> str:
-    if spec.get("type") == "ExternalName":
-        return spec.get("externalName") or NONE
+    kind = spec.get("type")
+    if kind == "ExternalName":
+        return str(spec.get("externalName") or "")
     addresses = list(spec.get("externalIPs") or ())
-    if spec.get("type") == "LoadBalancer":
-        given = (status.get("loadBalancer") or {}).get("ingress") or ()
-        addresses = [one.get("ip") or one.get("hostname", "") for one in given] + addresses
-        return joined(addresses, "<pending>")
-    return joined(addresses)
+    if kind in ("ClusterIP", "NodePort"):
+        return joined(addresses)
+    if kind != "LoadBalancer":
+        return UNKNOWN
+    given = (status.get("loadBalancer") or {}).get("ingress") or ()
+    points = sorted({one.get("ip") or one.get("hostname", "") for one in given} - {""})
+    return joined([*points, *addresses], "<pending>")
