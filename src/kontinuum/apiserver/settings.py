@@ -7,7 +7,8 @@ from typing import Literal
 
 import msgspec
 
-from kontinuum.foundation.addresses import check_listen
+from kontinuum.apiserver.admission.settings import AdmissionSettings
+from kontinuum.foundation.addresses import check_address, check_listen, check_network, check_ports
 
 
 class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -70,6 +71,9 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """Who may do what: role-based rules (and what each node needs for its own pods), or everything to everybody who is
     let in."""
 
+    admission: AdmissionSettings = AdmissionSettings()
+    """What is decided about writes before they are stored."""
+
     node_client_certificate: Path | None = None
     """PEM file with the certificate shown to node servers for logs, exec and attach."""
 
@@ -106,8 +110,24 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     event_ttl_seconds: float = 3600.0
     """Age at which an Event object that has not been repeated is removed."""
 
+    service_cidrs: str = "10.96.0.0/12"
+    """Networks from which Services get their addresses, one for each IP family, separated by a comma; the first one's
+    family is the cluster's own."""
+
+    node_port_range: str = "30000-32767"
+    """Lowest and highest port of every node that Services may be given."""
+
+    advertise_address: str = ""
+    """Address at which pods reach this server, behind the Service ``kubernetes``; empty: the one it listens at, unless
+    nobody else could reach that."""
+
     maximum_body_bytes: int = 3 * 1024 * 1024
     """Largest request body; larger ones get 413 (Kubernetes' own limit is 3 MiB)."""
 
     def __post_init__(self) -> None:
         check_listen("listen", self.listen)
+        for network in self.service_cidrs.split(","):
+            check_network("service_cidrs", network.strip())
+        check_ports("node_port_range", self.node_port_range)
+        if self.advertise_address:
+            check_address("advertise_address", self.advertise_address)

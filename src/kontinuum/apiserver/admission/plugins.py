@@ -19,6 +19,7 @@ from kontinuum.apiserver.admission.default_tolerations import DefaultTolerations
 from kontinuum.apiserver.admission.escalation import Escalation, RuleResolver
 from kontinuum.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from kontinuum.apiserver.admission.node_restriction import NodeRestriction
+from kontinuum.apiserver.admission.pod_security import PodSecurity
 from kontinuum.apiserver.admission.priority import Priority
 from kontinuum.apiserver.admission.runtime_class import RuntimeClass
 from kontinuum.apiserver.admission.service_account import ServiceAccount
@@ -32,6 +33,7 @@ def all_plugins(authorizer: Authorizer, rules: RuleResolver, settings: ServerSet
     return Chain(
         [
             NamespaceLifecycle(),
+            PodSecurity(settings.admission.pod_security),
             ServiceAccount(),
             NodeRestriction(authorizer),
             Priority(),
