@@ -150,7 +150,10 @@ async def serving(
     try:
         await server.start()
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=client_tls(certificates))) as session:
-            yield Api(session, server)
+            api = Api(session, server)
+            # There are no controllers here that would do it, and pods need it.
+            await api.create("/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})
+            yield api
     finally:
         await server.stop()
 

@@ -115,6 +115,7 @@ async def make_objects(world: World, *, port: int) -> None:
         "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
         "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
     }
+    await post(world, "/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})
     await post(world, "/api/v1/nodes", {"metadata": {"name": "n1"}, "status": status})
     await post(world, "/api/v1/nodes", {"metadata": {"name": "silent"}})
     away = {**status, "daemonEndpoints": {"kubeletEndpoint": {"Port": 1}}}

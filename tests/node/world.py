@@ -22,6 +22,7 @@ from kontinuum.node.images import Puller
 from kontinuum.node.settings import NodeSettings
 from kontinuum.node.sources import Sources
 from kontinuum.node.status import HostFacts
+from kontinuum.node.tokens import Tokens
 from kontinuum.node.tools import Tools
 
 NODE = "n1"
@@ -69,7 +70,8 @@ class World:
         self.tools = Tools(
             client=self.client, runtime=self.runtime, clock=self.clock,
             settings=NodeSettings(data_dir=str(directory / "data"), run_dir=str(directory / "run")),
-            events=self.events, sources=sources, puller=Puller(self.runtime, sources, self.clock),
+            events=self.events, sources=sources, tokens=Tokens(self.client, self.clock),
+            puller=Puller(self.runtime, sources, self.clock),
             checks=self.checks, host=HostFacts("192.0.2.1"),
             host_resolver={"servers": [], "searches": [], "options": []},
             node_cpu=2000, node_memory=1 << 30, cgroup_root=cgroups,

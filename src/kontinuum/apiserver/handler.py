@@ -15,6 +15,7 @@ from kontinuum.api.machinery import status
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.apiserver import metrics, replies
 from kontinuum.apiserver.authn.authenticator import Authenticator
+from kontinuum.apiserver.authn.impersonation import impersonated
 from kontinuum.apiserver.authn.serviceaccounts import discovery
 from kontinuum.apiserver.authz.authorizer import Attributes
 from kontinuum.apiserver.authz.refusal import refused
@@ -27,7 +28,7 @@ from kontinuum.apiserver.health import ENDPOINTS, Health
 from kontinuum.apiserver.identifiers import new_uuid
 from kontinuum.apiserver.negotiation import negotiate
 from kontinuum.apiserver.routes import RouteTable
-from kontinuum.store.port import StoreFull, StoreUnavailable
+from kontinuum.store.port import StoreFull, StoreUnavailable, ValueTooLarge
 
 log = structlog.get_logger(__name__)
 
@@ -66,6 +67,8 @@ class Handler:
         except StoreFull as error:
             advice = f"{error}; free disk space where the data directory is, reads go on meanwhile"
             return replies.of_error(status.insufficient_storage(advice), audit_id)
+        except ValueTooLarge as error:
+            return replies.of_error(status.too_large(str(error)), audit_id)
         except StoreUnavailable as error:
             return replies.of_error(status.service_unavailable(str(error)), audit_id)
         except TimeoutError:
@@ -88,7 +91,8 @@ class Handler:
             raise status.no_such_path()
         if request.method not in METHODS:
             raise ApiError(405, "MethodNotAllowed", f"the server does not allow the method {request.method}")
-        user = await self._authenticate(request, path)
+        author = await self._authenticate(request, path)
+        user = impersonated(author, request.headers, self._context.authorizer) or author
         route = self._routes.find(path)
         self._authorize(attributes_of(user, request.method, path, query, route))
         if route is None:

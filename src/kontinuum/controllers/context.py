@@ -62,6 +62,7 @@ class Context:
     settings: ControllersSettings
     component: str = "kontinuum-controllers"
     informers: dict[Resource, Informer] = field(default_factory=dict)
+    selections: list[Informer] = field(default_factory=list)
     recorders: dict[str, EventRecorder] = field(default_factory=dict)
 
     def informer(self, resource: Resource) -> Informer:
@@ -71,6 +72,12 @@ class Context:
                 self.client, resource, clock=self.clock, indexes=_INDEXES.get(resource), trim=_TRIMS.get(resource)
             )
         return self.informers[resource]
+
+    def selection(self, resource: Resource, *, fields: str) -> Informer:
+        """An informer of one's own, of those objects alone that the field selector ``fields`` names."""
+        informer = Informer(self.client, resource, clock=self.clock, fields=fields)
+        self.selections.append(informer)
+        return informer
 
     def recorder(self, component: str) -> EventRecorder:
         """A voice under ``component``'s name, as ``kubectl describe`` shows it: ``deployment-controller``."""

@@ -19,6 +19,7 @@ from kontinuum.controllers.reconcilers.namespace import NamespaceReconciler
 from kontinuum.controllers.reconcilers.node import NodeReconciler
 from kontinuum.controllers.reconcilers.podgc import PodGarbageCollector
 from kontinuum.controllers.reconcilers.replicaset import ReplicaSetReconciler
+from kontinuum.controllers.reconcilers.root_ca import RootAuthoritiesReconciler
 from kontinuum.controllers.reconcilers.serviceaccount import ServiceAccountReconciler
 from kontinuum.controllers.settings import ControllersSettings
 from kontinuum.foundation.clock import Clock
@@ -50,9 +51,9 @@ async def work(client: Client, clock: Clock, settings: ControllersSettings) -> N
     async with asyncio.TaskGroup() as group:
         for recorder in context.recorders.values():
             group.create_task(restarting("events", recorder.run, clock=clock))
-        for informer in context.informers.values():
+        for informer in (*context.informers.values(), *context.selections):
             group.create_task(restarting(f"informer {informer.resource.plural}", informer.run, clock=clock))
-        for informer in context.informers.values():
+        for informer in (*context.informers.values(), *context.selections):
             await informer.wait_synced()
         log.info("controllers are working", controllers=[one.name for one in reconcilers])
         for reconciler in reconcilers:
@@ -71,6 +72,8 @@ def assemble(context: Context) -> list[Reconciler]:
         NodeReconciler,
         PodGarbageCollector,
     ]
+    if context.settings.root_ca:
+        makers.append(RootAuthoritiesReconciler)
     if context.settings.isolation_classes:
         makers.append(IsolationClassesReconciler)
     return [make(context) for make in makers]

@@ -22,6 +22,8 @@ class ControllersSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     """If at least this share of the nodes is silent, we suspect ourselves first and evict nobody."""
     terminated_pod_threshold: int = 12500
     """Finished pods beyond this number are deleted, the oldest first. 0: never."""
+    root_ca: str = ""
+    """PEM file with the API server's authorities, published to pods in every namespace. Empty: nothing is published."""
     isolation_classes: bool = True
     """Create the RuntimeClasses ``container`` and ``microvm`` if they are absent."""
     microvm_overhead_memory: str = "128Mi"

@@ -75,7 +75,7 @@ class Hands:
                 await self._runtime.remove_container(action.container_id)
 
     async def prepare_volumes(self, pod: Object, ips: tuple[str, ...]) -> dict[str, Path]:
-        context = Context(pod, self._tools.sources, self._tools.around(ips))
+        context = Context(pod, self._tools.sources, self._tools.tokens, self._tools.around(ips))
         return await mounting.prepare(context, self._directory(pod))
 
     def read_messages(self, pod: Object, observed: Observed) -> None:

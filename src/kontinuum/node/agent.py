@@ -36,6 +36,7 @@ from kontinuum.node.server import NodeServer
 from kontinuum.node.settings import NodeSettings
 from kontinuum.node.sources import Sources
 from kontinuum.node.status import HostFacts
+from kontinuum.node.tokens import Tokens
 from kontinuum.node.tools import Tools
 from kontinuum.node.worker import PodWorker, as_vanished
 
@@ -63,6 +64,7 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
             settings=settings,
             events=events,
             sources=sources,
+            tokens=Tokens(client, clock),
             puller=Puller(runtime, sources, clock),
             checks=Checker(runtime),
             host=HostFacts(facts.address),

@@ -17,6 +17,7 @@ from kontinuum.node.port import Config, ContainerRuntime
 from kontinuum.node.settings import NodeSettings
 from kontinuum.node.sources import Sources
 from kontinuum.node.status import HostFacts
+from kontinuum.node.tokens import Tokens
 
 
 class Recorder(Protocol):
@@ -35,6 +36,7 @@ class Tools:
     settings: NodeSettings
     events: Recorder
     sources: Sources
+    tokens: Tokens
     puller: Puller
     checks: Checks
     host: HostFacts

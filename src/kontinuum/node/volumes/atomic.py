@@ -31,7 +31,7 @@ def write(directory: Path, files: Files, *, group: int | None = None) -> bool:
         _check(path)
     if group is not None:
         # Group members must be able to read what fsGroup gives them.
-        files = {path: File(file.content, file.mode | 0o040) for path, file in files.items()}
+        files = {path: File(file.content, file.mode | 0o040, file.owner) for path, file in files.items()}
     if _read(directory) == files:
         return False
     old = directory / DATA
@@ -63,8 +63,8 @@ def _write_file(base: Path, path: str, file: File, group: int | None) -> None:
         (base / parent).mkdir(exist_ok=True)
     target.write_bytes(file.content)
     target.chmod(file.mode)
-    if group is not None:
-        os.chown(target, -1, group)
+    if group is not None or file.owner is not None:
+        os.chown(target, -1 if file.owner is None else file.owner, -1 if group is None else group)
 
 
 def _link_names(directory: Path, names: set[str]) -> None:
@@ -82,8 +82,9 @@ def _read(directory: Path) -> Files | None:
     if not data.is_dir():
         return None
     base = data.resolve()
-    return {
-        str(path.relative_to(base)): File(path.read_bytes(), path.stat().st_mode & 0o777)
-        for path in base.rglob("*")
-        if path.is_file()
-    }
+    return {str(path.relative_to(base)): _read_file(path) for path in base.rglob("*") if path.is_file()}
+
+
+def _read_file(path: Path) -> File:
+    found = path.stat()
+    return File(path.read_bytes(), found.st_mode & 0o777, found.st_uid if found.st_uid != os.geteuid() else None)

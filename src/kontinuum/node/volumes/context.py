@@ -8,6 +8,7 @@ from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.errors import Refused, Retryable
 from kontinuum.node.fields import Surroundings
 from kontinuum.node.sources import Sources
+from kontinuum.node.tokens import Tokens
 
 
 class CannotMount(Retryable):
@@ -24,6 +25,7 @@ class Context:
 
     pod: Object
     sources: Sources
+    tokens: Tokens
     around: Surroundings
 
     @property
@@ -33,10 +35,11 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file of a volume of files: its content and its permission bits."""
+    """One file of a volume of files: its content, its permission bits, and its owner if that is not root."""
 
     content: bytes
     mode: int = 0o644
+    owner: int | None = None
 
 
 Files = dict[str, File]

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from kontinuum.api.machinery.objects import Object
-from kontinuum.node.volumes import config_map, downward_api, secret
+from kontinuum.node.volumes import config_map, downward_api, secret, service_account_token
 from kontinuum.node.volumes.context import Context, Files, UnsupportedVolume
 
-SOURCES = {"configMap": config_map.files, "secret": secret.files, "downwardAPI": downward_api.files}
+SOURCES = {
+    "configMap": config_map.files,
+    "secret": secret.files,
+    "downwardAPI": downward_api.files,
+    "serviceAccountToken": service_account_token.files,
+}
 
 
 async def files(source: Object, context: Context) -> Files:
