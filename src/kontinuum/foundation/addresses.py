@@ -45,6 +45,21 @@ def check_network(name: str, text: str) -> None:
         raise ValueError(f'{name}: "{text}" is not a network such as 10.244.0.0/24') from error
 
 
+def check_address(name: str, text: str) -> None:
+    """Raises ValueError, with the setting's ``name``, if ``text`` is no IP address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError as error:
+        raise ValueError(f'{name}: "{text}" is not an IP address') from error
+
+
+def check_ports(name: str, text: str) -> None:
+    """Raises ValueError, with the setting's ``name``, if ``text`` is no range of ports such as ``30000-32767``."""
+    low, _, high = text.partition("-")
+    if not (low.isdecimal() and high.isdecimal() and 0 < int(low) <= int(high) <= LARGEST_PORT):
+        raise ValueError(f'{name}: "{text}" is not a range of ports such as 30000-32767')
+
+
 @contextmanager
 def listening_at(text: str) -> Iterator[None]:
     """Around what opens the socket for ``text``: what the system objects becomes AddressTaken."""
