@@ -1,0 +1,189 @@
+"""What expressions of one kind may use, and compiled expressions: the package's front door."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kontinuum.api.machinery.cel import types as t
+from kontinuum.api.machinery.cel.checker import Checked, Checker
+from kontinuum.api.machinery.cel.costs import Estimator, Range
+from kontinuum.api.machinery.cel.errors import (
+    RECURSION,
+    BudgetExceeded,
+    CompileError,
+    CostExceeded,
+    EvaluationError,
+    Issue,
+)
+from kontinuum.api.machinery.cel.library import functions
+from kontinuum.api.machinery.cel.library.regex import compiled
+from kontinuum.api.machinery.cel.nodes import Call, Literal, Node
+from kontinuum.api.machinery.cel.parser import parse
+from kontinuum.api.machinery.cel.programs import Frame, Linker
+from kontinuum.api.machinery.cel.schemas import Declared, object_of, plain
+from kontinuum.api.machinery.cel.times import parse_duration, parse_timestamp
+from kontinuum.api.machinery.cel.types import Type
+from kontinuum.api.machinery.cel.values import NOTHING, Optional
+
+PER_CALL = 1_000_000
+"""What one evaluation may cost; about a tenth of a second."""
+PER_REQUEST = 10_000_000
+"""What all evaluations for one object or request may cost together."""
+PER_EXPRESSION = 10_000_000
+"""The largest estimated cost of a rule in a CRD."""
+PER_DEFINITION = 100_000_000
+"""The largest estimated cost of all rules of a CRD."""
+
+PATCH_TYPES = t.Type(
+    "object", "patches", fields={"JSONPatch": object_of("JSONPatch", {
+        "op": plain(t.STRING), "path": plain(t.STRING), "from": plain(t.STRING), "value": plain(t.DYN),
+    })},
+)  # fmt: skip
+JSON_PATCH: Type = PATCH_TYPES.fields["JSONPatch"].type
+OBJECT = t.Type("object", "Object", fields={"*": None})
+
+
+class Budget:
+    """What several evaluations may cost together."""
+
+    __slots__ = ("remaining",)
+
+    def __init__(self, remaining: int = PER_REQUEST) -> None:
+        self.remaining = remaining
+
+
+class Program:
+    """A compiled expression. Holds no state: one program serves every request."""
+
+    __slots__ = ("_converted", "_places", "_step", "cost", "references", "source", "type")
+
+    def __init__(self, source: str, checked: Checked, cost: Range, variables: Mapping[str, Declared]) -> None:
+        linker = Linker()
+        self._step = linker.link(checked.root)
+        self._places = linker.places
+        used = {name: variables[name].convert for name in checked.references}
+        self._converted = [(name, convert) for name, convert in used.items() if convert is not None]
+        self.source = source
+        self.type = checked.root.type
+        self.cost = cost
+        """Estimated: ``least`` and ``most``."""
+        self.references = checked.references
+        """The variables that the expression uses."""
+
+    def evaluate(self, values: Mapping[str, Any], budget: Budget | None = None, *, limit: int = PER_CALL) -> Any:
+        """The expression's value for the variables' JSON. Raises EvaluationError, CostExceeded, BudgetExceeded.
+
+        A variable that is missing is an error where it is used.
+        """
+        allowed = limit if budget is None else min(limit, budget.remaining)
+        frame = Frame(values, allowed, self._places)
+        try:
+            if self._converted:
+                frame.values = {**values, **{name: to(values[name]) for name, to in self._converted if name in values}}
+            found = self._step(frame)
+        except RecursionError:
+            raise EvaluationError("the expression and its data are nested too deeply") from None
+        except CostExceeded as error:
+            if budget is None or budget.remaining >= limit or isinstance(error, BudgetExceeded):
+                raise
+            raise BudgetExceeded from error
+        finally:
+            if budget is not None:
+                budget.remaining -= frame.cost
+        if frame.cost > allowed:
+            raise CostExceeded if allowed == limit else BudgetExceeded
+        return found
+
+
+class Environment:
+    """The variables of one kind of expression, each a Type, or Declared by a schema."""
+
+    def __init__(self, variables: Mapping[str, Type | Declared], *, patches: bool = False) -> None:
+        """``patches``: the constructors ``Object{...}`` and ``JSONPatch{...}`` exist."""
+        self._variables = {
+            name: one if isinstance(one, Declared) else Declared(one, largest=2**63 - 1)
+            for name, one in variables.items()
+        }
+        self._types = {name: one.type for name, one in self._variables.items()}
+        self._structs = PATCH_TYPES if patches else None
+
+    def extended(self, variables: Mapping[str, Type | Declared]) -> Environment:
+        made = Environment({**self._variables, **variables})
+        made._structs = self._structs
+        return made
+
+    def compile(self, source: str, *results: Type) -> Program:
+        """``results`` are the types that the expression may have; none: any. Raises CompileError."""
+        root = parse(source)
+        checked = Checker(source, self._types, functions(), self._structs).check(root)
+        _check_literals(source, root)
+        if results and not any(_is_exactly(root.type, one) for one in results):
+            raise CompileError(source, [], wrong_result(root.type, results))
+        # Functions have been resolved, so a free list of unknown elements is one of dyn by now.
+        try:
+            cost = Estimator(self._variables).estimate(root).cost
+            return Program(source, checked, cost, self._variables)
+        except RecursionError:
+            raise CompileError(source[:80], [], RECURSION) from None
+
+
+def wrong_result(found: Type, wanted: tuple[Type, ...]) -> str:
+    if len(wanted) == 1:
+        return f"must evaluate to {wanted[0]}"
+    return f"must evaluate to one of [{' '.join(map(str, wanted))}]"
+
+
+def optional(declared: Declared) -> Declared:
+    """A variable that may be absent: ``oldSelf`` under ``optionalOldSelf``. JSON null means absent."""
+
+    def convert(value: Any) -> Any:
+        if value is None:
+            return NOTHING
+        return Optional(value if declared.convert is None else declared.convert(value))
+
+    return Declared(t.optional_of(declared.type), convert, declared.largest, 0, declared.items, declared.keys,
+                    declared.fields)  # fmt: skip
+
+
+def _is_exactly(found: Type, wanted: Type) -> bool:
+    return found == wanted or wanted.kind == "dyn"
+
+
+LITERAL_READERS: dict[str, tuple[int, Callable[[str], Any], str]] = {
+    "duration": (0, parse_duration, "invalid duration argument"),
+    "timestamp": (0, parse_timestamp, "invalid timestamp argument"),
+    "matches": (1, compiled, "invalid matches argument"),
+}
+
+
+def _check_literals(source: str, root: Node) -> None:
+    """Texts that are written into the expression can be judged at once."""
+    waiting: list[Any] = [root]
+    issues: list[Issue] = []
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Call) and node.function in LITERAL_READERS:
+            place, read, problem = LITERAL_READERS[node.function]
+            parts = [*([node.target] if node.target else ()), *node.arguments]
+            literal = parts[place] if place < len(parts) else None
+            if isinstance(literal, Literal) and isinstance(literal.value, str):
+                try:
+                    read(literal.value)
+                except EvaluationError:
+                    issues.append(Issue(literal.position, problem))
+        waiting.extend(_children(node))
+    if issues:
+        raise CompileError(source, issues)
+
+
+def _children(node: Any) -> list[Any]:
+    """Everything below a node that is a node, or holds some."""
+    found: list[Any] = []
+    for name in type(node).__dataclass_fields__:
+        value = getattr(node, name)
+        if name == "overloads":
+            continue
+        many = value if isinstance(value, list) else [value]
+        found += [one for one in many if hasattr(type(one), "__dataclass_fields__") and not isinstance(one, Type)]
+    return found
