@@ -113,3 +113,113 @@ def test_merging_twice_changes_nothing_more_and_loses_nobody(first: list[Any], s
     assert (doc, patch) == (doc_before, patch_before)
     names = [one["name"] for one in once["spec"]["containers"]]
     assert sorted(names) == sorted({one["name"] for one in first + second})
+
+
+@pytest.mark.parametrize(
+    ("patch", "words"),
+    [
+        ([], "invalid JSON document"),
+        ({"spec": {"$patch": "explode"}}, "unknown patch type: explode in map: map[$patch:explode]"),
+        ({"spec": {"$retainKeys": ["a"], "nodeName": "n"}}, "invalid patch format of retainKeys"),
+        ({"metadata": {"$deleteFromPrimitiveList/finalizers": "a"}}, "invalid patch format of primitive list"),
+        ({"spec": {"$setElementOrder/containers": "a"}}, "invalid patch format of setElementOrder list"),
+        (pod({"image": "1"}), "map: map[image:1] does not contain declared merge key: name"),
+        (pod(1),  # type: ignore[arg-type]
+         "map: 1 does not contain declared merge key: name"),
+        ({"spec": {"$setElementOrder/containers": [{"name": "b"}], "containers": [{"name": "a"}]}},
+         "The order in patch list:\n[map[name:a]]\n doesn't match $setElementOrder list:\n[map[name:b]]\n"),
+    ],
+)  # fmt: skip
+def test_a_contradiction_is_told_in_kubernetes_words(patch: Any, words: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        strategic_merge(pod({"name": "a"}), patch, POD)
+    assert (caught.value.code, caught.value.message) == (400, words)
+
+
+def test_long_lists_are_merged_in_good_time() -> None:
+    doc = pod(*({"name": f"c{number}"} for number in range(20_000)))
+    order = [{"name": f"c{number}"} for number in reversed(range(20_000))]
+    patch = {"spec": {"$setElementOrder/containers": order, "containers": [{"name": "c7", "image": "2"}]}}
+    result = merged(doc, patch)["containers"]
+    assert result[0] == {"name": "c19999"} and result[-8] == {"name": "c7", "image": "2"}
+
+
+def two_way_patch(old: Any, new: Any, kind: Any) -> dict[str, Any]:
+    """What kubectl makes of two versions of an object: the strategic patch from one to the other."""
+    patch: dict[str, Any] = {}
+    for key in old.keys() | new.keys():
+        below = kind.fields.get(key) if kind is not None else None
+        before, after = old.get(key), new.get(key)
+        if before == after:
+            continue
+        if after is None:
+            patch[key] = None
+        elif isinstance(before, dict) and isinstance(after, dict):
+            patch[key] = two_way_patch(before, after, below)
+        elif isinstance(before, list) and below is not None and "merge" in below.strategies:
+            patch |= list_patch(key, before, after, below)
+        else:
+            patch[key] = after
+    return patch
+
+
+def list_patch(field: str, old: list[Any], new: list[Any], kind: Any) -> dict[str, Any]:
+    name = kind.merge_key
+    if not name:
+        gone = [one for one in old if one not in new]
+        added = [one for one in new if one not in old]
+        return {f"$setElementOrder/{field}": new, f"$deleteFromPrimitiveList/{field}": gone, field: added}
+    before = {one[name]: one for one in old}
+    changed = [
+        {name: one[name], **two_way_patch(before.get(one[name], {}), one, kind.element)}
+        for one in new
+        if before.get(one[name]) != one
+    ]
+    kept = {one[name] for one in new}
+    gone = [{name: one, "$patch": "delete"} for one in before if one not in kept]
+    return {f"$setElementOrder/{field}": [{name: one[name]} for one in new], field: changed + gone}
+
+
+ENVIRONMENTS = st.lists(
+    st.fixed_dictionaries({"name": NAMES}, optional={"value": NAMES}), max_size=3, unique_by=lambda one: one["name"]
+)
+OBJECTS = st.fixed_dictionaries(
+    {
+        "metadata": st.fixed_dictionaries(
+            {"name": NAMES},
+            optional={
+                "labels": st.dictionaries(NAMES, NAMES, min_size=1, max_size=3),
+                "finalizers": st.lists(NAMES, unique=True, min_size=1, max_size=4),
+            },
+        ),
+        "spec": st.fixed_dictionaries(
+            {
+                "containers": st.lists(
+                    st.fixed_dictionaries({"name": NAMES}, optional={"image": NAMES, "env": ENVIRONMENTS}),
+                    max_size=4,
+                    unique_by=lambda one: one["name"],
+                )
+            },
+            optional={
+                "nodeName": NAMES,
+                "tolerations": st.lists(st.fixed_dictionaries({"key": NAMES}), min_size=1, max_size=2),
+            },
+        ),
+    }
+)
+
+
+@given(OBJECTS, OBJECTS)
+def test_the_patch_from_one_version_to_another_leads_there(old: Any, new: Any) -> None:
+    assert strategic_merge(old, two_way_patch(old, new, POD), POD) == new
+
+
+@given(OBJECTS, OBJECTS, NAMES)
+def test_a_patch_between_two_versions_leaves_what_a_third_party_added(old: Any, new: Any, name: str) -> None:
+    live = copy(old)
+    live["metadata"].setdefault("annotations", {})["theirs"] = name
+    live["spec"]["containers"].append({"name": "theirs", "image": name})
+    patched = strategic_merge(live, two_way_patch(old, new, POD), POD)
+    assert patched["metadata"]["annotations"] == {"theirs": name}
+    ours = [one for one in patched["spec"]["containers"] if one["name"] != "theirs"]
+    assert ours == new["spec"]["containers"] and len(patched["spec"]["containers"]) == len(ours) + 1

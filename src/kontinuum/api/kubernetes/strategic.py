@@ -10,9 +10,13 @@ The rules are those of k8s.io/apimachinery ``strategicpatch``. Directives inside
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
+import orjson
+
 from kontinuum.api.kubernetes.schema import Definition, Type
+from kontinuum.api.machinery.merging import go_text
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.patches import copy
 from kontinuum.api.machinery.status import bad_request
@@ -25,7 +29,7 @@ NO_FIELDS: dict[str, Type] = {}
 def strategic_merge(doc: Object, patch: Any, definition: Definition) -> Object:
     """``doc`` after ``patch``; both are left alone. Raises ApiError 400 for a patch that contradicts itself."""
     if not isinstance(patch, dict):
-        raise bad_request("a strategic merge patch is an object")
+        raise bad_request("invalid JSON document")
     return _merge_map(copy(doc), copy(patch), definition.fields)
 
 
@@ -37,10 +41,10 @@ def _merge_map(original: Object, patch: Object, fields: dict[str, Type]) -> Obje
     if directive == "delete":
         return {}
     if directive != "merge":
-        raise bad_request(f"invalid value for $patch: {directive}")
+        raise bad_request(f"unknown patch type: {directive} in map: {go_text({DIRECTIVE: directive, **patch})}")
     _retain(original, patch)
     _delete_from_lists(original, patch)
-    orders = {key.removeprefix(ORDER): patch.pop(key) for key in list(patch) if key.startswith(ORDER)}
+    orders = _orders(patch, fields)
     for key, value in patch.items():
         if value is None:
             original.pop(key, None)
@@ -57,9 +61,9 @@ def _retain(original: Object, patch: Object) -> None:
     kept = patch.pop(RETAIN, None)
     if kept is None:
         return
-    unlisted = [key for key, value in patch.items() if key not in kept and value is not None and key[0] != "$"]
-    if unlisted:
-        raise bad_request(f"$retainKeys does not list {', '.join(unlisted)}, which the patch sets")
+    is_list = isinstance(kept, list) and all(isinstance(key, str) for key in kept)
+    if not is_list or any(key not in kept and value is not None and key[0] != "$" for key, value in patch.items()):
+        raise bad_request("invalid patch format of retainKeys")
     for key in [key for key in original if key not in kept]:
         del original[key]
 
@@ -67,8 +71,35 @@ def _retain(original: Object, patch: Object) -> None:
 def _delete_from_lists(original: Object, patch: Object) -> None:
     for key in [key for key in patch if key.startswith(DELETE)]:
         unwanted, field = patch.pop(key), key.removeprefix(DELETE)
+        if not isinstance(unwanted, list):
+            raise bad_request("invalid patch format of primitive list")
         if isinstance(original.get(field), list):
             original[field] = [one for one in original[field] if one not in unwanted]
+
+
+def _orders(patch: Object, fields: dict[str, Type]) -> dict[str, list[Any]]:
+    """The orders that the patch sets, taken out of it, by field. What it merges must be in them, in the same order."""
+    found = {}
+    for key in [key for key in patch if key.startswith(ORDER)]:
+        order, field = patch.pop(key), key.removeprefix(ORDER)
+        if not isinstance(order, list):
+            raise bad_request("invalid patch format of setElementOrder list")
+        elements = patch.get(field)
+        if isinstance(elements, list):
+            _check_order(elements, order, fields.get(field), field)
+        found[field] = order
+    return found
+
+
+def _check_order(elements: list[Any], order: list[Any], kind: Type | None, field: str) -> None:
+    name_of = _merge_key(kind, field)
+    kept = [one for one in elements if not (isinstance(one, dict) and DIRECTIVE in one)]
+    wanted = iter([_name(one, name_of) for one in order])
+    # Asking an iterator whether it holds something moves it on, so this holds only if the order is the same.
+    if not all(_name(one, name_of) in wanted for one in kept):
+        raise bad_request(
+            f"The order in patch list:\n{go_text(kept)}\n doesn't match {ORDER[:-1]} list:\n{go_text(order)}\n"
+        )
 
 
 def _merge_value(original: Any, patch: Any, kind: Type | None, *, order: list[Any] | None) -> Any:
@@ -89,42 +120,53 @@ def _merge_value(original: Any, patch: Any, kind: Type | None, *, order: list[An
 
 def _merge_list(original: list[Any], patch: list[Any], kind: Type, key: str) -> list[Any]:
     if not key:
-        merged = original + [one for index, one in enumerate(patch) if one not in original + patch[:index]]
+        merged = list({_token(one, ""): one for one in [*original, *patch]}.values())
         return _reorder(merged, patch, original, key)
+    for one in patch:
+        if not isinstance(one, dict):
+            raise bad_request(f"map: {go_text(one)} does not contain declared merge key: {key}")
     plain = [one for one in patch if DIRECTIVE not in one]
     if any(one.get(DIRECTIVE) == "replace" for one in patch):
         return [_without_directives(one) for one in plain]
-    merged = list(original)
+    found = {_token(one, key): one for one in original}
     for one in patch:
-        name = _name(one, key)
-        at = next((index for index, have in enumerate(merged) if have.get(key) == name), None)
+        token = _token(one, key)
         if one.get(DIRECTIVE) == "delete":
-            merged = [have for have in merged if have.get(key) != name]
-        elif at is None:
-            merged.append(_merge_map({}, one, _fields(kind.element)))
+            found.pop(token, None)
         else:
-            merged[at] = _merge_map(merged[at], one, _fields(kind.element))
-    return _reorder(merged, plain, original, key)
+            found[token] = _merge_map(found.get(token, {}), one, _fields(kind.element))
+    return _reorder(list(found.values()), plain, original, key)
 
 
 def _reorder(merged: list[Any], order: list[Any], before: list[Any], key: str) -> list[Any]:
     """Elements named by ``order`` follow it; the others keep their place relative to those known ``before``."""
-    wanted = [_name(one, key) for one in order]
-    known = [_name(one, key) for one in before]
-    listed = [one for one in merged if _name(one, key) in wanted]
-    listed.sort(key=lambda one: wanted.index(_name(one, key)))
-    others = [one for one in merged if _name(one, key) not in wanted]
+    wanted = _places(order, key)
+    known = _places(before, key)
+    tokens = [(_token(one, key), one) for one in merged]
+    listed = deque(sorted((one for one in tokens if one[0] in wanted), key=lambda one: wanted[one[0]]))
+    others = deque(one for one in tokens if one[0] not in wanted)
     result = []
     while listed and others:
-        left, right = _name(others[0], key), _name(listed[0], key)
-        is_before = left in known and right in known and known.index(left) < known.index(right)
-        result.append((others if is_before else listed).pop(0))
-    return result + others + listed
+        left, right = known.get(others[0][0]), known.get(listed[0][0])
+        is_before = left is not None and right is not None and left < right
+        result.append((others if is_before else listed).popleft()[1])
+    return result + [one for _, one in (*others, *listed)]
+
+
+def _places(elements: list[Any], key: str) -> dict[Any, int]:
+    """Where each element is first named."""
+    return {_token(one, key): place for place, one in reversed(list(enumerate(elements)))}
+
+
+def _token(element: Any, key: str) -> Any:
+    """What tells an element from the others, as a key of a mapping."""
+    name = _name(element, key)
+    return name if isinstance(name, str) else orjson.dumps(name, option=orjson.OPT_SORT_KEYS)
 
 
 def _merge_key(kind: Type | None, field: str) -> str:
     if kind is None or "merge" not in kind.strategies:
-        raise bad_request(f"$setElementOrder is for lists that merge, and {field} does not")
+        raise bad_request(f"invalid patch format of setElementOrder list: {field} is no list that merges")
     return kind.merge_key
 
 
@@ -133,7 +175,7 @@ def _name(element: Any, key: str) -> Any:
     if not key:
         return element
     if not isinstance(element, dict) or key not in element:
-        raise bad_request(f"map: {element} does not contain declared merge key: {key}")
+        raise bad_request(f"map: {go_text(element)} does not contain declared merge key: {key}")
     return element[key]
 
 

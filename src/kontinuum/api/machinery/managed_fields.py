@@ -158,11 +158,11 @@ def updated(owners: Owners, changes: Comparison, author: Owner) -> Owners:
     for identity, owner in owners.items():
         left = fieldsets.difference(owner.fields, lost)
         if left:
-            found[identity] = owner if left == owner.fields else replace(owner, fields=fieldsets.encode(left))
+            found[identity] = owner if left == owner.fields else replace(owner, fields=left)
     if taken:
         mine = found.get(author.identity)
         fields = fieldsets.union(mine.fields, taken) if mine is not None else taken
-        found[author.identity] = replace(author, fields=fieldsets.encode(fields))
+        found[author.identity] = replace(author, fields=fields)
     return capped(found)
 
 

@@ -82,22 +82,22 @@ def _scalar_problem(value: Any, kind: str) -> str:
     if kind == "numeric" and (isinstance(value, bool) or not isinstance(value, int | float)):
         return f"expected numeric (int or float), got {_go_type(value)}"
     if kind == "string" and not isinstance(value, str):
-        return f"expected string, got &value.valueUnstructured{{Value:{_go(value)}}}"
+        return f"expected string, got &value.valueUnstructured{{Value:{go_text(value)}}}"
     if kind == "boolean" and not isinstance(value, bool):
         return f"expected boolean, got {_shown(value)}"
     return f"expected any scalar, got {_shown(value)}" if isinstance(value, dict | list) else ""
 
 
 def _shown(value: Any) -> str:
-    return f"&{{{_go(value)}}}"
+    return f"&{{{go_text(value)}}}"
 
 
-def _go(value: Any) -> str:
+def go_text(value: Any) -> str:
     """A value as Go's %v prints it."""
     if isinstance(value, dict):
-        return f"map[{' '.join(f'{key}:{_go(value[key])}' for key in sorted(value))}]"
+        return f"map[{' '.join(f'{key}:{go_text(value[key])}' for key in sorted(value))}]"
     if isinstance(value, list):
-        return f"[{' '.join(map(_go, value))}]"
+        return f"[{' '.join(map(go_text, value))}]"
     if isinstance(value, bool):
         return str(value).lower()
     return "<nil>" if value is None else str(value)

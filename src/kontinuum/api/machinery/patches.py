@@ -11,7 +11,11 @@ from typing import Any
 
 import orjson
 
-from kontinuum.api.machinery.status import ApiError, bad_request
+from kontinuum.api.machinery.status import ApiError, bad_request, too_large
+
+MOST_OPERATIONS = 10_000
+MOST_COPIED = 3 * 1024 * 1024
+"""Bytes that the ``copy`` operations of one patch may add."""
 
 
 def copy(value: Any) -> Any:
@@ -37,57 +41,94 @@ def _merge(doc: Any, patch: Any) -> Any:
 
 
 def json_patch(doc: Any, operations: Any) -> Any:
-    """``doc`` after a list of RFC 6902 operations.
+    """``doc`` after a list of RFC 6902 operations, with the liberties that Kubernetes takes: a negative index counts
+    from the end of a list.
 
-    Raises ApiError: 400 for something that is no JSON patch, 422 for one that does not apply to ``doc``.
+    Raises ApiError: 400 for something that is no JSON patch, 413 for one with too many operations, 422 for one that
+    does not apply to ``doc``.
     """
     if not isinstance(operations, list) or not all(isinstance(one, dict) for one in operations):
         raise bad_request("error decoding patch: a JSON patch is a list of operations")
-    root = {"": copy(doc)}  # one level above the document, so that replacing all of it is no special case
+    if len(operations) > MOST_OPERATIONS:
+        problem = f"The allowed maximum operations in a JSON patch is {MOST_OPERATIONS}, got {len(operations)}"
+        raise too_large(problem)
+    document = _Document(copy(doc))
     for operation in operations:
         apply = OPERATIONS.get(operation.get("op", ""))
         if apply is None:
             raise _rejected(f"Unexpected kind: {operation.get('op')}")
-        apply(root, operation)
-    return root[""]
+        apply(document, operation)
+    return document.root[""]
 
 
-def _add(root: Any, operation: Any) -> None:
-    parent, last = _parent(root, _pointer(operation, "path"))
-    _insert(parent, last, copy(_value(operation)))
+class _Document:
+    """What operations change: ``root`` is one level above the document, so that all of it can be replaced."""
+
+    def __init__(self, doc: Any) -> None:
+        self.root = {"": doc}
+        self.copied = 0
 
 
-def _remove(root: Any, operation: Any) -> None:
-    _take(*_parent(root, _pointer(operation, "path")))
+def _add(document: _Document, operation: Any) -> None:
+    parent, last = _parent(document, operation, "path", 'add operation does not apply: doc is missing path: "{}"')
+    _insert(parent, last, copy(_value(operation)), f"error in add for path: '{operation['path']}'")
 
 
-def _replace(root: Any, operation: Any) -> None:
-    parent, last = _parent(root, _pointer(operation, "path"))
-    _get(parent, last)
-    parent[_index(parent, last)] = copy(_value(operation))
+def _remove(document: _Document, operation: Any) -> None:
+    parent, last = _parent(document, operation, "path", 'remove operation does not apply: doc is missing path: "{}"')
+    _take(parent, last, f"error in remove for path: '{operation['path']}'")
 
 
-def _move(root: Any, operation: Any) -> None:
+def _replace(document: _Document, operation: Any) -> None:
+    parent, last = _parent(document, operation, "path", "replace operation does not apply: doc is missing path: {}")
+    _get(parent, last, f"replace operation does not apply: doc is missing key: {operation['path']}")
+    parent[_index(parent, last, "")] = copy(_value(operation))
+
+
+def _move(document: _Document, operation: Any) -> None:
     source, target = _pointer(operation, "from"), _pointer(operation, "path")
     if target[: len(source)] == source and target != source:
         raise _rejected(f"cannot move {operation['from']} below itself")
-    taken = _take(*_parent(root, source))
-    _insert(*_parent(root, target), taken)
+    parent, last = _parent(document, operation, "from", "move operation does not apply: doc is missing from path: {}")
+    taken = _take(parent, last, f"error in move for path: '{operation['path']}'")
+    parent, last = _parent(
+        document, operation, "path", "move operation does not apply: doc is missing destination path: {}"
+    )
+    _insert(parent, last, taken, f"error in move for path: '{operation['path']}'")
 
 
-def _copy(root: Any, operation: Any) -> None:
-    found = _get(*_parent(root, _pointer(operation, "from")))
-    _insert(*_parent(root, _pointer(operation, "path")), copy(found))
+def _copy(document: _Document, operation: Any) -> None:
+    parent, last = _parent(document, operation, "from", "copy operation does not apply: doc is missing from path: {}")
+    raw = orjson.dumps(_get(parent, last, f"error in copy for from: '{operation['from']}'"))
+    document.copied += len(raw)
+    if document.copied > MOST_COPIED:
+        raise _rejected(
+            "Unable to complete the copy, the accumulated size increase of copy is "
+            f"{document.copied}, exceeding the limit {MOST_COPIED}"
+        )
+    missing = "copy operation does not apply: doc is missing destination path: {}"
+    parent, last = _parent(document, operation, "path", missing)
+    _insert(parent, last, orjson.loads(raw), f"error while adding value during copy: '{operation['path']}'")
 
 
-def _test(root: Any, operation: Any) -> None:
-    parent, last = _parent(root, _pointer(operation, "path"))
-    present = parent.get(last) if isinstance(parent, dict) else _get(parent, last)
-    if present != operation.get("value") or isinstance(present, bool) != isinstance(operation.get("value"), bool):
-        raise _rejected(f"testing value {operation['path']} failed: test failed")
+def _test(document: _Document, operation: Any) -> None:
+    parent, last = _parent(document, operation, "path", "test operation does not apply: is missing path: {}")
+    path = operation["path"]
+    present = parent.get(last) if isinstance(parent, dict) else _get(parent, last, f"error in test for path: '{path}'")
+    if not _is_equal(present, operation.get("value")):
+        raise _rejected(f"testing value {path} failed: test failed")
 
 
-OPERATIONS: dict[str, Callable[[Any, Any], None]] = {
+def _is_equal(one: Any, other: Any) -> bool:
+    """Equal as JSON: true is not 1, at any depth."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_is_equal(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_is_equal, one, other))
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
+
+
+OPERATIONS: dict[str, Callable[[_Document, Any], None]] = {
     "add": _add, "remove": _remove, "replace": _replace, "move": _move, "copy": _copy, "test": _test,
 }  # fmt: skip
 
@@ -106,44 +147,54 @@ def _value(operation: Any) -> Any:
     return operation["value"]
 
 
-def _parent(root: Any, steps: list[str]) -> tuple[Any, str]:
-    found = root
+def _parent(document: _Document, operation: Any, field: str, missing: str) -> tuple[Any, str]:
+    """The object or list that a pointer's last step is taken in, and that step; ``missing`` if there is none."""
+    steps = _pointer(operation, field)
+    problem = missing.format(operation[field])
+    found: Any = document.root
     for step in steps[:-1]:
-        found = _get(found, step)
+        found = _get(found, step, problem)
     if not isinstance(found, dict | list):
-        raise _rejected(f"there is nothing below a plain value: {'/'.join(steps)}")
+        raise _rejected(f"{problem}: missing value")
     return found, steps[-1]
 
 
-def _get(parent: Any, step: str) -> Any:
+def _get(parent: Any, step: str, problem: str) -> Any:
     try:
-        return parent[_index(parent, step)]
-    except (KeyError, IndexError, TypeError):
-        raise _rejected(f"missing path: no value at '{step}'") from None
+        return parent[_index(parent, step, problem)]
+    except IndexError:
+        raise _rejected(f"{problem}: Unable to access invalid index: {step}: invalid index referenced") from None
+    except (KeyError, TypeError):
+        raise _rejected(f"{problem}: missing value") from None
 
 
-def _insert(parent: Any, step: str, value: Any) -> None:
+def _insert(parent: Any, step: str, value: Any, problem: str) -> None:
     if isinstance(parent, dict):
         parent[step] = value
         return
-    index = len(parent) if step == "-" else _index(parent, step)
-    if index > len(parent):
-        raise _rejected(f"index {step} is beyond the end of the list")
+    size = len(parent)
+    index = size if step == "-" else _index(parent, step, problem)
+    if index < 0:
+        index += size + 1
+    if not 0 <= index <= size:
+        raise _rejected(f"{problem}: Unable to access invalid index: {step}: invalid index referenced")
     parent.insert(index, value)
 
 
-def _take(parent: Any, step: str) -> Any:
-    found = _get(parent, step)
-    del parent[_index(parent, step)]
+def _take(parent: Any, step: str, problem: str) -> Any:
+    if isinstance(parent, dict) and step not in parent:
+        raise _rejected(f"{problem}: unable to remove nonexistent key: {step}: missing value")
+    found = _get(parent, step, problem)
+    del parent[_index(parent, step, problem)]
     return found
 
 
-def _index(parent: Any, step: str) -> Any:
-    """The key or the list index that a step means; a list has no negative indices here."""
+def _index(parent: Any, step: str, problem: str) -> Any:
+    """The key or the list index that a step means."""
     if not isinstance(parent, list):
         return step
-    if not step.isascii() or not step.isdigit() or (step[0] == "0" and step != "0"):
-        raise _rejected(f"'{step}' is no index of a list")
+    if not step.isascii() or not step.removeprefix("-").isdigit():
+        raise _rejected(f'{problem}: strconv.Atoi: parsing "{step}": invalid syntax')
     return int(step)
 
 
