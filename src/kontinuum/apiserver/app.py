@@ -33,6 +33,8 @@ from kontinuum.apiserver.handler import Handler
 from kontinuum.apiserver.health import Health
 from kontinuum.apiserver.metrics import RequestMetrics
 from kontinuum.apiserver.nodes import Nodes
+from kontinuum.apiserver.services.own import create_service_range, keep_own_service
+from kontinuum.apiserver.services.repair import repair_for_ever
 from kontinuum.apiserver.settings import ServerSettings
 from kontinuum.apiserver.strategy import strategy_of
 from kontinuum.apiserver.versions import PureConverter
@@ -71,6 +73,7 @@ class ApiServer:
         self._repeat("store feed", feed.run)
         await feed.wait_filled()
         await create_system_objects(self._context)
+        await create_service_range(self._context)
         await create_flow_objects(self._context)
         await reconcile_defaults(self._context)
         handler = Handler(
@@ -89,6 +92,7 @@ class ApiServer:
         port = self._listening.sockets[0].getsockname()[1]
         self.address = f"https://{f'[{host}]' if ':' in host else host}:{port}"
         self._start_housekeeping(tls)
+        self._repeat("own service", lambda: keep_own_service(self._context, host=host, port=port))
         log.info("serving the API", address=self.address, revision=feed.applied)
 
     async def stop(self) -> None:
@@ -119,6 +123,7 @@ class ApiServer:
         if self._settings.compaction_seconds:
             self._repeat("compaction", lambda: housekeeping.compact_history(context))
         self._repeat("flow schemas", lambda: keep_flow_objects(context))
+        self._repeat("service repair", lambda: repair_for_ever(context))
         self._repeat("event expiry", lambda: housekeeping.expire_events(context))
         self._repeat("certificates", lambda: housekeeping.follow_certificates(context, tls))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import orjson
@@ -17,6 +18,7 @@ from kontinuum.apiserver.authz.refusal import refused
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
 from kontinuum.apiserver.events import Entry
+from kontinuum.apiserver.services.reservation import holding, let_go
 from kontinuum.store.port import AlreadyExists, Missing, StaleRevision
 
 ATTEMPTS = 10
@@ -43,26 +45,31 @@ async def insert(
     """
     metadata = obj["metadata"]
     generated = not metadata.get("name")
-    for attempt in range(ATTEMPTS):
-        name = writing.name_for_create(served.resource, metadata)
-        if attempt == 0:
-            await _complete(context, served, call, obj, dry_run=dry_run, tracked=tracked)
-        try:
-            return await _insert_once(context, served, obj, dry_run=dry_run)
-        except AlreadyExists:
-            if not generated:
-                break
-            metadata["name"] = ""
-    raise status.already_exists(served.resource, name)
+    async with AsyncExitStack() as held:
+        for attempt in range(ATTEMPTS):
+            name = writing.name_for_create(served.resource, metadata)
+            if attempt == 0:
+                await _complete(context, served, call, obj, held, dry_run=dry_run, tracked=tracked)
+            try:
+                return await _insert_once(context, served, obj, dry_run=dry_run)
+            except AlreadyExists:
+                if not generated:
+                    break
+                metadata["name"] = ""
+        raise status.already_exists(served.resource, name)
 
 
-async def _complete(context: Context, served: Served, call: Call, obj: Object, *, dry_run: bool, tracked: bool) -> None:
+async def _complete(
+    context: Context, served: Served, call: Call, obj: Object, held: AsyncExitStack, *, dry_run: bool, tracked: bool
+) -> None:
+    """``held`` keeps what the object is given until it is stored, or gives it back."""
     attributes = attributes_of("CREATE", served, call, obj, dry_run=dry_run)
     served.kind.default(obj)
     if tracked:
         # Before admission: what that changes belongs to nobody.
         ownership.track(served, call, None, obj, now=context.clock.time())
     await context.admission.admit(attributes, context)
+    await held.enter_async_context(holding(context, served, obj, None, dry_run=dry_run))
     served.kind.prepare_create(obj)
     _raise_invalid(served, obj, served.kind.validate(obj, None))
     await context.admission.validate(attributes, context)
@@ -111,12 +118,13 @@ async def change(
             await context.admission.admit(attributes, context)
             if view is not None and attributes.obj is not None:
                 new = view.into(attributes.obj, new)
-        if checked:
-            _raise_invalid(served, new, _problems(served, call, new, old))
-        if admitted:
-            await context.admission.validate(attributes, context)
         try:
-            return await replace(context, served, entry, new, dry_run=dry_run)
+            async with holding(context, served, new, old, dry_run=dry_run):
+                if checked:
+                    _raise_invalid(served, new, _problems(served, call, new, old))
+                if admitted:
+                    await context.admission.validate(attributes, context)
+                return await replace(context, served, entry, new, dry_run=dry_run)
         except StaleRevision as error:
             await context.wait_revision(error.current)
         except Missing:
@@ -134,6 +142,7 @@ async def replace(context: Context, served: Served, entry: Entry, new: Object, *
         return await _stored(served, spliced)
     if lifecycle.is_over(new):
         record = await context.store.delete(entry.key, expected=entry.revision)
+        await let_go(context, served, new)
     else:
         record = await context.store.update(entry.key, value, expected=entry.revision)
     return await _stored(served, served.layout.splice(value, record.revision))

@@ -15,6 +15,7 @@ from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
 from kontinuum.apiserver.options import DELETE_OPTIONS, DeleteOptions
 from kontinuum.apiserver.presenting import answer
+from kontinuum.apiserver.services.reservation import let_go
 from kontinuum.apiserver.storing import ATTEMPTS, Stored, replace
 from kontinuum.store.port import Missing, StaleRevision
 
@@ -49,6 +50,7 @@ async def end(
             if chosen.dry_run:
                 return Stored(await versions.present_one(served.converter, entry.value)), True
             record = await context.store.delete(entry.key, expected=entry.revision)
+            await let_go(context, served, obj)
             last = served.layout.splice(record.value, record.revision)
             return Stored(await versions.present_one(served.converter, last)), True
         except StaleRevision as error:
