@@ -64,7 +64,7 @@ async def test_json_that_is_nested_too_deeply_is_refused(api: Api) -> None:
     bomb = b'{"metadata":{"name":"a"},"revision":1,"data":' + b'{"a":' * 900 + b"1" + b"}" * 901
     refused = await api.create(revisions, bomb)
     assert refused.code == 400 and refused.body["kind"] == "Status"
-    await api.create(revisions, {"metadata": {"name": "a"}, "revision": 1})
+    await api.create(revisions, {"metadata": {"name": "a"}, "revision": 1, "data": {}})
     patched = await api.call("PATCH", f"{revisions}/a", bomb, content_type="application/merge-patch+json")
     assert patched.code == 400
 

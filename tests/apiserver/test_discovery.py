@@ -25,8 +25,6 @@ NOT_YET = {
     # Subresources and reviews that nobody answers yet; what has no function is not told of.
     "bindings", "componentstatuses", "nodes/proxy", "pods/ephemeralcontainers", "pods/portforward", "pods/proxy",
     "pods/resize", "services/proxy",
-    "localsubjectaccessreviews", "selfsubjectaccessreviews",
-    "selfsubjectrulesreviews", "subjectaccessreviews",
 }  # fmt: skip
 STORED_OTHERWISE = {
     # Kubernetes keeps these in a beta version that it also serves; we store what we serve.
