@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import ast
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,22 +67,27 @@ def plain(codename: str) -> str:
 
 
 def marks(tests: Path = ROOT / "tests") -> dict[str, list[str]]:
-    """Behaviour → the tests that are marked with it, as ``tests/x/test_y.py::test_z``."""
+    """Behaviour → the tests that are marked with it, as ``tests/x/test_y.py::test_z``.
+
+    A mark of one case in a table of cases has no function of its own: it counts for its file.
+    """
     found: dict[str, list[str]] = {}
     for file in sorted(tests.rglob("test_*.py")):
         if "mark.behaviour" not in (text := file.read_text()):
             continue
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                for name in _marked(node.decorator_list):
-                    found.setdefault(name, []).append(f"{file.relative_to(ROOT)}::{node.name}")
+        path = str(file.relative_to(ROOT))
+        for place, name in _marked(ast.parse(text)):
+            found.setdefault(name, []).append(f"{path}::{place}" if place else path)
     return found
 
 
-def _marked(decorators: Iterable[ast.expr]) -> Iterator[str]:
-    for decorator in decorators:
-        if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "pytest.mark.behaviour":
-            yield from (str(ast.literal_eval(argument)) for argument in decorator.args)
+def _marked(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """The function that is marked ("" for a case of a table) and the behaviour's name."""
+    for statement in tree.body:
+        place = statement.name if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef) else ""
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.behaviour":
+                yield from ((place, str(ast.literal_eval(argument))) for argument in node.args)
 
 
 def page(behaviours: list[Behaviour], held: dict[str, list[str]]) -> str:
