@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
-from tests.apiserver.serving import CONFIGMAPS, DEPLOYMENTS, PODS, Api, configmap, deployment, pod
+import pytest
+from tests.apiserver.serving import CONFIGMAPS, DEPLOYMENTS, PATCH_TYPES, PODS, Api, configmap, deployment, pod
 
 
 async def test_a_created_object_gets_an_identity_and_is_read_back_as_it_was_answered(api: Api) -> None:
@@ -202,3 +204,38 @@ async def test_scale_reads_and_writes_the_number_of_replicas(api: Api) -> None:
     assert (await api.patch(f"{DEPLOYMENTS}/web/scale", {"spec": {"replicas": 6}})).body["spec"] == {"replicas": 6}
     assert (await api.get(f"{DEPLOYMENTS}/web")).body["spec"]["replicas"] == 6
     assert (await api.patch(f"{DEPLOYMENTS}/web/scale", {"spec": {"replicas": -1}})).code == 422
+
+
+@pytest.mark.parametrize(
+    ("kind", "patch"),
+    [
+        ("merge", {"spec": {"replicas": "three"}}),
+        ("strategic", {"spec": {"replicas": "three"}}),
+        ("json", [{"op": "replace", "path": "/spec/replicas", "value": "three"}]),
+    ],
+)
+async def test_a_patch_to_something_impossible_is_invalid(api: Api, kind: str, patch: Any) -> None:
+    await api.create(DEPLOYMENTS, deployment("web"))
+    refused = await api.patch(f"{DEPLOYMENTS}/web", patch, kind)
+    assert (refused.code, refused.body["reason"]) == (422, "Invalid")
+    assert refused.body["message"].startswith(' "" is invalid: patch: Invalid value: ')
+    assert "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas" in refused.body["message"]
+
+
+async def test_unknown_and_duplicate_fields_of_a_patch_are_refused_or_warned_about(api: Api) -> None:
+    await api.create(CONFIGMAPS, configmap("a"))
+    media = {"content_type": PATCH_TYPES["merge"]}
+    body = b'{"bogus": 1, "data": {"x": "1", "x": "2"}}'
+    refused = await api.call("PATCH", f"{CONFIGMAPS}/a?fieldValidation=Strict", body, **media)
+    assert refused.code == 422
+    assert 'strict decoding error: duplicate field "data.x", unknown field "bogus"' in refused.body["message"]
+    warned = await api.call("PATCH", f"{CONFIGMAPS}/a", body, **media)
+    assert warned.body["data"] == {"x": "2"}
+    assert warned.headers.getall("Warning") == [
+        '299 - "duplicate field \\"data.x\\""', '299 - "unknown field \\"bogus\\""',
+    ]  # fmt: skip
+
+
+async def test_duplicate_fields_of_a_body_are_warned_about_by_default(api: Api) -> None:
+    made = await api.create(CONFIGMAPS, b'{"metadata": {"name": "a"}, "data": {"x": "1"}, "data": {"x": "2"}}')
+    assert made.code == 201 and made.headers["Warning"] == '299 - "duplicate field \\"data\\""'

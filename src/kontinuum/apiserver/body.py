@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from aiohttp.web_request import BaseRequest
 
 from kontinuum.api.kubernetes.schema import Definition
 from kontinuum.api.kubernetes.structure import Mismatch, conform_to, field_problems, strict_error
-from kontinuum.api.machinery import codecs, status
+from kontinuum.api.machinery import codecs, fields, status
 from kontinuum.api.machinery.objects import Object
+from kontinuum.api.machinery.patches import copy
+from kontinuum.api.machinery.status import ApiError
 from kontinuum.apiserver import options, writing
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
@@ -53,16 +55,17 @@ async def read_object(context: Context, served: Served, call: Call) -> Object:
     if not body:
         raise status.bad_request(f"the body is empty; expected a {served.resource.kind}")
     obj = codecs.decode(body, media_type(call.request))
+    duplicates = _duplicates(call, body, obj)
     writing.check_kind(served.resource, obj)
-    check_shape(served, call, obj, duplicates=_duplicates(call, body))
+    check_shape(served, call, obj, duplicates=duplicates)
     return obj
 
 
-def _duplicates(call: Call, body: bytes) -> list[str]:
-    """Looked for only where the client asks for validation, because it means decoding the body a second time."""
-    asked = call.query.get("fieldValidation", "Ignore") != "Ignore"
+def _duplicates(call: Call, body: bytes, obj: Object) -> list[str]:
     is_json = media_type(call.request) in ("", codecs.JSON)
-    return codecs.duplicate_fields(body) if asked and is_json else []
+    if not is_json or options.field_validation(call) == "Ignore":
+        return []
+    return codecs.duplicate_fields_of(body, obj)
 
 
 async def read_as(context: Context, call: Call, shape: Definition) -> Object | None:
@@ -100,3 +103,24 @@ def check_shape(served: Served, call: Call, obj: Object, *, duplicates: Sequence
         raise strict_error(kind, version, problems)
     if mode == "Warn":
         call.warnings.extend(problems)
+
+
+def check_patched(
+    served: Served, call: Call, obj: Object, *, shown: Callable[[Object], str], duplicates: Sequence[str] = ()
+) -> None:
+    """As ``check_shape`` for what a patch has made; ``shown`` is what the error shows of it. Raises ApiError 422."""
+    mode = options.field_validation(call)
+    patched = copy(obj) if mode == "Strict" else obj
+    try:
+        problems = field_problems(served.kind.conform(obj), duplicates)
+    except ApiError as error:
+        _, _, problem = error.message.partition(f"cannot be handled as a {served.resource.kind}: ")
+        raise _bad_patch(shown(patched), problem or error.message) from None
+    if problems and mode == "Strict":
+        raise _bad_patch(shown(patched), f"strict decoding error: {', '.join(problems)}")
+    if mode == "Warn":
+        call.warnings.extend(problems)
+
+
+def _bad_patch(shown: str, problem: str) -> ApiError:
+    return status.invalid("", "", [fields.invalid("patch", shown, problem)])

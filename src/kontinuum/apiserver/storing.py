@@ -26,6 +26,8 @@ ATTEMPTS = 10
 
 Decide = Callable[[Object], Object]
 """From the object as it is (the callee may change it) to the object to be stored. Raises ApiError to refuse."""
+Merge = Callable[[Object, Object], Object]
+"""The same, given the object a second time, to compare with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +94,18 @@ async def change(
     context: Context,
     served: Served,
     call: Call,
-    decide: Decide,
+    decide: Decide | None = None,
     *,
     dry_run: bool,
+    merge: Merge | None = None,
     checked: bool = True,
     admitted: bool = True,
     tracked: bool | None = None,
     view: View | None = None,
 ) -> Stored:
-    """Read, decide, admit, check and store, again while other writers are faster. Raises ApiError, StoreFull ...
+    """Read, decide (or ``merge``), admit, check and store, again while other writers are faster.
 
+    Raises ApiError, StoreFull, StoreUnavailable.
     ``checked`` False leaves out the kind's rules and ``admitted`` False admission, for changes that are the server's
     own. ``tracked``: the client comes to own what changes; by default if ``checked``. ``view`` is what admission sees
     in place of the object, where the subresource has another kind.
@@ -110,7 +114,8 @@ async def change(
     for _ in range(ATTEMPTS):
         entry = await context.current(served, call.route.namespace, name)
         old = await versions.read(served.converter, entry.value)
-        new = decide(await versions.read(served.converter, entry.value))
+        given = await versions.read(served.converter, entry.value)
+        new = merge(given, old) if merge is not None else decide(given) if decide is not None else given
         if checked if tracked is None else tracked:
             ownership.track(served, call, old, new, now=context.clock.time())
         attributes = attributes_of("UPDATE", served, call, new, old, dry_run=dry_run, view=view)

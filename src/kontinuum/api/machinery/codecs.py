@@ -41,6 +41,17 @@ def decode_json(body: bytes) -> Any:
         raise bad_request(f"the body of the request cannot be decoded: {error}") from error
 
 
+def duplicate_fields_of(body: bytes, decoded: Any) -> list[str]:
+    """As ``duplicate_fields``, for a body whose decoded value has not been changed since: quick where there are none.
+
+    A field that is there twice is decoded once, so the colons after names become fewer.
+    """
+    colons = b'":'
+    if body.count(colons) == orjson.dumps(decoded).count(colons):
+        return []
+    return duplicate_fields(body)
+
+
 def duplicate_fields(body: bytes) -> list[str]:
     """The paths of JSON fields that occur twice in their object; of these the last one counts.
 
@@ -73,7 +84,8 @@ def decode_configuration(body: bytes, *, strictly: bool) -> tuple[Object, str]:
     """A YAML or JSON object, and (if ``strictly``) a text that names its duplicate fields. Raises ApiError 400."""
     try:
         found = orjson.loads(body)
-        twice = ", ".join(f'duplicate field "{path}"' for path in duplicate_fields(body)) if strictly else ""
+        paths = duplicate_fields_of(body, found) if strictly else []
+        twice = ", ".join(f'duplicate field "{path}"' for path in paths)
     except orjson.JSONDecodeError:
         found, twice = _load_yaml(body, "error decoding YAML")
     if not isinstance(found, dict):

@@ -25,10 +25,11 @@ def copy(value: Any) -> Any:
 
 def merge_patch(doc: Any, patch: Any) -> Any:
     """``doc`` after an RFC 7386 patch: objects merge, null removes, everything else replaces."""
-    return _merge(copy(doc), copy(patch))
+    return merge_into(copy(doc), copy(patch))
 
 
-def _merge(doc: Any, patch: Any) -> Any:
+def merge_into(doc: Any, patch: Any) -> Any:
+    """As ``merge_patch``, in place; the result takes parts of ``patch``."""
     if not isinstance(patch, dict):
         return patch
     target = doc if isinstance(doc, dict) else {}
@@ -36,7 +37,7 @@ def _merge(doc: Any, patch: Any) -> Any:
         if value is None:
             target.pop(key, None)
         else:
-            target[key] = _merge(target.get(key), value)
+            target[key] = merge_into(target.get(key), value)
     return target
 
 

@@ -8,12 +8,13 @@ from typing import Any
 import orjson
 from aiohttp.web_response import StreamResponse
 
-from kontinuum.api.kubernetes.schema import definition_of
+from kontinuum.api.kubernetes.schema import Definition, definition_of, is_known
 from kontinuum.api.kubernetes.strategic import strategic_merge
-from kontinuum.api.machinery import fields, patches, status
+from kontinuum.api.machinery import codecs, fields, patches, status
+from kontinuum.api.machinery.merging import go_text
 from kontinuum.api.machinery.objects import Object
 from kontinuum.apiserver import options, writing
-from kontinuum.apiserver.body import check_shape, media_type, read_bytes
+from kontinuum.apiserver.body import check_patched, media_type, read_bytes
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
 from kontinuum.apiserver.ownership import check_manager
@@ -29,7 +30,7 @@ STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 PATCHES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH)
 
 Patch = Callable[[Object], Object]
-"""From the object as it is (not changed) to the patched one. Raises ApiError 400 or 422."""
+"""From the object as it is, which it may change, to the patched one. Raises ApiError 400, 413 or 422."""
 
 
 async def patch(context: Context, served: Served, call: Call) -> StreamResponse:
@@ -41,20 +42,21 @@ async def patch(context: Context, served: Served, call: Call) -> StreamResponse:
         return await server_side_apply(context, served, call)
     dry_run = options.dry_run(call)
     check_options(call)
-    resource = served.resource
-    apply = await read_patch(context, call, resource.api_version, resource.kind)
+    definition = served.kind.definition if is_known(served.resource.api_version, served.resource.kind) else None
+    body = await read_patch_body(context, call, is_strategic=definition is not None)
+    twice = body.duplicates(call)
 
-    def decide(old: Object) -> Object:
-        new = apply(old)
+    def merge(obj: Object, old: Object) -> Object:
+        new = body.patch(definition)(obj)
         call.warnings.clear()
         writing.check_kind(served.resource, new)
-        check_shape(served, call, new)
+        check_patched(served, call, new, shown=body.shown, duplicates=twice)
         metadata = writing.metadata_of(new)
         writing.check_namespace(served.resource, metadata, call.route.namespace)
         check_name(metadata, call.route.name)
         return settle(served, call, new, old)
 
-    stored = await change(context, served, call, decide, dry_run=dry_run)
+    stored = await change(context, served, call, merge=merge, dry_run=dry_run)
     return answer(context, call, served, stored.value)
 
 
@@ -66,25 +68,61 @@ def check_options(call: Call) -> None:
     check_manager(call, "PatchOptions")
 
 
-async def read_patch(context: Context, call: Call, api_version: str, kind: str) -> Patch:
-    """The request's patch of an object of ``kind``, ready to be applied. Raises ApiError 400, 413, 415."""
-    media = media_type(call.request)
-    if media not in PATCHES:
-        raise status.unsupported_media_type(PATCHES)
-    try:
-        body: Any = orjson.loads(await read_bytes(context, call))
-    except orjson.JSONDecodeError as error:
-        raise status.bad_request(f"error decoding patch: {error}") from error
-    if media == JSON_PATCH:
-        if not isinstance(body, list):
+class PatchBody:
+    """A patch as it came. It is decoded for each use, because what it is merged into takes parts of it."""
+
+    def __init__(self, media: str, raw: bytes) -> None:
+        self.media = media
+        self.raw = raw
+
+    def decode(self) -> Any:
+        """Raises ApiError 400."""
+        try:
+            found = orjson.loads(self.raw)
+        except orjson.JSONDecodeError as error:
+            raise status.bad_request(f"error decoding patch: {error}") from error
+        if self.media == JSON_PATCH and not isinstance(found, list):
             raise status.bad_request("error decoding patch: a JSON patch is an array of operations")
-        return lambda old: _as_object(patches.json_patch(old, body))
-    if not isinstance(body, dict):
-        raise status.bad_request("error decoding patch: a merge patch is an object")
-    if media == MERGE_PATCH:
-        return lambda old: _as_object(patches.merge_patch(old, body))
+        if self.media != JSON_PATCH and not isinstance(found, dict):
+            raise status.bad_request("error decoding patch: a merge patch is an object")
+        return found
+
+    def duplicates(self, call: Call) -> list[str]:
+        """The fields that it names twice, where anybody wants to know. Raises ApiError 400, 422."""
+        found = self.decode()
+        if options.field_validation(call) == "Ignore":
+            return []
+        return codecs.duplicate_fields_of(self.raw, found)
+
+    def patch(self, definition: Definition | None) -> Patch:
+        """``definition`` is that of the patched kind, which strategic merges need."""
+        body = self.decode()
+        if self.media == JSON_PATCH:
+            return lambda obj: _as_object(patches.json_patch(obj, body))
+        if self.media == MERGE_PATCH or definition is None:
+            return lambda obj: _as_object(patches.merge_into(obj, body))
+        return lambda obj: _as_object(strategic_merge(obj, body, definition))
+
+    def shown(self, patched: Object) -> str:
+        """What an error about the result shows of it: a strategic patch itself, else the patched object."""
+        return go_text(self.decode()) if self.media == STRATEGIC_PATCH else orjson.dumps(patched).decode()
+
+
+async def read_patch_body(context: Context, call: Call, *, is_strategic: bool = True) -> PatchBody:
+    """``is_strategic``: the kind can be merged so. Raises ApiError 413, 415."""
+    media = media_type(call.request)
+    accepted = [one for one in PATCHES if is_strategic or one != STRATEGIC_PATCH]
+    if media not in accepted:
+        raise status.unsupported_media_type([*accepted, APPLY_PATCH])
+    return PatchBody(media, await read_bytes(context, call))
+
+
+async def read_patch(context: Context, call: Call, api_version: str, kind: str) -> Patch:
+    """The request's patch of an object of a built-in kind. Raises ApiError 400, 413, 415."""
+    body = await read_patch_body(context, call)
     definition = definition_of(api_version, kind)
-    return lambda old: _as_object(strategic_merge(old, body, definition))
+    body.decode()
+    return lambda old: body.patch(definition)(old)
 
 
 def _as_object(patched: Any) -> Object:

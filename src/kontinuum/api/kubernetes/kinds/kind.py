@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from kontinuum.api.kubernetes.schema import Definition, definition_of
-from kontinuum.api.kubernetes.structure import conform
 from kontinuum.api.kubernetes.shapes import shape_of_kind
+from kontinuum.api.kubernetes.structure import conform
 from kontinuum.api.kubernetes.tables import age
 from kontinuum.api.kubernetes.validation import metadata, names
 from kontinuum.api.machinery.fields import FieldError
