@@ -117,14 +117,13 @@ def _prepare(directory: Path, count: int, *, tls: bool, extra: Sequence[str]) ->
         server = authority.ensure_server("server", common_name="etcd", hosts=("localhost", "127.0.0.1"))
         client = authority.ensure_client("client", user="kontinuum")
         cluster.authority, cluster.certificate, cluster.key = authority.certificate, client.certificate, client.key
-        for option in ("", "peer-"):
-            security += [f"--{option}cert-file={server.certificate}", f"--{option}key-file={server.key}"]
-            security += [f"--{option}trusted-ca-file={authority.certificate}"]
-        # Of clients only: our servers' certificates are not made for being a client, which members are to each other.
-        security.append("--client-cert-auth")
-    peers = ",".join(f"m{n}={scheme}://127.0.0.1:{ports[2 * n + 1]}" for n in range(count))
+        security = [f"--cert-file={server.certificate}", f"--key-file={server.key}"]
+        security += [f"--trusted-ca-file={authority.certificate}", "--client-cert-auth"]
+    # Between themselves members speak plainly: our servers' certificates are not made for being a client, and that
+    # wire is not ours to test.
+    peers = ",".join(f"m{n}=http://127.0.0.1:{ports[2 * n + 1]}" for n in range(count))
     for n in range(count):
-        client_url, peer_url = (f"{scheme}://127.0.0.1:{port}" for port in ports[2 * n : 2 * n + 2])
+        client_url, peer_url = f"{scheme}://127.0.0.1:{ports[2 * n]}", f"http://127.0.0.1:{ports[2 * n + 1]}"
         command = [
             BINARY, f"--name=m{n}", f"--data-dir={directory / f'm{n}'}", "--logger=zap", "--log-level=error",
             f"--listen-client-urls={client_url}", f"--advertise-client-urls={client_url}",

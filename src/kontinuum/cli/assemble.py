@@ -25,11 +25,11 @@ SETTLE_SECONDS = 5.0
 
 
 async def server(settings: Settings, clock: Clock) -> None:
-    """The API server on SQLite, until cancelled."""
+    """The API server on its store, until cancelled."""
     from kontinuum.apiserver.app import ApiServer
-    from kontinuum.store.sqlite.store import SqliteStore
+    from kontinuum.cli.stores import open_store
 
-    store = await SqliteStore.open(settings.installation.store)
+    store = await open_store(settings)
     try:
         api = ApiServer(store, settings.server, clock)
         await api.start()

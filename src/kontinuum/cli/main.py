@@ -25,6 +25,9 @@ DataDir = Annotated[
 ]
 DEFAULT_DATA_DIR = Path("/var/lib/kontinuum")
 Listen = Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Where the API server listens.")]
+StoreOption = Annotated[
+    str, typer.Option("--store", metavar="ADDRESS", help="sqlite:///PATH or etcd://HOST:PORT,HOST:PORT.")
+]
 Config = Annotated[
     Path | None, typer.Option("--config", help="Settings file (YAML). Default: settings.yaml in the data directory.")
 ]
@@ -44,13 +47,14 @@ OutputOption = Annotated[Output, typer.Option("--output", "-o", help="A table fo
 def up(
     data_dir: DataDir = DEFAULT_DATA_DIR,
     listen: Listen = "",
+    store: StoreOption = "",
     config: Config = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when everything is ready.")] = False,
 ) -> None:
     """Run everything of one machine under one supervisor."""
     from kontinuum.cli.commands.up import up
 
-    up(data_dir=data_dir, listen=listen, config=config, detach=detach)
+    up(data_dir=data_dir, listen=listen, store=store, config=config, detach=detach)
 
 
 @app.command()
@@ -94,11 +98,13 @@ def doctor(data_dir: DataDir = DEFAULT_DATA_DIR, config: Config = None, output: 
 
 
 @app.command()
-def server(data_dir: DataDir = DEFAULT_DATA_DIR, listen: Listen = "", config: Config = None) -> None:
+def server(
+    data_dir: DataDir = DEFAULT_DATA_DIR, listen: Listen = "", store: StoreOption = "", config: Config = None
+) -> None:
     """Run the API server alone, in the foreground."""
     from kontinuum.cli.commands.part import run_part
 
-    run_part("server", data_dir=data_dir, listen=listen, config=config)
+    run_part("server", data_dir=data_dir, listen=listen, store=store, config=config)
 
 
 @app.command()

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from kontinuum.apiserver.settings import ServerSettings
 from kontinuum.cli.installation import Installation
+from kontinuum.cli.store_settings import StoreSettings
 from kontinuum.controllers.settings import ControllersSettings
 from kontinuum.foundation import settings as loading
 from kontinuum.node.settings import NodeSettings
@@ -55,6 +56,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """``https://HOST:PORT`` at which this machine's parts and the kubeconfig reach the API server. Empty: follows from
     ``server.listen``."""
     server: ServerSettings = msgspec.field(default_factory=ServerSettings)
+    store: StoreSettings = msgspec.field(default_factory=StoreSettings)
     controllers: ControllersSettings = msgspec.field(default_factory=ControllersSettings)
     scheduler: SchedulerSettings = msgspec.field(default_factory=SchedulerSettings)
     node: NodeSettings = msgspec.field(default_factory=NodeSettings)
@@ -66,7 +68,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 def load(
-    *, data_dir: Path | None = None, listen: str = "", config: Path | None = None, environment: Mapping[str, str]
+    *,
+    data_dir: Path | None = None,
+    listen: str = "",
+    store: str = "",
+    config: Path | None = None,
+    environment: Mapping[str, str],
 ) -> Settings:
     """The settings as the command line, the environment and a settings file say. Raises SettingRefused."""
     overrides: dict[str, Any] = {}
@@ -74,6 +81,8 @@ def load(
         overrides["data_dir"] = str(data_dir.absolute())
     if listen:
         overrides["server"] = {"listen": listen}
+    if store:
+        overrides["store"] = {"address": store}
     told = data_dir or Path(environment.get("KONTINUUM_DATA_DIR") or DEFAULT_DATA_DIR)
     file = config or Installation.at(told).settings_file
     values = loading.gather(
@@ -107,6 +116,7 @@ def derived(settings: Settings) -> Settings:
         node_client_key=settings.server.node_client_key or paths.pki / "node-client.key",
         service_account_key=settings.server.service_account_key or paths.pki / "sa.key",
     )
+    controllers = replace(settings.controllers, root_ca=settings.controllers.root_ca or str(paths.pki / "ca.crt"))
     node = replace(
         settings.node,
         data_dir=str(paths.data),
@@ -134,6 +144,7 @@ def derived(settings: Settings) -> Settings:
         assets_dir=assets,
         api_address=settings.api_address or address_of(settings.server.listen),
         server=server,
+        controllers=controllers,
         node=node,
         runtime=runtime,
     )

@@ -11,9 +11,9 @@ from kontinuum.cli.preparation import prepare
 from kontinuum.foundation.clock import RealClock
 
 
-def run_part(name: str, *, data_dir: Path, config: Path | None, listen: str = "") -> None:
+def run_part(name: str, *, data_dir: Path, config: Path | None, listen: str = "", store: str = "") -> None:
     """Make sure of directories and certificates, then become the part. Does not return."""
-    settings = composing.load(data_dir=data_dir, listen=listen, config=config, environment=os.environ)
+    settings = composing.load(data_dir=data_dir, listen=listen, store=store, config=config, environment=os.environ)
     prepare(settings, RealClock())
     told = os.memfd_create("settings", os.MFD_CLOEXEC)
     os.write(told, composing.encode(settings))

@@ -30,11 +30,11 @@ class NotReady(Retryable):
     """The platform did not become ready; the message carries the log's last words."""
 
 
-def up(*, data_dir: Path, listen: str, config: Path | None, detach: bool) -> None:
+def up(*, data_dir: Path, listen: str, store: str = "", config: Path | None, detach: bool) -> None:
     """See the module. Raises SettingRefused, AddressTaken, NotReady, Broken."""
     if os.geteuid() != 0:
         raise Broken("kontinuum up mounts, and makes cgroups and network namespaces: run it as root")
-    settings = composing.load(data_dir=data_dir, listen=listen, config=config, environment=os.environ)
+    settings = composing.load(data_dir=data_dir, listen=listen, store=store, config=config, environment=os.environ)
     paths = settings.installation
     running = state.read(paths.state)
     if running is not None:
