@@ -6,9 +6,9 @@ at them, and in what order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.resources import Resource
@@ -63,6 +63,15 @@ class Attributes:
     """Become annotations of the audit event."""
     default: Callable[[Object], None] = no_defaults
     """Completes ``obj`` again, in place, after somebody outside the server has changed it."""
+    conform: Callable[[Object], object] = no_defaults
+    """Brings ``obj`` into its kind's structure after such a change. Raises ApiError 400."""
+    memory: dict[str, Any] = field(default_factory=dict)
+    """What has been found out about the request already, so that it is looked up once."""
+    invoked: dict[str, bytes] = field(default_factory=dict)
+    """Webhooks and policies that have seen the object, with what they left behind."""
+    is_changed_outside: bool = False
+    """A webhook or policy has changed the object: the plug-ins before it have to see it again."""
+    is_reinvocation: bool = False
 
     @property
     def verb(self) -> str:
@@ -105,9 +114,10 @@ class Base:
 
 
 class Chain:
-    """Plug-ins in Kubernetes' order."""
+    """Plug-ins in Kubernetes' order. ``closing`` are called when the server stops."""
 
-    def __init__(self, plugins: Sequence[Plugin]) -> None:
+    def __init__(self, plugins: Sequence[Plugin], closing: Sequence[Callable[[], Awaitable[None]]] = ()) -> None:
+        self._closing = closing
         # Most plug-ins do one of the two; calling only those that override it keeps writes cheap.
         self._admitting = [one for one in plugins if type(one).admit is not Base.admit]
         self._validating = [one for one in plugins if type(one).validate is not Base.validate]
@@ -115,6 +125,11 @@ class Chain:
     async def admit(self, attributes: Attributes, reader: Reader) -> None:
         for plugin in self._admitting:
             await plugin.admit(attributes, reader)
+        if attributes.is_changed_outside:
+            # Once more, never twice: defaults for a container that a webhook has added, and whoever asked to see it.
+            attributes.is_reinvocation = True
+            for plugin in self._admitting:
+                await plugin.admit(attributes, reader)
 
     async def validate(self, attributes: Attributes, reader: Reader) -> None:
         for plugin in self._validating:
@@ -124,3 +139,7 @@ class Chain:
         """Both, for requests between which nothing happens: deletes, streams and most subresources."""
         await self.admit(attributes, reader)
         await self.validate(attributes, reader)
+
+    async def close(self) -> None:
+        for close in self._closing:
+            await close()

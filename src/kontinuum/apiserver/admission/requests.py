@@ -71,6 +71,7 @@ def attributes_of(
         warnings=call.warnings,
         annotations=call.annotations,
         default=served.kind.default if kind is None else no_defaults,
+        conform=served.kind.conform if kind is None else no_defaults,
     )
 
 
