@@ -7,6 +7,7 @@ import os
 import platform as host
 import pty
 import select
+import ssl
 import subprocess
 import time
 import urllib.request
@@ -252,3 +253,25 @@ def test_an_identity_is_what_the_security_context_says(platform: Platform, isola
     answer = platform.kubectl("exec", name, "--", "sh", "-c", script).stdout.split()
     assert answer == ["1000", "3000", "/var/tmp", "CapEff:0000000000000000"]
     platform.delete("pod", name)
+
+
+def test_a_pod_s_token_is_its_account_s_and_the_api_knows_from_where(
+    platform: Platform, shell: str, isolation_class: str
+) -> None:
+    place = "/var/run/secrets/kubernetes.io/serviceaccount"
+    script = f"cd {place} && cat namespace && echo && cat token && echo && cat ca.crt"
+    namespace, token, authorities = platform.kubectl("exec", shell, "--", "sh", "-c", script).stdout.split("\n", 2)
+    assert namespace == "default"
+    found = platform.get("pod", shell)
+    server = json.loads(platform.kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
+    review = {"kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1"}
+    request = urllib.request.Request(
+        f"{server}/apis/authentication.k8s.io/v1/selfsubjectreviews",
+        data=json.dumps(review).encode(),
+        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, context=ssl.create_default_context(cadata=authorities), timeout=10) as answer:
+        user = json.load(answer)["status"]["userInfo"]
+    assert user["username"] == "system:serviceaccount:default:default"
+    assert user["extra"]["authentication.kubernetes.io/pod-uid"] == [found["metadata"]["uid"]]
+    assert user["extra"]["authentication.kubernetes.io/node-name"] == [found["spec"]["nodeName"]]
