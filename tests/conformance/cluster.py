@@ -1,4 +1,4 @@
-"""An API server on SQLite with the controllers, on a thread of its own, and kubectl programs that talk to it."""
+"""An API server with the controllers, on a thread of its own, and kubectl programs that talk to it."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.apiserver.serving import make_certificates, serving
+from tests.store.etcd import etcd
 
 from kontinuum.client import kubeconfig
 from kontinuum.client.connect import connect
 from kontinuum.controllers import manager
 from kontinuum.controllers.settings import ControllersSettings
 from kontinuum.foundation.clock import RealClock
+from kontinuum.store.etcd import EtcdStore
+from kontinuum.store.port import Store
 from kontinuum.store.sqlite import SqliteStore
 
 KUBECONFIG = """\
@@ -34,12 +37,27 @@ contexts: [{{name: here, context: {{cluster: here, user: admin}}}}]
 current-context: here
 """
 
+STORES = ("sqlite", "etcd")
+"""What a server keeps its objects in: a file, or three members of etcd that are spoken to by TLS."""
+
+
+@contextlib.contextmanager
+def running_on(store: str, directory: Path) -> Iterator[Cluster]:
+    """A cluster on one of ``STORES``."""
+    with contextlib.ExitStack() as stack:
+        if store == "etcd":
+            members = stack.enter_context(etcd(3, tls=True))
+            yield stack.enter_context(Cluster(directory, lambda: EtcdStore.open(members.access())))
+        else:
+            yield stack.enter_context(Cluster(directory, lambda: SqliteStore.open(directory / "store.db")))
+
 
 class Cluster:
     """A context manager; ``kubeconfig`` is there inside it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, open_store: Callable[[], Awaitable[Store]]) -> None:
         self._directory = directory
+        self._open_store = open_store
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._ready = threading.Event()
@@ -62,7 +80,7 @@ class Cluster:
 
     async def _serve(self) -> None:
         certificates = make_certificates(self._directory)
-        store = await SqliteStore.open(self._directory / "store.db")
+        store = await self._open_store()
         async with serving(store, certificates) as api:
             text = KUBECONFIG.format(
                 server=api.address,

@@ -1,4 +1,8 @@
-"""One cluster for all clients of this directory; each test uses a namespace of its own."""
+"""One cluster for all clients of this directory; each test uses a namespace of its own.
+
+Tests that are marked ``every_store`` run once more on etcd, in the machine tests, with the newest kubectl only: which
+versions of kubectl understand us does not depend on where objects are kept.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,37 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.conformance.cluster import Cluster, Kubectl, kubectl_parameters, kubectl_programs
+from tests.conformance.cluster import STORES, Cluster, Kubectl, kubectl_parameters, kubectl_programs, running_on
 from tests.conformance.hollow import HollowNode
 
 _numbers = itertools.count()
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "cluster" not in metafunc.fixturenames:
+        return
+    first, *others = STORES
+    chosen = [pytest.param(first)]
+    if metafunc.definition.get_closest_marker("every_store"):
+        chosen += [pytest.param(one, marks=pytest.mark.machine) for one in others]
+    metafunc.parametrize("cluster", chosen, indirect=True, scope="session")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    newest = kubectl_programs()[-1]
+
+    def is_wanted(item: pytest.Item) -> bool:
+        chosen = getattr(item, "callspec", None)
+        if chosen is None or item.get_closest_marker("every_store") is None:
+            return True
+        return chosen.params["cluster"] == STORES[0] or chosen.params.get("kubectl", newest) == newest
+
+    items[:] = [item for item in items if is_wanted(item)]
+
+
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with Cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with running_on(getattr(request, "param", STORES[0]), tmp_path_factory.mktemp("cluster")) as cluster:
         yield cluster
 
 

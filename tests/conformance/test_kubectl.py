@@ -7,6 +7,8 @@ import json
 import pytest
 from tests.conformance.cluster import Kubectl
 
+pytestmark = pytest.mark.every_store
+
 DEPLOYMENT = """
 apiVersion: apps/v1
 kind: Deployment

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from tests.conformance.cluster import Cluster
 
+pytestmark = pytest.mark.every_store
+
 HERE = Path(__file__).parent / "node"
 FILES = ("package.json", "package-lock.json", "life.js")
 

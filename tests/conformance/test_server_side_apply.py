@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.conformance.cluster import Kubectl
+
+pytestmark = pytest.mark.every_store
 
 DEPLOYMENT = """
 apiVersion: apps/v1
