@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
-from aiohttp.web_server import Server
+from aiohttp.web_protocol import RequestHandler
 
 from kontinuum.api.kubernetes.conversion import CONVERSIONS
 from kontinuum.api.kubernetes.kinds import KINDS
@@ -25,6 +25,7 @@ from kontinuum.apiserver.authz.assemble import authorizer_of, rbac_of
 from kontinuum.apiserver.authz.reconciliation import reconcile_defaults
 from kontinuum.apiserver.bootstrap import create_system_objects
 from kontinuum.apiserver.catalog import Catalog, Served
+from kontinuum.apiserver.connections import Connections, Limits
 from kontinuum.apiserver.context import Context
 from kontinuum.apiserver.documents import Documents
 from kontinuum.apiserver.feed import Feed
@@ -48,6 +49,10 @@ log = structlog.get_logger(__name__)
 
 STOP_SECONDS = 5.0
 """How long requests may finish after a stop was asked for."""
+HANDSHAKE_SECONDS = 10.0
+"""How long a client may take to agree on TLS."""
+FAREWELL_SECONDS = 5.0
+"""How long it may take to end it."""
 
 
 class ApiServer:
@@ -60,7 +65,7 @@ class ApiServer:
         self._health = Health(self._context)
         self._tasks: list[asyncio.Task[Any]] = []
         self._listening: asyncio.Server | None = None
-        self._http: Server | None = None
+        self._http: Connections | None = None
         self.address = ""
         """``https://HOST:PORT`` once started."""
 
@@ -84,11 +89,14 @@ class ApiServer:
             health=self._health,
             requests=RequestMetrics(),
         )
-        # Selectors travel in the request line, so it may be long (Go's limit for line and headers is 1 MiB).
-        self._http = Server(handler, access_log=None, max_line_size=256 * 1024, max_field_size=64 * 1024)
+        self._http = Connections(handler, _limits(self._settings))
+        self._repeat("slow clients", self._http.watch_over)
         loop = asyncio.get_running_loop()
         with listening_at(self._settings.listen):
-            self._listening = await loop.create_server(self._http, host, port, ssl=tls, backlog=1024)
+            self._listening = await loop.create_server(
+                self._http, host, port, ssl=tls, backlog=1024,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS, ssl_shutdown_timeout=FAREWELL_SECONDS,
+            )  # fmt: skip
         port = self._listening.sockets[0].getsockname()[1]
         self.address = f"https://{f'[{host}]' if ':' in host else host}:{port}"
         self._start_housekeeping(tls)
@@ -109,6 +117,11 @@ class ApiServer:
             await self._listening.wait_closed()
         await cancel(*self._tasks)
         self._tasks.clear()
+
+    @property
+    def connections(self) -> list[RequestHandler]:
+        """The connections that are open now."""
+        return self._http.connections if self._http is not None else []
 
     async def run(self) -> None:
         """Start, serve until cancelled, stop."""
@@ -156,12 +169,21 @@ def _context(store: Store, settings: ServerSettings, clock: Clock) -> Context:
     )
 
 
+def _limits(settings: ServerSettings) -> Limits:
+    return Limits(
+        header_seconds=settings.header_timeout_seconds,
+        idle_seconds=settings.idle_timeout_seconds,
+        stalled_seconds=settings.stalled_timeout_seconds,
+        most=settings.maximum_connections,
+    )
+
+
 def _converter(resource: Resource) -> PureConverter | None:
     conversion = CONVERSIONS.get(resource)
     return PureConverter(resource.api_version, conversion) if conversion is not None else None
 
 
-async def _close_connections(http: Server) -> None:
+async def _close_connections(http: Connections) -> None:
     """Let requests finish for a while, then close every connection."""
     http.pre_shutdown()
     transports = [one.transport for one in http.connections]

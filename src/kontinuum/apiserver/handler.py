@@ -21,12 +21,14 @@ from kontinuum.apiserver.authz.authorizer import Attributes
 from kontinuum.apiserver.authz.refusal import refused
 from kontinuum.apiserver.authz.requests import attributes_of
 from kontinuum.apiserver.call import FALSE, Call, split_target
+from kontinuum.apiserver.connections import allow_pauses, break_off, has_begun
 from kontinuum.apiserver.context import Context
 from kontinuum.apiserver.dispatch import verb_of
 from kontinuum.apiserver.documents import Documents
 from kontinuum.apiserver.health import ENDPOINTS, Health
 from kontinuum.apiserver.identifiers import new_uuid
 from kontinuum.apiserver.negotiation import negotiate
+from kontinuum.apiserver.options import request_seconds
 from kontinuum.apiserver.routes import RouteTable
 from kontinuum.store.port import StoreFull, StoreUnavailable, ValueTooLarge
 
@@ -35,6 +37,7 @@ log = structlog.get_logger(__name__)
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 LONG_RUNNING = frozenset({"watch"})
 STREAMS = frozenset({"log", "exec", "attach"})
+TOO_LATE = "request did not complete within requested timeout - context deadline exceeded"
 
 
 class Handler:
@@ -63,7 +66,7 @@ class Handler:
         try:
             return await self._answer(request, audit_id)
         except ApiError as error:
-            return replies.of_error(error, audit_id)
+            return _refuse(request, error, audit_id)
         except StoreFull as error:
             advice = f"{error}; free disk space where the data directory is, reads go on meanwhile"
             return replies.of_error(status.insufficient_storage(advice), audit_id)
@@ -72,7 +75,7 @@ class Handler:
         except StoreUnavailable as error:
             return replies.of_error(status.service_unavailable(str(error)), audit_id)
         except TimeoutError:
-            return replies.of_error(status.timeout("request did not complete within the allowed time"), audit_id)
+            return _refuse(request, status.timeout(TOO_LATE), audit_id)
         except ConnectionError:
             # The client left while it was being answered; what is returned goes nowhere.
             return replies.of_error(status.bad_request("the client closed the connection"), audit_id)
@@ -81,7 +84,7 @@ class Handler:
             return replies.of_error(status.bad_request(f"the object cannot be stored: {error}"), audit_id)
         except Exception:
             log.exception("a request failed unexpectedly", method=request.method, path=request.path, audit_id=audit_id)
-            return replies.of_error(status.internal_error(f"see the server's log for audit id {audit_id}"), audit_id)
+            return _refuse(request, status.internal_error(f"see the server's log for audit id {audit_id}"), audit_id)
         finally:
             self._requests.in_flight -= 1
 
@@ -116,9 +119,11 @@ class Handler:
             function = verb_of(call)
             served = context.served[resource]
             if _is_long_running(call):
+                if call.route.subresource in STREAMS:
+                    allow_pauses(call.request)
                 response = await function(context, served, call)
             else:
-                async with asyncio.timeout(context.settings.request_timeout_seconds):
+                async with asyncio.timeout(request_seconds(call.query, context.settings.request_timeout_seconds)):
                     response = await function(context, served, call)
             code = response.status
             return response
@@ -144,6 +149,13 @@ class Handler:
             issuer = self._context.identity.issuer
             return discovery.answer(issuer, settings.service_account_jwks_uri, request, path, audit_id)
         return self._documents.answer(request, path, audit_id)
+
+
+def _refuse(request: BaseRequest, error: ApiError, audit_id: str) -> StreamResponse:
+    if has_begun(request):
+        # What is returned goes nowhere.
+        break_off(request)
+    return replies.of_error(error, audit_id)
 
 
 def _is_long_running(call: Call) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from kontinuum.api.machinery import fields, status
+from kontinuum.api.machinery.cel.errors import EvaluationError
+from kontinuum.api.machinery.cel.times import SECOND, parse_duration
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.status import FieldError
 from kontinuum.apiserver.call import Call, boolean
@@ -55,6 +58,22 @@ def delete_options(call: Call, body: Object | None) -> DeleteOptions:
         resource_version=str(preconditions.get("resourceVersion") or ""),
         dry_run=_dry_run(given.get("dryRun") or []),
     )
+
+
+def request_seconds(query: Mapping[str, str], longest: float) -> float:
+    """How long a request may take: what it asks for itself (``timeout=30s``), at most ``longest``.
+
+    Raises ApiError 400 (apiserver's ``WithRequestDeadline``).
+    """
+    text = query.get("timeout", "")
+    if not text:
+        return longest
+    try:
+        seconds = parse_duration(text).nanoseconds / SECOND
+    except EvaluationError:
+        problem = f'invalid timeout specified in the request URL - time: invalid duration "{text}"'
+        raise status.bad_request(problem) from None
+    return min(seconds, longest) if seconds > 0 else longest
 
 
 def _from_query(call: Call) -> dict[str, Any]:

@@ -84,7 +84,21 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """PEM file with the authorities that may vouch for node servers."""
 
     request_timeout_seconds: float = 60.0
-    """Longest time a request that is not a watch or a stream may take; then 504."""
+    """Longest time a request that is not a watch or a stream may take; then 504. A request's own ``timeout`` can only
+    shorten it."""
+
+    header_timeout_seconds: float = 32.0
+    """How long a client may take from the first byte of a request's headers to the last one."""
+
+    idle_timeout_seconds: float = 90.0
+    """How long a connection may be kept open without a request."""
+
+    stalled_timeout_seconds: float = 60.0
+    """How long a client may leave its answer (also a watch's events) unread before it is cut off. Logs, exec and attach
+    may be left unread for as long as their user likes."""
+
+    maximum_connections: int = 10_000
+    """Connections at the same time; further ones are closed at once."""
 
     watch_minimum_seconds: float = 1800.0
     """A watch that names no timeout ends after a random time between this and twice this."""

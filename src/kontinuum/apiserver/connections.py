@@ -1,0 +1,193 @@
+"""Connections of clients, and which of them are cut off: those that make the server keep something for too long.
+
+    accepted ──▶ waiting for a request ──▶ answering ──▶ waiting ...          each client's place is one connection
+                   │ headers do not come      │ nobody reads the answer
+                   ▼                          ▼
+                 cut off after ``header_seconds``, ``stalled_seconds``; idle after ``idle_seconds``
+
+Clocks are looked at once in a while for all connections together, so that a request pays for two assignments only. What
+a body takes is bounded by the request's own time and by ``maximum_body_bytes`` (see ``body``), what a watch takes by
+its queue (see ``watcher``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+import orjson
+import structlog
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import Response, StreamResponse
+from aiohttp.web_server import Server
+
+from kontinuum.api.machinery.status import ApiError
+
+log = structlog.get_logger(__name__)
+
+LONGEST_HEAD = 1024 * 1024
+"""Bytes of a request's line and headers together (Go's ``DefaultMaxHeaderBytes``)."""
+LONGEST_LINE = 256 * 1024
+"""Bytes of the request line: selectors travel in it."""
+LONGEST_FIELD = 64 * 1024
+"""Bytes of one header."""
+MOST_FIELDS = 256
+LOOK_SECONDS = 1.0
+
+
+class Limits(NamedTuple):
+    """Seconds, and a number."""
+
+    header_seconds: float
+    idle_seconds: float
+    stalled_seconds: float
+    most: int
+
+
+class Connection(RequestHandler):
+    """One client's. Times are the event loop's, 0 where nothing is waited for."""
+
+    __slots__ = ("_received", "is_answering", "is_stream", "stalled_since", "waiting_since")
+
+    def __init__(self, manager: Connections, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self.is_answering = False
+        self.is_stream = False
+        """Somebody reads along, and may pause: the output of a pod is not thrown away because of a pager."""
+        self.waiting_since = 0.0
+        """When the first byte of a request came that is not there as a whole."""
+        self.stalled_since = 0.0
+        """When the client began not to read."""
+        self._received = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        # A client that never says anything is as slow as one that never ends.
+        self.waiting_since = self._loop.time()
+        manager = self._manager
+        if isinstance(manager, Connections) and len(manager.connections) > manager.limits.most:
+            log.warning("a connection is refused: there are too many", most=manager.limits.most)
+            self.cut_off()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.is_answering:
+            return
+        if not self.waiting_since:
+            self.waiting_since = self._loop.time()
+            self._received = 0
+        self._received += len(data)
+        # More than the longest head and the largest piece that is read at once: no request has come of it.
+        if self._received > 2 * LONGEST_HEAD:
+            self.cut_off()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.stalled_since = self._loop.time()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.stalled_since = 0.0
+
+    def cut_off(self) -> None:
+        """At once; what was still to be sent is thrown away."""
+        transport = self.transport
+        self.force_close()
+        # A TLS connection that is only closed waits for a farewell that a silent client never sends.
+        if transport is not None:
+            transport.abort()
+
+    def handle_error(
+        self, request: BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> StreamResponse:
+        """What is no HTTP gets a Status too, and no traceback: nobody needs to hear of each port scan."""
+        log.info("what a client sent is no request", peer=request.remote, reason=message or str(exc))
+        if request.writer.output_size > 0:
+            raise ConnectionError("a part of the answer is on its way")
+        response = _refusal(status, exc, message or "")
+        response.force_close()
+        return response
+
+
+class Connections(Server):
+    """The low-level server: it makes a ``Connection`` for each client, and looks after them in ``watch_over``."""
+
+    def __init__(self, handler: Callable[[BaseRequest], Awaitable[StreamResponse]], limits: Limits) -> None:
+        super().__init__(self._answer)
+        self.limits = limits
+        self._handler = handler
+
+    def __call__(self) -> RequestHandler:
+        return Connection(
+            self,
+            loop=self._loop,
+            access_log=None,
+            keepalive_timeout=self.limits.idle_seconds,
+            max_line_size=LONGEST_LINE,
+            max_field_size=LONGEST_FIELD,
+            max_headers=MOST_FIELDS,
+        )
+
+    async def watch_over(self) -> None:
+        """Cut off the slow ones. Ends only by cancellation."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            self.look(asyncio.get_running_loop().time())
+
+    def look(self, now: float) -> None:
+        for connection in self.connections:
+            if isinstance(connection, Connection):
+                reason = self._too_slow(connection, now)
+                if reason:
+                    log.info("a slow client is cut off", peer=connection.peername, reason=reason)
+                    connection.cut_off()
+
+    def _too_slow(self, connection: Connection, now: float) -> str:
+        waiting, stalled = connection.waiting_since, connection.stalled_since
+        if waiting and not connection.is_answering and now - waiting > self.limits.header_seconds:
+            return "its request does not come"
+        if stalled and not connection.is_stream and now - stalled > self.limits.stalled_seconds:
+            return "it does not read its answer"
+        return ""
+
+    async def _answer(self, request: BaseRequest) -> StreamResponse:
+        connection = request.protocol
+        if not isinstance(connection, Connection):
+            return await self._handler(request)
+        connection.is_answering = True
+        try:
+            return await self._handler(request)
+        finally:
+            connection.is_answering = connection.is_stream = False
+            connection.waiting_since = 0.0
+
+
+def allow_pauses(request: BaseRequest) -> None:
+    """The answer is a stream that its reader may leave unread for as long as it likes."""
+    if isinstance(request.protocol, Connection):
+        request.protocol.is_stream = True
+
+
+def has_begun(request: BaseRequest) -> bool:
+    """A part of the answer is on its way, so that no other can be given."""
+    return request.writer.output_size > 0
+
+
+def break_off(request: BaseRequest) -> None:
+    """End an answer that has begun, so that its client notices that it is not whole."""
+    if request.transport is not None:
+        request.transport.close()
+
+
+def _refusal(code: int, problem: BaseException | None, message: str) -> Response:
+    if isinstance(problem, LineTooLong):
+        code, reason, message = 431, "", "Request Header Fields Too Large"
+    elif code == 400:
+        reason, message = "BadRequest", message.partition("\n")[0] or "the request is no HTTP"
+    else:
+        reason, message = "InternalError", "Internal error occurred"
+    body = orjson.dumps(ApiError(code, reason, message).to_status())
+    return Response(body=body, status=code, content_type="application/json")
