@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 from tests.api.kinds import changed, made, problems, row
 
@@ -16,6 +17,8 @@ HOOK = {
 }  # fmt: skip
 WEBHOOKS = r.MUTATINGWEBHOOKCONFIGURATIONS
 POLICY, BINDING = r.VALIDATINGADMISSIONPOLICIES, r.VALIDATINGADMISSIONPOLICYBINDINGS
+
+JSON_PATCH = '[JSONPatch{op: "add", path: "/metadata/labels", value: {"a": "b"}}]'
 
 
 def hook(**more: Any) -> dict[str, Any]:
@@ -32,7 +35,7 @@ def policy(**spec: Any) -> dict[str, Any]:
 
 
 def mutating(**spec: Any) -> dict[str, Any]:
-    mutation = {"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}}
+    mutation = {"patchType": "JSONPatch", "jsonPatch": {"expression": JSON_PATCH}}
     whole = {"matchConstraints": {"resourceRules": [RULE]}, "reinvocationPolicy": "Never", "mutations": [mutation]}
     return {"spec": {**whole, **spec}}
 
@@ -125,6 +128,68 @@ def test_what_was_wrong_already_may_stay() -> None:
 def test_a_bad_policy_is_refused(resource: Any, obj: dict[str, Any], expected: list[str] | None) -> None:
     found = problems(resource, obj)
     assert found == expected if expected is not None else len(found) == 1
+
+
+def compiled(source: str, problem: str) -> str:
+    return f"Invalid value: {orjson.dumps(source).decode()}: {problem}"
+
+
+@pytest.mark.parametrize(
+    ("resource", "obj", "expected"),
+    [
+        (POLICY, policy(validations=[{"expression": "object.a +"}]), "spec.validations[0].expression: "),
+        (POLICY, policy(validations=[{"expression": "1"}]),
+         "spec.validations[0].expression: " + compiled("1", "must evaluate to bool but got int")),
+        (POLICY, policy(validations=[{"expression": "object.spec.paused"}]), "spec.validations[0].expression: "
+         + compiled("object.spec.paused", "must evaluate to bool but got dyn")),
+        (POLICY, policy(validations=[{"expression": "params.a == 1"}]), "spec.validations[0].expression: "
+         + compiled("params.a == 1", "compilation failed: ERROR: <input>:1:1: undeclared reference to 'params' "
+                    "(in container '')\n | params.a == 1\n | ^")),
+        (POLICY, policy(validations=[{"expression": "true", "messageExpression": "1"}]),
+         "spec.validations[0].messageExpression: " + compiled("1", "must evaluate to string but got int")),
+        (POLICY, policy(validations=[{"expression": "true", "messageExpression": "string(authorizer == null)"}]),
+         "spec.validations[0].messageExpression: "),
+        (POLICY, policy(auditAnnotations=[{"key": "a", "valueExpression": "1"}]), "spec.auditAnnotations[0]."
+         "valueExpression: " + compiled("1", "must evaluate to one of [string null_type] but got int")),
+        (POLICY, policy(variables=[{"name": "a", "expression": "variables.b"}, {"name": "b", "expression": "1"}]),
+         "spec.variables[0].expression: " + compiled(
+             "variables.b",
+             "compilation failed: ERROR: <input>:1:10: undefined field 'b'\n | variables.b\n | .........^")),
+        (POLICY, policy(variables=[{"name": "a", "expression": "[1]"}], validations=[
+            {"expression": "variables.a.exists(x, x == 'y')"}]), "spec.validations[0].expression: "),
+        (POLICY, policy(matchConditions=[{"name": "a", "expression": "variables.a"}],
+                        variables=[{"name": "a", "expression": "true"}]), "spec.matchConditions[0].expression: "),
+        (r.MUTATINGADMISSIONPOLICIES, mutating(mutations=[{"patchType": "JSONPatch", "jsonPatch": {
+            "expression": "[]"}}]), "spec.mutations[0].jsonPatch.expression: " + compiled(
+                "[]", "must evaluate to list(JSONPatch) but got list(dyn)")),
+        (r.MUTATINGADMISSIONPOLICIES, mutating(mutations=[{"patchType": "ApplyConfiguration", "applyConfiguration": {
+            "expression": "Object.spec{}"}}]), "spec.mutations[0].applyConfiguration.expression: " + compiled(
+                "Object.spec{}", "must evaluate to Object but got Object.spec")),
+        (WEBHOOKS, hook(matchConditions=[{"name": "a", "expression": "'a'"}]),
+         "webhooks[0].matchConditions[0].expression: " + compiled("'a'", "must evaluate to bool but got string")),
+    ],
+)  # fmt: skip
+def test_an_expression_that_does_not_compile_is_refused(resource: Any, obj: dict[str, Any], expected: str) -> None:
+    (found,) = problems(resource, obj)
+    assert found.startswith(expected)
+
+
+def test_variables_may_be_used_by_what_comes_after_them() -> None:
+    variables = [{"name": "a", "expression": "object.spec.replicas"}, {"name": "b", "expression": "variables.a > 1"}]
+    rules = [{"expression": "variables.b", "messageExpression": "'too many: ' + string(variables.a)"}]
+    assert problems(POLICY, policy(variables=variables, validations=rules)) == []
+    patches = [{"patchType": "ApplyConfiguration", "applyConfiguration": {
+        "expression": "Object{spec: Object.spec{replicas: variables.a}}"}}]  # fmt: skip
+    assert problems(r.MUTATINGADMISSIONPOLICIES, mutating(variables=variables, mutations=patches)) == []
+
+
+def test_conditions_that_nobody_touches_are_not_judged_again() -> None:
+    stored = hook(matchConditions=[{"name": "a", "expression": "no.such.thing"}])
+    assert changed(WEBHOOKS, stored, stored)[1] == []
+    assert len(changed(WEBHOOKS, stored, hook())[1]) == 1
+    stored = policy(matchConditions=[{"name": "a", "expression": "no.such.thing"}])
+    assert changed(POLICY, stored, stored)[1] == []
+    assert len(changed(POLICY, stored, policy())[1]) == 1
 
 
 def test_tables_read_as_in_kubernetes() -> None:

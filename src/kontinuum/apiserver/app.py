@@ -157,13 +157,14 @@ def _context(store: Store, settings: ServerSettings, clock: Clock) -> Context:
     feed = Feed(store, caches, clock, replay=settings.history_replay)
     rules = rbac_of(served)
     authorizer = authorizer_of(settings, served, rules)
+    catalog = Catalog(served)
     return Context(
         store=store,
         settings=settings,
         clock=clock,
-        catalog=Catalog(served),
+        catalog=catalog,
         feed=feed,
-        admission=all_plugins(authorizer, rules, settings, clock),
+        admission=all_plugins(authorizer, rules, settings, clock, catalog),
         authorizer=authorizer,
         nodes=Nodes(settings),
     )

@@ -70,7 +70,11 @@ async def _complete(
     if tracked:
         # Before admission: what that changes belongs to nobody.
         ownership.track(served, call, None, obj, now=context.clock.time())
+    given = dict(obj["metadata"])
     await context.admission.admit(attributes, context)
+    if attributes.is_changed_outside:
+        _keep_identity(served, call, obj, given)
+        writing.name_for_create(served.resource, obj["metadata"])
     await held.enter_async_context(holding(context, served, obj, None, dry_run=dry_run))
     served.kind.prepare_create(obj)
     _raise_invalid(served, obj, served.kind.validate(obj, None))
@@ -123,6 +127,8 @@ async def change(
             await context.admission.admit(attributes, context)
             if view is not None and attributes.obj is not None:
                 new = view.into(attributes.obj, new)
+            if attributes.is_changed_outside and checked:
+                _settle_again(served, call, new, old)
         try:
             async with holding(context, served, new, old, dry_run=dry_run):
                 if checked:
@@ -135,6 +141,27 @@ async def change(
         except Missing:
             raise status.not_found(served.resource, name) from None
     raise status.conflict(served.resource, name)
+
+
+def _settle_again(served: Served, call: Call, new: Object, old: Object) -> None:
+    """What somebody outside has made of ``new`` is held to what a client may change this way: it was not asked yet."""
+    _keep_identity(served, call, new, old["metadata"])
+    if call.route.subresource not in ("", "scale"):
+        served.kind.prepare_subresource(call.route.subresource, new, old)
+    else:
+        served.kind.prepare_update(new, old)
+
+
+def _keep_identity(served: Served, call: Call, obj: Object, before: Object) -> None:
+    """Raises ApiError 400 if the object is said to be another one now; ``before`` is its metadata until then."""
+    metadata = writing.metadata_of(obj)
+    writing.check_kind(served.resource, obj)
+    writing.check_namespace(served.resource, metadata, call.route.namespace)
+    writing.carry_over(metadata, before)
+    if call.route.name and metadata.setdefault("name", call.route.name) != call.route.name:
+        raise status.bad_request(
+            f"the name of the object ({metadata['name']}) does not match the name on the URL ({call.route.name})"
+        )
 
 
 async def replace(context: Context, served: Served, entry: Entry, new: Object, *, dry_run: bool) -> Stored:

@@ -1,24 +1,16 @@
-"""The variables of admission's expressions (match conditions and policies), and their values for one request.
-
-object oldObject          the request's objects, untyped; null where there is none
-request                   the AdmissionRequest without its objects
-namespaceObject           the request's namespace; null for cluster-scoped resources
-authorizer                what the requester may do (``authorizer.requestResource``: with what is requested)
-params variables          of policies
-"""
+"""The values of admission's variables (``api.kubernetes.expressions`` declares them) for one request; conditions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
+from kontinuum.api.kubernetes.expressions import environment, problem_of
 from kontinuum.api.kubernetes.resources import NAMESPACES
-from kontinuum.api.machinery.cel import Budget, CompileError, Environment, EvaluationFailed, Program, object_of, plain
+from kontinuum.api.machinery.cel import Budget, CompileError, Environment, EvaluationFailed, Program
 from kontinuum.api.machinery.cel import types as t
 from kontinuum.api.machinery.cel.library import authorizers as lib
-from kontinuum.api.machinery.cel.schemas import Declared, declare
 from kontinuum.api.machinery.objects import Object
 from kontinuum.apiserver.admission.chain import Attributes, kind_of
 from kontinuum.apiserver.admission.matching import Match
@@ -27,57 +19,8 @@ from kontinuum.apiserver.authz import authorizer as authz
 
 MATCH_CONDITIONS_BUDGET = 2_500_000
 """What the match conditions of one webhook or policy may cost together."""
-TEXT, TEXTS = plain(t.STRING), plain(t.list_of(t.STRING))
-WORDS = plain(t.map_of(t.STRING, t.STRING))
-TIME = {"type": "string", "format": "date-time", "nullable": True}
 
-
-@cache
-def environment(*, has_params: bool = False, has_authorizer: bool = True, has_patches: bool = False) -> Environment:
-    """What the expressions of match conditions, or of a policy without its own variables, may use."""
-    variables: dict[str, t.Type | Declared] = {
-        "object": t.DYN,
-        "oldObject": t.DYN,
-        "request": _request_type(),
-        "namespaceObject": _namespace_type(),
-    }
-    if has_params:
-        variables["params"] = t.DYN
-    if has_authorizer:
-        variables["authorizer"] = lib.AUTHORIZER
-        variables["authorizer.requestResource"] = lib.RESOURCE_CHECK
-    return Environment(variables, patches=has_patches)
-
-
-def _request_type() -> Declared:
-    kind = object_of("kubernetes.GroupVersionKind", {"group": TEXT, "version": TEXT, "kind": TEXT})
-    resource = object_of("kubernetes.GroupVersionResource", {"group": TEXT, "version": TEXT, "resource": TEXT})
-    extra = plain(t.map_of(t.STRING, t.list_of(t.STRING)))
-    user = object_of("kubernetes.UserInfo", {"username": TEXT, "uid": TEXT, "groups": TEXTS, "extra": extra})
-    return object_of("kubernetes.AdmissionRequest", {
-        "kind": kind, "resource": resource, "subResource": TEXT,
-        "requestKind": kind, "requestResource": resource, "requestSubResource": TEXT,
-        "name": TEXT, "namespace": TEXT, "operation": TEXT, "userInfo": user,
-        "dryRun": plain(t.BOOL), "options": plain(t.DYN),
-    })  # fmt: skip
-
-
-def _namespace_type() -> Declared:
-    moment = declare(TIME, "time")
-    metadata = {
-        "name": TEXT, "generateName": TEXT, "namespace": TEXT, "labels": WORDS, "annotations": WORDS,
-        "UID": plain(t.STRING, "uid"), "creationTimestamp": moment, "deletionTimestamp": moment,
-        "deletionGracePeriodSeconds": plain(t.INT), "generation": plain(t.INT), "resourceVersion": TEXT,
-        "finalizers": TEXTS,
-    }  # fmt: skip
-    condition = object_of("kubernetes.NamespaceCondition", dict.fromkeys(("status", "type", "message", "reason"), TEXT))
-    conditions = plain(t.list_of(condition.type))
-    fields = {
-        "metadata": object_of("kubernetes.NamespaceMetadata", {k: v for k, v in metadata.items() if v is not None}),
-        "spec": object_of("kubernetes.NamespaceSpec", {"finalizers": TEXTS}),
-        "status": object_of("kubernetes.NamespaceStatus", {"conditions": conditions, "phase": TEXT}),
-    }
-    return object_of("kubernetes.Namespace", fields, nullable=True)
+__all__ = ["Condition", "Conditions", "environment", "request_of", "values_of"]
 
 
 def request_of(attributes: Attributes, match: Match) -> Object:
@@ -179,4 +122,4 @@ def _condition(document: Mapping[str, Any], within: Environment) -> Condition:
     try:
         return Condition(name, within.compile(source, t.BOOL))
     except CompileError as error:
-        return Condition(name, None, f"compilation error: {error}")
+        return Condition(name, None, f"compilation error: {problem_of(error)}")

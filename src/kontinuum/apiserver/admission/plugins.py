@@ -24,11 +24,14 @@ from kontinuum.apiserver.admission.priority import Priority
 from kontinuum.apiserver.admission.runtime_class import RuntimeClass
 from kontinuum.apiserver.admission.service_account import ServiceAccount
 from kontinuum.apiserver.authz.authorizer import Authorizer
+from kontinuum.apiserver.catalog import Catalog
 from kontinuum.apiserver.settings import ServerSettings
 from kontinuum.foundation.clock import Clock
 
 
-def all_plugins(authorizer: Authorizer, rules: RuleResolver, settings: ServerSettings, clock: Clock) -> Chain:
+def all_plugins(
+    authorizer: Authorizer, rules: RuleResolver, settings: ServerSettings, clock: Clock, catalog: Catalog
+) -> Chain:
     """The chain of one server. What a plug-in needs beside the reader comes in here as an argument."""
     return Chain(
         [

@@ -69,6 +69,9 @@ class ValidatingAdmissionPolicy(Reported):
     def validate_spec(self, obj: Object) -> list[FieldError]:
         return policies.validate_validating_policy(obj["metadata"].get("name") or "", obj["spec"])
 
+    def validate_update(self, obj: Object, old: Object) -> list[FieldError]:
+        return policies.validate_validating_policy(obj["metadata"].get("name") or "", obj["spec"], old["spec"])
+
     def cells(self, obj: Object, now: float) -> list[Any]:
         spec = obj.get("spec") or {}
         return row(obj, now, len(spec.get("validations") or ()), _param_kind(spec))
@@ -89,6 +92,9 @@ class MutatingAdmissionPolicy(Kind):
 
     def validate_spec(self, obj: Object) -> list[FieldError]:
         return policies.validate_mutating_policy(obj["spec"])
+
+    def validate_update(self, obj: Object, old: Object) -> list[FieldError]:
+        return policies.validate_mutating_policy(obj["spec"], old["spec"])
 
     def cells(self, obj: Object, now: float) -> list[Any]:
         spec = obj.get("spec") or {}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kontinuum.api.kubernetes.expressions import compile_checked, environment
 from kontinuum.api.kubernetes.validation import names
 from kontinuum.api.kubernetes.validation.identifiers import check, path_segment
 from kontinuum.api.kubernetes.validation.scheduling import validate_selector
 from kontinuum.api.machinery import fields
+from kontinuum.api.machinery.cel.types import BOOL
 from kontinuum.api.machinery.fields import FieldError
 from kontinuum.api.machinery.objects import Object
 
@@ -99,16 +101,20 @@ def _resources(values: Sequence[str], path: str) -> list[FieldError]:
     return errors
 
 
-def validate_match_conditions(conditions: Sequence[Object], path: str) -> list[FieldError]:
-    """All but the meaning of the expressions."""
+def validate_match_conditions(conditions: Sequence[Object], path: str, *, has_params: bool = False) -> list[FieldError]:
+    """``has_params``: the conditions of a policy with parameters, which may name them."""
     errors = []
     if len(conditions) > MOST_CONDITIONS:
         errors.append(fields.too_many(path, len(conditions), MOST_CONDITIONS))
     seen = set()
     for index, condition in enumerate(conditions):
         here = f"{path}[{index}]"
-        name = condition.get("name", "")
-        errors += [] if condition.get("expression", "").strip() else [fields.required(f"{here}.expression")]
+        name, expression = condition.get("name", ""), condition.get("expression", "").strip()
+        if expression:
+            within = environment(has_params=has_params)
+            errors += compile_checked(expression, within, (BOOL,), f"{here}.expression")[1]
+        else:
+            errors.append(fields.required(f"{here}.expression"))
         errors += check(name, names.qualified_name(name), f"{here}.name") if name else [
             fields.required(f"{here}.name")
         ]  # fmt: skip

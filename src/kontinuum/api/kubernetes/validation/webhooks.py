@@ -31,12 +31,16 @@ def validate_webhooks(webhooks: Sequence[Object], old: Sequence[Object] | None =
     errors = []
     seen: set[str] = set()
     old = old or []
+    # Conditions that nobody touches are not judged again: an older server may have let them in.
+    keeps_conditions = [one.get("matchConditions") for one in old] == [one.get("matchConditions") for one in webhooks]
     supported = HARMLESS if all(one.get("sideEffects") in HARMLESS for one in old) else SIDE_EFFECTS
     must_be_known = all(_is_known(one.get("admissionReviewVersions") or ["v1"]) for one in old)
     must_be_unique = len({one.get("name") for one in old}) == len(old)
     for index, webhook in enumerate(webhooks):
         path = f"webhooks[{index}]"
         errors += _webhook(webhook, path, supported)
+        if not (old and keeps_conditions):
+            errors += validate_match_conditions(webhook.get("matchConditions") or [], f"{path}.matchConditions")
         versions = webhook.get("admissionReviewVersions") or []
         errors += _versions(versions, f"{path}.admissionReviewVersions", must_be_known=must_be_known)
         name = webhook.get("name", "")
@@ -62,8 +66,7 @@ def _webhook(webhook: Object, path: str, side_effects: Sequence[str]) -> list[Fi
     for field in ("namespaceSelector", "objectSelector"):
         errors += validate_selector(webhook.get(field) or {}, f"{path}.{field}")
     errors += optional_word(webhook.get("reinvocationPolicy"), REINVOCATION_POLICIES, f"{path}.reinvocationPolicy")
-    errors += validate_client_config(webhook.get("clientConfig") or {}, f"{path}.clientConfig")
-    return errors + validate_match_conditions(webhook.get("matchConditions") or [], f"{path}.matchConditions")
+    return errors + validate_client_config(webhook.get("clientConfig") or {}, f"{path}.clientConfig")
 
 
 def validate_client_config(config: Object, path: str) -> list[FieldError]:

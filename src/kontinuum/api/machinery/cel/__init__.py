@@ -6,8 +6,8 @@
 
 **Compiling** (``Environment.compile``) raises ``CompileError``: behind "compilation failed: " its text is what
 Kubernetes answers (``ERROR: <input>:1:6: undefined field 'x'`` and the marked line); for a wrong result type
-(``issues`` is empty) it is "must evaluate to bool", which stands alone. ``patches=True`` adds ``Object{...}`` and
-``JSONPatch{...}``.
+(``issues`` is empty) it is "must evaluate to bool but got int", which stands alone. ``patches=True`` adds
+``Object{...}`` and ``JSONPatch{...}``.
 
 **Variables** are a ``Type`` (``types.DYN`` for untyped JSON, ``types.STRING`` ...), or ``Declared``:
 ``declare(schema, name, is_root=...)`` of a structural schema (None: its values are not visible to expressions),

@@ -93,6 +93,9 @@ class Program:
                 budget.remaining -= frame.cost
         if frame.cost > allowed:
             raise CostExceeded if allowed == limit else BudgetExceeded
+        # Variables that were evaluated on the way have paid from the same budget.
+        if budget is not None and budget.remaining < 0:
+            raise BudgetExceeded
         return found
 
 
@@ -129,9 +132,18 @@ class Environment:
 
 
 def wrong_result(found: Type, wanted: tuple[Type, ...]) -> str:
-    if len(wanted) == 1:
-        return f"must evaluate to {wanted[0]}"
-    return f"must evaluate to one of [{' '.join(map(str, wanted))}]"
+    names = [_declared_name(one) for one in wanted]
+    expected = names[0] if len(names) == 1 else f"one of [{' '.join(names)}]"
+    return f"must evaluate to {expected} but got {_declared_name(found)}"
+
+
+def _declared_name(type_: Type) -> str:
+    """A type as cel-go prints it outside of the checker's messages."""
+    if type_.kind in ("list", "map"):
+        return f"{type_.kind}({', '.join(map(_declared_name, type_.parameters))})"
+    return {
+        "null": "null_type", "timestamp": "google.protobuf.Timestamp", "duration": "google.protobuf.Duration",
+    }.get(type_.kind, str(type_))  # fmt: skip
 
 
 def optional(declared: Declared) -> Declared:
