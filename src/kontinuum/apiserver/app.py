@@ -148,10 +148,11 @@ def _context(store: Store, settings: ServerSettings, clock: Clock) -> Context:
     served: dict[Resource, Served] = {}
     for resource, kind in KINDS.items():
         fields_of = kind.fields if kind.selectable else None
+        read = kind.read_for_selection or kind.selectable
         if resource.stored_as is not None:
             cache = served[resource.stored_as].cache
         else:
-            cache = WatchCache(resource, fields_of=fields_of, history=settings.history_events)
+            cache = WatchCache(resource, fields_of=fields_of, read=read, history=settings.history_events)
         served[resource] = Served(resource, kind, strategy_of(resource), cache, _converter(resource))
     caches = {one.layout.prefix: one.cache for one in served.values() if one.resource.stored}
     feed = Feed(store, caches, clock, replay=settings.history_replay)

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
-import msgspec
 import orjson
 
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.apiserver.events import Entry, Event
+from kontinuum.apiserver.projection import Projection, projection_of
 from kontinuum.apiserver.registry import Layout
 from kontinuum.apiserver.selection import Selection
 from kontinuum.apiserver.watcher import Watcher
@@ -26,26 +26,19 @@ HISTORY_BYTES = 8 * 1024 * 1024
 """At most this much of the past is kept per resource, whatever the number of events."""
 
 
-class _Metadata(msgspec.Struct):
-    labels: dict[str, str] | None = None
-
-
-class _LabelsOnly(msgspec.Struct):
-    """Reads past everything but the labels, in a quarter of the time of a full decode."""
-
-    metadata: _Metadata
-
-
-_decode_labels = msgspec.json.Decoder(_LabelsOnly).decode
-
-
 class WatchCache:
-    """See the module. ``fields_of`` answers all selectable fields of an object; None if there are none."""
+    """See the module. ``fields_of`` answers all selectable fields of an object; None if there are none.
 
-    def __init__(self, resource: Resource, *, fields_of: FieldsOf | None = None, history: int = 4096) -> None:
+    ``read`` names the paths of an object that it looks at, () for all.
+    """
+
+    def __init__(
+        self, resource: Resource, *, fields_of: FieldsOf | None = None, read: Sequence[str] = (), history: int = 4096
+    ) -> None:
         self.resource = resource
         self.layout = Layout(resource)
         self._fields_of = fields_of
+        self._project: Projection = projection_of(read) if fields_of is None or read else orjson.loads
         self._entries: dict[str, Entry] = {}
         self._keys: list[str] = []
         self._history: deque[Event] = deque()
@@ -152,11 +145,9 @@ class WatchCache:
 
     def _entry(self, key: str, value: bytes, revision: int) -> Entry:
         namespace, name = self.layout.identity(key)
-        if self._fields_of is None:
-            labels, fields = _decode_labels(value).metadata.labels, _NO_FIELDS
-        else:
-            obj = orjson.loads(value)
-            labels, fields = obj["metadata"].get("labels"), self._fields_of(obj)
+        obj = self._project(value)
+        labels = obj["metadata"].get("labels")
+        fields = self._fields_of(obj) if self._fields_of is not None else _NO_FIELDS
         return Entry(
             key, self.layout.splice(value, revision), revision,
             namespace=namespace, name=name, labels=labels or None, fields=fields,

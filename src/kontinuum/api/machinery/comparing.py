@@ -9,8 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kontinuum.api.machinery.fieldsets import HERE, MEMBER, Fields, key_step, union, value_step, without
-from kontinuum.api.machinery.shapes import LIST, MAP, Shape
+from kontinuum.api.machinery.fieldsets import HERE, MEMBER, Fields, key_step, named_step, union, value_step, without
+from kontinuum.api.machinery.shapes import LIST, MAP, SCALAR, Shape
+
+MOST_REMEMBERED = 256
+"""Combinations of a type's fields whose paths are kept: real objects come in a few, only mischief in more."""
 
 
 @dataclass(slots=True)
@@ -45,6 +48,8 @@ class NoStep(ValueError):
 
 def step_of(shape: Shape, element: Any) -> str:
     """The step to an element of a list that is not atomic. Raises NoStep."""
+    if len(shape.keys) == 1 and isinstance(element, dict) and type(name := element.get(shape.keys[0])) is str:
+        return named_step(shape.keys[0], name)
     if not shape.keys:
         if isinstance(element, dict):
             raise NoStep("associative list without keys has an element that's a map type")
@@ -90,20 +95,34 @@ def everything(value: Any, shape: Shape) -> Fields:
     if not value or shape.is_whole:
         return MEMBER
     if shape.form == MAP and isinstance(value, dict):
-        found: Fields = {HERE: MEMBER}
-        fields, element = shape.fields, shape.element
-        for key, below in value.items():
-            kind = fields.get(key) or element
-            found["f:" + key] = MEMBER if kind is not None and kind.form == "scalar" else everything(
-                below, kind or shape.below(key)
-            )  # fmt: skip
-        return found
+        return _everything_in_map(value, shape)
     if shape.form == LIST and isinstance(value, list) and shape.element is not None:
         found = {HERE: MEMBER}
         for step, elements in by_step(shape, value).items():
             found[step] = everything(elements[0], shape.element) if len(elements) == 1 else MEMBER
         return found
     return MEMBER
+
+
+def _everything_in_map(value: dict[str, Any], shape: Shape) -> Fields:
+    names = tuple(value)
+    known = shape.flat.get(names)
+    if known is not None:
+        return known
+    found: Fields = {HERE: MEMBER}
+    fields, element = shape.fields, shape.element
+    is_flat = bool(fields)  # Keys of a plain map are the user's, and without number.
+    for key, below in value.items():
+        kind = fields.get(key) or element
+        if kind is not None and kind.form == SCALAR:
+            found["f:" + key] = MEMBER
+            is_flat = is_flat and key in fields
+        else:
+            is_flat = False
+            found["f:" + key] = everything(below, kind or shape.below(key))
+    if is_flat and len(shape.flat) < MOST_REMEMBERED:
+        shape.flat[names] = found
+    return found
 
 
 def applied(value: Any, shape: Shape) -> Fields | None:

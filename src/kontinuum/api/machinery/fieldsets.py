@@ -16,6 +16,7 @@ structured-merge-diff (``fieldpath``).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -163,6 +164,12 @@ def _value_text(value: Any) -> str:
 def key_step(keys: dict[str, Any]) -> str:
     """The step to the list element with these key fields."""
     return "k:" + orjson.dumps(keys, option=orjson.OPT_SORT_KEYS).decode()
+
+
+@lru_cache(maxsize=4096)
+def named_step(key: str, value: str) -> str:
+    """As ``key_step`` for one key: containers, variables and conditions of all objects are mostly called alike."""
+    return key_step({key: value})
 
 
 def value_step(value: Any) -> str:

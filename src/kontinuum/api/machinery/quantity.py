@@ -32,8 +32,7 @@ def parse(text: str | int | float) -> Decimal:
 
     JSON numbers are accepted too, because manifests say ``cpu: 1``. Raises InvalidQuantity.
     """
-    nanos, _ = _read(str(text))
-    return Decimal(f"{nanos}E-9").normalize() if nanos else Decimal(0)
+    return _amount(str(text))
 
 
 def milli(text: str | int | float) -> int:
@@ -66,6 +65,12 @@ def add(left: str | int | float, right: str | int | float) -> str:
     """The sum, in the form of ``left`` (of ``right`` if ``left`` is zero)."""
     (a, form_a), (b, form_b) = _read(str(left)), _read(str(right))
     return _write(min(a + b, LARGEST), form_a if a else form_b)
+
+
+@lru_cache(maxsize=4096)
+def _amount(text: str) -> Decimal:
+    nanos, _ = _read(text)
+    return Decimal(f"{nanos}E-9").normalize() if nanos else Decimal(0)
 
 
 @lru_cache(maxsize=4096)

@@ -34,6 +34,8 @@ class Shape:
     """Fields that an object of this type has even when nobody has set anything in them (Go's struct values)."""
     load_fields: Callable[[], Mapping[str, Shape]] | None = None
     """Called once; types may contain themselves."""
+    flat: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)
+    """The paths of objects that had just these fields, all of them scalars: the same for every such object."""
     _fields: Mapping[str, Shape] | None = None
 
     @property

@@ -38,6 +38,7 @@ class Job(Kind):
         *TEMPLATE_COLUMNS,
     )
     selectable = ("status.successful",)
+    read_for_selection = ("status.succeeded",)
 
     def default(self, obj: Object) -> None:
         default_job(obj)

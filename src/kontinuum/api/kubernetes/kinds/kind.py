@@ -48,6 +48,8 @@ class Kind:
 
     selectable: tuple[str, ...] = ()
     """Field selectors beyond ``metadata.name`` and ``metadata.namespace``."""
+    read_for_selection: tuple[str, ...] = ()
+    """The paths that ``fields`` looks at, where these are not ``selectable``."""
 
     def __init__(self, resource: Resource) -> None:
         self.resource = resource
@@ -136,7 +138,10 @@ class Kind:
         return self.validate_status(obj, old) if subresource == "status" else self.validate(obj, old)
 
     def fields(self, obj: Object) -> dict[str, str]:
-        """The values of ``selectable`` in ``obj``; an absent field reads as ""."""
+        """The values of ``selectable`` in ``obj``; an absent field reads as "".
+
+        ``obj`` may be no more than its metadata's labels and what ``read_for_selection`` names.
+        """
         return {path: as_text(read(obj, path)) for path in self.selectable}
 
     def cells(self, obj: Object, now: float) -> list[Any]:

@@ -17,6 +17,7 @@ NAME_LABEL = "kubernetes.io/metadata.name"
 class Namespace(Kind):
     columns = (NAME, Column("Status", description="The status of the namespace"), AGE)
     selectable = ("status.phase", "name")
+    read_for_selection = ("status.phase", "metadata.name")
 
     def check_name(self, name: str) -> list[str]:
         return names.dns_label(name)
