@@ -6,72 +6,93 @@ none is known; the certificate has to be for ``NAME.NAMESPACE.svc`` in both case
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
-from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
+from aiohttp import (
+    ClientError,
+    ClientOSError,
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    ServerDisconnectedError,
+    TCPConnector,
+    TraceConfig,
+    TraceConnectionReuseconnParams,
+)
 
 from kontinuum.api.kubernetes.resources import ENDPOINTSLICES, SERVICES
 from kontinuum.api.machinery.objects import Object
 from kontinuum.apiserver.admission.chain import Reader
+from kontinuum.apiserver.admission.webhooks.words import reason_of, refusal
 from kontinuum.foundation.errors import Refused
 
 LARGEST_ANSWER = 16 * 1024 * 1024
 """Bytes; a patch may be as large as the object, encoded, several times."""
 SERVICE_NAME = "kubernetes.io/service-name"
-EXCERPT = 500
+HEADERS = {
+    "Content-Type": "application/json",
+    "Accept": "application/json, */*",
+    "User-Agent": "kube-apiserver-admission",
+}
 
 
 class CallFailed(Refused):
-    """The webhook could not be asked, or its answer cannot be read. The text is Go's, as Kubernetes reports it."""
+    """The webhook could not be asked, or its answer cannot be read. The text is Go's, as Kubernetes reports it.
 
+    ``code`` is the HTTP status that its server has answered; 503 if it has not answered.
+    """
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where to connect, and as whom the other side has to show itself."""
-
-    url: str
-    """What is dialled."""
-    shown: str
-    """The URL as messages name it."""
-    server_name: str | None = None
+    def __init__(self, message: str, code: int = 503) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class Endpoint:
     """One client configuration. Holds what is made once: the TLS context of its ``caBundle``."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self._config = config
+        self._bundle = config.get("caBundle")
+        self._service = config.get("service")
         self._tls: ssl.SSLContext | None = None
+        self.host: str | None = None
+        """As whom a service has to show itself; None for a URL, which says that itself."""
+        self.shown = config.get("url") or ""
+        """The URL as messages name it."""
+        if self._service is not None:
+            path = (self._service.get("path") or "/").lstrip("/")
+            self.host = f"{self._service.get('name', '')}.{self._service.get('namespace', '')}.svc"
+            self.shown = f"https://{self.host}:{self._port}/{path}"
+
+    @property
+    def _port(self) -> int:
+        return (self._service or {}).get("port") or 443
 
     def tls(self) -> ssl.SSLContext:
         """Raises CallFailed for a bundle that is none."""
         if self._tls is None:
-            bundle = self._config.get("caBundle")
             try:
-                pem = base64.b64decode(bundle).decode() if bundle else None
+                pem = base64.b64decode(self._bundle).decode() if self._bundle else None
                 self._tls = ssl.create_default_context(cadata=pem)
             except (binascii.Error, ValueError, ssl.SSLError) as error:
                 raise CallFailed(f"unable to load root certificates: {error}") from error
         return self._tls
 
-    async def locate(self, reader: Reader) -> Place:
-        """Raises CallFailed if there is no such service."""
-        service = self._config.get("service")
-        if service is None:
-            url = self._config.get("url") or ""
-            return Place(url, url)
-        namespace, name, port = service.get("namespace", ""), service.get("name", ""), service.get("port") or 443
-        path = (service.get("path") or "/").lstrip("/")
-        host = f"{name}.{namespace}.svc"
-        shown = f"https://{host}:{port}/{path}"
-        address = await _address(reader, namespace, name, port)
-        return Place(f"https://{address}/{path}", shown, host)
+    async def locate(self, reader: Reader) -> str:
+        """The URL to dial. Raises CallFailed if there is no such service."""
+        if self._service is None:
+            return self.shown
+        namespace, name = self._service.get("namespace", ""), self._service.get("name", "")
+        address = await _address(reader, namespace, name, self._port)
+        return f"https://{address}{urlsplit(self.shown).path}"
 
 
 class WebhookClient:
@@ -80,44 +101,50 @@ class WebhookClient:
     def __init__(self) -> None:
         self._session: ClientSession | None = None
 
-    async def post(self, endpoint: Endpoint, body: Object, reader: Reader, *, seconds: float) -> Any:
-        """The decoded answer. Raises CallFailed, after ``seconds`` at the latest."""
-        place = await endpoint.locate(reader)
-        shown = f'Post "{place.shown}?timeout={seconds:g}s"'
+    async def post(
+        self, endpoint: Endpoint, body: Object, reader: Reader, *, seconds: float, largest: int = LARGEST_ANSWER
+    ) -> Any:
+        """The decoded answer, of at most ``largest`` bytes. Raises CallFailed, after ``seconds`` at the latest."""
+        asking = f'Post "{endpoint.shown}?timeout={seconds:g}s"'
+        tls = endpoint.tls()
         try:
-            return await self._post(endpoint, place, orjson.dumps(body), seconds)
+            async with asyncio.timeout(seconds):
+                url = await endpoint.locate(reader)
+                code, content = await self._exchange(endpoint, url, tls, orjson.dumps(body), seconds, largest)
         except TimeoutError:
-            raise CallFailed(f"failed to call webhook: {shown}: context deadline exceeded") from None
-        except ClientError as error:
-            raise CallFailed(f"failed to call webhook: {shown}: {_reason(error)}") from error
-        except (OSError, ValueError) as error:
-            raise CallFailed(f"failed to call webhook: {shown}: {error}") from error
-
-    async def _post(self, endpoint: Endpoint, place: Place, body: bytes, seconds: float) -> Any:
-        async with self._opened().post(
-            place.url,
-            data=body,
-            params={"timeout": f"{seconds:g}s"},
-            headers={"Content-Type": "application/json", "Accept": "application/json, */*"}
-            | ({"Host": place.server_name} if place.server_name else {}),
-            ssl=endpoint.tls(),
-            server_hostname=place.server_name,
-            timeout=ClientTimeout(total=seconds),
-            allow_redirects=False,
-        ) as response:
-            parts, size = [], 0
-            async for part in response.content.iter_any():
-                parts.append(part)
-                size += len(part)
-                if size > LARGEST_ANSWER:
-                    raise CallFailed(f"failed to call webhook: the answer is longer than {LARGEST_ANSWER} bytes")
-            content = b"".join(parts)
-            if response.status != 200:
-                raise CallFailed(f"failed to call webhook: {_unexpected(response.status, content)}")
+            raise CallFailed(f"{asking}: context deadline exceeded") from None
+        except (CallFailed, ClientError, OSError, ValueError) as error:
+            raise CallFailed(f"{asking}: {reason_of(error)}") from error
+        if code != 200:
+            raise CallFailed(refusal(code, content), code)
         try:
             return orjson.loads(content)
         except orjson.JSONDecodeError as error:
-            raise CallFailed(f"failed to call webhook: couldn't get version/kind; json parse error: {error}") from error
+            raise CallFailed(f"couldn't get version/kind; json parse error: {error}") from error
+
+    async def _exchange(
+        self, endpoint: Endpoint, url: str, tls: ssl.SSLContext, body: bytes, seconds: float, largest: int
+    ) -> tuple[int, bytes]:
+        headers = {**HEADERS, "Host": urlsplit(endpoint.shown).netloc}
+        while True:
+            attempt = Attempt()
+            try:
+                async with self._opened().post(
+                    url,
+                    data=body,
+                    params={"timeout": f"{seconds:g}s"},
+                    headers=headers,
+                    ssl=tls,
+                    server_hostname=endpoint.host,
+                    allow_redirects=False,
+                    trace_request_ctx=attempt,
+                ) as response:
+                    return response.status, await _read(response, largest)
+            except (ServerDisconnectedError, ClientOSError):
+                # A connection kept from the call before may have been closed while the request was on its way; a new
+                # one tells whether the server is there.
+                if not attempt.is_reused:
+                    raise
 
     async def close(self) -> None:
         if self._session is not None:
@@ -126,21 +153,49 @@ class WebhookClient:
 
     def _opened(self) -> ClientSession:
         if self._session is None:
+            trace = TraceConfig()
+            trace.on_connection_reuseconn.append(_note_reuse)
             # Names are looked up again soon: a webhook that moved must be found. Its own proxies are its own business.
-            self._session = ClientSession(connector=TCPConnector(limit=0, ttl_dns_cache=5), trust_env=False)
+            self._session = ClientSession(
+                connector=TCPConnector(limit=0, ttl_dns_cache=5),
+                timeout=ClientTimeout(total=None),
+                trace_configs=[trace],
+                trust_env=False,
+            )
         return self._session
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One request on one connection."""
+
+    is_reused: bool = False
+
+
+async def _note_reuse(session: ClientSession, traced: SimpleNamespace, _: TraceConnectionReuseconnParams) -> None:
+    traced.trace_request_ctx.is_reused = True
+
+
+async def _read(response: ClientResponse, largest: int) -> bytes:
+    parts, size = [], 0
+    async for part in response.content.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size > largest:
+            raise CallFailed(f"the answer is longer than {largest} bytes")
+    return b"".join(parts)
 
 
 async def _address(reader: Reader, namespace: str, name: str, port: int) -> str:
     service = await reader.find(SERVICES, namespace, name)
     if service is None:
-        raise CallFailed(f'failed to call webhook: service "{name}" not found')
+        raise CallFailed(f'service "{name}" not found')
     spec = service.get("spec") or {}
     if spec.get("type") == "ExternalName":
         return f"{spec.get('externalName', '')}:{port}"
     own = next((one for one in spec.get("ports") or () if one.get("port") == port), None)
     if own is None:
-        raise CallFailed(f'failed to call webhook: no service port {port} found for service "{name}"')
+        raise CallFailed(f'no service port {port} found for service "{name}"')
     for endpoint_slice in await reader.list(ENDPOINTSLICES, namespace):
         labels = endpoint_slice["metadata"].get("labels") or {}
         found = _ready(endpoint_slice, own) if labels.get(SERVICE_NAME) == name else None
@@ -148,7 +203,7 @@ async def _address(reader: Reader, namespace: str, name: str, port: int) -> str:
             return found
     address = spec.get("clusterIP")
     if address in (None, "", "None"):
-        raise CallFailed(f'failed to call webhook: no endpoints available for service "{name}"')
+        raise CallFailed(f'no endpoints available for service "{name}"')
     return f"{_bracketed(address)}:{port}"
 
 
@@ -167,15 +222,3 @@ def _ready(endpoint_slice: Object, port: Object) -> str | None:
 
 def _bracketed(address: str) -> str:
     return f"[{address}]" if ":" in address else address
-
-
-def _unexpected(code: int, content: bytes) -> str:
-    if code == 404:
-        return "the server could not find the requested resource"
-    text = content[:EXCERPT].decode(errors="replace").strip() or "unknown"
-    return f'an error on the server ("{text}") has prevented the request from succeeding'
-
-
-def _reason(error: ClientError) -> str:
-    text = str(error) or type(error).__name__
-    return "EOF" if "Server disconnected" in text else text
