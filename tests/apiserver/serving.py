@@ -51,11 +51,12 @@ def make_certificates(directory: Path) -> Certificates:
 
 @dataclass(frozen=True)
 class Answer:
-    """A reply; ``body`` is decoded JSON, or text."""
+    """A reply; ``body`` is decoded JSON, or text (also for several documents, as in a watch)."""
 
     code: int
     body: Any
     headers: Any
+    text: str = ""
 
     @property
     def version(self) -> str:
@@ -66,7 +67,7 @@ class Api:
     """Requests to one server as ``kubernetes-admin``."""
 
     def __init__(self, session: aiohttp.ClientSession, server: ApiServer) -> None:
-        self._session = session
+        self.session = session
         self.server = server
         self.address = server.address
 
@@ -77,10 +78,11 @@ class Api:
         if body is not None:
             sent.setdefault("content-type", "application/json")
             data = body if isinstance(body, bytes) else orjson.dumps(body)
-        async with self._session.request(method, self.address + path, data=data, headers=sent) as response:
+        async with self.session.request(method, self.address + path, data=data, headers=sent) as response:
             content = await response.read()
-            is_json = response.content_type == "application/json" and content
-            return Answer(response.status, orjson.loads(content) if is_json else content.decode(), response.headers)
+            text = content.decode()
+            is_json = response.content_type == "application/json" and content and "/watch/" not in path
+            return Answer(response.status, orjson.loads(content) if is_json else text, response.headers, text)
 
     async def get(self, path: str, **headers: str) -> Answer:
         return await self.call("GET", path, **headers)
@@ -101,7 +103,7 @@ class Api:
     async def watch(self, path: str, query: str, **headers: str) -> AsyncIterator[Events]:
         sent = {key.replace("_", "-"): value for key, value in headers.items()}
         url = f"{self.address}{path}?watch=true&{query}"
-        async with self._session.get(url, headers=sent) as response:
+        async with self.session.get(url, headers=sent) as response:
             yield Events(response)
 
 

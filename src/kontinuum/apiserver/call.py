@@ -14,6 +14,8 @@ from kontinuum.apiserver.routes import Route
 
 TRUE = frozenset({"true", "1", "t", "T", "TRUE", "True"})
 FALSE = frozenset({"", "false", "0", "f", "F", "FALSE", "False"})
+READ_BY_PEOPLE = ("curl", "Wget", "Mozilla/5.0")
+"""User agents that get JSON with line breaks unless they say otherwise, as from Kubernetes."""
 
 
 @dataclass(slots=True)
@@ -31,6 +33,12 @@ class Call:
     warnings: list[str] = field(default_factory=list)
     annotations: dict[str, str] = field(default_factory=dict)
     """What admission adds to the audit event of the call."""
+
+    @property
+    def is_pretty(self) -> bool:
+        """JSON is to be indented, for people."""
+        asked = self.query.get("pretty", "")
+        return asked in TRUE if asked else self.request.headers.get("User-Agent", "").startswith(READ_BY_PEOPLE)
 
     def flag(self, name: str) -> bool:
         """A boolean of the query. Raises ApiError 400."""

@@ -15,6 +15,7 @@ from kontinuum.api.kubernetes import resources as r
 from kontinuum.api.machinery import status
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.apiserver.call import Call
+from kontinuum.apiserver.components import get_component, list_components
 from kontinuum.apiserver.context import Context, Served
 from kontinuum.apiserver.reviews.access import (
     review_local_subject,
@@ -23,6 +24,7 @@ from kontinuum.apiserver.reviews.access import (
     review_subject,
 )
 from kontinuum.apiserver.reviews.identities import review_self, review_token
+from kontinuum.apiserver.routes import Route
 from kontinuum.apiserver.streams import connect, log
 from kontinuum.apiserver.subresources.binding import bind
 from kontinuum.apiserver.subresources.eviction import evict
@@ -63,7 +65,9 @@ SUBRESOURCES: dict[tuple[Resource, str], dict[str, Verb]] = {
     (r.REPLICATIONCONTROLLERS, "scale"): SCALE,
     (r.STATEFULSETS, "scale"): SCALE,
 }
+WITHOUT_TABLE = frozenset({"attach", "binding", "eviction", "exec", "log", "portforward", "proxy", "token"})
 UNSTORED: dict[Resource, dict[str, Verb]] = {
+    r.COMPONENTSTATUSES: {"get": get_component, "list": list_components},
     r.TOKENREVIEWS: {"create": review_token},
     r.SELFSUBJECTREVIEWS: {"create": review_self},
     r.SUBJECTACCESSREVIEWS: {"create": review_subject},
@@ -99,3 +103,9 @@ def verb_of(call: Call) -> Verb:
     if found is None or (is_everywhere and call.verb in ("create", "deletecollection")):
         raise status.method_not_allowed(route.resource, call.verb)
     return found
+
+
+def has_table(route: Route) -> bool:
+    """Whether what is answered has columns. Reviews and what is done to an object (eviction, token) have none."""
+    is_read = "get" in functions(route.resource, "")
+    return is_read and route.subresource not in WITHOUT_TABLE

@@ -11,6 +11,7 @@ import structlog
 from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import StreamResponse
 
+from kontinuum.api.kubernetes.deprecations import DEPRECATED
 from kontinuum.api.machinery import status
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.apiserver import metrics, replies
@@ -23,7 +24,7 @@ from kontinuum.apiserver.authz.requests import attributes_of
 from kontinuum.apiserver.call import FALSE, Call, split_target
 from kontinuum.apiserver.connections import allow_pauses, break_off, has_begun
 from kontinuum.apiserver.context import Context
-from kontinuum.apiserver.dispatch import verb_of
+from kontinuum.apiserver.dispatch import has_table, verb_of
 from kontinuum.apiserver.documents import Documents
 from kontinuum.apiserver.health import ENDPOINTS, Health
 from kontinuum.apiserver.identifiers import new_uuid
@@ -101,8 +102,10 @@ class Handler:
         if route is None:
             return await self._answer_other(request, path, query, audit_id)
         verb = route.verb(request.method, watch=query.get("watch", "") not in FALSE)
-        output = negotiate(request.headers.get("Accept", ""))
+        output = negotiate(request.headers.get("Accept", ""), tables=has_table(route))
         call = Call(request, path, query, audit_id, user, route, verb, output)
+        if route.resource in DEPRECATED:
+            call.warnings.append(DEPRECATED[route.resource])
         return await self._answer_measured(call)
 
     def _authorize(self, attributes: Attributes) -> None:

@@ -2,77 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-import msgspec
 import orjson
 from aiohttp.web_response import Response, StreamResponse
 
-from kontinuum.apiserver import replies, tables, versions
+from kontinuum.apiserver import replies, versions
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
-from kontinuum.apiserver.negotiation import Output
+from kontinuum.apiserver.negotiation import list_expected, list_unexpected
 from kontinuum.apiserver.reading import Slice
+from kontinuum.apiserver.tables import Printer, check_include, partial
 
-
-class _MetadataOnly(msgspec.Struct):
-    """Leaves the metadata's bytes as they are."""
-
-    metadata: msgspec.Raw
-
-
-_decode_metadata = msgspec.json.Decoder(_MetadataOnly).decode
-
-
-def partial(value: bytes) -> bytes:
-    """A PartialObjectMetadata of an object's bytes."""
-    metadata = bytes(_decode_metadata(value).metadata)
-    return b'{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":%b}' % metadata
-
-
-def one_in_form(context: Context, call: Call, served: Served, value: bytes) -> bytes:
-    """One object in the form that the call negotiated."""
-    match call.output.form:
-        case "metadata":
-            return partial(value)
-        case "table":
-            return orjson.dumps(tables.table(served, [value], include=_include(call), now=context.clock.time()))
-        case _:
-            return value
+Form = Callable[[bytes], bytes]
+"""From an object's bytes to those of what the client wants to see of it."""
 
 
 def answer(context: Context, call: Call, served: Served, value: bytes, code: int = 200) -> Response:
-    """The reply that carries one object."""
-    body = one_in_form(context, call, served, value)
+    """The reply that carries one object. Raises ApiError 400, 406."""
+    if call.output.form == "metadata" and call.output.is_list:
+        raise list_expected(served.resource.kind)
+    body = form_of(context, call, served)(value)
     made = replies.headers(call.audit_id, call.warnings, call.output.media)
     if call.output.media != replies.JSON:
         return replies.of_object(orjson.loads(body), made, code)
-    return replies.small(body, made, code)
+    return replies.packed(call.request, _pretty(body) if call.is_pretty else body, made, code)
+
+
+def form_of(context: Context, call: Call, served: Served) -> Form:
+    """How one object, and then the next one, is shown. The header of a table comes once. Raises ApiError 400."""
+    output = call.output
+    match output.form:
+        case "metadata":
+            return lambda value: partial(value, output.version)
+        case "table":
+            printer = printer_of(context, call, served)
+            told = False
+
+            def show(value: bytes) -> bytes:
+                nonlocal told
+                shown = printer.of_one(value, headers=not told)
+                told = True
+                return shown
+
+            return show
+        case _:
+            return bytes
+
+
+def printer_of(context: Context, call: Call, served: Served) -> Printer:
+    """Raises ApiError 400."""
+    include = check_include(call.query.get("includeObject", ""))
+    return Printer(served, include, context.clock.time, call.output.version)
 
 
 async def answer_list(context: Context, call: Call, served: Served, found: Slice) -> StreamResponse:
-    """The reply that carries a list."""
+    """The reply that carries a list. Raises ApiError 400, 406."""
+    if call.output.form == "metadata" and not call.output.is_list:
+        raise list_unexpected(served.resource.kind)
     made = replies.headers(call.audit_id, call.warnings, call.output.media)
     values = await versions.present(served.converter, [entry.value for entry in found.entries])
-    parts = _list_parts(context, call, served, found, values)
+    if call.output.form == "objects":
+        resource = served.resource
+        parts = join_list(f"{resource.kind}List", resource.api_version, list_metadata(found), values)
+        size = sum(map(len, parts))
+        return await _send(call, parts, made, size)
+    return await _send(call, _made_parts(context, call, served, found, values), made)
+
+
+async def _send(
+    call: Call, parts: Sequence[bytes] | Iterator[bytes], made: replies.Headers, size: int = 0
+) -> StreamResponse:
     if call.output.media != replies.JSON:
         return replies.of_object(orjson.loads(b"".join(parts)), made)
-    return await replies.large(call.request, parts, made)
+    if call.is_pretty:
+        return replies.packed(call.request, _pretty(b"".join(parts)), made)
+    return await replies.large(call.request, parts, made, size)
 
 
-def _list_parts(context: Context, call: Call, served: Served, found: Slice, values: Sequence[bytes]) -> list[bytes]:
-    metadata = list_metadata(found)
-    match call.output:
-        case Output(form="table"):
-            table = tables.table(served, values, include=_include(call), now=context.clock.time())
-            table["metadata"] = metadata
-            return [orjson.dumps(table)]
-        case Output(form="metadata"):
-            partials = [partial(value) for value in values]
-            return join_list("PartialObjectMetadataList", "meta.k8s.io/v1", metadata, partials)
-        case _:
-            resource = served.resource
-            return join_list(f"{resource.kind}List", resource.api_version, metadata, values)
+def _made_parts(context: Context, call: Call, served: Served, found: Slice, values: Sequence[bytes]) -> Iterator[bytes]:
+    """The parts of a list that is not simply the stored objects, each made when it is sent."""
+    metadata, version = list_metadata(found), call.output.version
+    if call.output.form == "table":
+        return printer_of(context, call, served).parts(values, metadata)
+    return _partials(values, version, metadata)
 
 
 def list_metadata(found: Slice) -> dict[str, object]:
@@ -86,8 +99,7 @@ def list_metadata(found: Slice) -> dict[str, object]:
 
 def join_list(kind: str, version: str, metadata: dict[str, object], values: Sequence[bytes]) -> list[bytes]:
     """The parts of a list's JSON, in order; nothing is copied."""
-    head = f'{{"kind":"{kind}","apiVersion":"{version}","metadata":'.encode() + orjson.dumps(metadata)
-    parts = [head + b',"items":[']
+    parts = [_list_head(kind, version, metadata)]
     for value in values:
         parts.append(value)
         parts.append(b",")
@@ -97,5 +109,20 @@ def join_list(kind: str, version: str, metadata: dict[str, object], values: Sequ
     return parts
 
 
-def _include(call: Call) -> str:
-    return call.query.get("includeObject") or "Metadata"
+def _partials(values: Sequence[bytes], version: str, metadata: dict[str, object]) -> Iterator[bytes]:
+    """As ``join_list``, of the objects' metadata."""
+    yield _list_head("PartialObjectMetadataList", f"meta.k8s.io/{version}", metadata)
+    for position, value in enumerate(values):
+        if position:
+            yield b","
+        yield partial(value, version)
+    yield b"]}"
+
+
+def _list_head(kind: str, version: str, metadata: dict[str, object]) -> bytes:
+    head = f'{{"kind":"{kind}","apiVersion":"{version}","metadata":'.encode() + orjson.dumps(metadata)
+    return head + b',"items":['
+
+
+def _pretty(body: bytes) -> bytes:
+    return orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2) + b"\n"

@@ -5,7 +5,8 @@ resourceVersion   match          answers
 "0"                              whatever the cache holds
 N                 NotOlderThan   the cache, once it has reached N (also without match and limit)
 N                 Exact          the state at exactly N (also with a limit and no match)
-(continue)                       the state at the first page's revision
+(continue)                       the state at the first page's revision; once that is forgotten, 410 with a token of
+                                 the present
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from itertools import islice
 
 from kontinuum.api.machinery import fields, status
 from kontinuum.apiserver.context import Context, Served
-from kontinuum.apiserver.continuation import continue_token, expired_token, read_token
+from kontinuum.apiserver.continuation import NOW, continue_token, expired_token, read_token
 from kontinuum.apiserver.events import Entry
 from kontinuum.apiserver.selection import Selection
 from kontinuum.store.port import Compacted, FutureRevision
@@ -31,6 +32,8 @@ class ListOptions:
     match: str = ""
     limit: int = 0
     continue_: str = ""
+    sends_initial_events: bool = False
+    """Was asked for, which only a watch does."""
 
     def check(self) -> None:
         """Raises ApiError 400 or 422 for combinations that mean nothing."""
@@ -40,18 +43,25 @@ class ListOptions:
         parse_version(version)
         if self.continue_ and version not in ("", "0"):
             raise status.bad_request("specifying resource version is not allowed when using continue")
-        if not match:
-            return
+        causes = self._contradictions(match, version) if match else []
+        if self.sends_initial_events:
+            causes.append(fields.forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"))
+        if causes:
+            raise invalid_options(causes)
+
+    def _contradictions(self, match: str, version: str) -> list[fields.FieldError]:
+        """apimachinery's ``ValidateListOptions``."""
         path = "resourceVersionMatch"
-        if match not in (EXACT, NOT_OLDER):
-            raise _invalid(fields.not_supported(path, match, (EXACT, NOT_OLDER, "")))
-        if self.continue_:
-            raise _invalid(fields.forbidden(path, f"{path} is forbidden when continue is provided"))
+        causes = []
         if not version:
-            raise _invalid(fields.forbidden(path, f"{path} is forbidden unless resourceVersion is provided"))
+            causes.append(fields.forbidden(path, f"{path} is forbidden unless resourceVersion is provided"))
+        if self.continue_:
+            causes.append(fields.forbidden(path, f"{path} is forbidden when continue is provided"))
+        if match not in (EXACT, NOT_OLDER):
+            causes.append(fields.not_supported(path, match, (EXACT, NOT_OLDER, "")))
         if match == EXACT and version == "0":
-            text = f'{path} "Exact" is forbidden for resourceVersion "0"'
-            raise _invalid(fields.forbidden(path, text))
+            causes.append(fields.forbidden(path, f'{path} "exact" is forbidden for resourceVersion "0"'))
+        return causes
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +88,8 @@ async def read_list(context: Context, served: Served, selection: Selection, opti
     options.check()
     if options.continue_:
         revision, after = read_token(options.continue_, served.layout.prefix)
+        if revision == NOW:
+            return _present(served, selection, await context.catch_up(), after=after, limit=options.limit)
         return await _as_of(context, served, selection, revision, after=after, limit=options.limit)
     version = parse_version(options.resource_version)
     if version == 0:
@@ -100,21 +112,27 @@ async def _as_of(
         return await _past(context, served, selection, revision, after=after, limit=limit)
     except Compacted as error:
         if after:
-            raise expired_token() from error
-        raise status.expired(f"too old resource version: {revision} ({error.oldest})") from error
+            raise expired_token(after) from error
+        raise status.expired("The resourceVersion for the provided list is too old.") from error
     except FutureRevision as error:
         raise status.too_large_resource_version(revision, context.feed.applied) from error
 
 
 def _present(served: Served, selection: Selection, revision: int, *, after: str = "", limit: int) -> Slice:
+    if limit and selection.is_everything:
+        entries, remaining = served.cache.page(selection, after=after, limit=limit)
+        return _page(entries, revision, remaining)
     found = served.cache.select(selection, after=after)
     if not limit:
         return Slice(list(found), revision)
     entries = list(islice(found, limit))
-    rest = list(found)
-    if not rest:
+    is_last = next(found, None) is None
+    return Slice(entries, revision, "" if is_last else continue_token(revision, entries[-1].key))
+
+
+def _page(entries: list[Entry], revision: int, remaining: int) -> Slice:
+    if not remaining:
         return Slice(entries, revision)
-    remaining = len(rest) if selection.is_everything else None
     return Slice(entries, revision, continue_token(revision, entries[-1].key), remaining)
 
 
@@ -139,5 +157,6 @@ async def _past(
         after = page.records[-1].key
 
 
-def _invalid(cause: fields.FieldError) -> status.ApiError:
-    return status.invalid("ListOptions", "", [cause], group="meta.k8s.io")
+def invalid_options(causes: list[fields.FieldError]) -> status.ApiError:
+    """422 for options of a list or watch that contradict each other."""
+    return status.invalid("ListOptions", "", causes, group="meta.k8s.io")

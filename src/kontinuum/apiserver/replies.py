@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import orjson
 from aiohttp.web_request import BaseRequest
@@ -17,6 +17,8 @@ from kontinuum.api.machinery.status import ApiError
 GZIP_FROM = 128 * 1024
 """Smaller replies are not worth the work (Kubernetes' own threshold)."""
 PIECE = 512 * 1024
+MADE_PIECE = GZIP_FROM
+"""Of what is made on the way, while nobody else is served."""
 JSON = "application/json"
 Headers = CIMultiDict[str]
 
@@ -37,6 +39,15 @@ def small(body: bytes, made: Headers, code: int = 200) -> Response:
     return Response(body=body, status=code, headers=made)
 
 
+def packed(request: BaseRequest, body: bytes, made: Headers, code: int = 200) -> Response:
+    """As ``small``, compressed if that is worth it and the client takes it."""
+    if len(body) >= GZIP_FROM and _accepts_gzip(request):
+        packer = _packer()
+        body = packer.compress(body) + packer.flush()
+        _tell_gzip(made)
+    return small(body, made, code)
+
+
 def of_object(obj: Object, made: Headers, code: int = 200) -> Response:
     if made["Content-Type"] == "application/yaml":
         import yaml  # rarely asked for, and slow to import
@@ -52,36 +63,72 @@ def of_error(error: ApiError, audit_id: str) -> Response:
     return small(orjson.dumps(error.to_status()), made, error.code)
 
 
-async def large(request: BaseRequest, parts: Sequence[bytes], made: Headers) -> StreamResponse:
-    """A reply of many parts, which are joined in pieces so that a big list never exists twice."""
-    size = sum(map(len, parts))
-    if size < GZIP_FROM:
-        return small(b"".join(parts), made)
+async def large(request: BaseRequest, parts: Iterable[bytes], made: Headers, size: int = 0) -> StreamResponse:
+    """A reply of many parts, joined in pieces, so that a big list never exists twice, or at all if made on the way.
+
+    ``size`` in bytes, if it is known before the parts are made.
+    """
+    pieces = _pieces(parts, PIECE if size else MADE_PIECE)
+    first = next(pieces, b"")
+    second = next(pieces, b"")
+    if not second:
+        return packed(request, first, made)
     response = StreamResponse(headers=made)
-    if "gzip" in request.headers.get("Accept-Encoding", ""):
-        response.headers["Content-Encoding"] = "gzip"
+    if request.method == "HEAD":
         await response.prepare(request)
-        # zlib lets other threads run while it works, so the event loop stays free.
-        packer = zlib.compressobj(1, zlib.DEFLATED, 31)
-        for piece in _pieces(parts):
-            await response.write(await asyncio.to_thread(packer.compress, piece))
-        await response.write(packer.flush())
+    elif _accepts_gzip(request):
+        await _send_packed(request, response, (first, second), pieces)
     else:
-        response.content_length = size
+        if size:
+            response.content_length = size
+        else:
+            response.enable_chunked_encoding()
         await response.prepare(request)
-        for piece in _pieces(parts):
+        for piece in _after((first, second), pieces):
             await response.write(piece)
+            # A client that reads fast never makes a write wait, and others want to be served as well.
+            await asyncio.sleep(0)
     await response.write_eof()
     return response
 
 
-def _pieces(parts: Sequence[bytes]) -> Iterator[bytes]:
+async def _send_packed(
+    request: BaseRequest, response: StreamResponse, first: Sequence[bytes], rest: Iterator[bytes]
+) -> None:
+    _tell_gzip(response.headers)
+    await response.prepare(request)
+    packer = _packer()
+    for piece in _after(first, rest):
+        # zlib lets other threads run while it works, so the event loop stays free.
+        await response.write(await asyncio.to_thread(packer.compress, piece))
+    await response.write(packer.flush())
+
+
+def _after(first: Sequence[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield from first
+    yield from rest
+
+
+def _accepts_gzip(request: BaseRequest) -> bool:
+    return "gzip" in request.headers.get("Accept-Encoding", "")
+
+
+def _tell_gzip(made: Headers) -> None:
+    made["Content-Encoding"] = "gzip"
+    made.add("Vary", "Accept-Encoding")
+
+
+def _packer() -> zlib._Compress:
+    return zlib.compressobj(1, zlib.DEFLATED, 31)
+
+
+def _pieces(parts: Iterable[bytes], enough: int) -> Iterator[bytes]:
     waiting: list[bytes] = []
     size = 0
     for part in parts:
         waiting.append(part)
         size += len(part)
-        if size >= PIECE:
+        if size >= enough:
             yield b"".join(waiting)
             waiting, size = [], 0
     if waiting:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
 from kontinuum.api.machinery import status
@@ -21,9 +21,15 @@ class Route:
     namespace: str = ""
     name: str = ""
     subresource: str = ""
+    is_watch: bool = False
+    """The path itself says so (``/api/v1/watch/pods``), as paths did before there was a parameter for it."""
 
     def verb(self, method: str, *, watch: bool = False) -> str:
         """Kubernetes' verb of an HTTP method on this path. Raises ApiError 405."""
+        if self.is_watch:
+            if method != "GET":
+                raise status.method_not_allowed(self.resource, method.lower())
+            return "watch"
         # POST to one object makes sense only below it (binding, eviction, exec).
         verbs = VERBS_OF_ONE if self.name else VERBS_OF_MANY
         verb = verbs.get(method, "")
@@ -71,7 +77,19 @@ class RouteTable:
             return None
         if served is None:
             return None
-        return _below(served, [unquote(part) for part in rest] if "%" in path else rest)
+        if "%" in path:
+            rest = [unquote(part) for part in rest]
+        if rest[0] == "watch" and len(rest) > 1:
+            return _watched(served, rest[1:])
+        return _below(served, rest)
+
+
+def _watched(served: dict[str, Resource], rest: list[str]) -> Route | None:
+    """``rest`` is the path below ``watch``: a collection, or the one object of it that is watched."""
+    route = _below(served, rest)
+    if route is None or route.subresource or not route.resource.stored:
+        return None
+    return replace(route, is_watch=True)
 
 
 def _below(served: dict[str, Resource], rest: list[str]) -> Route | None:

@@ -65,8 +65,16 @@ def selection(
     by_fields = parse_fields(fields) if fields else EVERYTHING
     for one in by_fields.requirements:
         if one.key not in ALWAYS_SELECTABLE and one.key not in selectable:
-            raise status.bad_request(f'field label not supported: "{one.key}"')
+            raise _not_selectable(one.key, has_own=bool(selectable))
     if stored_names:
         renamed = (replace(one, key=stored_names.get(one.key, one.key)) for one in by_fields.requirements)
         by_fields = replace(by_fields, requirements=tuple(renamed))
     return Selection(namespace, parse_labels(labels) if labels else EVERYTHING, by_fields)
+
+
+def _not_selectable(key: str, *, has_own: bool) -> status.ApiError:
+    """In the words of the kind's own list of fields, or of those who have none."""
+    if has_own:
+        return status.bad_request(f"field label not supported: {key}")
+    known = ", ".join(f'"{one}"' for one in ALWAYS_SELECTABLE)
+    return status.bad_request(f'"{key}" is not a known field selector: only {known}')

@@ -59,13 +59,23 @@ class WatchCache:
 
     def select(self, selection: Selection, *, after: str = "") -> Iterator[Entry]:
         """Matching entries in key order, beginning after the key ``after``."""
-        prefix = self.layout.prefix_of(selection.namespace)
-        start = bisect_right(self._keys, after) if after else bisect_left(self._keys, prefix)
-        keys = self._keys
-        # "0" is the character after "/", so this is where the namespace's keys end.
-        stop = bisect_left(keys, prefix[:-1] + "0") if selection.namespace else len(keys)
-        entries = (self._entries[key] for key in islice(keys, start, stop))
+        start, stop = self._span(selection.namespace, after)
+        entries = (self._entries[key] for key in islice(self._keys, start, stop))
         return entries if selection.is_everything else filter(selection.matches, entries)
+
+    def page(self, selection: Selection, *, after: str, limit: int) -> tuple[list[Entry], int]:
+        """At most ``limit`` entries of a namespace (or all), in key order after ``after``, and how many follow."""
+        start, stop = self._span(selection.namespace, after)
+        end = min(stop, start + limit)
+        return [self._entries[key] for key in self._keys[start:end]], stop - end
+
+    def _span(self, namespace: str, after: str) -> tuple[int, int]:
+        """Where the keys of a namespace (or all for "") after ``after`` begin and end."""
+        prefix, keys = self.layout.prefix_of(namespace), self._keys
+        start = bisect_right(keys, after) if after else bisect_left(keys, prefix)
+        # "0" is the character after "/", so this is where the namespace's keys end.
+        stop = bisect_left(keys, prefix[:-1] + "0") if namespace else len(keys)
+        return start, max(start, stop)
 
     def follow(self) -> set[str]:
         """The keys of objects that may have changed since they were taken out of the set, at first all.

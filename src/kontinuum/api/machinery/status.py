@@ -24,18 +24,21 @@ MODIFIED = "the object has been modified; please apply your changes to the lates
 
 
 class ApiError(KontinuumError):
-    """An answer of the API that is not success. ``details`` is the ``details`` object of the Status, or empty."""
+    """An answer of the API that is not success. ``details`` and ``metadata`` are those of the Status, or empty."""
 
-    def __init__(self, code: int, reason: str, message: str, details: Object | None = None) -> None:
+    def __init__(
+        self, code: int, reason: str, message: str, details: Object | None = None, metadata: Object | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.reason = reason
         self.message = message
         self.details: Object = details or {}
+        self.metadata: Object = metadata or {}
 
     def to_status(self) -> Object:
         """The Status object, without keys that would be empty, as a real API server writes it."""
-        status: Object = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
+        status: Object = {"kind": "Status", "apiVersion": "v1", "metadata": self.metadata, "status": "Failure"}
         status["message"] = self.message
         if self.reason:
             status["reason"] = self.reason
@@ -102,6 +105,7 @@ def from_status(status: Object) -> ApiError:
         status.get("reason") or "",
         status.get("message") or "the server gave no message",
         status.get("details"),
+        status.get("metadata"),
     )
 
 
@@ -167,9 +171,14 @@ def unauthorized() -> ApiError:
     return ApiError(401, "Unauthorized", "Unauthorized")
 
 
-def expired(message: str = "The resourceVersion for the provided watch is too old.") -> ApiError:
-    """410: the history that was asked for is gone. Watchers list again; lists start again without ``continue``."""
-    return ApiError(410, "Expired", message)
+def expired(
+    message: str = "The resourceVersion for the provided watch is too old.", *, continue_: str = ""
+) -> ApiError:
+    """410: the history that was asked for is gone. Watchers list again; lists start again without ``continue``.
+
+    ``continue_`` lets the client go on with its list as of now.
+    """
+    return ApiError(410, "Expired", message, metadata={"continue": continue_} if continue_ else None)
 
 
 def gone(message: str) -> ApiError:

@@ -40,7 +40,9 @@ def attributes_of(
         if found is None:
             return Attributes(user, method.lower(), path=path)
         asked = found
-    if not asked.name:
+    if route is not None and route.is_watch:
+        asked.verb = "watch"
+    elif not asked.name:
         if asked.verb == "get":
             asked.verb = "watch" if query.get("watch", "") not in _FALSE else "list"
         elif asked.verb == "delete":

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import orjson
 from aiohttp.web_response import StreamResponse
 
+from kontinuum.api.kubernetes.kinds.scale import SCALE
 from kontinuum.api.kubernetes.schema import definition_of
 from kontinuum.api.machinery import fields, status
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.selectors import from_object
-from kontinuum.apiserver import options, replies, writing
+from kontinuum.apiserver import options, writing
 from kontinuum.apiserver.admission.chain import Kind
 from kontinuum.apiserver.admission.requests import View
 from kontinuum.apiserver.body import conform_document, read_as
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
+from kontinuum.apiserver.presenting import answer
 from kontinuum.apiserver.storing import Decide, change
 from kontinuum.apiserver.verbs.patch import read_patch
 
@@ -45,7 +49,7 @@ VIEW = View(Kind("autoscaling", "v1", "Scale"), scale_of, _put_back)
 
 async def get_scale(context: Context, served: Served, call: Call) -> StreamResponse:
     entry = await context.current(served, call.route.namespace, call.route.name)
-    return _answer(call, scale_of(orjson.loads(entry.value)))
+    return _answer(context, served, call, scale_of(orjson.loads(entry.value)))
 
 
 async def update_scale(context: Context, served: Served, call: Call) -> StreamResponse:
@@ -72,7 +76,7 @@ async def patch_scale(context: Context, served: Served, call: Call) -> StreamRes
 
 async def _change(context: Context, served: Served, call: Call, decide: Decide) -> StreamResponse:
     stored = await change(context, served, call, decide, dry_run=options.dry_run(call), view=VIEW)
-    return _answer(call, scale_of(orjson.loads(stored.value)))
+    return _answer(context, served, call, scale_of(orjson.loads(stored.value)))
 
 
 def _rescaled(served: Served, scale: Object, old: Object) -> Object:
@@ -87,5 +91,6 @@ def _rescaled(served: Served, scale: Object, old: Object) -> Object:
     return new
 
 
-def _answer(call: Call, scale: Object) -> StreamResponse:
-    return replies.of_object(scale, replies.headers(call.audit_id, call.warnings, call.output.media))
+def _answer(context: Context, served: Served, call: Call, scale: Object) -> StreamResponse:
+    shown = replace(served, kind=SCALE)
+    return answer(context, call, shown, orjson.dumps(scale))

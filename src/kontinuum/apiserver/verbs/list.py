@@ -20,10 +20,13 @@ async def list_(context: Context, served: Served, call: Call) -> StreamResponse:
 def selection_of(served: Served, call: Call) -> Selection:
     """Raises ApiError 400."""
     query = call.query
+    by_fields = query.get("fieldSelector", "")
+    if call.route.name:  # An old path that watches one object.
+        by_fields = ",".join(part for part in (f"metadata.name={call.route.name}", by_fields) if part)
     return selection(
         call.route.namespace,
         query.get("labelSelector", ""),
-        query.get("fieldSelector", ""),
+        by_fields,
         served.kind.selectable,
         served.converter.field_names if served.converter is not None else None,
     )
@@ -36,4 +39,5 @@ def list_options(call: Call) -> ListOptions:
         match=query.get("resourceVersionMatch", ""),
         limit=call.number("limit"),
         continue_=query.get("continue", ""),
+        sends_initial_events="sendInitialEvents" in query,
     )

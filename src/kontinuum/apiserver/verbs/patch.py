@@ -45,10 +45,11 @@ async def patch(context: Context, served: Served, call: Call) -> StreamResponse:
     definition = served.kind.definition if is_known(served.resource.api_version, served.resource.kind) else None
     body = await read_patch_body(context, call, is_strategic=definition is not None)
     twice = body.duplicates(call)
+    warned = len(call.warnings)
 
     def merge(obj: Object, old: Object) -> Object:
         new = body.patch(definition)(obj)
-        call.warnings.clear()
+        del call.warnings[warned:]
         writing.check_kind(served.resource, new)
         check_patched(served, call, new, shown=body.shown, duplicates=twice)
         metadata = writing.metadata_of(new)

@@ -7,6 +7,7 @@ sendInitialEvents            the same, and a bookmark that says when the first p
 
 from __future__ import annotations
 
+import asyncio
 import math
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -20,8 +21,8 @@ from kontinuum.apiserver import replies, versions
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
 from kontinuum.apiserver.events import Entry, watch_frame
-from kontinuum.apiserver.presenting import one_in_form
-from kontinuum.apiserver.reading import NOT_OLDER, parse_version
+from kontinuum.apiserver.presenting import Form, form_of
+from kontinuum.apiserver.reading import NOT_OLDER, invalid_options, parse_version
 from kontinuum.apiserver.verbs.list import selection_of
 from kontinuum.apiserver.watcher import Seen, Watcher
 
@@ -42,40 +43,45 @@ async def watch(context: Context, served: Served, call: Call) -> StreamResponse:
         await context.wait_revision(version)
     elif call.query.get("resourceVersion", "") == "" or initial:
         await context.catch_up()
+    form = form_of(context, call, served)
     # From here to the watcher's registration nothing is awaited, so no change falls in between.
     entries: list[Entry] = []
-    tail = b""
     since = version or context.feed.applied
     if initial or (version == 0 and "sendInitialEvents" not in call.query):
         since = context.feed.applied
         entries = list(served.cache.select(selection))
     watcher = served.cache.watch(selection, after=since, limit=context.settings.watch_queue)
-    if watcher is None:
-        tail = _too_old(version, served.cache.oldest)
-    elif initial and call.flag("allowWatchBookmarks"):
-        tail = bookmark(served, since, {INITIAL_EVENTS_END: "true"})
-    first = _first_pieces(context, served, call, entries, tail)
+
+    def last() -> bytes:
+        """What follows the objects there are; made after them, since the first object of a table is another."""
+        if watcher is None:
+            return _too_old(version, served.cache.oldest)
+        if initial and call.flag("allowWatchBookmarks"):
+            return bookmark(served, form, since, {INITIAL_EVENTS_END: "true"})
+        return b""
+
+    first = _first_pieces(served, form, entries, last)
     try:
-        return await _stream(context, served, call, watcher, first, deadline)
+        return await _stream(context, served, call, form, watcher, first, deadline)
     finally:
         if watcher is not None:
             served.cache.watchers.discard(watcher)
 
 
 async def _first_pieces(
-    context: Context, served: Served, call: Call, entries: list[Entry], tail: bytes
+    served: Served, form: Form, entries: list[Entry], last: Callable[[], bytes]
 ) -> AsyncIterator[bytes]:
     """The objects there are, as events, encoded as they are sent so that a big beginning never exists at once."""
     frames: list[bytes] = []
     size = 0
     for some in _batches(entries):
         for value in await versions.present(served.converter, [entry.value for entry in some]):
-            frames.append(watch_frame("ADDED", one_in_form(context, call, served, value)))
+            frames.append(watch_frame("ADDED", form(value)))
             size += len(frames[-1])
             if size > replies.PIECE:
                 yield b"".join(frames)
                 frames, size = [], 0
-    yield b"".join([*frames, tail])
+    yield b"".join([*frames, last()])
 
 
 def _batches(entries: list[Entry]) -> Iterator[list[Entry]]:
@@ -85,7 +91,13 @@ def _batches(entries: list[Entry]) -> Iterator[list[Entry]]:
 
 
 async def _stream(
-    context: Context, served: Served, call: Call, watcher: Watcher | None, first: AsyncIterator[bytes], deadline: float
+    context: Context,
+    served: Served,
+    call: Call,
+    form: Form,
+    watcher: Watcher | None,
+    first: AsyncIterator[bytes],
+    deadline: float,
 ) -> StreamResponse:
     response = StreamResponse(headers=replies.headers(call.audit_id, call.warnings))
     response.enable_chunked_encoding()
@@ -95,8 +107,9 @@ async def _stream(
             async for piece in first:
                 if piece:
                     await response.write(piece)
+                    await asyncio.sleep(0)
             if watcher is not None:
-                await _follow(context, served, call, watcher, response, deadline)
+                await _follow(context, served, call, form, watcher, response, deadline)
         except ApiError as error:  # An object cannot be converted to the version that is watched.
             await response.write(watch_frame("ERROR", orjson.dumps(error.to_status())))
         await response.write_eof()
@@ -111,10 +124,16 @@ async def _stream(
 
 
 async def _follow(
-    context: Context, served: Served, call: Call, watcher: Watcher, response: StreamResponse, deadline: float
+    context: Context,
+    served: Served,
+    call: Call,
+    form: Form,
+    watcher: Watcher,
+    response: StreamResponse,
+    deadline: float,
 ) -> None:
     clock = context.clock
-    encode = _encoder(context, served, call)
+    encode = _encoder(served, call, form)
     marks = call.flag("allowWatchBookmarks")
     every = context.settings.bookmark_seconds if marks else math.inf
     next_mark = clock.monotonic() + every
@@ -127,17 +146,17 @@ async def _follow(
         applied = context.feed.applied
         frames = await encode(watcher.take())
         if clock.monotonic() >= next_mark and not watcher.ended:
-            frames.append(bookmark(served, applied))
+            frames.append(bookmark(served, form, applied))
             next_mark = clock.monotonic() + every
         if frames:
             await response.write(b"".join(frames))
     if marks and not watcher.ended and not _is_gone(call):
         applied = context.feed.applied
         frames = await encode(watcher.take())
-        await response.write(b"".join([*frames, bookmark(served, applied)]))
+        await response.write(b"".join([*frames, bookmark(served, form, applied)]))
 
 
-def _encoder(context: Context, served: Served, call: Call) -> Encode:
+def _encoder(served: Served, call: Call, form: Form) -> Encode:
     """How this watcher's events become lines. Plain objects share one encoding among all watchers."""
     converter, plain = served.converter, call.output.form == "objects"
 
@@ -149,20 +168,19 @@ def _encoder(context: Context, served: Served, call: Call) -> Encode:
         values = [event.object_for(type_) for type_, event in seen]
         if converter is not None:
             values = await versions.values_of(converter, seen)
-        formed = (one_in_form(context, call, served, value) for value in values)
-        return [watch_frame(type_, value) for (type_, _), value in zip(seen, formed, strict=True)]
+        return [watch_frame(type_, form(value)) for (type_, _), value in zip(seen, values, strict=True)]
 
     return encode
 
 
-def bookmark(served: Served, revision: int, annotations: dict[str, str] | None = None) -> bytes:
-    """A frame that only says how far the watch is."""
+def bookmark(served: Served, form: Form, revision: int, annotations: dict[str, str] | None = None) -> bytes:
+    """A frame that only says how far the watch is, in the form of the others, which is what the client can read."""
     metadata: dict[str, object] = {"resourceVersion": str(revision), "creationTimestamp": None}
     if annotations:
         metadata["annotations"] = annotations
     resource = served.resource
     obj = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
-    return watch_frame("BOOKMARK", orjson.dumps(obj))
+    return watch_frame("BOOKMARK", form(orjson.dumps(obj)))
 
 
 def _too_old(version: int, oldest: int) -> bytes:
@@ -172,20 +190,21 @@ def _too_old(version: int, oldest: int) -> bytes:
 
 
 def _wants_initial_events(call: Call) -> bool:
-    """Raises ApiError 422 for combinations that Kubernetes refuses (``ValidateListOptions``)."""
-    if "sendInitialEvents" not in call.query:
-        if call.query.get("resourceVersionMatch"):
-            raise _forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden for watch")
-        return False
-    if call.query.get("resourceVersionMatch") != NOT_OLDER:
-        raise _forbidden(
-            "resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-        )
+    """Raises ApiError 400, and 422 for combinations that Kubernetes refuses (``ValidateListOptions``)."""
+    path, match = "resourceVersionMatch", call.query.get("resourceVersionMatch", "")
+    is_asked = "sendInitialEvents" in call.query
+    causes = []
+    if is_asked and match != NOT_OLDER:
+        causes.append(fields.forbidden(path, f"sendInitialEvents requires setting {path} to {NOT_OLDER}"))
+    if match and not is_asked:
+        causes.append(fields.forbidden(path, f"{path} is forbidden for watch unless sendInitialEvents is provided"))
+    if match not in ("", NOT_OLDER):
+        causes.append(fields.not_supported(path, match, (NOT_OLDER,)))
+    if match and call.query.get("continue"):
+        causes.append(fields.forbidden(path, f"{path} is forbidden when continue is provided"))
+    if causes:
+        raise invalid_options(causes)
     return call.flag("sendInitialEvents")
-
-
-def _forbidden(path: str, detail: str) -> status.ApiError:
-    return status.invalid("ListOptions", "", [fields.forbidden(path, detail)], group="meta.k8s.io")
 
 
 def _seconds(context: Context, call: Call) -> float:
