@@ -13,6 +13,11 @@ import orjson
 
 from kontinuum.api.machinery.status import ApiError, bad_request, too_large
 
+
+class TestFailed(ApiError):
+    """A ``test`` operation found something else than it expects."""
+
+
 MOST_OPERATIONS = 10_000
 MOST_COPIED = 3 * 1024 * 1024
 """Bytes that the ``copy`` operations of one patch may add."""
@@ -117,7 +122,8 @@ def _test(document: _Document, operation: Any) -> None:
     path = operation["path"]
     present = parent.get(last) if isinstance(parent, dict) else _get(parent, last, f"error in test for path: '{path}'")
     if not _is_equal(present, operation.get("value")):
-        raise _rejected(f"testing value {path} failed: test failed")
+        error = _rejected(f"testing value {path} failed: test failed")
+        raise TestFailed(error.code, error.reason, error.message, error.details)
 
 
 def _is_equal(one: Any, other: Any) -> bool:

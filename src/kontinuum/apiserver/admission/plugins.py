@@ -20,6 +20,8 @@ from kontinuum.apiserver.admission.escalation import Escalation, RuleResolver
 from kontinuum.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from kontinuum.apiserver.admission.node_restriction import NodeRestriction
 from kontinuum.apiserver.admission.pod_security import PodSecurity
+from kontinuum.apiserver.admission.policies.mutating import MutatingPolicies
+from kontinuum.apiserver.admission.policies.validating import ValidatingPolicies
 from kontinuum.apiserver.admission.priority import Priority
 from kontinuum.apiserver.admission.runtime_class import RuntimeClass
 from kontinuum.apiserver.admission.service_account import ServiceAccount
@@ -43,6 +45,8 @@ def all_plugins(
             DefaultTolerations(),
             RuntimeClass(),
             CertificateRequests(authorizer, clock),
+            MutatingPolicies(authorizer, catalog),
             Escalation(authorizer, rules),  # Behind everything that changes an object.
+            ValidatingPolicies(authorizer, catalog),
         ]
     )

@@ -1,0 +1,159 @@
+"""What a validating policy says about one request with one parameter. Pure, but for what expressions ask of others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kontinuum.api.machinery.cel import Budget, BudgetExceeded, EvaluationError
+from kontinuum.api.machinery.cel import types as t
+from kontinuum.api.machinery.objects import Object
+from kontinuum.apiserver.admission.expressions import Conditions
+from kontinuum.apiserver.admission.policies.composition import (
+    Composition,
+    Expression,
+    compile_all,
+    compile_expression,
+)
+
+LONGEST_MESSAGE = 5 * 1024
+"""Bytes of a computed message; a longer one is not shown."""
+INVALID = "Invalid"
+AUTHORIZERS = ("authorizer", "authorizer.requestResource")
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    expression: Expression
+    computed: Expression | None
+    """The ``messageExpression``."""
+    message: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The body of a validating policy."""
+
+    validations: tuple[Validation, ...]
+    annotations: tuple[tuple[str, Expression], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """A validation that does not hold, or (reason "") could not be evaluated."""
+
+    index: int
+    message: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Outcome:
+    denials: list[Denial] = field(default_factory=list)
+    annotations: list[tuple[str, str]] = field(default_factory=list)
+    """Of the audit event: key without the policy's name, and value."""
+    broken_annotations: list[str] = field(default_factory=list)
+    """What went wrong with the others."""
+
+
+def compile_rules(spec: Object, composition: Composition) -> Rules:
+    documents: Sequence[Object] = spec.get("validations") or ()
+    within = composition.environment()
+    # Messages go to whoever asks, so that they must not tell what somebody else may do.
+    texts = compile_all(documents, "messageExpression", composition.environment(has_authorizer=False), t.STRING)
+    return Rules(
+        tuple(
+            Validation(
+                compile_expression(one["expression"], within, t.BOOL),
+                computed,
+                one.get("message", "").strip(),
+                one.get("reason") or INVALID,
+            )
+            for one, computed in zip(documents, texts, strict=True)
+        ),
+        tuple(
+            (one["key"], compile_expression(one["valueExpression"].strip(), within, t.STRING, t.NULL))
+            for one in spec.get("auditAnnotations") or ()
+        ),
+    )
+
+
+def judge(
+    rules: Rules, conditions: Conditions, composition: Composition, values: Mapping[str, Any], *, fails: bool
+) -> Outcome:
+    """``fails``: an expression without a value is a denial."""
+    matches, problems = conditions.judge(values)
+    if not matches:
+        return _broken(joined(problems), fails=fails) if problems else Outcome()
+    try:
+        denials = _denials(rules, composition, values, fails=fails)
+        outcome = Outcome(denials)
+        _annotate(outcome, rules, composition, values, fails=fails)
+    except BudgetExceeded as error:
+        return _broken(str(error), fails=fails)
+    return outcome
+
+
+def joined(problems: Sequence[str]) -> str:
+    """Several errors as Kubernetes' aggregates print them."""
+    unique = list(dict.fromkeys(problems))
+    return unique[0] if len(unique) == 1 else f"[{', '.join(unique)}]"
+
+
+def _broken(problem: str, *, fails: bool) -> Outcome:
+    return Outcome([Denial(0, problem, "")] if fails else [])
+
+
+def _denials(rules: Rules, composition: Composition, values: Mapping[str, Any], *, fails: bool) -> list[Denial]:
+    """Raises BudgetExceeded."""
+    budget = Budget()
+    within = composition.begin(values, budget)
+    found = []
+    for index, one in enumerate(rules.validations):
+        try:
+            if one.expression.evaluate(within, budget) is not True:
+                found.append((index, one, ""))
+        except EvaluationError as error:
+            if fails:
+                found.append((index, one, str(error)))
+    # Only now: what is left of the budget is for the messages.
+    known = {key: value for key, value in values.items() if key not in AUTHORIZERS}
+    explaining = composition.begin(known, budget)
+    return [
+        Denial(index, problem, "") if problem else Denial(index, _message(one, explaining, budget), one.reason)
+        for index, one, problem in found
+    ]
+
+
+def _message(one: Validation, values: Mapping[str, Any], budget: Budget) -> str:
+    computed = ""
+    if one.computed is not None:
+        try:
+            value = one.computed.evaluate(values, budget)
+            computed = value.strip() if isinstance(value, str) else ""
+        except BudgetExceeded as error:
+            return f"failed messageExpression: {error}"
+        except EvaluationError:
+            computed = ""
+    if "\n" in computed or len(computed.encode(errors="replace")) > LONGEST_MESSAGE:
+        computed = ""
+    return computed or one.message or f"failed expression: {one.expression.source.strip()}"
+
+
+def _annotate(
+    outcome: Outcome, rules: Rules, composition: Composition, values: Mapping[str, Any], *, fails: bool
+) -> None:
+    """Raises BudgetExceeded."""
+    budget = Budget()
+    within = composition.begin(values, budget)
+    for key, expression in rules.annotations:
+        try:
+            value = expression.evaluate(within, budget)
+        except EvaluationError as error:
+            if fails:
+                outcome.broken_annotations.append(str(error))
+            continue
+        if isinstance(value, str) and value.strip():
+            outcome.annotations.append((key, value.strip()))
