@@ -16,9 +16,8 @@ from kontinuum.api.machinery.status import ApiError
 
 GZIP_FROM = 128 * 1024
 """Smaller replies are not worth the work (Kubernetes' own threshold)."""
-PIECE = 512 * 1024
-MADE_PIECE = GZIP_FROM
-"""Of what is made on the way, while nobody else is served."""
+PIECE = GZIP_FROM
+"""Bytes of a large reply that are made and sent at once; larger pieces leave the processor's cache and take longer."""
 JSON = "application/json"
 Headers = CIMultiDict[str]
 
@@ -68,7 +67,7 @@ async def large(request: BaseRequest, parts: Iterable[bytes], made: Headers, siz
 
     ``size`` in bytes, if it is known before the parts are made.
     """
-    pieces = _pieces(parts, PIECE if size else MADE_PIECE)
+    pieces = _pieces(parts)
     first = next(pieces, b"")
     second = next(pieces, b"")
     if not second:
@@ -122,13 +121,13 @@ def _packer() -> zlib._Compress:
     return zlib.compressobj(1, zlib.DEFLATED, 31)
 
 
-def _pieces(parts: Iterable[bytes], enough: int) -> Iterator[bytes]:
+def _pieces(parts: Iterable[bytes]) -> Iterator[bytes]:
     waiting: list[bytes] = []
     size = 0
     for part in parts:
         waiting.append(part)
         size += len(part)
-        if size >= enough:
+        if size >= PIECE:
             yield b"".join(waiting)
             waiting, size = [], 0
     if waiting:
