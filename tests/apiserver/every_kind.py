@@ -114,8 +114,8 @@ SAMPLES: dict[str, Sample] = {
         patch={"spec": {"minReadySeconds": 5}},
     ),
     "resourcequotas": Sample(
-        "/api/v1/namespaces/NS/resourcequotas", {"spec": {"hard": {"count/none.example": "5"}}},
-        status={"hard": {"count/none.example": "5"}}, patch={"spec": {"hard": {"count/none.example": "6"}}},
+        "/api/v1/namespaces/NS/resourcequotas", {"spec": {"hard": {"cpu": "1", "memory": "500Mi"}}},
+        status={"hard": {"cpu": "1", "memory": "500Mi"}}, patch={"spec": {"hard": {"cpu": "2", "memory": "1Gi"}}},
     ),
     "secrets": Sample("/api/v1/namespaces/NS/secrets", {"stringData": {"a": "1"}}, patch={"data": {"b": "MQ=="}}),
     "serviceaccounts": Sample(

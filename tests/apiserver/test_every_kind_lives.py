@@ -106,6 +106,25 @@ BEHAVIOURS = {
         pytest.mark.behaviour("CRUD Tests resource.k8s.io/v1 ResourceClaimTemplate"),
     ],
     "resourceslices.resource.k8s.io": [pytest.mark.behaviour("CRUD Tests resource.k8s.io/v1 ResourceSlice")],
+    "daemonsets.apps": [
+        pytest.mark.behaviour("Daemon set should list and delete a collection of DaemonSets"),
+        pytest.mark.behaviour("Daemon set should verify changes to a daemon set status"),
+    ],
+    "statefulsets.apps": [
+        pytest.mark.behaviour(
+            "StatefulSet Basic StatefulSet functionality should list, patch and delete a collection of StatefulSets"
+        ),
+        pytest.mark.behaviour(
+            "StatefulSet Basic StatefulSet functionality should validate Statefulset Status endpoints"
+        ),
+    ],
+    "jobs.batch": [
+        pytest.mark.behaviour("Job should manage the lifecycle of a job"),
+    ],
+    "resourcequotas": [
+        pytest.mark.behaviour("ResourceQuota should be able to update and delete ResourceQuota."),
+        pytest.mark.behaviour("ResourceQuota should manage the lifecycle of a ResourceQuota"),
+    ],
     "csidrivers.storage.k8s.io": [
         pytest.mark.behaviour("CSIInlineVolumes should run through the lifecycle of a CSIDriver"),
     ],
@@ -127,6 +146,11 @@ BEHAVIOURS = {
     ],
     "poddisruptionbudgets.policy": [
         pytest.mark.behaviour("DisruptionController should update/patch PodDisruptionBudget status"),
+        pytest.mark.behaviour("DisruptionController should create a PodDisruptionBudget"),
+        pytest.mark.behaviour(
+            "DisruptionController Listing PodDisruptionBudgets for all namespaces should list and delete a collection "
+            "of PodDisruptionBudgets"
+        ),
     ],
     "priorityclasses.scheduling.k8s.io": [
         pytest.mark.behaviour(
@@ -213,8 +237,9 @@ async def test_a_kind_lives_from_create_to_delete(api: Api, sample: Sample) -> N
 
     async with api.watch(collection, f"resourceVersion={since}&labelSelector=turn%3Dlife") as watch:
         assert (await watch.next())["type"] == "ADDED"
-        patched = good(await api.patch(path, {"metadata": {"annotations": {"patched": "merge"}}, **sample.patch}))
-        assert includes(patched, sample.patch)
+        more = {"annotations": {"patched": "merge"}, "labels": {"patched": "merge"}}
+        patched = good(await api.patch(path, {"metadata": more, **sample.patch}))
+        assert includes(patched, sample.patch) and patched["metadata"]["labels"]["patched"] == "merge"
         event = await watch.next()
         assert (event["type"], event["object"]["metadata"]["annotations"]["patched"]) == ("MODIFIED", "merge")
 

@@ -1,0 +1,60 @@
+"""Conformance behaviours that need a request or two: names that cannot be, what is there from the start, namespaces."""
+
+from __future__ import annotations
+
+import pytest
+from tests.apiserver.serving import Api, configmap
+
+NAMESPACES = "/api/v1/namespaces"
+CONDITION = {"type": "StatusUpdate", "status": "True", "reason": "E2E", "message": "Set by a test"}
+
+
+@pytest.mark.behaviour("ConfigMap should fail to create ConfigMap with empty key")
+async def test_a_configmap_has_no_empty_key(api: Api) -> None:
+    refused = await api.create(f"{NAMESPACES}/default/configmaps", configmap("c", **{"": "value"}))
+    assert (refused.code, refused.body["reason"]) == (422, "Invalid")
+    assert (await api.get(f"{NAMESPACES}/default/configmaps/c")).code == 404
+
+
+@pytest.mark.behaviour("Secrets should fail to create secret due to empty secret key")
+async def test_a_secret_has_no_empty_key(api: Api) -> None:
+    body = {"metadata": {"name": "s"}, "data": {"": "dmFsdWUtMQo="}}
+    refused = await api.create(f"{NAMESPACES}/default/secrets", body)
+    assert (refused.code, refused.body["reason"]) == (422, "Invalid")
+    assert (await api.get(f"{NAMESPACES}/default/secrets/s")).code == 404
+
+
+@pytest.mark.behaviour("Services should find a service from listing all namespaces")
+async def test_the_servers_own_service_is_among_those_of_all_namespaces(api: Api) -> None:
+    listed = (await api.get("/api/v1/services")).body["items"]
+    assert ("kubernetes", "default") in {(one["metadata"]["name"], one["metadata"]["namespace"]) for one in listed}
+
+
+@pytest.mark.behaviour("Namespaces should patch a Namespace")
+async def test_a_namespace_is_patched(api: Api) -> None:
+    await api.create(NAMESPACES, {"metadata": {"name": "patched"}})
+    await api.patch(f"{NAMESPACES}/patched", {"metadata": {"labels": {"testLabel": "testValue"}}}, "strategic")
+    assert (await api.get(f"{NAMESPACES}/patched")).body["metadata"]["labels"]["testLabel"] == "testValue"
+
+
+@pytest.mark.behaviour("Namespaces should apply an update to a Namespace")
+async def test_a_namespace_is_updated(api: Api) -> None:
+    body = (await api.create(NAMESPACES, {"metadata": {"name": "updated"}})).body
+    body["metadata"]["labels"]["updated"] = "yes"
+    assert (await api.update(f"{NAMESPACES}/updated", body)).code == 200
+    assert (await api.get(f"{NAMESPACES}/updated")).body["metadata"]["labels"]["updated"] == "yes"
+
+
+@pytest.mark.behaviour("Namespaces should apply changes to a namespace status")
+async def test_a_namespaces_status_is_read_patched_and_updated(api: Api) -> None:
+    await api.create(NAMESPACES, {"metadata": {"name": "reported"}})
+    path = f"{NAMESPACES}/reported/status"
+    read = await api.get(path)
+    assert read.body["status"]["phase"] == "Active"
+    patched = await api.patch(path, {"metadata": {"annotations": {"e": "p"}}, "status": {"conditions": [CONDITION]}})
+    assert patched.body["metadata"]["annotations"]["e"] == "p" and patched.body["status"]["conditions"] == [CONDITION]
+    body = patched.body
+    body["status"]["conditions"] = [CONDITION | {"reason": "Updated"}]
+    assert (await api.update(path, body)).code == 200
+    found = (await api.get(path)).body["status"]
+    assert found["conditions"] == body["status"]["conditions"] and found["phase"] == "Active"
