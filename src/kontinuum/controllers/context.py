@@ -21,6 +21,7 @@ from kontinuum.foundation.clock import Clock
 BY_NAMESPACE = "namespace"
 BY_CONTROLLER = "controller"
 BY_NODE = "node"
+CLAIM_FIELDS = ("name", "persistentVolumeClaim", "ephemeral")
 
 
 def _namespace(obj: Object) -> list[str]:
@@ -98,9 +99,11 @@ def children(informer: Informer, owner: Object) -> list[Object]:
 
 
 def _trim_pod(pod: Object) -> Object:
-    """Controllers read no containers: a pod's metadata, place, patience and state are all they need."""
+    """Controllers read no containers: a pod's metadata, place, patience, claims and state are all they need."""
     spec, status = pod.get("spec") or {}, pod.get("status") or {}
     kept_spec = {key: spec[key] for key in ("nodeName", "tolerations") if key in spec}
+    if claims := [one for one in spec.get("volumes") or () if "persistentVolumeClaim" in one or "ephemeral" in one]:
+        kept_spec["volumes"] = [{key: one[key] for key in CLAIM_FIELDS if key in one} for one in claims]
     kept_status = {key: status[key] for key in ("phase", "conditions") if key in status}
     if restarts := [{"restartCount": one.get("restartCount", 0)} for one in status.get("containerStatuses") or ()]:
         kept_status["containerStatuses"] = restarts

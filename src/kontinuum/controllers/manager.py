@@ -21,6 +21,7 @@ from kontinuum.controllers.reconcilers.podgc import PodGarbageCollector
 from kontinuum.controllers.reconcilers.replicaset import ReplicaSetReconciler
 from kontinuum.controllers.reconcilers.root_ca import RootAuthoritiesReconciler
 from kontinuum.controllers.reconcilers.serviceaccount import ServiceAccountReconciler
+from kontinuum.controllers.reconcilers.storage_protection import protections
 from kontinuum.controllers.settings import ControllersSettings
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.tasks import restarting
@@ -76,7 +77,7 @@ def assemble(context: Context) -> list[Reconciler]:
         makers.append(RootAuthoritiesReconciler)
     if context.settings.isolation_classes:
         makers.append(IsolationClassesReconciler)
-    return [make(context) for make in makers]
+    return [*(make(context) for make in makers), *protections(context)]
 
 
 async def _look_again(reconcilers: Sequence[Reconciler], clock: Clock, seconds: float) -> None:

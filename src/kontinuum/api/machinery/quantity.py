@@ -67,6 +67,12 @@ def add(left: str | int | float, right: str | int | float) -> str:
     return _write(min(a + b, LARGEST), form_a if a else form_b)
 
 
+def subtract(left: str | int | float, right: str | int | float) -> str:
+    """The difference, in the form of ``left`` (of ``right`` if ``left`` is zero); it may be negative."""
+    (a, form_a), (b, form_b) = _read(str(left)), _read(str(right))
+    return _write(a - b, form_a if a else form_b)
+
+
 @lru_cache(maxsize=4096)
 def _amount(text: str) -> Decimal:
     nanos, _ = _read(text)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from kontinuum.api.kubernetes.resources import PODS, RUNTIMECLASSES
+from kontinuum.api.kubernetes.tolerations import merge
 from kontinuum.api.machinery import status
 from kontinuum.api.machinery.objects import Object
 from kontinuum.apiserver.admission.chain import Attributes, Base, Reader
@@ -21,7 +20,9 @@ class RuntimeClass(Base):
         name = spec.get("runtimeClassName")
         if not name:
             if spec.get("overhead"):
-                raise _rejected(attributes, "pod rejected: Pod Overhead set without corresponding RuntimeClass")
+                raise _rejected(
+                    attributes, "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"
+                )
             return
         runtime_class = await reader.find(RUNTIMECLASSES, "", name)
         if runtime_class is None:
@@ -38,16 +39,19 @@ def merge_class(spec: Object, runtime_class: Object) -> str:
         if spec.get("overhead") not in (None, {}, fixed):
             return "Pod's Overhead doesn't match RuntimeClass's defined Overhead"
         spec["overhead"] = dict(fixed)
+    elif spec.get("overhead"):
+        return "Pod Overhead set without corresponding RuntimeClass defined Overhead"
     scheduling = runtime_class.get("scheduling") or {}
     selector = dict(spec.get("nodeSelector") or {})
     for key, value in (scheduling.get("nodeSelector") or {}).items():
         if selector.setdefault(key, value) != value:
-            return f"conflict: pod.spec.nodeSelector and RuntimeClass.scheduling.nodeSelector differ in {key}"
+            return (
+                f"conflict: runtimeClass.scheduling.nodeSelector[{key}] = {value}; "
+                f"pod.spec.nodeSelector[{key}] = {selector[key]}"
+            )
     if selector:
         spec["nodeSelector"] = selector
-    tolerations: list[Any] = list(spec.get("tolerations") or ())
-    tolerations += [one for one in scheduling.get("tolerations") or () if one not in tolerations]
-    if tolerations:
+    if tolerations := merge(spec.get("tolerations") or [], scheduling.get("tolerations") or []):
         spec["tolerations"] = tolerations
     return ""
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from kontinuum.api.kubernetes.claims import CLASS_ANNOTATION
 from kontinuum.api.kubernetes.defaults.claims import default_claim, default_volume
 from kontinuum.api.kubernetes.kinds.kind import AGE, NAME, Column, Kind
 from kontinuum.api.kubernetes.tables import age
 from kontinuum.api.kubernetes.validation.claims import (
-    CLASS_ANNOTATION,
     validate_claim,
     validate_claim_change,
     validate_claim_status,

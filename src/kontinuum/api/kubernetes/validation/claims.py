@@ -6,6 +6,7 @@ import posixpath
 from collections.abc import Sequence
 from typing import Any
 
+from kontinuum.api.kubernetes.claims import CLASS_ANNOTATION
 from kontinuum.api.kubernetes.validation import names
 from kontinuum.api.kubernetes.validation.checks import IMMUTABLE, one_of, problems, same, unchanged
 from kontinuum.api.kubernetes.validation.quantities import check_amount, is_native
@@ -18,7 +19,6 @@ from kontinuum.api.machinery.objects import Object
 ACCESS_MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
 RECLAIM_POLICIES = ("Delete", "Recycle", "Retain")
 VOLUME_MODES = ("Block", "Filesystem")
-CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 RESIZE_STATES = (
     "ControllerResizeFailed", "ControllerResizeInProgress", "NodeResizeFailed", "NodeResizeInProgress",
     "NodeResizePending",

@@ -17,9 +17,12 @@ OUR_CONTROLLERS = (
     "namespace-controller",
     "node-controller",
     "pod-garbage-collector",
+    "pv-protection-controller",
+    "pvc-protection-controller",
     "replicaset-controller",
     "root-ca-cert-publisher",
     "service-account-controller",
+    "volumeattributesclass-protection-controller",
 )
 """The controllers of Kubernetes that our controllers' process runs."""
 
