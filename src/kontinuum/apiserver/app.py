@@ -19,6 +19,7 @@ from kontinuum.api.kubernetes.kinds import KINDS
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.apiserver import housekeeping, listener
 from kontinuum.apiserver.admission.plugins import all_plugins
+from kontinuum.apiserver.admission.policies.reporting import report_types
 from kontinuum.apiserver.authn.assemble import identity_of
 from kontinuum.apiserver.authn.lookup import CachedObjects
 from kontinuum.apiserver.authz.assemble import authorizer_of, rbac_of
@@ -137,6 +138,7 @@ class ApiServer:
             self._repeat("compaction", lambda: housekeeping.compact_history(context))
         self._repeat("flow schemas", lambda: keep_flow_objects(context))
         self._repeat("service repair", lambda: repair_for_ever(context))
+        self._repeat("policy types", lambda: report_types(context))
         self._repeat("event expiry", lambda: housekeeping.expire_events(context))
         self._repeat("certificates", lambda: housekeeping.follow_certificates(context, tls))
 

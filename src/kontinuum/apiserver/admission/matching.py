@@ -22,7 +22,8 @@ from kontinuum.apiserver.catalog import Catalog, Served
 
 CONFIGURATION_GROUP = "admissionregistration.k8s.io"
 """Nobody judges what decides who judges: a broken webhook could never be removed again."""
-NAMESPACE = "namespace"
+NAMESPACE, EQUIVALENTS = "namespace", "equivalents"
+"""What is remembered about a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ class Criteria:
             return Match(resource, attributes.kind)
         if not self._is_equivalent:
             return None
-        for other in equivalents(resource, catalog):
+        for other in _equivalents(attributes, catalog):
             if any(rule.matches(attributes, other) for rule in rules):
                 is_own_kind = attributes.kind == kind_of(resource)
                 return Match(other, kind_of(other) if is_own_kind else attributes.kind)
@@ -176,6 +177,14 @@ def equivalents(resource: Resource, catalog: Catalog) -> list[Resource]:
         for other in catalog.served.values()
         if other.cache is own.cache and other.resource != resource and resource.stored
     ]
+
+
+def _equivalents(attributes: Attributes, catalog: Catalog) -> list[Resource]:
+    """As ``equivalents``; looked for once per request, however many rules ask."""
+    found: list[Resource] | None = attributes.memory.get(EQUIVALENTS)
+    if found is None:
+        found = attributes.memory[EQUIVALENTS] = equivalents(attributes.resource, catalog)
+    return found
 
 
 async def as_matched(attributes: Attributes, match: Match, catalog: Catalog) -> Attributes:

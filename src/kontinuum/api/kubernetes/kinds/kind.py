@@ -10,11 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from kontinuum.api.kubernetes.schema import Definition, definition_of
+from kontinuum.api.kubernetes.declared import declared_kind
+from kontinuum.api.kubernetes.schema import Definition, definition_of, is_known
 from kontinuum.api.kubernetes.shapes import shape_of_kind
 from kontinuum.api.kubernetes.structure import conform
 from kontinuum.api.kubernetes.tables import age
 from kontinuum.api.kubernetes.validation import metadata, names
+from kontinuum.api.machinery.cel.schemas import Declared
 from kontinuum.api.machinery.fields import FieldError
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.resources import Resource
@@ -72,6 +74,12 @@ class Kind:
     def definition(self) -> Definition:
         """The structure of the kind: types, lists that are maps, patch strategies."""
         return definition_of(self.resource.api_version, self.resource.kind)
+
+    @property
+    def declared(self) -> Declared | None:
+        """The type that expressions are checked against; None if the kind has none."""
+        version, kind = self.resource.api_version, self.resource.kind
+        return declared_kind(version, kind) if is_known(version, kind) else None
 
     def conform(self, obj: Object) -> list[str]:
         """Bring ``obj`` into the structure of the kind, in place; the paths of the unknown fields it had.
