@@ -118,6 +118,7 @@ class ApiServer:
             await self._listening.wait_closed()
         await cancel(*self._tasks)
         self._tasks.clear()
+        await self._context.admission.close()
 
     @property
     def connections(self) -> list[RequestHandler]:

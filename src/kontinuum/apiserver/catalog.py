@@ -49,6 +49,7 @@ class Catalog:
     def __init__(self, served: Mapping[Resource, Served]) -> None:
         self._served: dict[Resource, Served] = dict(served)
         self._listeners: list[Listener] = []
+        self._versions: dict[WatchCache, tuple[Served, ...]] = {}
         self.built_in = frozenset(self._served)
         self.served: Mapping[Resource, Served] = MappingProxyType(self._served)
         self.routes = RouteTable(self._served)
@@ -69,8 +70,18 @@ class Catalog:
             self.routes.add(one.resource)
             changed.add((one.resource.group, one.resource.version))
         if changed:
+            self._versions.clear()
             for listener in self._listeners:
                 listener(changed)
+
+    def versions_of(self, resource: Resource) -> tuple[Served, ...]:
+        """Everything under which the objects of ``resource`` are served, itself among it; nothing if it is not."""
+        own = self._served.get(resource)
+        if own is None:
+            return ()
+        if own.cache not in self._versions:
+            self._versions[own.cache] = tuple(one for one in self._served.values() if one.cache is own.cache)
+        return self._versions[own.cache]
 
     def find(self, group: str, version: str, plural: str) -> Served | None:
         """What is served under ``/apis/group/version/plural``."""

@@ -132,7 +132,10 @@ class Handler:
             return response
         except ApiError as error:
             code = error.code
-            raise
+            if not call.warnings or has_begun(call.request):
+                raise
+            # What was warned of on the way is told with the refusal.
+            return replies.of_error(error, call.audit_id, call.warnings)
         finally:
             self._requests.count(call.verb, resource.qualified, call.route.subresource, code)
             if not _is_long_running(call):

@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kontinuum.apiserver.context import Context
 from kontinuum.foundation import telemetry
+from kontinuum.foundation.telemetry import Tally
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
-
-BUCKETS = telemetry.SECONDS
-
-
-@dataclass(slots=True)
-class _Latency:
-    """How many requests fell into each bucket, and the seconds they took together."""
-
-    counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
-    total: float = 0.0
-
-    def observe(self, seconds: float) -> None:
-        self.counts[bisect_left(BUCKETS, seconds)] += 1
-        self.total += seconds
-
-    def cumulative(self) -> list[tuple[str, float]]:
-        below, found = 0, []
-        for edge, count in zip([*map(str, BUCKETS), "+Inf"], self.counts, strict=True):
-            below += count
-            found.append((edge, float(below)))
-        return found
 
 
 class RequestMetrics:
@@ -40,7 +18,7 @@ class RequestMetrics:
 
     def __init__(self) -> None:
         self._requests: dict[tuple[str, str, str, int], int] = {}
-        self._latencies: dict[tuple[str, str], _Latency] = {}
+        self._latencies: dict[tuple[str, str], Tally] = {}
         self.in_flight = 0
 
     def count(self, verb: str, resource: str, subresource: str, code: int) -> None:
@@ -50,7 +28,7 @@ class RequestMetrics:
     def observe(self, verb: str, resource: str, seconds: float) -> None:
         latency = self._latencies.get((verb, resource))
         if latency is None:
-            latency = self._latencies[verb, resource] = _Latency()
+            latency = self._latencies[verb, resource] = Tally()
         latency.observe(seconds)
 
     def families(self) -> Iterator[Metric]:
@@ -85,6 +63,7 @@ class Collector:
         from prometheus_client.core import GaugeMetricFamily
 
         yield from self._requests.families()
+        yield from self._context.admission.families()
         objects = GaugeMetricFamily("apiserver_storage_objects", "Objects stored.", labels=("resource",))
         watchers = GaugeMetricFamily("apiserver_longrunning_requests", "Open watches.", labels=("resource",))
         for served in self._context.served.values():

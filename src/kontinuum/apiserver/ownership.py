@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 from kontinuum.api.machinery import fields, managed_fields, status
 from kontinuum.api.machinery.fields import FieldError
 from kontinuum.api.machinery.fieldsets import MEMBER, Fields
-from kontinuum.api.machinery.managed_fields import UPDATE, Owner
+from kontinuum.api.machinery.managed_fields import UPDATE, BadManagedFields, Owner
 from kontinuum.api.machinery.objects import Object
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Served
 from kontinuum.foundation.clock import rfc3339
 
 LONGEST_MANAGER = 128
+SPOILT = (
+    ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated mutating "
+    "admission controller; please fix your requests: {}"
+)
 
 # What an update through ``status`` resets, beside everything that is neither metadata nor status.
 RESET_WITH_STATUS: Fields = {"f:labels": MEMBER, "f:finalizers": MEMBER, "f:ownerReferences": MEMBER}
@@ -74,6 +79,19 @@ def track(served: Served, call: Call, old: Object | None, new: Object, *, now: f
         metadata["managedFields"] = entries
     else:
         metadata.pop("managedFields", None)
+
+
+def keep_valid(call: Call, obj: Object, before: list[Any] | None) -> None:
+    """Put the entries back that were there ``before`` a webhook or policy has spoilt them, and say so."""
+    metadata = obj["metadata"]
+    entries = metadata.get("managedFields")
+    if not entries or entries == before:
+        return
+    try:
+        managed_fields.decode(entries)
+    except BadManagedFields as problem:
+        call.warnings.append(SPOILT.format(problem))
+        metadata["managedFields"] = before
 
 
 def reset_fields(served: Served, subresource: str) -> Fields:

@@ -18,6 +18,7 @@ GZIP_FROM = 128 * 1024
 """Smaller replies are not worth the work (Kubernetes' own threshold)."""
 PIECE = GZIP_FROM
 """Bytes of a large reply that are made and sent at once; larger pieces leave the processor's cache and take longer."""
+MOST_WARNED, CUT_WARNING = 4096, 256
 JSON = "application/json"
 Headers = CIMultiDict[str]
 
@@ -26,11 +27,28 @@ def headers(audit_id: str, warnings: Sequence[str] = (), media: str = JSON) -> H
     made = CIMultiDict(
         {"Audit-Id": audit_id, "Cache-Control": "no-cache, private", "Content-Type": media},
     )
-    for warning in warnings:
-        # RFC 7234 5.5: the text is a quoted string; 299 is "miscellaneous persistent warning".
-        text = warning.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
-        made.add("Warning", f'299 - "{text}"')
+    if warnings:
+        for text in _shown(warnings):
+            # RFC 7234 5.5: the text is a quoted string; 299 is "miscellaneous persistent warning".
+            quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+            made.add("Warning", f'299 - "{quoted}"')
     return made
+
+
+def _shown(warnings: Sequence[str]) -> Iterator[str]:
+    """Each once, on one line, and no more than fits a client's limit for headers: webhooks write warnings too.
+
+    If all together are longer than 4,096 characters, each is cut at 256 (apiserver's ``WithWarningRecorder``).
+    """
+    texts = list(dict.fromkeys(one for one in warnings if one))
+    is_cut = sum(map(len, texts)) > MOST_WARNED
+    left = MOST_WARNED
+    for text in texts:
+        plain = "".join(letter if letter.isprintable() else " " for letter in (text[:CUT_WARNING] if is_cut else text))
+        left -= len(plain)
+        if left < 0:
+            return
+        yield plain
 
 
 def small(body: bytes, made: Headers, code: int = 200) -> Response:
@@ -55,8 +73,8 @@ def of_object(obj: Object, made: Headers, code: int = 200) -> Response:
     return small(orjson.dumps(obj), made, code)
 
 
-def of_error(error: ApiError, audit_id: str) -> Response:
-    made = headers(audit_id)
+def of_error(error: ApiError, audit_id: str, warnings: Sequence[str] = ()) -> Response:
+    made = headers(audit_id, warnings)
     if error.retry_after_seconds:
         made["Retry-After"] = str(error.retry_after_seconds)
     return small(orjson.dumps(error.to_status()), made, error.code)

@@ -46,26 +46,26 @@ async def insert(
 
     ``tracked`` False leaves ``managedFields`` as ``obj`` has them.
     """
-    metadata = obj["metadata"]
-    generated = not metadata.get("name")
     async with AsyncExitStack() as held:
-        for attempt in range(ATTEMPTS):
-            name = writing.name_for_create(served.resource, metadata)
-            if attempt == 0:
-                await _complete(context, served, call, obj, held, dry_run=dry_run, tracked=tracked)
+        is_generated = await _complete(context, served, call, obj, held, dry_run=dry_run, tracked=tracked)
+        for _ in range(ATTEMPTS):
+            name = writing.name_for_create(served.resource, obj["metadata"])
             try:
                 return await _insert_once(context, served, obj, dry_run=dry_run)
             except AlreadyExists:
-                if not generated:
+                if not is_generated:
                     break
-                metadata["name"] = ""
+                obj["metadata"]["name"] = ""
         raise status.already_exists(served.resource, name)
 
 
 async def _complete(
     context: Context, served: Served, call: Call, obj: Object, held: AsyncExitStack, *, dry_run: bool, tracked: bool
-) -> None:
-    """``held`` keeps what the object is given until it is stored, or gives it back."""
+) -> bool:
+    """Whether the object's name was made for it, after admission has seen it without one.
+
+    ``held`` keeps what the object is given until it is stored, or gives it back.
+    """
     attributes = attributes_of("CREATE", served, call, obj, dry_run=dry_run)
     served.kind.default(obj)
     if tracked:
@@ -75,11 +75,14 @@ async def _complete(
     await context.admission.admit(attributes, context)
     if attributes.is_changed_outside:
         _keep_identity(served, call, obj, given)
-        writing.name_for_create(served.resource, obj["metadata"])
+        ownership.keep_valid(call, obj, given.get("managedFields"))
+    is_generated = not obj["metadata"].get("name")
+    writing.name_for_create(served.resource, obj["metadata"])
     await held.enter_async_context(holding(context, served, obj, None, dry_run=dry_run))
     served.kind.prepare_create(obj)
     _raise_invalid(served, obj, served.kind.validate(obj, None))
     await context.admission.validate(attributes, context)
+    return is_generated
 
 
 async def _insert_once(context: Context, served: Served, obj: Object, *, dry_run: bool) -> Stored:
@@ -125,12 +128,14 @@ async def change(
         if checked if tracked is None else tracked:
             ownership.track(served, call, old, new, now=context.clock.time())
         attributes = attributes_of("UPDATE", served, call, new, old, dry_run=dry_run, view=view)
+        owners = new["metadata"].get("managedFields")
         if admitted:
             await context.admission.admit(attributes, context)
             if view is not None and attributes.obj is not None:
                 new = view.into(attributes.obj, new)
             if attributes.is_changed_outside and checked:
                 _settle_again(served, call, new, old)
+                ownership.keep_valid(call, new, owners)
         try:
             async with holding(context, served, new, old, dry_run=dry_run):
                 if checked:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeVar
 
@@ -86,6 +87,29 @@ def histogram(name: str, help: str, labels: Sequence[str] = (), buckets: Sequenc
     from prometheus_client import Histogram
 
     return _once(name, lambda: Histogram(name, help, labels, buckets=buckets, registry=registry()), Histogram)
+
+
+class Tally:
+    """How many values fell into each bucket, and their sum: a histogram that costs a bisection where it is fed."""
+
+    __slots__ = ("_counts", "_edges", "total")
+
+    def __init__(self, edges: Sequence[float] = SECONDS) -> None:
+        self._edges = edges
+        self._counts = [0] * (len(edges) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        self._counts[bisect_left(self._edges, value)] += 1
+        self.total += value
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """What Prometheus wants: for each edge, as text, how many were not above it."""
+        below, found = 0, []
+        for edge, count in zip([*map(str, self._edges), "+Inf"], self._counts, strict=True):
+            below += count
+            found.append((edge, float(below)))
+        return found
 
 
 def registry() -> CollectorRegistry:

@@ -6,13 +6,16 @@ at them, and in what order.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.apiserver.authn.users import User
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
 
 Operation = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
 
@@ -114,10 +117,16 @@ class Base:
 
 
 class Chain:
-    """Plug-ins in Kubernetes' order. ``closing`` are called when the server stops."""
+    """Plug-ins in Kubernetes' order. ``closing`` are called when the server stops, ``measuring`` for its metrics."""
 
-    def __init__(self, plugins: Sequence[Plugin], closing: Sequence[Callable[[], Awaitable[None]]] = ()) -> None:
+    def __init__(
+        self,
+        plugins: Sequence[Plugin],
+        closing: Sequence[Callable[[], Awaitable[None]]] = (),
+        measuring: Sequence[Callable[[], Iterator[Metric]]] = (),
+    ) -> None:
         self._closing = closing
+        self._measuring = measuring
         # Most plug-ins do one of the two; calling only those that override it keeps writes cheap.
         self._admitting = [one for one in plugins if type(one).admit is not Base.admit]
         self._validating = [one for one in plugins if type(one).validate is not Base.validate]
@@ -139,6 +148,11 @@ class Chain:
         """Both, for requests between which nothing happens: deletes, streams and most subresources."""
         await self.admit(attributes, reader)
         await self.validate(attributes, reader)
+
+    def families(self) -> Iterator[Metric]:
+        """What plug-ins have counted."""
+        for measured in self._measuring:
+            yield from measured()
 
     async def close(self) -> None:
         for close in self._closing:

@@ -8,7 +8,7 @@ from typing import Any
 
 from kontinuum.api.kubernetes.expressions import environment, problem_of
 from kontinuum.api.kubernetes.resources import NAMESPACES
-from kontinuum.api.machinery.cel import Budget, CompileError, Environment, EvaluationFailed, Program
+from kontinuum.api.machinery.cel import Budget, BudgetExceeded, CompileError, Environment, EvaluationFailed, Program
 from kontinuum.api.machinery.cel import types as t
 from kontinuum.api.machinery.cel.library import authorizers as lib
 from kontinuum.api.machinery.objects import Object
@@ -112,6 +112,8 @@ class Conditions:
             try:
                 if one.program.evaluate(values, budget) is not True:
                     return False, []
+            except BudgetExceeded as error:
+                return False, [str(error)]
             except EvaluationFailed as error:
                 problems.append(f"expression '{one.program.source}' resulted in error: {error}")
         return not problems, problems

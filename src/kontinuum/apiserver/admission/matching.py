@@ -133,7 +133,8 @@ class Criteria:
         if self._objects.is_empty:
             return True
         both = (attributes.obj, attributes.old)
-        return any(one is not None and self._objects.matches(_labels(one)) for one in both)
+        # Options of a CONNECT have no labels, which is not the same as having none of them.
+        return any(one is not None and "metadata" in one and self._objects.matches(_labels(one)) for one in both)
 
     async def _selects_namespace(self, attributes: Attributes, reader: Reader) -> bool:
         if self._namespaces.is_empty:
@@ -169,14 +170,9 @@ async def namespace_of(attributes: Attributes, reader: Reader) -> Object | None:
 
 def equivalents(resource: Resource, catalog: Catalog) -> list[Resource]:
     """The other served versions of what ``resource`` stores."""
-    own = catalog.served.get(resource)
-    if own is None:
+    if not resource.stored:
         return []
-    return [
-        other.resource
-        for other in catalog.served.values()
-        if other.cache is own.cache and other.resource != resource and resource.stored
-    ]
+    return [other.resource for other in catalog.versions_of(resource) if other.resource != resource]
 
 
 def _equivalents(attributes: Attributes, catalog: Catalog) -> list[Resource]:

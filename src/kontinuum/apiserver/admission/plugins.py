@@ -23,6 +23,7 @@ from kontinuum.apiserver.admission.default_classes import DEFAULT_INGRESS_CLASS,
 from kontinuum.apiserver.admission.default_tolerations import DefaultTolerations
 from kontinuum.apiserver.admission.escalation import Escalation, RuleResolver
 from kontinuum.apiserver.admission.limit_ranger import LimitRanger
+from kontinuum.apiserver.admission.measures import Measures
 from kontinuum.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from kontinuum.apiserver.admission.node_restriction import NodeRestriction
 from kontinuum.apiserver.admission.node_taints import TaintNodesByCondition
@@ -34,6 +35,7 @@ from kontinuum.apiserver.admission.priority import Priority
 from kontinuum.apiserver.admission.runtime_class import RuntimeClass
 from kontinuum.apiserver.admission.service_account import ServiceAccount
 from kontinuum.apiserver.admission.storage_protection import StorageObjectInUseProtection
+from kontinuum.apiserver.admission.webhooks.assemble import webhooks_of
 from kontinuum.apiserver.authz.authorizer import Authorizer
 from kontinuum.apiserver.catalog import Catalog
 from kontinuum.apiserver.settings import ServerSettings
@@ -45,6 +47,8 @@ def all_plugins(
 ) -> Chain:
     """The chain of one server. What a plug-in needs beside the reader comes in here as an argument."""
     chosen = settings.admission
+    measures = Measures()
+    webhooks = webhooks_of(authorizer, clock, catalog, measures)
     return Chain(
         [
             NamespaceLifecycle(),
@@ -63,7 +67,11 @@ def all_plugins(
             CertificateRequests(authorizer, clock),
             DEFAULT_INGRESS_CLASS,
             MutatingPolicies(authorizer, catalog),
+            webhooks.mutating,
             Escalation(authorizer, rules),  # Behind everything that changes an object.
             ValidatingPolicies(authorizer, catalog),
-        ]
+            webhooks.validating,
+        ],
+        closing=[webhooks.close],
+        measuring=[measures.families],
     )

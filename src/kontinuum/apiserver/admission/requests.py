@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
+from kontinuum.api.kubernetes.schema import is_known
+from kontinuum.api.kubernetes.structure import conform
 from kontinuum.api.machinery.objects import Object
 from kontinuum.apiserver.admission.chain import Attributes, Kind, Operation, kind_of, no_defaults
 from kontinuum.apiserver.call import TRUE, Call
@@ -71,8 +73,15 @@ def attributes_of(
         warnings=call.warnings,
         annotations=call.annotations,
         default=served.kind.default if kind is None else no_defaults,
-        conform=served.kind.conform if kind is None else no_defaults,
+        conform=served.kind.conform if kind is None else _structure_of(kind),
     )
+
+
+def _structure_of(kind: Kind) -> Callable[[Object], object]:
+    """Of a subresource's body. Options of a CONNECT have no schema: they are read from the query each time."""
+    if not is_known(kind.api_version, kind.kind):
+        return no_defaults
+    return lambda obj: conform(obj, kind.api_version, kind.kind)
 
 
 async def review(context: Context, attributes: Attributes) -> None:

@@ -12,6 +12,7 @@ import binascii
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
@@ -105,7 +106,7 @@ class WebhookClient:
         self, endpoint: Endpoint, body: Object, reader: Reader, *, seconds: float, largest: int = LARGEST_ANSWER
     ) -> Any:
         """The decoded answer, of at most ``largest`` bytes. Raises CallFailed, after ``seconds`` at the latest."""
-        asking = f'Post "{endpoint.shown}?timeout={seconds:g}s"'
+        asking = f'Post "{endpoint.shown}?timeout={ceil(seconds)}s"'
         tls = endpoint.tls()
         try:
             async with asyncio.timeout(seconds):
@@ -132,7 +133,7 @@ class WebhookClient:
                 async with self._opened().post(
                     url,
                     data=body,
-                    params={"timeout": f"{seconds:g}s"},
+                    params={"timeout": f"{ceil(seconds)}s"},
                     headers=headers,
                     ssl=tls,
                     server_hostname=endpoint.host,
