@@ -5,6 +5,7 @@ Its data is on a tmpfs, because these tests are about etcd's answers and not abo
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from kontinuum.foundation.clock import RealClock
 from kontinuum.foundation.pki import Authority
@@ -87,6 +89,22 @@ class Cluster:
             password=password,
             patience_seconds=patience_seconds,
         )
+
+    def call(self, member: Member, path: str, **body: object) -> Any:
+        """etcd's API by HTTP, at one member; not with TLS, because etcd would have to be a client of itself."""
+        return json.loads(self._fetch(member, f"/v3/{path}", "-d", json.dumps(body)))
+
+    def is_leader(self, member: Member) -> bool:
+        return "\netcd_server_is_leader 1\n" in self._fetch(member, "/metrics")
+
+    def _fetch(self, member: Member, path: str, *options: str) -> str:
+        # Debian's etcd-server comes without etcdctl.
+        scheme, security = "http", list[str]()
+        if self.authority is not None:
+            scheme = "https"
+            security = ["--cacert", str(self.authority), "--cert", str(self.certificate), "--key", str(self.key)]
+        command = ["curl", "-sf", *security, *options, f"{scheme}://{member.endpoint}{path}"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import structlog
 
@@ -26,8 +26,7 @@ from kontinuum.store.port import Change, Compacted, Record, Store, StoreUnavaila
 
 log = structlog.get_logger(__name__)
 
-PAGE = 1000
-Convert = Callable[[list[Record]], Awaitable[list[Record]]]
+Convert = Callable[[Sequence[Record]], Awaitable[Sequence[Record]]]
 AGAIN = Backoff(initial=0.1, maximum=5.0, jitter=0.1)
 
 
@@ -160,16 +159,9 @@ class Feed:
             loaded.begin(revision)
         self.applied = revision
 
-    async def _records_at(self, revision: int, prefix: str) -> list[Record]:
-        records: list[Record] = []
+    async def _records_at(self, revision: int, prefix: str) -> Sequence[Record]:
         # Revision 0 needs no reading: every change is still to come.
-        while revision:
-            after = records[-1].key if records else ""
-            page = await self._store.list(prefix, limit=PAGE, after=after, revision=revision)
-            records += page.records
-            if not page.remaining:
-                break
-        return records
+        return (await self._store.list(prefix, revision=revision)).records if revision else ()
 
     def _apply(self, change: Change) -> None:
         cache = self._cache_of(change.key)

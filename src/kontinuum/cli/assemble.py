@@ -7,6 +7,7 @@ not pay memory and time for a scheduler's numpy or an agent's grpc.
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import sys
 from collections.abc import Awaitable, Callable
@@ -108,12 +109,12 @@ def _client(settings: Settings, name: str) -> Client:
 
 
 def _settle_later() -> None:
-    """What has been loaded stays: the collector need not look at it again."""
+    """What has been loaded stays: the collector, which ``parts`` has switched off, need not look at it again."""
+    gc.freeze()
+    gc.enable()
     asyncio.get_running_loop().call_later(SETTLE_SECONDS, _settle)
 
 
 def _settle() -> None:
-    import gc
-
     gc.collect()
     gc.freeze()
