@@ -69,7 +69,7 @@ class Handler:
         except ApiError as error:
             return _refuse(request, error, audit_id)
         except StoreFull as error:
-            advice = f"{error}; free disk space where the data directory is, reads go on meanwhile"
+            advice = f"{error}; reads go on meanwhile"
             return replies.of_error(status.insufficient_storage(advice), audit_id)
         except ValueTooLarge as error:
             return replies.of_error(status.too_large(str(error)), audit_id)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Coroutine
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kontinuum.cli.exits import Exit, code_of
 from kontinuum.foundation.errors import KontinuumError
+
+if TYPE_CHECKING:
+    from kontinuum.cli.settings import Settings
 
 app = typer.Typer(
     name="kontinuum",
@@ -124,6 +128,58 @@ def node(data_dir: DataDir = DEFAULT_DATA_DIR, config: Config = None) -> None:
 
 
 @app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="The file to write.", show_default=False)],
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    store: StoreOption = "",
+    config: Config = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+) -> None:
+    """Write everything that is stored into one file. Servers go on working."""
+    from kontinuum.cli.commands.backup import backup
+    from kontinuum.foundation.clock import RealClock
+
+    settings = _settings(data_dir=data_dir, store=store, config=config)
+    _run(backup(settings, file.absolute(), force=force, clock=RealClock()))
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="What `kontinuum backup` wrote.", show_default=False)],
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    store: StoreOption = "",
+    config: Config = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is stored now.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only look whether the backup is whole.")] = False,
+) -> None:
+    """Put what is in a backup into the store."""
+    from kontinuum.cli.commands import restore
+    from kontinuum.foundation.clock import RealClock
+
+    if check:
+        restore.check(file)
+        return
+    settings = _settings(data_dir=data_dir, store=store, config=config)
+    _run(restore.restore(settings, file.absolute(), force=force, clock=RealClock()))
+
+
+@app.command()
+def copy(
+    source: Annotated[str, typer.Option("--from", metavar="ADDRESS", help="The store to read; it stays as it is.")],
+    target: Annotated[str, typer.Option("--to", metavar="ADDRESS", help="The store to fill.")],
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    config: Config = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is stored there now.")] = False,
+) -> None:
+    """Copy everything from one store to another. Stop the servers first."""
+    from kontinuum.cli.commands.copy import copy
+    from kontinuum.foundation.clock import RealClock
+
+    settings = _settings(data_dir=data_dir, config=config)
+    _run(copy(settings, source=source, target=target, force=force, clock=RealClock()))
+
+
+@app.command()
 def settings(
     data_dir: DataDir = DEFAULT_DATA_DIR,
     config: Config = None,
@@ -164,6 +220,18 @@ def version() -> None:
     from kontinuum.cli.version import version
 
     print(version())
+
+
+def _settings(*, data_dir: Path, config: Path | None, store: str = "") -> Settings:
+    from kontinuum.cli.settings import environment, load
+
+    return load(data_dir=data_dir, store=store, config=config, environment=environment())
+
+
+def _run(command: Coroutine[Any, Any, None]) -> None:
+    from kontinuum.cli.interruption import run
+
+    run(command)
 
 
 def main() -> None:

@@ -5,6 +5,8 @@ Imports are inside the functions on purpose: who keeps objects in SQLite should 
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +15,12 @@ from msgspec.structs import replace
 from kontinuum.cli.settings import Settings
 from kontinuum.cli.store_settings import StoreSettings
 from kontinuum.foundation.errors import Refused
+from kontinuum.foundation.files import make_directory
 from kontinuum.store.port import Store
 
 if TYPE_CHECKING:
     from kontinuum.store.etcd import Access
+    from kontinuum.store.transfer import Source, Target
 
 SQLITE = "sqlite://"
 
@@ -37,9 +41,49 @@ async def open_store(settings: Settings) -> Store:
     return await EtcdStore.open(where)
 
 
-def at(store: StoreSettings, address: str) -> StoreSettings:
-    """The settings for the store at another address."""
-    return replace(store, address=address)
+@asynccontextmanager
+async def source_of(settings: Settings, *, address: str = "", alone: bool = False) -> AsyncIterator[Source]:
+    """Everything in the store that ``settings`` name, or the one at ``address``. Nothing is written to it.
+
+    ``alone``: no server may have SQLite's file open. Raises Broken, StoreUnavailable, StoreAddressRefused.
+    """
+    where = _where(settings, address)
+    if isinstance(where, Path):
+        from kontinuum.store.sqlite import transfer as sqlite
+
+        with sqlite.reading(where, alone=alone) as source:
+            yield source
+    else:
+        from kontinuum.store.etcd import transfer as etcd
+
+        async with etcd.reading(where) as other:
+            yield other
+
+
+@asynccontextmanager
+async def target_of(settings: Settings, *, address: str = "", force: bool) -> AsyncIterator[Target]:
+    """The store that ``settings`` name, or the one at ``address``, as what is to be filled.
+
+    Raises Occupied if it holds something and ``force`` is False; Broken, StoreUnavailable, StoreAddressRefused.
+    """
+    where = _where(settings, address)
+    if isinstance(where, Path):
+        from kontinuum.store.sqlite import transfer as sqlite
+
+        if not settings.installation.data.exists() and where == settings.installation.store:
+            make_directory(settings.installation.data, mode=0o755)  # a new machine
+        with sqlite.replacing(where, replace=force) as target:
+            yield target
+    else:
+        from kontinuum.store.etcd import transfer as etcd
+
+        async with etcd.replacing(where, replace=force) as other:
+            yield other
+
+
+def _where(settings: Settings, address: str) -> Path | Access:
+    store = replace(settings.store, address=address) if address else settings.store
+    return locate(store, default=settings.installation.store)
 
 
 def locate(store: StoreSettings, *, default: Path) -> Path | Access:

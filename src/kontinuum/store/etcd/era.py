@@ -5,6 +5,7 @@
     PREFIX N/head                     written with every change: its revision is that of the last one
     PREFIX N/sessions/ID              one for each server; writes of a session hold only while this is unchanged
     PREFIX N/sessions/ID/SLOT         receipts: which write of the session was the last one in this slot
+    PREFIX N/restoring                who has filled era N, if that began with a restore (see ``transfer``)
 
 etcd counts the changes of everybody who uses it and cannot be told to begin elsewhere. So our revision is etcd's less
 an origin that is fixed for an era: the head's creation has the revision ``base``. The first era begins at 0. A restore
@@ -77,6 +78,14 @@ class Era:
 
 def meta_of(prefix: bytes) -> bytes:
     return prefix + b"meta"
+
+
+def era_of(prefix: bytes, number: int) -> bytes:
+    return b"%b%d/" % (prefix, number)
+
+
+def restoring_of(prefix: bytes, number: int) -> bytes:
+    return b"%b%d/restoring" % (prefix, number)
 
 
 def head_of(prefix: bytes, number: int) -> bytes:

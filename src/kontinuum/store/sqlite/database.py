@@ -62,7 +62,7 @@ def open_database(path: Path, *, quota_bytes: int) -> Database:
     try:
         with explaining(path, f"opening {path}", at_open=True):
             for _ in range(2):
-                connections.append(_connect(path))
+                connections.append(connect(path))
             writer, reader = connections
             _prepare(path, writer, quota_bytes)
             reader.execute("PRAGMA query_only = ON")
@@ -101,8 +101,8 @@ def explain(path: Path, doing: str, error: sqlite3.Error, *, at_open: bool = Fal
 
 def damaged(path: Path, message: str) -> Broken:
     return Broken(
-        f"{message}. {path} is damaged and is left as it is. Restore it from a backup (copy the backup there and"
-        f" remove {path.name}-wal and {path.name}-shm), or save what can be read with: sqlite3 {path} .recover"
+        f"{message}. {path} is damaged and is left as it is. Restore it from a backup: kontinuum restore FILE --force;"
+        f" or save what can be read with: sqlite3 {path} .recover"
     )
 
 
@@ -116,11 +116,22 @@ def _lock(path: Path) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(lock)
-        raise Broken(f"opening {path}: another process has it open; one API server at a time owns a file") from error
+        raise Broken(f"opening {path}: another process has it open; one at a time may. Stop that one first") from error
     return lock
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+@contextmanager
+def locking(path: Path) -> Iterator[None]:
+    """Keep every other process from opening the store in ``path``. Raises Broken: one has it open."""
+    lock = _lock(path)
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection that reads and writes; the file is made if there is none."""
     # Transactions are ours to begin (isolation_level=None). The thread check is off because the writer's connection
     # is opened here and then handed to its thread; after that each connection stays in one thread.
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
@@ -129,8 +140,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _prepare(path: Path, writer: sqlite3.Connection, quota_bytes: int) -> None:
-    if writer.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-        raise damaged(path, f"opening {path}: the integrity check failed")
+    check(path, writer)
     mode = writer.execute("PRAGMA journal_mode = WAL").fetchone()[0]
     if mode != "wal":
         raise Broken(f"opening {path}: its file system does not allow write-ahead logging (journal mode {mode})")
@@ -145,17 +155,45 @@ def _prepare(path: Path, writer: sqlite3.Connection, quota_bytes: int) -> None:
         writer.execute(f"PRAGMA max_page_count = {max(1, quota_bytes // page)}")
 
 
-def _upgrade(path: Path, writer: sqlite3.Connection) -> None:
-    application = writer.execute("PRAGMA application_id").fetchone()[0]
-    version = writer.execute("PRAGMA user_version").fetchone()[0]
-    if (application, version) == (APPLICATION, VERSION):
-        return
-    if application or version or writer.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        raise Broken(f"opening {path}: not a store of this version ({application:#x}, {version}); choose another file")
-    writer.execute("BEGIN IMMEDIATE")
+def check(path: Path, connection: sqlite3.Connection) -> None:
+    """Look at every page (1 ms each megabyte). Raises Broken if one is damaged."""
+    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise damaged(path, f"opening {path}: the integrity check failed ({found.splitlines()[-1]})")
+
+
+def must_be_ours(path: Path, connection: sqlite3.Connection) -> None:
+    """Raises Broken: the file is no store of this version."""
+    if _stamp(connection) != (APPLICATION, VERSION):
+        raise _foreign(path, connection)
+
+
+def create_schema(connection: sqlite3.Connection) -> None:
+    """Make an empty database a store, in a transaction."""
+    connection.execute("BEGIN IMMEDIATE")
     for statement in SCHEMA:
-        writer.execute(statement)
-    writer.execute("COMMIT")
+        connection.execute(statement)
+    connection.execute("COMMIT")
+
+
+def _upgrade(path: Path, writer: sqlite3.Connection) -> None:
+    stamp = _stamp(writer)
+    if stamp == (APPLICATION, VERSION):
+        return
+    if any(stamp) or writer.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        raise _foreign(path, writer)
+    create_schema(writer)
+
+
+def _stamp(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Whose file it is, and of which version."""
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    return application, connection.execute("PRAGMA user_version").fetchone()[0]
+
+
+def _foreign(path: Path, connection: sqlite3.Connection) -> Broken:
+    application, version = _stamp(connection)
+    return Broken(f"opening {path}: not a store of this version ({application:#x}, {version}); choose another file")
 
 
 def _is_full(path: Path) -> bool:

@@ -81,6 +81,23 @@ def heads(connection: sqlite3.Connection) -> Iterator[tuple[str, int, int, bool]
     return iter(connection.execute("SELECT key, revision, created, deleted FROM log ORDER BY revision"))
 
 
+def present(connection: sqlite3.Connection) -> dict[str, tuple[int, int]]:
+    """Revision and creation of each key that is not deleted."""
+    found: dict[str, tuple[int, int]] = {}
+    for key, revision, created, deleted in heads(connection):
+        if deleted:
+            found.pop(key, None)
+        else:
+            found[key] = (revision, created)
+    return found
+
+
+def begin_at(connection: sqlite3.Connection, revision: int) -> None:
+    """Let an empty log begin after ``revision``: it has no history before that, and gives out higher ones only."""
+    connection.execute("INSERT INTO sqlite_sequence(name, seq) VALUES ('log', ?)", (revision,))
+    connection.execute("UPDATE compaction SET revision = ?", (revision,))
+
+
 def last_revision(connection: sqlite3.Connection) -> int:
     """The highest revision that was ever committed; 0 in a new file."""
     row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'log'").fetchone()

@@ -102,12 +102,7 @@ class Writer:
         self._queue: SimpleQueue[Write | Compaction | None] = SimpleQueue()
         self._revision = rows.last_revision(self._connection)
         self._compacted = rows.compacted(self._connection)
-        self.heads: dict[str, Head] = {}
-        for key, revision, created, deleted in rows.heads(self._connection):
-            if deleted:
-                self.heads.pop(key, None)
-            else:
-                self.heads[key] = Head(revision, created)
+        self.heads = {key: Head(*head) for key, head in rows.present(self._connection).items()}
         # A daemon: everything that was acknowledged is on disk, so an interpreter that ends need not wait for it.
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
 
