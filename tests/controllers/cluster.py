@@ -34,6 +34,7 @@ class Nodes:
         self._client = client
         self._clock = clock
         self._known: dict[str, str] = {}
+        self._numbers: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.ready_after = 2 * SECOND
         self.stopped_after = 1 * SECOND
@@ -111,8 +112,13 @@ class Nodes:
         current = await self._client.get(PODS, name_of(pod), namespace=namespace_of(pod))
         now = rfc3339(self._clock.time())
         conditions = set_condition(current["status"].get("conditions"), "Ready", ready, now=now)
-        current["status"] |= {"phase": "Running", "conditions": conditions}
+        current["status"] |= {"phase": "Running", "conditions": conditions, **self._addresses(uid_of(pod))}
         await self._client.update(PODS, current, subresource="status")
+
+    def _addresses(self, uid: str) -> Object:
+        number = self._numbers.setdefault(uid, len(self._numbers))
+        address = f"10.1.{number // 250}.{number % 250 + 1}"
+        return {"podIP": address, "podIPs": [{"ip": address}]}
 
     async def _stop(self, pod: Object) -> None:
         await self._clock.sleep(self.stopped_after)

@@ -6,8 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from kontinuum.api.kubernetes.resources import DEPLOYMENTS, PODS, REPLICASETS
-from kontinuum.api.machinery.objects import Object
+from kontinuum.api.kubernetes.resources import (
+    DEPLOYMENTS,
+    ENDPOINTSLICES,
+    PODS,
+    REPLICASETS,
+    REPLICATIONCONTROLLERS,
+    SERVICES,
+)
+from kontinuum.api.machinery.objects import Object, labels_of, namespace_of
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.client.events import EventRecorder
 from kontinuum.client.informer import Index, Informer
@@ -15,13 +22,14 @@ from kontinuum.client.rest import Client
 from kontinuum.client.writes import OwnWrites
 from kontinuum.controllers.lib.owners import controller_uid
 from kontinuum.controllers.lib.pods import node_of
+from kontinuum.controllers.lib.trims import trim_pod
 from kontinuum.controllers.settings import ControllersSettings
 from kontinuum.foundation.clock import Clock
 
 BY_NAMESPACE = "namespace"
 BY_CONTROLLER = "controller"
 BY_NODE = "node"
-CLAIM_FIELDS = ("name", "persistentVolumeClaim", "ephemeral")
+BY_SERVICE = "service"
 
 
 def _namespace(obj: Object) -> list[str]:
@@ -33,10 +41,19 @@ def _controller(obj: Object) -> list[str]:
     return [controller_uid(obj) or f"orphans of {obj['metadata'].get('namespace', '')}"]
 
 
+def _service(obj: Object) -> list[str]:
+    """The key of the Service that an EndpointSlice says it belongs to."""
+    name = labels_of(obj).get("kubernetes.io/service-name")
+    return [f"{namespace_of(obj)}/{name}"] if name else []
+
+
 _INDEXES: Mapping[Resource, Mapping[str, Index]] = {
-    PODS: {BY_CONTROLLER: _controller, BY_NODE: lambda pod: [node_of(pod)]},
+    PODS: {BY_CONTROLLER: _controller, BY_NODE: lambda pod: [node_of(pod)], BY_NAMESPACE: _namespace},
+    SERVICES: {BY_NAMESPACE: _namespace},
+    ENDPOINTSLICES: {BY_SERVICE: _service},
     DEPLOYMENTS: {BY_NAMESPACE: _namespace},
     REPLICASETS: {BY_CONTROLLER: _controller, BY_NAMESPACE: _namespace},
+    REPLICATIONCONTROLLERS: {BY_CONTROLLER: _controller, BY_NAMESPACE: _namespace},
 }
 
 
@@ -98,16 +115,4 @@ def children(informer: Informer, owner: Object) -> list[Object]:
     return [*informer.by_index(BY_CONTROLLER, metadata["uid"]), *orphans]
 
 
-def _trim_pod(pod: Object) -> Object:
-    """Controllers read no containers: a pod's metadata, place, patience, claims and state are all they need."""
-    spec, status = pod.get("spec") or {}, pod.get("status") or {}
-    kept_spec = {key: spec[key] for key in ("nodeName", "tolerations") if key in spec}
-    if claims := [one for one in spec.get("volumes") or () if "persistentVolumeClaim" in one or "ephemeral" in one]:
-        kept_spec["volumes"] = [{key: one[key] for key in CLAIM_FIELDS if key in one} for one in claims]
-    kept_status = {key: status[key] for key in ("phase", "conditions") if key in status}
-    if restarts := [{"restartCount": one.get("restartCount", 0)} for one in status.get("containerStatuses") or ()]:
-        kept_status["containerStatuses"] = restarts
-    return {**pod, "spec": kept_spec, "status": kept_status}
-
-
-_TRIMS: Mapping[Resource, Callable[[Object], Object]] = {PODS: _trim_pod}
+_TRIMS: Mapping[Resource, Callable[[Object], Object]] = {PODS: trim_pod}

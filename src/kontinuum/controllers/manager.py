@@ -13,12 +13,13 @@ from kontinuum.client.election import Election
 from kontinuum.client.rest import Client
 from kontinuum.controllers.context import Context, Reconciler
 from kontinuum.controllers.reconcilers.deployment import DeploymentReconciler
+from kontinuum.controllers.reconcilers.endpointslice import EndpointSliceReconciler
 from kontinuum.controllers.reconcilers.garbage import GarbageCollector
 from kontinuum.controllers.reconcilers.isolation_classes import IsolationClassesReconciler
 from kontinuum.controllers.reconcilers.namespace import NamespaceReconciler
 from kontinuum.controllers.reconcilers.node import NodeReconciler
 from kontinuum.controllers.reconcilers.podgc import PodGarbageCollector
-from kontinuum.controllers.reconcilers.replicaset import ReplicaSetReconciler
+from kontinuum.controllers.reconcilers.replicaset import ReplicaSetReconciler, ReplicationControllerReconciler
 from kontinuum.controllers.reconcilers.root_ca import RootAuthoritiesReconciler
 from kontinuum.controllers.reconcilers.serviceaccount import ServiceAccountReconciler
 from kontinuum.controllers.reconcilers.storage_protection import protections
@@ -67,6 +68,8 @@ def assemble(context: Context) -> list[Reconciler]:
     makers: list[Callable[[Context], Reconciler]] = [
         DeploymentReconciler,
         ReplicaSetReconciler,
+        ReplicationControllerReconciler,
+        EndpointSliceReconciler,
         NamespaceReconciler,
         GarbageCollector,
         ServiceAccountReconciler,

@@ -1,4 +1,7 @@
-"""ReplicaSets: as many active pods as ``spec.replicas`` says, no more and no fewer.
+"""ReplicaSets and ReplicationControllers: as many active pods as ``spec.replicas`` says, no more and no fewer.
+
+The two are one thing with two names; only how they select pods differs (Kubernetes' own replication controller is its
+ReplicaSet controller behind an adapter).
 
 Pods have names that follow from the ReplicaSet and a number (``child_name``): whoever creates "pod number 2" twice,
 after a crash, a lost answer or beside a second controller, has created it once.
@@ -9,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from kontinuum.api.kubernetes.resources import PODS, REPLICASETS
+from kontinuum.api.kubernetes.resources import PODS, REPLICASETS, REPLICATIONCONTROLLERS
 from kontinuum.api.machinery.conditions import remove_condition, set_condition
 from kontinuum.api.machinery.objects import Object, key_of, labels_of, name_of, namespace_of, uid_of
 from kontinuum.api.machinery.selectors import LabelSelector, from_object
@@ -49,12 +52,14 @@ def plan(
     owned: Sequence[Object],
     related: Sequence[Object],
     *,
+    reference: Object,
     is_taken: Callable[[str], bool],
     now: float,
 ) -> Plan:
     """Which pods to create or delete. ``related`` are the active pods of sibling ReplicaSets (for the ranking);
 
-    ``is_taken`` says whether a pod of that name exists in the namespace, whoever owns it.
+    ``reference`` makes a new pod ours; ``is_taken`` says whether a pod of that name exists in the namespace, whoever
+    owns it.
     """
     active = [pod for pod in owned if is_active(pod)]
     surplus = len(active) - replicas_of(replicaset)
@@ -62,7 +67,7 @@ def plan(
         return Plan([], [])
     if surplus > 0:
         return Plan([], deletion_order(active, related, now)[: min(surplus, BURST)])
-    return Plan(_new_pods(replicaset, min(-surplus, BURST), is_taken), [])
+    return Plan(_new_pods(replicaset, reference, min(-surplus, BURST), is_taken), [])
 
 
 def replicas_of(replicaset: Object) -> int:
@@ -104,8 +109,7 @@ def next_look(replicaset: Object, owned: Sequence[Object], now: float) -> Result
     return Result(min((wait for wait in waits if wait), default=None))
 
 
-def _new_pods(replicaset: Object, count: int, is_taken: Callable[[str], bool]) -> list[Object]:
-    reference = owners.controller_reference(replicaset, REPLICASETS)
+def _new_pods(replicaset: Object, reference: Object, count: int, is_taken: Callable[[str], bool]) -> list[Object]:
     pods: list[Object] = []
     ordinal = 0
     while len(pods) < count:
@@ -120,16 +124,22 @@ class ReplicaSetReconciler:
     """The hand that carries ``plan`` out."""
 
     name = "replicaset"
+    resource = REPLICASETS
+    component = "replicaset-controller"
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._events = context.recorder("replicaset-controller")
+        self._events = context.recorder(self.component)
         self._pods = context.informer(PODS)
-        self._replicasets = context.informer(REPLICASETS)
-        self._writes = context.own_writes(PODS, REPLICASETS)
+        self._replicasets = context.informer(self.resource)
+        self._writes = context.own_writes(PODS, self.resource)
         self._workers = Workers(self.name, self.reconcile, writes=self._writes, count=context.settings.workers)
         self._replicasets.add_handler(lambda change, obj, old: self._workers.queue.add(key_of(obj)))
         self._pods.add_handler(self._pod_changed)
+
+    @staticmethod
+    def selector_of(replicaset: Object) -> LabelSelector:
+        return from_object(replicaset["spec"]["selector"])
 
     async def run(self) -> None:
         """See ``Reconciler``."""
@@ -146,15 +156,17 @@ class ReplicaSetReconciler:
         if replicaset is None:
             return DONE
         writer = Writer(self._context.client, self._writes, key)
-        claim = owners.claim(replicaset, children(self._pods, replicaset), from_object(replicaset["spec"]["selector"]))
+        claim = owners.claim(replicaset, children(self._pods, replicaset), self.selector_of(replicaset))
         await self._settle_claim(replicaset, claim, writer)
         now = self._context.clock.time()
         related = self._related(replicaset, claim.owned)
-        todo = plan(replicaset, claim.owned, related, is_taken=self._name_test(replicaset), now=now)
+        reference = owners.controller_reference(replicaset, self.resource)
+        is_taken = self._name_test(replicaset)
+        todo = plan(replicaset, claim.owned, related, reference=reference, is_taken=is_taken, now=now)
         failure = await self._carry_out(replicaset, todo, writer)
         new_status = status(replicaset, claim.owned, failure, now)
         if new_status != (replicaset.get("status") or {}):
-            await writer.update(REPLICASETS, {**replicaset, "status": new_status}, subresource="status")
+            await writer.update(self.resource, {**replicaset, "status": new_status}, subresource="status")
         if failure is not None:
             raise failure.error
         return next_look(replicaset, claim.owned, now)
@@ -163,10 +175,10 @@ class ReplicaSetReconciler:
         if claim.adopt:
             # Our copy may be old: a ReplicaSet that was deleted meanwhile must not take in orphans.
             fresh = await self._context.client.get(
-                REPLICASETS, name_of(replicaset), namespace=namespace_of(replicaset)
+                self.resource, name_of(replicaset), namespace=namespace_of(replicaset)
             )  # fmt: skip
             if uid_of(fresh) == uid_of(replicaset) and "deletionTimestamp" not in fresh["metadata"]:
-                reference = owners.controller_reference(replicaset, REPLICASETS)
+                reference = owners.controller_reference(replicaset, self.resource)
                 for pod in claim.adopt:
                     await writer.patch(PODS, pod, owners.adoption_patch(pod, reference))
         for pod in claim.release:
@@ -219,12 +231,26 @@ class ReplicaSetReconciler:
             reference = owners.controller_of(version)
             if reference is None:
                 self._orphan_changed(version)
-            elif reference["kind"] == REPLICASETS.kind:
+            elif reference["kind"] == self.resource.kind:
                 self._workers.queue.add(f"{namespace_of(version)}/{reference['name']}")
 
     def _orphan_changed(self, pod: Object) -> None:
         """Somebody may want to adopt it."""
         for replicaset in self._replicasets.by_index(BY_NAMESPACE, namespace_of(pod)):
-            selector: LabelSelector = from_object(replicaset["spec"]["selector"])
-            if selector.matches(labels_of(pod)):
+            if self.selector_of(replicaset).matches(labels_of(pod)):
                 self._workers.queue.add(key_of(replicaset))
+
+
+class ReplicationControllerReconciler(ReplicaSetReconciler):
+    """The same for the older kind."""
+
+    name = "replicationcontroller"
+    resource = REPLICATIONCONTROLLERS
+    component = "replication-controller"
+
+    @staticmethod
+    def selector_of(replicaset: Object) -> LabelSelector:
+        # Without a selector of its own it means the pods that its template makes.
+        spec = replicaset["spec"]
+        labels = spec.get("selector") or (spec["template"].get("metadata") or {}).get("labels") or {}
+        return from_object({"matchLabels": labels})

@@ -1,0 +1,36 @@
+"""What controllers keep of the objects that they follow: a cluster's pods are most of their memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kontinuum.api.machinery.objects import Object
+
+SPEC_FIELDS = ("nodeName", "tolerations", "hostname", "subdomain")
+STATUS_FIELDS = ("phase", "conditions", "podIP", "podIPs")
+CLAIM_FIELDS = ("name", "persistentVolumeClaim", "ephemeral")
+
+
+def trim_pod(pod: Object) -> Object:
+    """Controllers run no containers: a pod's metadata, place, claims, addresses and state are all they need."""
+    spec, status = pod.get("spec") or {}, pod.get("status") or {}
+    kept_spec = {key: spec[key] for key in SPEC_FIELDS if key in spec}
+    if claims := [one for one in spec.get("volumes") or () if "persistentVolumeClaim" in one or "ephemeral" in one]:
+        kept_spec["volumes"] = [{key: one[key] for key in CLAIM_FIELDS if key in one} for one in claims]
+    for key in ("containers", "initContainers"):
+        if named := _named_ports(spec.get(key) or ()):
+            kept_spec[key] = named
+    kept_status = {key: status[key] for key in STATUS_FIELDS if key in status}
+    if restarts := [{"restartCount": one.get("restartCount", 0)} for one in status.get("containerStatuses") or ()]:
+        kept_status["containerStatuses"] = restarts
+    return {**pod, "spec": kept_spec, "status": kept_status}
+
+
+def _named_ports(containers: Iterable[Object]) -> list[Object]:
+    """What Services find by name."""
+    found = []
+    for container in containers:
+        ports = [port for port in container.get("ports") or () if port.get("name")]
+        if ports:
+            found.append({"restartPolicy": container.get("restartPolicy"), "ports": ports})
+    return found
