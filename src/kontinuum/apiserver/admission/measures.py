@@ -67,10 +67,12 @@ class Measures:
 
     def families(self) -> Iterator[Metric]:
         """What there is to know; nothing of what has never happened."""
-        from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+        from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, UnknownMetricFamily
 
         for name, (text, labels) in COUNTERS.items():
-            counter = CounterMetricFamily(PREFIX + name, text, labels=labels)
+            # A counter would be shown with "_total", under which nobody looks for the older ones.
+            family = CounterMetricFamily if name.endswith("_total") else UnknownMetricFamily
+            counter = family(PREFIX + name, text, labels=labels)
             for values, number in self._counts[name].items():
                 counter.add_metric(values, number)
             yield counter
