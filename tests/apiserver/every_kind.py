@@ -168,15 +168,20 @@ SAMPLES: dict[str, Sample] = {
         },
         name="samples.sample.example", status={"conditions": [CONDITION]},
     ),
+    # One without a service: of others the server itself writes the status, whenever it has looked.
     "apiservices.apiregistration.k8s.io": Sample(
         "/apis/apiregistration.k8s.io/v1/apiservices",
         {
             "spec": {
                 "group": "sample.aggregated", "version": "v1", "groupPriorityMinimum": 2000, "versionPriority": 200,
-                "service": {"name": "none", "namespace": "default"}, "insecureSkipTLSVerify": True,
             }
         },
-        name="v1.sample.aggregated", status={"conditions": [CONDITION]},
+        name="v1.sample.aggregated", status={"conditions": [
+            {
+                "type": "Available", "status": "True", "reason": "Local", "lastTransitionTime": "2026-01-01T00:00:00Z",
+                "message": "Local APIServices are always available",
+            }
+        ]},
     ),
     "controllerrevisions.apps": Sample(
         "/apis/apps/v1/namespaces/NS/controllerrevisions", {"revision": 1, "data": {"spec": {}}}, patch={"revision": 2}

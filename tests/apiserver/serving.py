@@ -20,6 +20,8 @@ from kontinuum.foundation.pki import Authority, KeyPair
 from kontinuum.store.port import Store
 
 CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
+SYSTEMS_OWN = "extension-apiserver-authentication"
+"""The ConfigMap in kube-system that is there from the beginning."""
 PODS = "/api/v1/namespaces/default/pods"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"

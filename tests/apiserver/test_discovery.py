@@ -23,7 +23,7 @@ needs_reference = pytest.mark.skipif(
 )
 NOT_YET = {
     # Subresources and reviews that nobody answers yet; what has no function is not told of.
-    "bindings", "nodes/proxy", "pods/ephemeralcontainers", "pods/portforward", "pods/proxy",
+    "nodes/proxy", "pods/ephemeralcontainers", "pods/portforward", "pods/proxy",
     "pods/resize", "services/proxy",
 }  # fmt: skip
 STORED_OTHERWISE = {

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from tests.apiserver.serving import CONFIGMAPS, PODS, TABLE, Answer, Api, Certificates, configmap, pod, serving
+from tests.apiserver.serving import (
+    CONFIGMAPS,
+    PODS,
+    SYSTEMS_OWN,
+    TABLE,
+    Answer,
+    Api,
+    Certificates,
+    configmap,
+    pod,
+    serving,
+)
 
 from kontinuum.store.memory.store import MemoryStore
 
@@ -38,7 +49,7 @@ async def test_field_selectors_choose_by_name_and_by_the_kinds_own_fields(api: A
 async def test_a_list_of_all_namespaces_holds_each_namespaces_objects(api: Api) -> None:
     await api.create(CONFIGMAPS, configmap("a"))
     await api.create("/api/v1/namespaces/kube-public/configmaps", configmap("b"))
-    assert names(await api.get("/api/v1/configmaps")) == ["a", "b"]
+    assert names(await api.get("/api/v1/configmaps")) == ["a", "b", SYSTEMS_OWN]
     assert names(await api.get("/api/v1/namespaces/kube-public/configmaps")) == ["b"]
     assert (await api.create("/api/v1/configmaps", configmap("c"))).code == 405
 

@@ -184,6 +184,19 @@ async def test_a_write_is_seen_by_the_next_read(api: Api) -> None:
         assert listed["data"]["n"] == str(number)
 
 
+async def test_a_binding_of_its_own_names_the_pod(api: Api) -> None:
+    bindings = "/api/v1/namespaces/default/bindings"
+    await api.create(PODS, pod("named"))
+    target = {"target": {"kind": "Node", "name": "n1"}}
+    assert (await api.create(bindings, {**target, "metadata": {"name": "nobody"}})).code == 404
+    nameless = await api.create(bindings, {**target, "metadata": {}})
+    assert nameless.body["message"].endswith("metadata.name: Required value: name or generateName is required")
+    assert (await api.create(bindings, {**target, "metadata": {"name": "named"}})).code == 201
+    assert (await api.get(f"{PODS}/named")).body["spec"]["nodeName"] == "n1"
+    again = await api.create(bindings, {**target, "metadata": {"name": "named"}})
+    assert (again.code, again.body["reason"]) == (409, "Conflict")
+
+
 async def test_a_pod_is_bound_once(api: Api) -> None:
     await api.create(PODS, pod("p"))
     binding = {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n1"}}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import orjson
-from tests.apiserver.serving import CONFIGMAPS, Api, configmap
+from tests.apiserver.serving import CONFIGMAPS, SYSTEMS_OWN, Api, configmap
 
 
 async def _names(api: Api, path: str) -> list[str]:
@@ -16,7 +16,7 @@ async def test_a_path_watches_a_namespace_all_namespaces_or_one_object(api: Api)
     await api.create(CONFIGMAPS, configmap("b"))
     await api.create("/api/v1/namespaces/kube-public/configmaps", configmap("c"))
     assert await _names(api, "/namespaces/default/configmaps") == ["a", "b"]
-    assert await _names(api, "/configmaps") == ["a", "b", "c"]
+    assert await _names(api, "/configmaps") == ["a", "b", "c", SYSTEMS_OWN]
     assert await _names(api, "/namespaces/default/configmaps/b") == ["b"]
     assert await _names(api, "/namespaces/default") == ["default"]
 

@@ -20,6 +20,7 @@ from kontinuum.api.machinery.resources import Resource
 from kontinuum.apiserver import housekeeping, listener
 from kontinuum.apiserver.admission.plugins import all_plugins
 from kontinuum.apiserver.admission.policies.reporting import report_types
+from kontinuum.apiserver.aggregation.aggregation import Aggregation
 from kontinuum.apiserver.authn.assemble import identity_of
 from kontinuum.apiserver.authn.lookup import CachedObjects
 from kontinuum.apiserver.authz.assemble import authorizer_of, rbac_of
@@ -63,6 +64,7 @@ class ApiServer:
         self._settings = settings
         self._clock = clock
         self._context = _context(store, settings, clock)
+        self._aggregation = Aggregation(self._context)
         self._health = Health(self._context)
         self._tasks: list[asyncio.Task[Any]] = []
         self._listening: asyncio.Server | None = None
@@ -82,11 +84,14 @@ class ApiServer:
         await create_service_range(self._context)
         await create_flow_objects(self._context)
         await reconcile_defaults(self._context)
+        await self._aggregation.create_objects()
+        documents = Documents(self._context.catalog, self._aggregation.elsewhere)
         handler = Handler(
             self._context,
             self._context.catalog.routes,
             authenticate=self._context.identity.authenticate,
-            documents=Documents(self._context.catalog),
+            aggregation=self._aggregation,
+            documents=documents,
             health=self._health,
             requests=RequestMetrics(),
         )
@@ -101,6 +106,8 @@ class ApiServer:
         port = self._listening.sockets[0].getsockname()[1]
         self.address = f"https://{f'[{host}]' if ':' in host else host}:{port}"
         self._start_housekeeping(tls)
+        for name, work in self._aggregation.works(documents.forget).items():
+            self._repeat(name, work)
         self._repeat("own service", lambda: keep_own_service(self._context, host=host, port=port))
         log.info("serving the API", address=self.address, revision=feed.applied)
 
@@ -112,6 +119,7 @@ class ApiServer:
         for served in self._context.served.values():
             served.cache.end_watches()
         await self._context.nodes.close()
+        await self._aggregation.close()
         if self._http is not None:
             await _close_connections(self._http)
         if self._listening is not None:

@@ -9,28 +9,21 @@ from __future__ import annotations
 import base64
 import hashlib
 import platform
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from kontinuum.api.kubernetes.apiregistration import GroupVersion, ordered, priority_of
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.resources import Resource
+from kontinuum.apiserver.aggregation.told import Elsewhere
 from kontinuum.apiserver.document import Document
 
 KUBERNETES_VERSION = "v1.36.2"
 """The version of Kubernetes whose API this is."""
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
-# Kubernetes lists groups by priority, not by name; kubectl resolves ambiguous names in that order.
-GROUP_ORDER = (
-    "apiregistration.k8s.io", "apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io", "autoscaling",
-    "batch", "certificates.k8s.io", "networking.k8s.io", "policy", "rbac.authorization.k8s.io", "storage.k8s.io",
-    "admissionregistration.k8s.io", "apiextensions.k8s.io", "scheduling.k8s.io", "coordination.k8s.io", "node.k8s.io",
-    "discovery.k8s.io", "resource.k8s.io", "flowcontrol.apiserver.k8s.io",
-)  # fmt: skip
-
 VerbsOf = Callable[[Resource, str], Iterable[str]]
 """The verbs that a resource (or its named subresource) answers."""
 
@@ -56,15 +49,17 @@ BODIES = {
 
 
 class Discovery:
-    """The documents about ``resources``."""
+    """The documents about ``resources``, and about what ``others`` answer."""
 
-    def __init__(self, resources: Iterable[Resource], verbs_of: VerbsOf) -> None:
+    def __init__(self, resources: Iterable[Resource], verbs_of: VerbsOf, others: Elsewhere | None = None) -> None:
         self._verbs_of = verbs_of
-        self._versions: dict[tuple[str, str], list[Resource]] = {}
+        self._others = others
+        self._versions: dict[GroupVersion, list[Resource]] = {}
+        self._order: list[GroupVersion] = []
         self._documents: dict[str, Document] = {}
         self._sort(resources)
 
-    def renew(self, resources: Iterable[Resource], changed: Iterable[tuple[str, str]]) -> None:
+    def renew(self, resources: Iterable[Resource], changed: Iterable[GroupVersion]) -> None:
         """Other ``resources`` are served now; the documents about the ``changed`` group versions are made again."""
         self._versions.clear()
         self._sort(resources)
@@ -75,9 +70,13 @@ class Discovery:
             self._documents.pop(path, None)
 
     def _sort(self, resources: Iterable[Resource]) -> None:
+        elsewhere = self._others.versions() if self._others is not None else {}
         answered = (each for each in resources if set(self._verbs_of(each, "")))
-        for resource in sorted(answered, key=lambda each: (_priority(each.version), each.plural)):
-            self._versions.setdefault((resource.group, resource.version), []).append(resource)
+        for resource in sorted(answered, key=lambda each: each.plural):
+            version = (resource.group, resource.version)
+            if version not in elsewhere:
+                self._versions.setdefault(version, []).append(resource)
+        self._order = ordered({version: priority_of(*version) for version in self._versions} | dict(elsewhere))
 
     def find(self, path: str, accept: str) -> Document | None:
         """The document at ``path`` in the form that ``accept`` prefers; None if there is none."""
@@ -111,12 +110,10 @@ class Discovery:
                 return None
 
     def _groups(self) -> list[str]:
-        served = {group for group, _ in self._versions if group}
-        known = [group for group in GROUP_ORDER if group in served]
-        return known + sorted(served.difference(known))
+        return list(dict.fromkeys(group for group, _ in self._order if group))
 
     def _versions_of(self, group: str) -> list[str]:
-        return [version for each, version in self._versions if each == group]
+        return [version for each, version in self._order if each == group]
 
     def _group(self, group: str) -> Object:
         versions = [{"groupVersion": f"{group}/{version}", "version": version} for version in self._versions_of(group)]
@@ -157,14 +154,7 @@ class Discovery:
         items = [
             {
                 "metadata": {"name": group} if group else {},
-                "versions": [
-                    {
-                        "version": version,
-                        "resources": [self._aggregated_resource(each) for each in self._versions[group, version]],
-                        "freshness": "Current",
-                    }
-                    for version in self._versions_of(group)
-                ],
+                "versions": [self._aggregated_version(group, version) for version in self._versions_of(group)],
             }
             for group in groups
         ]
@@ -174,6 +164,17 @@ class Discovery:
             "metadata": {},
             "items": items,
         }
+
+    def _aggregated_version(self, group: str, version: str) -> Object:
+        own = self._versions.get((group, version))
+        if own is not None or self._others is None:
+            resources = [self._aggregated_resource(each) for each in own or ()]
+            return {"version": version, "resources": resources, "freshness": "Current"}
+        found = (group, version)
+        told: Object = {"version": version}
+        if resources := self._others.resources(found):
+            told["resources"] = resources
+        return {**told, "freshness": "Current" if self._others.is_fresh(found) else "Stale"}
 
     def _aggregated_resource(self, resource: Resource) -> Object:
         entry: dict[str, Any] = {
@@ -202,15 +203,6 @@ class Discovery:
             "responseKind": {"group": body.group, "version": body.version, "kind": body.kind},
             "verbs": sorted(self._verbs_of(resource, name)),
         }
-
-
-def _priority(version: str) -> tuple[int, int, int, str]:
-    """Sorts versions as Kubernetes does: v2, v1, v1beta2, v1beta1, v1alpha1, anything else by name."""
-    found = re.fullmatch(r"v(\d+)(?:(alpha|beta)(\d+))?", version)
-    if found is None:
-        return 3, 0, 0, version
-    stage = {None: 0, "beta": 1, "alpha": 2}[found[2]]
-    return stage, -int(found[1]), -int(found[3] or 0), ""
 
 
 def version_info() -> Object:

@@ -26,7 +26,7 @@ from kontinuum.apiserver.reviews.access import (
 from kontinuum.apiserver.reviews.identities import review_self, review_token
 from kontinuum.apiserver.routes import Route
 from kontinuum.apiserver.streams import connect, log
-from kontinuum.apiserver.subresources.binding import bind
+from kontinuum.apiserver.subresources.binding import bind, bind_named
 from kontinuum.apiserver.subresources.eviction import evict
 from kontinuum.apiserver.subresources.finalize import finalize
 from kontinuum.apiserver.subresources.scale import get_scale, patch_scale, update_scale
@@ -67,6 +67,7 @@ SUBRESOURCES: dict[tuple[Resource, str], dict[str, Verb]] = {
 }
 WITHOUT_TABLE = frozenset({"attach", "binding", "eviction", "exec", "log", "portforward", "proxy", "token"})
 UNSTORED: dict[Resource, dict[str, Verb]] = {
+    r.BINDINGS: {"create": bind_named},
     r.COMPONENTSTATUSES: {"get": get_component, "list": list_components},
     r.TOKENREVIEWS: {"create": review_token},
     r.SELFSUBJECTREVIEWS: {"create": review_self},

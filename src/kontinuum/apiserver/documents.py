@@ -7,19 +7,21 @@ from aiohttp.web_response import Response
 
 from kontinuum.api.machinery import status
 from kontinuum.apiserver import dispatch, replies
+from kontinuum.apiserver.aggregation.told import Elsewhere
 from kontinuum.apiserver.catalog import Catalog, GroupVersion
 from kontinuum.apiserver.discovery import Discovery
 from kontinuum.apiserver.openapi import OpenApi
 
 
 class Documents:
-    """The documents about what ``catalog`` serves, each made when it is first asked for, and anew once it is wrong."""
+    """The documents about what ``catalog`` serves and ``others`` answer: each made when it is first asked for, and anew
+    once it is wrong."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, others: Elsewhere | None = None) -> None:
         self._catalog = catalog
-        self._discovery = Discovery(catalog.served, dispatch.verbs)
-        self._openapi = OpenApi(catalog.served, dispatch.verbs)
-        catalog.listen(self._forget)
+        self._discovery = Discovery(catalog.served, dispatch.verbs, others)
+        self._openapi = OpenApi(catalog.served, dispatch.verbs, others)
+        catalog.listen(self.forget)
 
     def answer(self, request: BaseRequest, path: str, audit_id: str) -> Response:
         """The document at ``path``, or 304 if the client has it already. Raises ApiError 404, 406."""
@@ -37,6 +39,7 @@ class Documents:
             return replies.small(document.body, made)
         return replies.small(document.plain(), made)
 
-    def _forget(self, changed: set[GroupVersion]) -> None:
+    def forget(self, changed: set[GroupVersion]) -> None:
+        """Make the documents about the ``changed`` group versions anew."""
         self._discovery.renew(self._catalog.served, changed)
         self._openapi.renew(self._catalog.served, changed)

@@ -15,6 +15,7 @@ from kontinuum.api.kubernetes.deprecations import DEPRECATED
 from kontinuum.api.machinery import status
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.apiserver import metrics, replies
+from kontinuum.apiserver.aggregation.aggregation import Aggregation
 from kontinuum.apiserver.authn.authenticator import Authenticator
 from kontinuum.apiserver.authn.impersonation import impersonated
 from kontinuum.apiserver.authn.serviceaccounts import discovery
@@ -50,6 +51,7 @@ class Handler:
         routes: RouteTable,
         *,
         authenticate: Authenticator,
+        aggregation: Aggregation,
         documents: Documents,
         health: Health,
         requests: metrics.RequestMetrics,
@@ -57,6 +59,7 @@ class Handler:
         self._context = context
         self._routes = routes
         self._authenticate = authenticate
+        self._aggregation = aggregation
         self._documents = documents
         self._health = health
         self._requests = requests
@@ -97,8 +100,11 @@ class Handler:
             raise ApiError(405, "MethodNotAllowed", f"the server does not allow the method {request.method}")
         author = await self._authenticate(request, path)
         user = impersonated(author, request.headers, self._context.authorizer) or author
-        route = self._routes.find(path)
+        extension = self._aggregation.find(path)
+        route = self._routes.find(path) if extension is None else None
         self._authorize(attributes_of(user, request.method, path, query, route))
+        if extension is not None:
+            return await self._aggregation.forward(request, user, extension, audit_id)
         if route is None:
             return await self._answer_other(request, path, query, audit_id)
         verb = route.verb(request.method, watch=query.get("watch", "") not in FALSE)

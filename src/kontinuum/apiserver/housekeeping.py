@@ -53,7 +53,8 @@ async def expire_events(context: Context) -> None:
 async def follow_certificates(context: Context, tls: ssl.SSLContext) -> None:
     """Use renewed certificates for new connections. Ends only by cancellation."""
     settings = context.settings
-    files = [path for path in (settings.certificate, settings.key, settings.client_ca) if path is not None]
+    wanted = (settings.certificate, settings.key, settings.client_ca, settings.front_proxy_ca)
+    files = [path for path in wanted if path is not None]
     known = _changed_at(files)
     while True:
         await context.clock.sleep(CERTIFICATE_CHECK_SECONDS)

@@ -28,8 +28,10 @@ def load_certificates(context: ssl.SSLContext, settings: ServerSettings) -> None
         raise ListenRefused("certificate and key must be set: the API is served over TLS only")
     try:
         context.load_cert_chain(settings.certificate, settings.key)
-        if settings.client_ca is not None:
-            context.load_verify_locations(settings.client_ca)
-            context.verify_mode = ssl.CERT_OPTIONAL
+        # Whose certificate it is, a client's or a front proxy's, ``authn`` tells apart afterwards.
+        for authorities in (settings.client_ca, settings.front_proxy_ca):
+            if authorities is not None:
+                context.load_verify_locations(authorities)
+                context.verify_mode = ssl.CERT_OPTIONAL
     except (OSError, ssl.SSLError) as error:
         raise ListenRefused(f"reading the server's certificates: {error}") from error

@@ -17,6 +17,7 @@ from kontinuum.api.kubernetes import schema
 from kontinuum.api.machinery import status
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.apiserver import openapi_v2_protobuf
+from kontinuum.apiserver.aggregation.told import Elsewhere, Told, merge_v2
 from kontinuum.apiserver.discovery import KUBERNETES_VERSION, VerbsOf
 from kontinuum.apiserver.document import Document
 from kontinuum.apiserver.openapi_paths import paths_of
@@ -37,10 +38,11 @@ COMMON = (
 
 
 class OpenApi:
-    """The documents about ``resources``."""
+    """The documents about ``resources``, and about what ``others`` answer."""
 
-    def __init__(self, resources: Iterable[Resource], verbs_of: VerbsOf) -> None:
+    def __init__(self, resources: Iterable[Resource], verbs_of: VerbsOf, others: Elsewhere | None = None) -> None:
         self._verbs_of = verbs_of
+        self._others = others
         self._groups: dict[str, list[Resource]] = {}
         self._documents: dict[str, Document] = {}
         self._sort(resources)
@@ -53,9 +55,18 @@ class OpenApi:
             self._documents.pop(key, None)
 
     def _sort(self, resources: Iterable[Resource]) -> None:
+        elsewhere = self._others.versions() if self._others is not None else {}
         for resource in resources:
             prefix = "apis" if resource.group else "api"
-            self._groups.setdefault(f"{prefix}/{resource.api_version}", []).append(resource)
+            if (resource.group, resource.version) not in elsewhere:
+                self._groups.setdefault(f"{prefix}/{resource.api_version}", []).append(resource)
+
+    def _told(self) -> dict[str, Told]:
+        """What others have told, by the group versions' paths."""
+        if self._others is None:
+            return {}
+        return {f"apis/{group}/{version}": self._others.told((group, version))
+                for group, version in self._others.versions()}  # fmt: skip
 
     def find(self, path: str, accept: str) -> Document | None:
         """The document at ``path``; None if there is none. Raises ApiError 406."""
@@ -65,9 +76,14 @@ class OpenApi:
         if path == "/openapi/v3":
             return self._kept("v3", self._index)
         group = path.removeprefix("/openapi/v3/")
-        if group != path and group in self._groups:
+        if group == path:
+            return None
+        if group in self._groups:
             return self._kept(group, lambda: self._v3(group))
-        return None
+        told = self._told().get(group)
+        if told is None or not told.openapi_v3:
+            return None
+        return self._kept(group, lambda: Document.of(told.openapi_v3, JSON, large=True))
 
     def _kept(self, key: str, make: Callable[[], Document]) -> Document:
         if key not in self._documents:
@@ -78,7 +94,11 @@ class OpenApi:
         """Where each group's document is, under a hash by which clients keep it."""
         facts = f"{KUBERNETES_VERSION} {sorted(self._groups)}".encode()
         mark = hashlib.sha256(facts).hexdigest()[:32].upper()
-        paths = {group: {"serverRelativeURL": f"/openapi/v3/{group}?hash={mark}"} for group in self._groups}
+        marks = dict.fromkeys(self._groups, mark)
+        for group, told in self._told().items():
+            if told.openapi_v3:
+                marks[group] = hashlib.sha256(told.openapi_v3).hexdigest()[:32].upper()
+        paths = {group: {"serverRelativeURL": f"/openapi/v3/{group}?hash={mark}"} for group, mark in marks.items()}
         return Document.of(orjson.dumps({"paths": paths}), JSON)
 
     def _v3(self, group: str) -> Document:
@@ -97,12 +117,14 @@ class OpenApi:
         resources = [resource for group in self._groups.values() for resource in group]
         definitions = _described(resources)
         _refer(definitions, "#/definitions/", wrapped=False)
-        content = {
+        content: dict[str, Any] = {
             "swagger": "2.0",
             "info": INFO,
             "paths": {path: item for each in resources for path, item in paths_of(each, self._verbs_of, version=2)},
             "definitions": definitions,
         }
+        for told in self._told().values():
+            merge_v2(content, told.openapi_v2)
         if protobuf:
             return Document.of(openapi_v2_protobuf.encode(content), V2_PROTOBUF, large=True)
         return Document.of(orjson.dumps(content), JSON, large=True)

@@ -42,6 +42,13 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     front_proxy_names: tuple[str, ...] = ()
     """Common names that a front proxy's certificate may have. Empty: any."""
 
+    proxy_client_certificate: Path | None = None
+    """PEM file with the certificate that this server, as a front proxy itself, shows to extension API servers; it
+    must be one of ``front_proxy_ca``'s."""
+
+    proxy_client_key: Path | None = None
+    """PEM file with the private key of ``proxy_client_certificate``."""
+
     service_account_issuer: str = "https://kubernetes.default.svc.cluster.local"
     """The issuer (``iss``) of service accounts' tokens, an https URL."""
 

@@ -14,14 +14,14 @@ import struct
 from collections.abc import Iterable
 
 from aiohttp import ClientWebSocketResponse, WSMsgType
-from aiohttp.abc import AbstractStreamWriter
 from aiohttp.web_request import BaseRequest
-from aiohttp.web_response import StreamResponse
 
+from kontinuum.apiserver.takeover import Taken, take_over
 from kontinuum.foundation import spdy
 from kontinuum.foundation.tasks import cancel
 
 PROTOCOL = "v4.channel.k8s.io"
+SWITCHING = (("Connection", "Upgrade"), ("Upgrade", "SPDY/3.1"), ("X-Stream-Protocol-Version", PROTOCOL))
 NODE_PROTOCOL = "v5.channel.k8s.io"
 CHANNELS = ("stdin", "stdout", "stderr", "error", "resize")
 CLOSE = 255
@@ -29,20 +29,6 @@ STREAMS_SECONDS = 30.0
 """How long a client may take to open its streams (Kubernetes' own limit)."""
 FAREWELL_SECONDS = 5.0
 """How long a client may take to hang up once it has been told how the command ended."""
-
-
-class Taken(StreamResponse):
-    """What a handler returns when it has taken the connection over: there is nothing left to send."""
-
-    def __init__(self) -> None:
-        super().__init__(status=101)
-        self.force_close()
-
-    async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
-        return None
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        return None
 
 
 class SpdyConnection:
@@ -114,43 +100,9 @@ class SpdyConnection:
             await self.arrived.put((kind, None))
 
 
-def take_over(request: BaseRequest) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """The request's connection as plain streams, after the 101. The HTTP server no longer looks at it.
-
-    Raises ConnectionError if the client has gone.
-    """
-    if request.transport is None:
-        raise ConnectionResetError("the client has gone")
-    transport = request.transport
-    before = transport.get_protocol()
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(loop=loop)
-    protocol = _Handed(reader, before)
-    writer = asyncio.StreamWriter(transport, protocol, reader, loop)
-    transport.write(
-        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n"
-        b"X-Stream-Protocol-Version: " + PROTOCOL.encode() + b"\r\n\r\n"
-    )
-    protocol.connection_made(transport)
-    transport.set_protocol(protocol)
-    return reader, writer
-
-
-class _Handed(asyncio.StreamReaderProtocol):
-    """Tells the HTTP server's own protocol when the connection is lost, so that it is forgotten there too."""
-
-    def __init__(self, reader: asyncio.StreamReader, before: asyncio.BaseProtocol) -> None:
-        super().__init__(reader)
-        self._before = before
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self._before.connection_lost(exc)
-
-
 async def relay(request: BaseRequest, node: ClientWebSocketResponse, kinds: Iterable[str]) -> Taken:
     """Carry one exec or attach between the client's SPDY streams and the node's WebSocket, until either side ends."""
-    reader, writer = take_over(request)
+    reader, writer = take_over(request, SWITCHING)
     client = SpdyConnection(reader, writer)
     reading = asyncio.create_task(client.run())
     inwards = asyncio.create_task(_inwards(client, node))

@@ -29,11 +29,10 @@ from kontinuum.apiserver.admission.requests import review_connect
 from kontinuum.apiserver.call import Call, boolean
 from kontinuum.apiserver.context import Context, Served
 from kontinuum.apiserver.nodes import address_of
+from kontinuum.apiserver.passing import pass_on
 from kontinuum.foundation.tasks import cancel
 
 LOG_OPTIONS = ("follow", "previous", "tailLines", "sinceSeconds", "sinceTime", "timestamps", "limitBytes", "stream")
-GONE_CHECK_SECONDS = 5.0
-"""How soon a quiet stream notices that its client has gone."""
 NORMAL_CLOSE, GOING_AWAY = 1000, 1001
 
 
@@ -148,29 +147,8 @@ async def _copy(answer: ClientResponse, call: Call) -> StreamResponse:
     response = StreamResponse(headers=replies.headers(call.audit_id, call.warnings, media="text/plain"))
     response.enable_chunked_encoding()
     await response.prepare(call.request)
-    arriving: asyncio.Task[bytes] | None = None
-    with contextlib.suppress(ConnectionError):  # the client has gone; there is nobody to tell
-        try:
-            while not _has_left(call.request):
-                arriving = arriving or asyncio.create_task(answer.content.readany())
-                done, _ = await asyncio.wait({arriving}, timeout=GONE_CHECK_SECONDS)
-                if not done:
-                    continue
-                piece, arriving = arriving.result(), None
-                if not piece:
-                    await response.write_eof()
-                    break
-                await response.write(piece)
-        finally:
-            if arriving is not None:
-                arriving.cancel()
-                with contextlib.suppress(asyncio.CancelledError, ClientError):
-                    await arriving
+    await pass_on(answer, response, call.request)
     return response
-
-
-def _has_left(request: BaseRequest) -> bool:
-    return request.transport is None or request.transport.is_closing()
 
 
 async def _relay(client: WebSocketResponse, node: ClientWebSocketResponse) -> None:

@@ -43,6 +43,11 @@ class Installation:
         return self.data / "pki"
 
     @property
+    def front_proxy(self) -> Path:
+        """The authority of front proxies. Another than the clients', or every client could speak for everybody."""
+        return self.pki / "front-proxy"
+
+    @property
     def store(self) -> Path:
         return self.data / "store.db"
 

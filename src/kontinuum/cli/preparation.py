@@ -10,7 +10,7 @@ import json
 import socket
 from pathlib import Path
 
-from kontinuum.cli.settings import Settings
+from kontinuum.cli.settings import FRONT_PROXY, Settings
 from kontinuum.foundation import jwt
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.files import make_directory, write_if_changed
@@ -34,7 +34,9 @@ def prepare(settings: Settings, clock: Clock) -> float:
     if settings.server.service_account_key is not None:
         jwt.ensure_key(settings.server.service_account_key)
     write_if_changed(paths.kubeconfig, kubeconfig(settings, authority.certificate, pairs["admin"]), mode=0o600)
-    return min(authority.renew_after(pair) for pair in pairs.values())
+    proxies = Authority.ensure(paths.front_proxy, clock, name="kontinuum-front-proxy")
+    proxy = proxies.ensure_client("client", user=FRONT_PROXY)
+    return min(proxies.renew_after(proxy), *(authority.renew_after(pair) for pair in pairs.values()))
 
 
 def issue(settings: Settings, authority: Authority) -> dict[str, KeyPair]:

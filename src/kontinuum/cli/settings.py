@@ -28,6 +28,8 @@ READ_ELSEWHERE = frozenset({"KONTINUUM_SHIM_SOCKET"})
 """Environment variables with our prefix that are no settings: the shim's client (C) reads this one."""
 CLONE = Path(__file__).parents[3]
 INSTALLED_ASSETS = Path("/usr/lib/kontinuum")
+FRONT_PROXY = "front-proxy-client"
+"""The common name of our certificate as a front proxy (kubeadm's own)."""
 
 
 DEFAULT_DATA_DIR = Path("/var/lib/kontinuum")
@@ -112,6 +114,7 @@ def derived(settings: Settings) -> Settings:
         key=settings.server.key or paths.pki / "server.key",
         client_ca=settings.server.client_ca or paths.pki / "ca.crt",
         node_ca=settings.server.node_ca or paths.pki / "ca.crt",
+        **_front_proxy(settings.server, paths),
         node_client_certificate=settings.server.node_client_certificate or paths.pki / "node-client.crt",
         node_client_key=settings.server.node_client_key or paths.pki / "node-client.key",
         service_account_key=settings.server.service_account_key or paths.pki / "sa.key",
@@ -148,6 +151,19 @@ def derived(settings: Settings) -> Settings:
         node=node,
         runtime=runtime,
     )
+
+
+def _front_proxy(server: ServerSettings, paths: Installation) -> dict[str, Any]:
+    """Our own authority for front proxies, unless the operator has another; then our certificate is one of that's."""
+    if server.front_proxy_ca is not None or server.proxy_client_certificate is not None:
+        return {}
+    own = paths.front_proxy
+    return {
+        "front_proxy_ca": own / "ca.crt",
+        "front_proxy_names": server.front_proxy_names or (FRONT_PROXY,),
+        "proxy_client_certificate": own / "client.crt",
+        "proxy_client_key": own / "client.key",
+    }
 
 
 def address_of(listen: str) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from aiohttp.web_response import StreamResponse
 
+from kontinuum.api.kubernetes.resources import PODS
 from kontinuum.api.kubernetes.schema import definition_of
 from kontinuum.api.machinery import fields, status
 from kontinuum.api.machinery.objects import Object
@@ -13,6 +16,7 @@ from kontinuum.apiserver.admission.requests import attributes_of, review
 from kontinuum.apiserver.body import read_as
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
+from kontinuum.apiserver.routes import Route
 from kontinuum.apiserver.storing import change
 from kontinuum.foundation.clock import rfc3339
 
@@ -21,9 +25,26 @@ BINDING = Kind("", "v1", "Binding")
 
 async def bind(context: Context, served: Served, call: Call) -> StreamResponse:
     """Raises ApiError 400, 404, 409 (bound already, or ending), 422."""
+    return await _bind(context, served, call, await _read(context, call))
+
+
+async def bind_named(context: Context, served: Served, call: Call) -> StreamResponse:
+    """The same through the resource ``bindings``: the Binding itself names the pod. Raises as ``bind``."""
+    binding = await _read(context, call)
+    metadata = writing.metadata_of(binding)
+    writing.check_namespace(served.resource, metadata, call.route.namespace)
+    route = Route(PODS, call.route.namespace, writing.name_for_create(served.resource, metadata), "binding")
+    return await _bind(context, context.served[PODS], replace(call, route=route), binding)
+
+
+async def _read(context: Context, call: Call) -> Object:
     binding = await read_as(context, call, definition_of("v1", "Binding"))
     if binding is None:
         raise status.bad_request("the body is empty; expected a Binding")
+    return binding
+
+
+async def _bind(context: Context, served: Served, call: Call, binding: Object) -> StreamResponse:
     metadata = writing.metadata_of(binding)
     check_target(binding, call.route.name)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kontinuum.api.kubernetes import resources as r
 from kontinuum.api.kubernetes.kinds import (
     admissionregistration,
+    apiregistration,
     certificates,
     discovery,
     flowcontrol,
@@ -24,6 +25,7 @@ GROUPS: dict[Resource, type[Kind]] = {
     r.VALIDATINGADMISSIONPOLICIES: admissionregistration.ValidatingAdmissionPolicy,
     r.VALIDATINGADMISSIONPOLICYBINDINGS: admissionregistration.ValidatingAdmissionPolicyBinding,
     r.VALIDATINGWEBHOOKCONFIGURATIONS: admissionregistration.ValidatingWebhookConfiguration,
+    r.APISERVICES: apiregistration.APIService,
     r.CERTIFICATESIGNINGREQUESTS: certificates.CertificateSigningRequest,
     r.ENDPOINTSLICES: discovery.EndpointSlice,
     r.FLOWSCHEMAS: flowcontrol.FlowSchema,

@@ -34,11 +34,11 @@ from kontinuum.api.kubernetes.resources import ENDPOINTSLICES, SERVICES
 from kontinuum.api.machinery.objects import Object
 from kontinuum.apiserver.admission.chain import Reader
 from kontinuum.apiserver.admission.webhooks.words import reason_of, refusal
+from kontinuum.apiserver.services.resolver import Unresolved, places_of
 from kontinuum.foundation.errors import Refused
 
 LARGEST_ANSWER = 16 * 1024 * 1024
 """Bytes; a patch may be as large as the object, encoded, several times."""
-SERVICE_NAME = "kubernetes.io/service-name"
 HEADERS = {
     "Content-Type": "application/json",
     "Accept": "application/json, */*",
@@ -191,35 +191,7 @@ async def _address(reader: Reader, namespace: str, name: str, port: int) -> str:
     service = await reader.find(SERVICES, namespace, name)
     if service is None:
         raise CallFailed(f'service "{name}" not found')
-    spec = service.get("spec") or {}
-    if spec.get("type") == "ExternalName":
-        return f"{spec.get('externalName', '')}:{port}"
-    own = next((one for one in spec.get("ports") or () if one.get("port") == port), None)
-    if own is None:
-        raise CallFailed(f'no service port {port} found for service "{name}"')
-    for endpoint_slice in await reader.list(ENDPOINTSLICES, namespace):
-        labels = endpoint_slice["metadata"].get("labels") or {}
-        found = _ready(endpoint_slice, own) if labels.get(SERVICE_NAME) == name else None
-        if found is not None:
-            return found
-    address = spec.get("clusterIP")
-    if address in (None, "", "None"):
-        raise CallFailed(f'no endpoints available for service "{name}"')
-    return f"{_bracketed(address)}:{port}"
-
-
-def _ready(endpoint_slice: Object, port: Object) -> str | None:
-    """An address of the slice that takes requests, with the number that the service's port stands for."""
-    numbers = [
-        one.get("port") for one in endpoint_slice.get("ports") or () if one.get("name", "") == port.get("name", "")
-    ]
-    if not numbers or not numbers[0]:
-        return None
-    for endpoint in endpoint_slice.get("endpoints") or ():
-        if (endpoint.get("conditions") or {}).get("ready") is not False and endpoint.get("addresses"):
-            return f"{_bracketed(endpoint['addresses'][0])}:{numbers[0]}"
-    return None
-
-
-def _bracketed(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
+    try:
+        return places_of(service, await reader.list(ENDPOINTSLICES, namespace), port)[0]
+    except Unresolved as error:
+        raise CallFailed(str(error)) from error

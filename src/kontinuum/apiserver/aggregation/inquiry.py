@@ -1,0 +1,122 @@
+"""Asking an extension server what it serves, in the name of ``system:kube-aggregator``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from aiohttp import ClientError, ClientTimeout, StreamReader
+from yarl import URL
+
+from kontinuum.apiserver.aggregation.extensions import Extension
+from kontinuum.apiserver.aggregation.told import Told
+from kontinuum.apiserver.aggregation.transport import NoTransport, Transport, place_of, user_headers
+from kontinuum.apiserver.authn.users import User
+from kontinuum.apiserver.context import Context
+from kontinuum.apiserver.services.resolver import Unresolved
+from kontinuum.foundation.errors import Retryable
+
+AGGREGATOR = User("system:kube-aggregator", ("system:masters",))
+SECONDS = 5.0
+TRIES = 3
+"""One of several endpoints may be ill; each try may meet another."""
+LARGEST_ANSWER = 32 * 1024 * 1024
+"""Bytes. Kubernetes' own OpenAPI document of version 2 has 5 MB."""
+JSON = "application/json"
+
+
+class Unanswered(Retryable):
+    """The server was not reached, or its answer is no answer. The text is for the condition."""
+
+
+class Inquiry:
+    """See the module."""
+
+    def __init__(self, context: Context, transport: Transport) -> None:
+        self._context = context
+        self._transport = transport
+
+    async def resources(self, extension: Extension) -> list[Any]:
+        """The APIResources of the group version. Raises Unanswered after some tries."""
+        problem = ""
+        for _ in range(TRIES):
+            try:
+                _, content, _ = await self._get(extension, extension.path)
+                found = orjson.loads(content)
+                resources = found.get("resources") if isinstance(found, dict) else None
+                return [one for one in resources or () if isinstance(one, dict)]
+            except (Unanswered, orjson.JSONDecodeError) as error:
+                problem = str(error)
+        raise Unanswered(problem)
+
+    async def documents(self, extension: Extension, told: Told) -> Told:
+        """``told`` with OpenAPI as it is now; what cannot be had stays as it was."""
+        v3, v3_etag = await self._document(
+            extension, f"/openapi/v3{extension.path}", told.openapi_v3_etag
+        ) or (told.openapi_v3, told.openapi_v3_etag)  # fmt: skip
+        v2 = await self._document(extension, "/openapi/v2", told.openapi_v2_etag)
+        made = Told(told.resources, v3, v3_etag, told.openapi_v2, told.openapi_v2_etag)
+        if v2 is not None:
+            made.openapi_v2, made.openapi_v2_etag = own_part(orjson.loads(v2[0]), extension), v2[1]
+        return made
+
+    async def _document(self, extension: Extension, path: str, etag: str) -> tuple[bytes, str] | None:
+        """The document and its ETag; None if it has not changed, or cannot be had."""
+        try:
+            code, content, new = await self._get(extension, path, etag)
+            if code == 304 or not isinstance(orjson.loads(content), dict):
+                return None
+        except (Unanswered, orjson.JSONDecodeError):
+            return None
+        return content, new
+
+    async def _get(self, extension: Extension, path: str, etag: str = "") -> tuple[int, bytes, str]:
+        """Code, body and ETag. Raises Unanswered."""
+        try:
+            place = await place_of(self._context, extension)
+            tls = self._transport.tls(extension)
+        except (Unresolved, NoTransport) as error:
+            raise Unanswered(str(error)) from error
+        url = f"https://{place}{path}"
+        headers = [*user_headers(AGGREGATOR), ("Accept", JSON), ("Host", extension.server_name)]
+        if etag:
+            headers.append(("If-None-Match", etag))
+        try:
+            async with self._transport.session().get(
+                URL(url, encoded=True),
+                headers=headers,
+                ssl=tls,
+                server_hostname=extension.server_name,
+                timeout=ClientTimeout(total=SECONDS),
+                allow_redirects=False,
+            ) as answer:
+                if not (200 <= answer.status < 300 or (answer.status == 304 and etag)):
+                    raise Unanswered(_failing(url, f"bad status from {url}: {answer.status}"))
+                content = await _limited(answer.content, url)
+                return answer.status, content, answer.headers.get("ETag", "")
+        except TimeoutError:
+            raise Unanswered(f"timed out waiting for {url}") from None
+        except (ClientError, OSError) as error:
+            raise Unanswered(_failing(url, f'Get "{url}": {error or type(error).__name__}')) from error
+
+
+def own_part(document: Any, extension: Extension) -> dict[str, Any]:
+    """Paths below the group version, and the definitions; also others' that theirs refer to."""
+    paths = document.get("paths") or {}
+    below = f"{extension.path}/"
+    chosen = {path: item for path, item in paths.items() if path.startswith(below) or path == extension.path}
+    return {"paths": chosen, "definitions": document.get("definitions") or {}}
+
+
+async def _limited(content: StreamReader, url: str) -> bytes:
+    parts, size = [], 0
+    async for part in content.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size > LARGEST_ANSWER:
+            raise Unanswered(_failing(url, f"the answer is longer than {LARGEST_ANSWER} bytes"))
+    return b"".join(parts)
+
+
+def _failing(url: str, problem: str) -> str:
+    return f"failing or missing response from {url}: {problem}"
