@@ -11,6 +11,7 @@ import orjson
 import pytest
 from tools import go_descriptors
 
+from kontinuum.api.kubernetes.kinds import KINDS
 from kontinuum.api.kubernetes.resources import RESOURCES
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.apiserver import dispatch, openapi_v2_protobuf
@@ -21,7 +22,7 @@ KUBECTL = shutil.which("kubectl")
 
 @pytest.fixture(scope="module")
 def openapi() -> OpenApi:
-    return OpenApi(RESOURCES, dispatch.verbs)
+    return OpenApi(RESOURCES, dispatch.verbs, KINDS.__getitem__)
 
 
 def read(openapi: OpenApi, path: str, accept: str = "application/json") -> Any:

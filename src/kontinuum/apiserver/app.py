@@ -1,6 +1,6 @@
 """The API server: builds its parts in order, listens, and takes them down again in reverse.
 
-start:  store ─▶ caches ─▶ feed filled ─▶ system objects ─▶ listen
+start:  store ─▶ caches ─▶ feed filled ─▶ system objects ─▶ custom resources ─▶ listen
 stop:   /readyz fails ─▶ no new connections ─▶ watches end ─▶ requests finish ─▶ feed ends
 """
 
@@ -29,6 +29,7 @@ from kontinuum.apiserver.bootstrap import create_system_objects
 from kontinuum.apiserver.catalog import Catalog, Served
 from kontinuum.apiserver.connections import Connections, Limits
 from kontinuum.apiserver.context import Context
+from kontinuum.apiserver.custom.definitions import Definitions
 from kontinuum.apiserver.documents import Documents
 from kontinuum.apiserver.feed import Feed
 from kontinuum.apiserver.flowcontrol import create_flow_objects, keep_flow_objects
@@ -66,6 +67,7 @@ class ApiServer:
         self._context = _context(store, settings, clock)
         self._aggregation = Aggregation(self._context)
         self._health = Health(self._context)
+        self._definitions = Definitions(self._context)
         self._tasks: list[asyncio.Task[Any]] = []
         self._listening: asyncio.Server | None = None
         self._http: Connections | None = None
@@ -85,6 +87,8 @@ class ApiServer:
         await create_flow_objects(self._context)
         await reconcile_defaults(self._context)
         await self._aggregation.create_objects()
+        await self._definitions.settle()
+        self._repeat("custom resources", self._definitions.run)
         documents = Documents(self._context.catalog, self._aggregation.elsewhere)
         handler = Handler(
             self._context,
@@ -93,6 +97,7 @@ class ApiServer:
             aggregation=self._aggregation,
             documents=documents,
             health=self._health,
+            settled=self._definitions.settled,
             requests=RequestMetrics(),
         )
         self._http = Connections(handler, _limits(self._settings))
@@ -126,6 +131,7 @@ class ApiServer:
             await self._listening.wait_closed()
         await cancel(*self._tasks)
         self._tasks.clear()
+        await self._definitions.close()
         await self._context.admission.close()
 
     @property

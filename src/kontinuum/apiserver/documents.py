@@ -20,7 +20,7 @@ class Documents:
     def __init__(self, catalog: Catalog, others: Elsewhere | None = None) -> None:
         self._catalog = catalog
         self._discovery = Discovery(catalog.served, dispatch.verbs, others)
-        self._openapi = OpenApi(catalog.served, dispatch.verbs, others)
+        self._openapi = OpenApi(catalog.served, dispatch.verbs, lambda resource: catalog.served[resource].kind, others)
         catalog.listen(self.forget)
 
     def answer(self, request: BaseRequest, path: str, audit_id: str) -> Response:
@@ -42,4 +42,4 @@ class Documents:
     def forget(self, changed: set[GroupVersion]) -> None:
         """Make the documents about the ``changed`` group versions anew."""
         self._discovery.renew(self._catalog.served, changed)
-        self._openapi.renew(self._catalog.served, changed)
+        self._openapi.renew(changed)

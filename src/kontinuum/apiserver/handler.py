@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import orjson
 import structlog
@@ -40,6 +40,10 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 LONG_RUNNING = frozenset({"watch"})
 STREAMS = frozenset({"log", "exec", "attach"})
 TOO_LATE = "request did not complete within requested timeout - context deadline exceeded"
+LATE = ("/apis", "/openapi")
+"""Paths whose answer depends on which custom resources there are; they may have been defined a moment ago."""
+Settled = Callable[[], Awaitable[None]]
+"""Returns when all that has been defined is served."""
 
 
 class Handler:
@@ -54,6 +58,7 @@ class Handler:
         aggregation: Aggregation,
         documents: Documents,
         health: Health,
+        settled: Settled,
         requests: metrics.RequestMetrics,
     ) -> None:
         self._context = context
@@ -62,6 +67,7 @@ class Handler:
         self._aggregation = aggregation
         self._documents = documents
         self._health = health
+        self._settled = settled
         self._requests = requests
 
     async def __call__(self, request: BaseRequest) -> StreamResponse:
@@ -105,6 +111,10 @@ class Handler:
         self._authorize(attributes_of(user, request.method, path, query, route))
         if extension is not None:
             return await self._aggregation.forward(request, user, extension, audit_id)
+        if route is None and path.startswith(LATE):
+            await self._settled()
+            route = self._routes.find(path)
+            self._authorize(attributes_of(user, request.method, path, query, route))
         if route is None:
             return await self._answer_other(request, path, query, audit_id)
         verb = route.verb(request.method, watch=query.get("watch", "") not in FALSE)

@@ -14,7 +14,10 @@ from typing import Any
 import orjson
 
 from kontinuum.api.kubernetes import schema
+from kontinuum.api.kubernetes.custom.publishing import LIST_META, OBJECT_META
+from kontinuum.api.kubernetes.kinds.kind import Kind
 from kontinuum.api.machinery import status
+from kontinuum.api.machinery.patches import copy
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.apiserver import openapi_v2_protobuf
 from kontinuum.apiserver.aggregation.told import Elsewhere, Told, merge_v2
@@ -40,23 +43,36 @@ COMMON = (
 class OpenApi:
     """The documents about ``resources``, and about what ``others`` answer."""
 
-    def __init__(self, resources: Iterable[Resource], verbs_of: VerbsOf, others: Elsewhere | None = None) -> None:
+    def __init__(
+        self,
+        resources: Iterable[Resource],
+        verbs_of: VerbsOf,
+        kind_of: Callable[[Resource], Kind],
+        others: Elsewhere | None = None,
+    ) -> None:
+        """``resources`` are those that are served now, and show every change."""
         self._verbs_of = verbs_of
+        self._kind_of = kind_of
+        self._resources = resources
         self._others = others
         self._groups: dict[str, list[Resource]] = {}
         self._documents: dict[str, Document] = {}
-        self._sort(resources)
+        self._editions: dict[str, int] = {}
+        self._sort()
 
-    def renew(self, resources: Iterable[Resource], changed: Iterable[tuple[str, str]]) -> None:
-        """Other ``resources`` are served now; the documents about the ``changed`` group versions are made again."""
+    def renew(self, changed: Iterable[tuple[str, str]]) -> None:
+        """Other resources are served now; the documents about the ``changed`` group versions are made again."""
         self._groups.clear()
-        self._sort(resources)
-        for key in ("v2 True", "v2 False", "v3", *(f"apis/{group}/{version}" for group, version in changed)):
+        self._sort()
+        groups = [f"apis/{group}/{version}" for group, version in changed]
+        for key in ("v2 True", "v2 False", "v3", *groups):
             self._documents.pop(key, None)
+        for group in groups:
+            self._editions[group] = self._editions.get(group, 0) + 1
 
-    def _sort(self, resources: Iterable[Resource]) -> None:
+    def _sort(self) -> None:
         elsewhere = self._others.versions() if self._others is not None else {}
-        for resource in resources:
+        for resource in self._resources:
             prefix = "apis" if resource.group else "api"
             if (resource.group, resource.version) not in elsewhere:
                 self._groups.setdefault(f"{prefix}/{resource.api_version}", []).append(resource)
@@ -92,18 +108,24 @@ class OpenApi:
 
     def _index(self) -> Document:
         """Where each group's document is, under a hash by which clients keep it."""
-        facts = f"{KUBERNETES_VERSION} {sorted(self._groups)}".encode()
-        mark = hashlib.sha256(facts).hexdigest()[:32].upper()
-        marks = dict.fromkeys(self._groups, mark)
+        marks = {group: self._mark(group) for group in self._groups}
         for group, told in self._told().items():
             if told.openapi_v3:
                 marks[group] = hashlib.sha256(told.openapi_v3).hexdigest()[:32].upper()
         paths = {group: {"serverRelativeURL": f"/openapi/v3/{group}?hash={mark}"} for group, mark in marks.items()}
         return Document.of(orjson.dumps({"paths": paths}), JSON)
 
+    def _mark(self, group: str) -> str:
+        """Differs whenever the group's document does. Where resources come and go, the document itself tells."""
+        resources = self._groups[group]
+        if group in self._editions:
+            return self._kept(group, lambda: self._v3(group)).etag.strip('"')[:32]
+        facts = f"{KUBERNETES_VERSION} {group} {sorted(each.plural for each in resources)}".encode()
+        return hashlib.sha256(facts).hexdigest()[:32].upper()
+
     def _v3(self, group: str) -> Document:
         resources = self._groups[group]
-        definitions = _described(resources)
+        definitions = self._described(resources, version=3)
         _refer(definitions, "#/components/schemas/", wrapped=True)
         content = {
             "openapi": "3.0.0",
@@ -115,7 +137,7 @@ class OpenApi:
 
     def _v2(self, *, protobuf: bool) -> Document:
         resources = [resource for group in self._groups.values() for resource in group]
-        definitions = _described(resources)
+        definitions = self._described(resources, version=2)
         _refer(definitions, "#/definitions/", wrapped=False)
         content: dict[str, Any] = {
             "swagger": "2.0",
@@ -129,22 +151,28 @@ class OpenApi:
             return Document.of(openapi_v2_protobuf.encode(content), V2_PROTOBUF, large=True)
         return Document.of(orjson.dumps(content), JSON, large=True)
 
-
-def _described(resources: list[Resource]) -> Schemas:
-    """The definitions that ``resources`` need, with their prose put back in."""
-    names = set(COMMON)
-    for resource in resources:
-        names.add(schema.definition_of(resource.api_version, resource.kind).name)
-        if schema.is_known(resource.api_version, f"{resource.kind}List"):
-            names.add(schema.definition_of(resource.api_version, f"{resource.kind}List").name)
-    definitions = schema.json_schemas(names)
-    prose = schema.texts()
-    for name, definition in definitions.items():
-        for field, text in prose.get(name, {}).items():
-            target = definition if not field else definition.get("properties", {}).get(field)
-            if target is not None:
-                target["description"] = text
-    return definitions
+    def _described(self, resources: list[Resource], *, version: int) -> Schemas:
+        """The definitions that ``resources`` need, with their prose put back in."""
+        names = {*COMMON, LIST_META, OBJECT_META}
+        own: Schemas = {}
+        for resource in resources:
+            published = self._kind_of(resource).published(version)
+            own |= published
+            if published:
+                continue
+            for kind in (resource.kind, f"{resource.kind}List"):
+                if kind == resource.kind or schema.is_known(resource.api_version, kind):
+                    names.add(schema.definition_of(resource.api_version, kind).name)
+        definitions = schema.json_schemas(names)
+        prose = schema.texts()
+        for name, definition in definitions.items():
+            for field, text in prose.get(name, {}).items():
+                target = definition if not field else definition.get("properties", {}).get(field)
+                if target is not None:
+                    target["description"] = text
+        # Copied, because what is published is made into references in place.
+        definitions.update(copy(own))
+        return definitions
 
 
 def _refer(value: Any, prefix: str, *, wrapped: bool) -> None:

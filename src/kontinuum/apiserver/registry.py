@@ -24,8 +24,7 @@ class Layout:
     def __init__(self, resource: Resource) -> None:
         self.resource = resource
         self.prefix = f"{ROOT}{resource.group or 'core'}/{resource.plural}/"
-        head = f'{{"kind":"{resource.kind}","apiVersion":"{resource.api_version}","metadata":{{'
-        self._head = head.encode()
+        self._opened = len(f'{{"kind":"{resource.kind}","apiVersion":"{resource.api_version}","metadata":{{')
 
     def key(self, namespace: str, name: str) -> str:
         return f"{self.prefix}{namespace}/{name}" if self.resource.namespaced else self.prefix + name
@@ -42,7 +41,7 @@ class Layout:
     def encode(self, obj: Object) -> bytes:
         """The value to store. ``obj`` has at least a name; it is not changed."""
         metadata = {field: value for field, value in obj["metadata"].items() if field not in NEVER_STORED}
-        ordered = {"kind": self.resource.kind, "apiVersion": self.resource.api_version, "metadata": metadata}
+        ordered = {"kind": self.resource.kind, "apiVersion": self._version_of(obj), "metadata": metadata}
         for field, value in obj.items():
             if field not in ordered:
                 ordered[field] = value
@@ -50,17 +49,25 @@ class Layout:
 
     def splice(self, value: bytes, revision: int) -> bytes:
         """The stored ``value`` with its ``resourceVersion``: what clients get."""
-        head = self._head
-        return b'%b"resourceVersion":"%d",%b' % (head, revision, value[len(head) :])
+        opening = self._opening(value)
+        return b'%b"resourceVersion":"%d",%b' % (value[:opening], revision, value[opening:])
 
     def resplice(self, spliced: bytes, revision: int) -> bytes:
         """``spliced`` (made by ``splice``) under another resourceVersion."""
-        head = self._head
-        end = spliced.index(b",", len(head)) + 1
-        return b'%b"resourceVersion":"%d",%b' % (head, revision, spliced[end:])
+        opening = self._opening(spliced)
+        end = spliced.index(b",", opening) + 1
+        return b'%b"resourceVersion":"%d",%b' % (spliced[:opening], revision, spliced[end:])
 
     def decode(self, value: bytes, revision: int) -> Object:
         """The stored ``value`` as an object with its resourceVersion."""
         obj: Object = orjson.loads(value)
         obj["metadata"]["resourceVersion"] = str(revision)
         return obj
+
+    def _version_of(self, obj: Object) -> str:
+        """The apiVersion in which ``obj`` is stored."""
+        return self.resource.api_version
+
+    def _opening(self, value: bytes) -> int:
+        """Where the metadata of a stored ``value`` begin, behind their brace."""
+        return self._opened

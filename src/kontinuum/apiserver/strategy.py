@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kontinuum.api.kubernetes import resources as r
+from kontinuum.api.kubernetes.kinds.apiextensions import begin_termination
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.apiserver.lifecycle import GraceOf, no_grace, pod_grace
+from kontinuum.foundation.clock import rfc3339
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,8 @@ class Strategy:
     creates_on_update: bool = False
     updates_unconditionally: bool = True
     """An update without resourceVersion overwrites whatever is there."""
+    begin_deletion: Callable[[Object, float], None] | None = None
+    """What a delete changes before it is decided; it is told the time, in seconds since the epoch."""
     on_terminating: Callable[[Object], None] | None = None
     """What a delete that has to wait changes beside the metadata."""
 
@@ -29,10 +33,17 @@ def _terminate_namespace(namespace: Object) -> None:
     namespace["status"] = {**(namespace.get("status") or {}), "phase": "Terminating"}
 
 
+def _empty_first(definition: Object, now: float) -> None:
+    begin_termination(definition, now=rfc3339(now))
+
+
 NEUTRAL = Strategy()
+CUSTOM = Strategy(updates_unconditionally=False)
+"""Of every resource that a CustomResourceDefinition defines."""
 STRATEGIES: dict[Resource, Strategy] = {
     r.PODS: Strategy(grace_of=pod_grace, answers_deleted_object=True),
     r.NAMESPACES: Strategy(on_terminating=_terminate_namespace),
+    r.CUSTOMRESOURCEDEFINITIONS: Strategy(updates_unconditionally=False, begin_deletion=_empty_first),
     r.SERVICES: Strategy(answers_deleted_object=True, creates_on_update=True),
     r.SERVICEACCOUNTS: Strategy(answers_deleted_object=True),
     r.ENDPOINTS: Strategy(creates_on_update=True),

@@ -33,10 +33,16 @@ class WatchCache:
     """
 
     def __init__(
-        self, resource: Resource, *, fields_of: FieldsOf | None = None, read: Sequence[str] = (), history: int = 4096
+        self,
+        resource: Resource,
+        *,
+        fields_of: FieldsOf | None = None,
+        read: Sequence[str] = (),
+        history: int = 4096,
+        layout: Layout | None = None,
     ) -> None:
         self.resource = resource
-        self.layout = Layout(resource)
+        self.layout = layout or Layout(resource)
         self._fields_of = fields_of
         self._project: Projection = projection_of(read) if fields_of is None or read else orjson.loads
         self._entries: dict[str, Entry] = {}
@@ -155,11 +161,12 @@ class WatchCache:
 
     def _entry(self, key: str, value: bytes, revision: int) -> Entry:
         namespace, name = self.layout.identity(key)
-        obj = self._project(value)
+        spliced = self.layout.splice(value, revision)
+        obj = self._project(spliced)
         labels = obj["metadata"].get("labels")
         fields = self._fields_of(obj) if self._fields_of is not None else _NO_FIELDS
         return Entry(
-            key, self.layout.splice(value, revision), revision,
+            key, spliced, revision,
             namespace=namespace, name=name, labels=labels or None, fields=fields,
         )  # fmt: skip
 

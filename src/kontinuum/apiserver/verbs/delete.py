@@ -41,6 +41,8 @@ async def end(
         lifecycle.check_preconditions(served.resource, obj, chosen)
         if admitted:
             await _admit(context, served, call, obj, chosen)
+        if served.strategy.begin_deletion is not None:
+            served.strategy.begin_deletion(obj, context.clock.time())
         plan = lifecycle.plan_deletion(obj, chosen, now=context.clock.time(), grace_of=served.strategy.grace_of)
         if not plan.is_gone and served.strategy.on_terminating is not None:
             served.strategy.on_terminating(plan.obj)

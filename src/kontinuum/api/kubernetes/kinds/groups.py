@@ -5,6 +5,7 @@ from __future__ import annotations
 from kontinuum.api.kubernetes import resources as r
 from kontinuum.api.kubernetes.kinds import (
     admissionregistration,
+    apiextensions,
     apiregistration,
     certificates,
     discovery,
@@ -26,6 +27,7 @@ GROUPS: dict[Resource, type[Kind]] = {
     r.VALIDATINGADMISSIONPOLICYBINDINGS: admissionregistration.ValidatingAdmissionPolicyBinding,
     r.VALIDATINGWEBHOOKCONFIGURATIONS: admissionregistration.ValidatingWebhookConfiguration,
     r.APISERVICES: apiregistration.APIService,
+    r.CUSTOMRESOURCEDEFINITIONS: apiextensions.CustomResourceDefinition,
     r.CERTIFICATESIGNINGREQUESTS: certificates.CertificateSigningRequest,
     r.ENDPOINTSLICES: discovery.EndpointSlice,
     r.FLOWSCHEMAS: flowcontrol.FlowSchema,

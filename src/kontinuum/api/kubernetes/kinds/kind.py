@@ -81,6 +81,10 @@ class Kind:
         version, kind = self.resource.api_version, self.resource.kind
         return declared_kind(version, kind) if is_known(version, kind) else None
 
+    def published(self, version: int) -> dict[str, Object]:
+        """Definitions for the OpenAPI document of ``version`` 2 or 3, by name, of a kind that is not built in."""
+        return {}
+
     def conform(self, obj: Object) -> list[str]:
         """Bring ``obj`` into the structure of the kind, in place; the paths of the unknown fields it had.
 

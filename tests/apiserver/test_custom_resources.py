@@ -1,0 +1,162 @@
+"""What a CustomResourceDefinition defines is served at once, as built-in kinds are, and is gone with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.apiserver.custom import (
+    DEFINITIONS,
+    PONDS,
+    causes,
+    define,
+    definition,
+    good,
+    pond,
+    redefine,
+    schema,
+    until_condition,
+    until_gone,
+    version,
+)
+from tests.apiserver.serving import TABLE, Api, Certificates, serving
+
+from kontinuum.store.memory.store import MemoryStore
+
+
+@pytest.mark.behaviour(
+    "CustomResourceDefinition resources Simple CustomResourceDefinition "
+    "creating/deleting custom resource definition objects works"
+)
+async def test_a_definition_is_created_served_and_deleted_with_all_its_objects(api: Api) -> None:
+    made = await define(api, definition())
+    assert made["status"]["acceptedNames"] == {
+        "kind": "Pond", "listKind": "PondList", "plural": "ponds", "singular": "pond",
+    }  # fmt: skip
+    assert made["status"]["storedVersions"] == ["v1"]
+    good(await api.create(PONDS, pond("a", litres=3)), 201)
+    good(await api.create(PONDS, pond("b", litres=4)), 201)
+    listed = good(await api.get(PONDS))
+    assert (listed["kind"], [one["spec"]["litres"] for one in listed["items"]]) == ("PondList", [3, 4])
+    deleted = good(await api.delete(f"{DEFINITIONS}/ponds.ponds.example"))
+    assert "customresourcecleanup.apiextensions.k8s.io" in deleted["metadata"]["finalizers"]
+    await until_gone(api, f"{DEFINITIONS}/ponds.ponds.example")
+    assert (await api.get(PONDS)).code == 404
+    await define(api, definition())
+    assert good(await api.get(PONDS))["items"] == [], "another definition of the name begins without objects"
+
+
+async def test_a_definition_waits_for_the_finalizers_of_its_objects_and_takes_no_new_ones(api: Api) -> None:
+    await define(api, definition())
+    body = pond("held", litres=1)
+    body["metadata"]["finalizers"] = ["ponds.example/drain"]
+    good(await api.create(PONDS, body), 201)
+    good(await api.delete(f"{DEFINITIONS}/ponds.ponds.example"))
+    found = await until_condition(api, "ponds.ponds.example", "Terminating", "True")
+    refused = await api.create(PONDS, pond("late"))
+    assert refused.code == 405
+    assert "create not allowed while custom resource definition is terminating" in refused.body["message"]
+    held = good(await api.get(f"{PONDS}/held"))
+    assert found["metadata"]["deletionTimestamp"]
+    good(await api.patch(f"{PONDS}/held", {"metadata": {"finalizers": None}}))
+    await until_gone(api, f"{DEFINITIONS}/ponds.ponds.example")
+    assert held["metadata"]["name"] == "held"
+
+
+async def test_a_path_is_served_the_moment_its_definition_has_been_created(api: Api) -> None:
+    good(await api.create(DEFINITIONS, definition()), 201)
+    assert good(await api.get(PONDS))["items"] == []
+
+
+async def test_servers_on_one_store_serve_each_others_definitions(certificates: Certificates) -> None:
+    store = MemoryStore()
+    async with serving(store, certificates) as one, serving(store, certificates) as other:
+        good(await one.create(DEFINITIONS, definition()), 201)
+        good(await other.create(PONDS, pond("a", litres=1)), 201)
+        assert [each["metadata"]["name"] for each in good(await one.get(PONDS))["items"]] == ["a"]
+        good(await other.delete(f"{DEFINITIONS}/ponds.ponds.example"))
+        await until_gone(one, f"{DEFINITIONS}/ponds.ponds.example")
+        assert (await one.get(PONDS)).code == (await other.get(PONDS)).code == 404
+
+
+async def test_a_server_that_starts_serves_what_was_defined_before(certificates: Certificates) -> None:
+    store = MemoryStore()
+    async with serving(store, certificates) as api:
+        await define(api, definition())
+        good(await api.create(PONDS, pond("a", litres=1)), 201)
+    async with serving(store, certificates) as api:
+        assert [one["metadata"]["name"] for one in good(await api.get(PONDS))["items"]] == ["a"]
+
+
+async def test_objects_are_held_against_the_schema_in_kubernetes_words(api: Api) -> None:
+    await define(api, definition())
+    assert causes(await api.create(PONDS, pond("x", litres=-1))) == [
+        ("spec.litres", "Invalid value: -1: spec.litres in body should be greater than or equal to 0"),
+    ]
+    assert causes(await api.create(PONDS, pond("x", litres="many"))) == [
+        ("spec.litres", 'Invalid value: "string": spec.litres in body must be of type integer: "string"'),
+    ]
+    answer = await api.create(PONDS, pond("x", litres=1, depth=3))
+    assert good(answer, 201)["spec"] == {"litres": 1}
+    assert answer.headers["Warning"] == '299 - "unknown field \\"spec.depth\\""'
+
+
+@pytest.mark.behaviour(
+    "CustomResourceDefinition resources custom resource defaulting for requests and from storage works"
+)
+async def test_defaults_are_filled_in_for_requests_and_into_what_is_stored_already(api: Api) -> None:
+    def spec(**defaults: Any) -> dict[str, Any]:
+        fields = {
+            name: {"type": "string", **({"default": defaults[name]} if name in defaults else {})} for name in "ab"
+        }
+        return {"type": "object", "properties": fields}
+
+    await define(api, definition(version(openapi=schema(spec()))))
+    good(await api.create(PONDS, pond("old")), 201)
+    change = [{"op": "replace", "path": "/spec/versions/0/schema/openAPIV3Schema", "value": schema(spec(a="A"))}]
+    await redefine(api, "ponds.ponds.example", change, "json")
+    assert good(await api.get(f"{PONDS}/old"))["spec"] == {"a": "A"}, "from storage"
+    assert good(await api.create(PONDS, pond("new")), 201)["spec"] == {"a": "A"}, "for a request"
+    change[0]["value"] = schema(spec(b="B"))
+    await redefine(api, "ponds.ponds.example", change, "json")
+    assert good(await api.get(f"{PONDS}/old"))["spec"] == {"b": "B"}, "a default that was never written is gone"
+    assert good(await api.get(f"{PONDS}/new"))["spec"] == {"a": "A", "b": "B"}
+
+
+async def test_names_that_are_another_definitions_are_refused_until_they_are_free(api: Api) -> None:
+    await define(api, definition(names={"shortNames": ["pd"]}))
+    other = definition(kind="Pool", names={"shortNames": ["pd"]})
+    good(await api.create(DEFINITIONS, other), 201)
+    found = await until_condition(api, "pools.ponds.example", "NamesAccepted", "False")
+    condition = next(one for one in found["status"]["conditions"] if one["type"] == "NamesAccepted")
+    assert (condition["reason"], condition["message"]) == ("ShortNamesConflict", '"pd" is already in use')
+    assert {one["type"]: one["reason"] for one in found["status"]["conditions"]}["Established"] == "NotAccepted"
+    assert (await api.get("/apis/ponds.example/v1/namespaces/default/pools")).code == 404
+    good(await api.delete(f"{DEFINITIONS}/ponds.ponds.example"))
+    await until_condition(api, "pools.ponds.example", "Established", "True")
+
+
+async def test_discovery_tells_of_names_categories_and_subresources(api: Api) -> None:
+    served = version(subresources={"status": {}})
+    await define(api, definition(served, names={"shortNames": ["pd"], "categories": ["all"]}))
+    (own, below) = good(await api.get("/apis/ponds.example/v1"))["resources"]
+    assert (own["shortNames"], own["categories"], own["singularName"]) == (["pd"], ["all"], "pond")
+    assert (below["name"], below["verbs"]) == ("ponds/status", ["get", "patch", "update"])
+    groups = [one["name"] for one in good(await api.get("/apis"))["groups"]]
+    assert "ponds.example" in groups
+
+
+async def test_columns_are_shown_as_the_definition_says(api: Api) -> None:
+    columns = [
+        {"name": "Litres", "type": "integer", "jsonPath": ".spec.litres"},
+        {"name": "First", "type": "string", "jsonPath": ".spec.fish[0]", "priority": 1},
+        {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+    ]
+    await define(api, definition(version(additionalPrinterColumns=columns)))
+    good(await api.create(PONDS, pond("a", litres=3, fish=["carp", "tench"])), 201)
+    good(await api.create(PONDS, pond("b")), 201)
+    table = good(await api.get(PONDS, accept=TABLE))
+    assert [(one["name"], one["priority"]) for one in table["columnDefinitions"]] == [
+        ("Name", 0), ("Litres", 0), ("First", 1), ("Age", 0),
+    ]  # fmt: skip
+    assert [one["cells"][:3] for one in table["rows"]] == [["a", 3, "carp"], ["b", None, None]]
