@@ -125,6 +125,7 @@ class Chain:
         closing: Sequence[Callable[[], Awaitable[None]]] = (),
         measuring: Sequence[Callable[[], Iterator[Metric]]] = (),
     ) -> None:
+        self.plugins = tuple(plugins)
         self._closing = closing
         self._measuring = measuring
         # Most plug-ins do one of the two; calling only those that override it keeps writes cheap.
