@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from kontinuum.api.kubernetes.resources import (
+    CONTROLLERREVISIONS,
     DEPLOYMENTS,
     ENDPOINTSLICES,
     PODS,
     REPLICASETS,
     REPLICATIONCONTROLLERS,
     SERVICES,
+    STATEFULSETS,
 )
 from kontinuum.api.machinery.objects import Object, labels_of, namespace_of
 from kontinuum.api.machinery.resources import Resource
@@ -54,6 +56,8 @@ _INDEXES: Mapping[Resource, Mapping[str, Index]] = {
     DEPLOYMENTS: {BY_NAMESPACE: _namespace},
     REPLICASETS: {BY_CONTROLLER: _controller, BY_NAMESPACE: _namespace},
     REPLICATIONCONTROLLERS: {BY_CONTROLLER: _controller, BY_NAMESPACE: _namespace},
+    STATEFULSETS: {BY_NAMESPACE: _namespace},
+    CONTROLLERREVISIONS: {BY_CONTROLLER: _controller},
 }
 
 

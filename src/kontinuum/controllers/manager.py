@@ -22,6 +22,7 @@ from kontinuum.controllers.reconcilers.podgc import PodGarbageCollector
 from kontinuum.controllers.reconcilers.replicaset import ReplicaSetReconciler, ReplicationControllerReconciler
 from kontinuum.controllers.reconcilers.root_ca import RootAuthoritiesReconciler
 from kontinuum.controllers.reconcilers.serviceaccount import ServiceAccountReconciler
+from kontinuum.controllers.reconcilers.statefulset import StatefulSetReconciler
 from kontinuum.controllers.reconcilers.storage_protection import protections
 from kontinuum.controllers.settings import ControllersSettings
 from kontinuum.foundation.clock import Clock
@@ -69,6 +70,7 @@ def assemble(context: Context) -> list[Reconciler]:
         DeploymentReconciler,
         ReplicaSetReconciler,
         ReplicationControllerReconciler,
+        StatefulSetReconciler,
         EndpointSliceReconciler,
         NamespaceReconciler,
         GarbageCollector,

@@ -13,6 +13,7 @@ from kontinuum.api.machinery.selectors import from_object
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.client.reconcile import DONE, Result, Workers
 from kontinuum.client.writes import Writer
+from kontinuum.controllers.adoption import settle_claim
 from kontinuum.controllers.context import BY_CONTROLLER, BY_NAMESPACE, Context, children
 from kontinuum.controllers.lib import owners, progress
 from kontinuum.controllers.lib.deployments import REVISION, Plan, is_recreate, plan, template_of
@@ -69,7 +70,7 @@ class DeploymentReconciler:
             return DONE
         writer = Writer(self._context.client, self._writes, key)
         claim = owners.claim(deployment, children(self._replicasets, deployment), selector)
-        await self._settle_claim(deployment, claim, writer)
+        await settle_claim(self._context.client, writer, deployment, DEPLOYMENTS, claim, REPLICASETS)
         now = self._context.clock.time()
         step = plan(deployment, claim.owned, old_pods_run=self._old_pods_run(deployment, claim.owned), now=now)
         status, failure = step.status, None
@@ -134,19 +135,6 @@ class DeploymentReconciler:
         direction = "up" if size > before else "down"
         message = f"Scaled {direction} replica set {name_of(replicaset)} from {before} to {size}"
         self._events.event(deployment, "Normal", "ScalingReplicaSet", message)
-
-    async def _settle_claim(self, deployment: Object, claim: owners.Claim, writer: Writer) -> None:
-        if claim.adopt:
-            # Our copy may be old: a Deployment that was deleted meanwhile must not take in orphans.
-            fresh = await self._context.client.get(
-                DEPLOYMENTS, name_of(deployment), namespace=namespace_of(deployment)
-            )  # fmt: skip
-            if uid_of(fresh) == uid_of(deployment) and "deletionTimestamp" not in fresh["metadata"]:
-                reference = owners.controller_reference(deployment, DEPLOYMENTS)
-                for replicaset in claim.adopt:
-                    await writer.patch(REPLICASETS, replicaset, owners.adoption_patch(replicaset, reference))
-        for replicaset in claim.release:
-            await writer.patch(REPLICASETS, replicaset, owners.release_patch(replicaset, uid_of(deployment)))
 
     def _old_pods_run(self, deployment: Object, replicasets: Sequence[Object]) -> bool:
         if not is_recreate(deployment):

@@ -19,6 +19,7 @@ from kontinuum.api.machinery.selectors import LabelSelector, from_object
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.client.reconcile import DONE, Result, Workers
 from kontinuum.client.writes import Writer
+from kontinuum.controllers.adoption import settle_claim
 from kontinuum.controllers.context import BY_CONTROLLER, BY_NAMESPACE, Context, children
 from kontinuum.controllers.lib import owners
 from kontinuum.controllers.lib.batches import slow_start
@@ -157,7 +158,7 @@ class ReplicaSetReconciler:
             return DONE
         writer = Writer(self._context.client, self._writes, key)
         claim = owners.claim(replicaset, children(self._pods, replicaset), self.selector_of(replicaset))
-        await self._settle_claim(replicaset, claim, writer)
+        await settle_claim(self._context.client, writer, replicaset, self.resource, claim, PODS)
         now = self._context.clock.time()
         related = self._related(replicaset, claim.owned)
         reference = owners.controller_reference(replicaset, self.resource)
@@ -170,19 +171,6 @@ class ReplicaSetReconciler:
         if failure is not None:
             raise failure.error
         return next_look(replicaset, claim.owned, now)
-
-    async def _settle_claim(self, replicaset: Object, claim: owners.Claim, writer: Writer) -> None:
-        if claim.adopt:
-            # Our copy may be old: a ReplicaSet that was deleted meanwhile must not take in orphans.
-            fresh = await self._context.client.get(
-                self.resource, name_of(replicaset), namespace=namespace_of(replicaset)
-            )  # fmt: skip
-            if uid_of(fresh) == uid_of(replicaset) and "deletionTimestamp" not in fresh["metadata"]:
-                reference = owners.controller_reference(replicaset, self.resource)
-                for pod in claim.adopt:
-                    await writer.patch(PODS, pod, owners.adoption_patch(pod, reference))
-        for pod in claim.release:
-            await writer.patch(PODS, pod, owners.release_patch(pod, uid_of(replicaset)))
 
     async def _carry_out(self, replicaset: Object, todo: Plan, writer: Writer) -> Failure | None:
         """Create and delete; a refusal becomes an event and a condition, because people must see it."""

@@ -1,0 +1,194 @@
+"""StatefulSets: the hand that carries ``lib.statefulsets`` out.
+
+A pod's claims are there before the pod is. No pod is made twice: an ordinal is a name, and the API gives a name once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kontinuum.api.kubernetes.resources import CONTROLLERREVISIONS, PERSISTENTVOLUMECLAIMS, PODS, STATEFULSETS
+from kontinuum.api.machinery.objects import Object, key_of, labels_of, name_of, namespace_of
+from kontinuum.api.machinery.selectors import LabelSelector, from_object
+from kontinuum.api.machinery.status import ApiError
+from kontinuum.client.reconcile import DONE, Result, Workers
+from kontinuum.client.writes import Writer
+from kontinuum.controllers.adoption import settle_claim
+from kontinuum.controllers.context import BY_NAMESPACE, Context, children
+from kontinuum.controllers.history import HashCollision, forget_surplus, keep_history
+from kontinuum.controllers.lib import owners, statefulsets
+from kontinuum.controllers.lib.batches import slow_start
+from kontinuum.controllers.lib.pods import phase_of
+from kontinuum.controllers.lib.revisions import HASH_LABEL, History
+from kontinuum.controllers.lib.statefulsets import Plan, Revisions
+
+
+class StatefulSetReconciler:
+    """See the module."""
+
+    name = "statefulset"
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._events = context.recorder("statefulset-controller")
+        self._pods = context.informer(PODS)
+        self._sets = context.informer(STATEFULSETS)
+        self._claims = context.informer(PERSISTENTVOLUMECLAIMS)
+        self._revisions = context.informer(CONTROLLERREVISIONS)
+        self._writes = context.own_writes(PODS, STATEFULSETS, PERSISTENTVOLUMECLAIMS, CONTROLLERREVISIONS)
+        self._workers = Workers(self.name, self.reconcile, writes=self._writes, count=context.settings.workers)
+        self._sets.add_handler(lambda change, obj, old: self._workers.queue.add(key_of(obj)))
+        self._pods.add_handler(self._pod_changed)
+
+    async def run(self) -> None:
+        """See ``Reconciler``."""
+        await self._workers.run()
+
+    def look_again(self) -> None:
+        """See ``Reconciler``."""
+        for key in self._sets.all_keys():
+            self._workers.queue.add(key)
+
+    async def reconcile(self, key: str) -> Result:
+        """Take one step of one StatefulSet."""
+        statefulset = self._sets.get(key)
+        if statefulset is None:
+            return DONE
+        selector = from_object(statefulset["spec"].get("selector"))
+        if selector.is_empty:
+            return DONE
+        writer = Writer(self._context.client, self._writes, key)
+        candidates = [one for one in children(self._pods, statefulset) if self._may_own(statefulset, one)]
+        claim = owners.claim(statefulset, candidates, selector)
+        await settle_claim(self._context.client, writer, statefulset, STATEFULSETS, claim, PODS)
+        try:
+            history = await self._history(statefulset, selector, writer)
+        except HashCollision:
+            return await self._count_collision(statefulset, writer)
+        revisions = _revisions(statefulset, history)
+        now = self._context.clock.time()
+        step = statefulsets.plan(statefulset, claim.owned, revisions, now)
+        failure = await self._carry_out(statefulset, step, writer)
+        await self._keep_claims(statefulset, claim.owned, writer)
+        status = statefulsets.status(statefulset, claim.owned, revisions, now)
+        if status != (statefulset.get("status") or {}):
+            await writer.update(STATEFULSETS, {**statefulset, "status": status}, subresource="status")
+        used = {revisions.current, revisions.update, *(labels_of(pod).get(HASH_LABEL, "") for pod in claim.owned)}
+        await forget_surplus(writer, statefulset, history, used)
+        if failure is not None:
+            raise failure
+        return Result(step.look_after)
+
+    def _may_own(self, statefulset: Object, pod: Object) -> bool:
+        """An orphan is taken in only if it has one of the set's names."""
+        return owners.controller_of(pod) is not None or statefulsets.ordinal_of(statefulset, pod) is not None
+
+    async def _history(self, statefulset: Object, selector: LabelSelector, writer: Writer) -> History:
+        client = self._context.client
+        claim = owners.claim(statefulset, children(self._revisions, statefulset), selector)
+        await settle_claim(client, writer, statefulset, STATEFULSETS, claim, CONTROLLERREVISIONS)
+        return await keep_history(client, writer, statefulset, STATEFULSETS, claim.owned)
+
+    async def _count_collision(self, statefulset: Object, writer: Writer) -> Result:
+        status = statefulset.get("status") or {}
+        status = {**status, "collisionCount": (status.get("collisionCount") or 0) + 1}
+        await writer.update(STATEFULSETS, {**statefulset, "status": status}, subresource="status")
+        return DONE
+
+    async def _carry_out(self, statefulset: Object, step: Plan, writer: Writer) -> ApiError | None:
+        """Answers the error that ended it; people have been told of it."""
+
+        async def create(pod: Object) -> None:
+            await self._create(statefulset, pod, writer)
+
+        async def delete(pod: Object) -> None:
+            await self._delete(statefulset, pod, writer)
+
+        try:
+            for pod in step.recreate:
+                state = phase_of(pod)
+                reason = "RecreatingFailedPod" if state == "Failed" else "RecreatingTerminatedPod"
+                text = f"StatefulSet {key_of(statefulset)} is recreating {state} Pod {name_of(pod)}"
+                self._events.event(statefulset, "Warning" if state == "Failed" else "Normal", reason, text)
+                await writer.delete(PODS, pod)
+            await slow_start(step.create, create)
+            await slow_start(step.delete, delete)
+        except ApiError as error:
+            return None if error.is_namespace_terminating else error
+        return None
+
+    async def _create(self, statefulset: Object, pod: Object, writer: Writer) -> None:
+        for claim in statefulsets.claims_of(statefulset, pod):
+            if self._claims.get(key_of(claim)) is None:
+                await self._create_claim(statefulset, pod, claim, writer)
+        try:
+            await writer.create(PODS, pod)
+        except ApiError as error:
+            if error.is_already_exists:
+                # We made it before and have not seen it yet, or the name is another's: its leaving will tell us.
+                return
+            self._tell(statefulset, "create", "failed", f"Pod {name_of(pod)}", error)
+            raise
+        self._tell(statefulset, "create", "successful", f"Pod {name_of(pod)}")
+
+    async def _create_claim(self, statefulset: Object, pod: Object, claim: Object, writer: Writer) -> None:
+        what = f"Claim {name_of(claim)} Pod {name_of(pod)}"
+        try:
+            await writer.create(PERSISTENTVOLUMECLAIMS, claim)
+        except ApiError as error:
+            if error.is_already_exists:
+                return
+            self._tell(statefulset, "create", "failed", what, error)
+            raise
+        self._tell(statefulset, "create", "success", what)
+
+    async def _delete(self, statefulset: Object, pod: Object, writer: Writer) -> None:
+        try:
+            await writer.delete(PODS, pod)
+        except ApiError as error:
+            self._tell(statefulset, "delete", "failed", f"Pod {name_of(pod)}", error)
+            raise
+        self._tell(statefulset, "delete", "successful", f"Pod {name_of(pod)}")
+
+    def _tell(self, statefulset: Object, doing: str, outcome: str, what: str, error: ApiError | None = None) -> None:
+        kind, ending = ("Normal", "Successful") if error is None else ("Warning", "Failed")
+        text = f"{doing} {what} in StatefulSet {name_of(statefulset)} {outcome}"
+        text += f" error: {error.message}" if error is not None else ""
+        self._events.event(statefulset, kind, f"{ending}{doing.capitalize()}", text)
+
+    async def _keep_claims(self, statefulset: Object, pods: Sequence[Object], writer: Writer) -> None:
+        """The claims of pods that exist are owned as the retention policy says."""
+        for pod in pods:
+            if statefulsets.ordinal_of(statefulset, pod) is None:
+                continue
+            for wanted in statefulsets.claims_of(statefulset, pod):
+                claim = self._claims.get(key_of(wanted))
+                references = statefulsets.claim_owners(statefulset, pod, claim) if claim is not None else None
+                if claim is not None and references is not None:
+                    version = claim["metadata"]["resourceVersion"]
+                    patch = {"metadata": {"ownerReferences": references or None, "resourceVersion": version}}
+                    await writer.patch(PERSISTENTVOLUMECLAIMS, claim, patch)
+
+    def _pod_changed(self, change: str, pod: Object, old: Object | None) -> None:
+        for version in (pod, old):
+            if version is None:
+                continue
+            reference = owners.controller_of(version)
+            if reference is not None and reference["kind"] == STATEFULSETS.kind:
+                self._workers.queue.add(f"{namespace_of(version)}/{reference['name']}")
+            elif reference is None:
+                self._orphan_changed(version)
+
+    def _orphan_changed(self, pod: Object) -> None:
+        """Somebody may want to adopt it, or waits for its name."""
+        for statefulset in self._sets.by_index(BY_NAMESPACE, namespace_of(pod)):
+            if statefulsets.ordinal_of(statefulset, pod) is not None:
+                self._workers.queue.add(key_of(statefulset))
+
+
+def _revisions(statefulset: Object, history: History) -> Revisions:
+    """A set without a current revision, or whose current one is gone, is all at the update revision."""
+    name = (statefulset.get("status") or {}).get("currentRevision")
+    current = next((one for one in history.revisions if name_of(one) == name), history.update)
+    template = {key: value for key, value in current["data"]["spec"]["template"].items() if key != "$patch"}
+    return Revisions(name_of(current), name_of(history.update), template, statefulset["spec"]["template"])
