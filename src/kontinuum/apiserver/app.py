@@ -16,6 +16,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from kontinuum.api.kubernetes.conversion import CONVERSIONS
 from kontinuum.api.kubernetes.kinds import KINDS
+from kontinuum.api.kubernetes.resources import FLOWSCHEMAS, PRIORITYLEVELCONFIGURATIONS
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.apiserver import housekeeping, listener
 from kontinuum.apiserver.admission.plugins import all_plugins
@@ -31,6 +32,7 @@ from kontinuum.apiserver.connections import Connections, Limits
 from kontinuum.apiserver.context import Context
 from kontinuum.apiserver.custom.definitions import Definitions
 from kontinuum.apiserver.documents import Documents
+from kontinuum.apiserver.fairness.fairness import Fairness
 from kontinuum.apiserver.feed import Feed
 from kontinuum.apiserver.flowcontrol import create_flow_objects, keep_flow_objects
 from kontinuum.apiserver.handler import Handler
@@ -54,6 +56,8 @@ STOP_SECONDS = 5.0
 """How long requests may finish after a stop was asked for."""
 HANDSHAKE_SECONDS = 10.0
 """How long a client may take to agree on TLS."""
+WAITING_PART = 0.25
+"""Of the time that a request may take, how much it may wait for its turn."""
 FAREWELL_SECONDS = 5.0
 """How long it may take to end it."""
 
@@ -99,6 +103,7 @@ class ApiServer:
             health=self._health,
             settled=self._definitions.settled,
             requests=RequestMetrics(),
+            fairness=self._fairness(),
         )
         self._http = Connections(handler, _limits(self._settings))
         self._repeat("slow clients", self._http.watch_over)
@@ -146,6 +151,16 @@ class ApiServer:
             await asyncio.Event().wait()
         finally:
             await self.stop()
+
+    def _fairness(self) -> Fairness:
+        served, settings = self._context.served, self._settings
+        return Fairness(
+            served[PRIORITYLEVELCONFIGURATIONS].cache,
+            served[FLOWSCHEMAS].cache,
+            self._clock,
+            seats=settings.maximum_in_flight,
+            wait_seconds=settings.request_timeout_seconds * WAITING_PART,
+        )
 
     def _start_housekeeping(self, tls: ssl.SSLContext) -> None:
         context = self._context

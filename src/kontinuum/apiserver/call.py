@@ -9,6 +9,7 @@ from aiohttp.web_request import BaseRequest
 
 from kontinuum.api.machinery import status
 from kontinuum.apiserver.authn.users import User
+from kontinuum.apiserver.fairness.level import Seat
 from kontinuum.apiserver.negotiation import Output
 from kontinuum.apiserver.routes import Route
 
@@ -30,6 +31,8 @@ class Call:
     route: Route
     verb: str
     output: Output
+    seat: Seat | None = None
+    """What the call holds of the server while it is answered; a watch gives it back when it only waits."""
     warnings: list[str] = field(default_factory=list)
     annotations: dict[str, str] = field(default_factory=dict)
     """What admission adds to the audit event of the call."""

@@ -18,13 +18,17 @@ from typing import Any, NamedTuple
 
 import orjson
 import structlog
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import Response, StreamResponse
 from aiohttp.web_server import Server
 
 from kontinuum.api.machinery.status import ApiError
+from kontinuum.apiserver.request import Request
 
 log = structlog.get_logger(__name__)
 
@@ -115,8 +119,8 @@ class Connection(RequestHandler):
 class Connections(Server):
     """The low-level server: it makes a ``Connection`` for each client, and looks after them in ``watch_over``."""
 
-    def __init__(self, handler: Callable[[BaseRequest], Awaitable[StreamResponse]], limits: Limits) -> None:
-        super().__init__(self._answer)
+    def __init__(self, handler: Callable[[Request], Awaitable[StreamResponse]], limits: Limits) -> None:
+        super().__init__(self._answer, request_factory=self._request)
         self.limits = limits
         self._handler = handler
 
@@ -153,10 +157,19 @@ class Connections(Server):
             return "it does not read its answer"
         return ""
 
+    def _request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> BaseRequest:
+        return Request(message, payload, protocol, writer, task, self._loop)
+
     async def _answer(self, request: BaseRequest) -> StreamResponse:
         connection = request.protocol
-        if not isinstance(connection, Connection):
-            return await self._handler(request)
+        assert isinstance(connection, Connection) and isinstance(request, Request)
         connection.is_answering = True
         try:
             return await self._handler(request)

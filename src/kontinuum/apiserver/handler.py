@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple
 
 import orjson
 import structlog
-from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import StreamResponse
 
 from kontinuum.api.kubernetes.deprecations import DEPRECATED
@@ -16,6 +16,7 @@ from kontinuum.api.machinery import status
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.apiserver import metrics, replies
 from kontinuum.apiserver.aggregation.aggregation import Aggregation
+from kontinuum.apiserver.aggregation.extensions import Extension
 from kontinuum.apiserver.authn.authenticator import Authenticator
 from kontinuum.apiserver.authn.impersonation import impersonated
 from kontinuum.apiserver.authn.serviceaccounts import discovery
@@ -27,11 +28,16 @@ from kontinuum.apiserver.connections import allow_pauses, break_off, has_begun
 from kontinuum.apiserver.context import Context
 from kontinuum.apiserver.dispatch import has_table, verb_of
 from kontinuum.apiserver.documents import Documents
+from kontinuum.apiserver.fairness import report
+from kontinuum.apiserver.fairness.fairness import Fairness, Flow
+from kontinuum.apiserver.fairness.level import Seat
+from kontinuum.apiserver.fairness.width import width_of
 from kontinuum.apiserver.health import ENDPOINTS, Health
 from kontinuum.apiserver.identifiers import new_uuid
 from kontinuum.apiserver.negotiation import negotiate
 from kontinuum.apiserver.options import request_seconds
-from kontinuum.apiserver.routes import RouteTable
+from kontinuum.apiserver.request import Request
+from kontinuum.apiserver.routes import Route, RouteTable
 from kontinuum.store.port import StoreFull, StoreUnavailable, ValueTooLarge
 
 log = structlog.get_logger(__name__)
@@ -44,6 +50,17 @@ LATE = ("/apis", "/openapi")
 """Paths whose answer depends on which custom resources there are; they may have been defined a moment ago."""
 Settled = Callable[[], Awaitable[None]]
 """Returns when all that has been defined is served."""
+
+
+class _Question(NamedTuple):
+    """What a request asks, read in every way that somebody needs."""
+
+    path: str
+    query: dict[str, str]
+    extension: Extension | None
+    """Who is to answer in place of this server."""
+    route: Route | None
+    asked: Attributes
 
 
 class Handler:
@@ -60,6 +77,7 @@ class Handler:
         health: Health,
         settled: Settled,
         requests: metrics.RequestMetrics,
+        fairness: Fairness,
     ) -> None:
         self._context = context
         self._routes = routes
@@ -69,36 +87,37 @@ class Handler:
         self._health = health
         self._settled = settled
         self._requests = requests
+        self._fairness = fairness
 
-    async def __call__(self, request: BaseRequest) -> StreamResponse:
-        audit_id = request.headers.get("Audit-ID") or new_uuid()
+    async def __call__(self, request: Request) -> StreamResponse:
+        request.audit_id = request.headers.get("Audit-ID") or new_uuid()
         self._requests.in_flight += 1
         try:
-            return await self._answer(request, audit_id)
+            return await self._answer(request)
         except ApiError as error:
-            return _refuse(request, error, audit_id)
+            return _refuse(request, error)
         except StoreFull as error:
-            advice = f"{error}; reads go on meanwhile"
-            return replies.of_error(status.insufficient_storage(advice), audit_id)
+            return _refuse(request, status.insufficient_storage(f"{error}; reads go on meanwhile"))
         except ValueTooLarge as error:
-            return replies.of_error(status.too_large(str(error)), audit_id)
+            return _refuse(request, status.too_large(str(error)))
         except StoreUnavailable as error:
-            return replies.of_error(status.service_unavailable(str(error)), audit_id)
+            return _refuse(request, status.service_unavailable(str(error)))
         except TimeoutError:
-            return _refuse(request, status.timeout(TOO_LATE), audit_id)
+            return _refuse(request, status.timeout(TOO_LATE))
         except ConnectionError:
             # The client left while it was being answered; what is returned goes nowhere.
-            return replies.of_error(status.bad_request("the client closed the connection"), audit_id)
+            return _refuse(request, status.bad_request("the client closed the connection"))
         except (RecursionError, orjson.JSONEncodeError) as error:
             # Valid JSON, but nested deeper or with larger numbers than any object may have.
-            return replies.of_error(status.bad_request(f"the object cannot be stored: {error}"), audit_id)
+            return _refuse(request, status.bad_request(f"the object cannot be stored: {error}"))
         except Exception:
+            audit_id = request.audit_id
             log.exception("a request failed unexpectedly", method=request.method, path=request.path, audit_id=audit_id)
-            return _refuse(request, status.internal_error(f"see the server's log for audit id {audit_id}"), audit_id)
+            return _refuse(request, status.internal_error(f"see the server's log for audit id {audit_id}"))
         finally:
             self._requests.in_flight -= 1
 
-    async def _answer(self, request: BaseRequest, audit_id: str) -> StreamResponse:
+    async def _answer(self, request: Request) -> StreamResponse:
         path, query = split_target(request.raw_path)
         if not path.startswith("/"):
             raise status.no_such_path()
@@ -108,18 +127,42 @@ class Handler:
         user = impersonated(author, request.headers, self._context.authorizer) or author
         extension = self._aggregation.find(path)
         route = self._routes.find(path) if extension is None else None
-        self._authorize(attributes_of(user, request.method, path, query, route))
+        asked = attributes_of(user, request.method, path, query, route)
+        question = _Question(path, query, extension, route, asked)
+        flow = self._fairness.flow_of(asked)
+        request.flow = flow.uids
+        if asked.subresource in STREAMS:
+            # Somebody sits before it for as long as he likes; that is not the server's work.
+            return await self._answer_admitted(request, question, None)
+        width = self._width(question, flow)
+        seat = self._fairness.try_enter(flow, width) or await self._fairness.enter(flow, asked, width)
+        try:
+            return await self._answer_admitted(request, question, seat)
+        finally:
+            seat.leave()
+
+    def _width(self, question: _Question, flow: Flow) -> int:
+        served = self._context.served.get(question.route.resource) if question.route is not None else None
+        return width_of(question.asked, served, question.query, flow.level.widest) if served is not None else 1
+
+    async def _answer_admitted(self, request: Request, question: _Question, seat: Seat | None) -> StreamResponse:
+        path, query, extension, route, asked = question
+        self._authorize(asked)
         if extension is not None:
-            return await self._aggregation.forward(request, user, extension, audit_id)
+            if seat is not None and asked.verb == "watch":
+                # Another server's work.
+                seat.leave()
+            return await self._aggregation.forward(request, asked.user, extension, request.audit_id)
         if route is None and path.startswith(LATE):
             await self._settled()
             route = self._routes.find(path)
-            self._authorize(attributes_of(user, request.method, path, query, route))
+            asked = attributes_of(asked.user, request.method, path, query, route)
+            self._authorize(asked)
         if route is None:
-            return await self._answer_other(request, path, query, audit_id)
+            return await self._answer_other(request, path, query)
         verb = route.verb(request.method, watch=query.get("watch", "") not in FALSE)
         output = negotiate(request.headers.get("Accept", ""), tables=has_table(route))
-        call = Call(request, path, query, audit_id, user, route, verb, output)
+        call = Call(request, path, query, request.audit_id, asked.user, route, verb, output, seat)
         if route.resource in DEPRECATED:
             call.warnings.append(DEPRECATED[route.resource])
         return await self._answer_measured(call)
@@ -157,27 +200,30 @@ class Handler:
             if not _is_long_running(call):
                 self._requests.observe(call.verb, resource.qualified, time.perf_counter() - began)
 
-    async def _answer_other(
-        self, request: BaseRequest, path: str, query: Mapping[str, str], audit_id: str
-    ) -> StreamResponse:
+    async def _answer_other(self, request: Request, path: str, query: Mapping[str, str]) -> StreamResponse:
         """Paths that are no resource's."""
         if path.split("/", 2)[1] in ENDPOINTS:
             return await self._health.answer(path, query)
         if path == "/metrics":
-            body, media = metrics.render(self._context, self._requests)
-            return replies.small(body, replies.headers(audit_id, media=media))
+            body, media = metrics.render(self._context, self._requests, self._fairness)
+            return replies.small(body, replies.headers(request.audit_id, media=media))
+        if path.startswith(report.PREFIX):
+            text = report.dump(self._fairness, path, query)
+            if text is None:
+                raise status.no_such_path()
+            return replies.small(text.encode(), replies.headers(request.audit_id, media="text/plain"))
         if path in discovery.PATHS:
             settings = self._context.settings
             issuer = self._context.identity.issuer
-            return discovery.answer(issuer, settings.service_account_jwks_uri, request, path, audit_id)
-        return self._documents.answer(request, path, audit_id)
+            return discovery.answer(issuer, settings.service_account_jwks_uri, request, path, request.audit_id)
+        return self._documents.answer(request, path, request.audit_id)
 
 
-def _refuse(request: BaseRequest, error: ApiError, audit_id: str) -> StreamResponse:
+def _refuse(request: Request, error: ApiError) -> StreamResponse:
     if has_begun(request):
         # What is returned goes nowhere.
         break_off(request)
-    return replies.of_error(error, audit_id)
+    return replies.of_error(error, request.audit_id)
 
 
 def _is_long_running(call: Call) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from kontinuum.apiserver.context import Context
+from kontinuum.apiserver.fairness.fairness import Fairness
+from kontinuum.apiserver.fairness.report import families
 from kontinuum.foundation import telemetry
 from kontinuum.foundation.telemetry import Tally
 
@@ -55,15 +57,17 @@ class RequestMetrics:
 class Collector:
     """What ``prometheus_client`` asks: the requests' numbers, and the caches' as they are now."""
 
-    def __init__(self, context: Context, requests: RequestMetrics) -> None:
+    def __init__(self, context: Context, requests: RequestMetrics, fairness: Fairness) -> None:
         self._context = context
         self._requests = requests
+        self._fairness = fairness
 
     def collect(self) -> Iterator[Metric]:
         from prometheus_client.core import GaugeMetricFamily
 
         yield from self._requests.families()
         yield from self._context.admission.families()
+        yield from families(self._fairness)
         objects = GaugeMetricFamily("apiserver_storage_objects", "Objects stored.", labels=("resource",))
         watchers = GaugeMetricFamily("apiserver_longrunning_requests", "Open watches.", labels=("resource",))
         for served in self._context.served.values():
@@ -78,11 +82,11 @@ class Collector:
         yield revision
 
 
-def render(context: Context, requests: RequestMetrics) -> tuple[bytes, str]:
+def render(context: Context, requests: RequestMetrics, fairness: Fairness) -> tuple[bytes, str]:
     """The text and its content type: the process's own metrics (``foundation.telemetry``), then the server's."""
     from prometheus_client import CollectorRegistry, generate_latest
 
     process, media = telemetry.render()
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Collector(context, requests))
+    registry.register(Collector(context, requests, fairness))
     return process + generate_latest(registry), media

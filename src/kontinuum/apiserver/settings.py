@@ -107,6 +107,10 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     maximum_connections: int = 10_000
     """Connections at the same time; further ones are closed at once."""
 
+    maximum_in_flight: int = 600
+    """Requests that are answered at the same time (a long list counts for several, a watch only at its beginning).
+    Priority levels share them; further requests wait for their turn or get 429."""
+
     watch_minimum_seconds: float = 1800.0
     """A watch that names no timeout ends after a random time between this and twice this."""
 

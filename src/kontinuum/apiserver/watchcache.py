@@ -75,6 +75,11 @@ class WatchCache:
         end = min(stop, start + limit)
         return [self._entries[key] for key in self._keys[start:end]], stop - end
 
+    def count(self, namespace: str = "") -> int:
+        """How many objects there are, in one namespace or in all for ""."""
+        start, stop = self._span(namespace, "")
+        return stop - start
+
     def _span(self, namespace: str, after: str) -> tuple[int, int]:
         """Where the keys of a namespace (or all for "") after ``after`` begin and end."""
         prefix, keys = self.layout.prefix_of(namespace), self._keys

@@ -108,6 +108,8 @@ async def _stream(
                 if piece:
                     await response.write(piece)
                     await asyncio.sleep(0)
+            if call.seat is not None:
+                call.seat.leave()
             if watcher is not None:
                 await _follow(context, served, call, form, watcher, response, deadline)
         except ApiError as error:  # An object cannot be converted to the version that is watched.

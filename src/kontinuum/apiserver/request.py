@@ -1,0 +1,22 @@
+"""A request as the HTTP server hands it over, with what is known about it before anybody answers."""
+
+from __future__ import annotations
+
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import StreamResponse
+
+SCHEMA_UID, LEVEL_UID = "X-Kubernetes-PF-FlowSchema-UID", "X-Kubernetes-PF-PriorityLevel-UID"
+
+
+class Request(BaseRequest):
+    """``audit_id`` is the client's or a new one; ``flow`` are the uids of the request's flow schema and level."""
+
+    ATTRS = BaseRequest.ATTRS | frozenset({"audit_id", "flow"})
+
+    audit_id: str = ""
+    flow: tuple[str, str] | None = None
+
+    async def _prepare_hook(self, response: StreamResponse) -> None:
+        """Called before the headers of any answer are sent, a stream's or a WebSocket's too."""
+        if self.flow is not None:
+            response.headers[SCHEMA_UID], response.headers[LEVEL_UID] = self.flow
