@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.ports import free_ports
+
 from kontinuum.foundation.clock import RealClock
 from kontinuum.foundation.pki import Authority
 from kontinuum.store.etcd import Access
@@ -125,7 +127,7 @@ def etcd(count: int = 1, *, tls: bool = False, extra: Sequence[str] = ()) -> Ite
 
 
 def _prepare(directory: Path, count: int, *, tls: bool, extra: Sequence[str]) -> Cluster:
-    ports = _free_ports(2 * count)
+    ports = free_ports(2 * count)
     scheme = "https" if tls else "http"
     cluster = Cluster(members=[], directory=directory)
     security: list[str] = []
@@ -161,14 +163,3 @@ def _wait_listening(member: Member) -> None:
                 return
         time.sleep(0.05)
     raise AssertionError(member.log.read_text())
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()

@@ -1,0 +1,68 @@
+"""A server that is killed at any moment loses nothing that it has acknowledged, and tells nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.history import History
+from tests.servers import WarmServers, data_directory, settings_for, wait_answering
+from tests.store.etcd import etcd
+
+from kontinuum.client import kubeconfig
+from kontinuum.client.connect import connect
+
+FEW, MANY = 6, 200
+WRITERS, WATCHERS = 8, 2
+
+
+def rounds(quick: int, many: int) -> Any:
+    """For pytest: a few rounds in the quick run, the others with the machine tests."""
+    return pytest.mark.parametrize("count", [quick, pytest.param(many, marks=pytest.mark.machine)])
+
+
+async def killed_again_and_again(
+    directory: Path, count: int, *, seed: int, settings: Mapping[str, Any] | None = None
+) -> History:
+    """Kill the server ``count`` times under load: while it starts, when it has just begun, in full work."""
+    chance, history = random.Random(seed), History()
+    with WarmServers(directory, settings) as servers:
+        client = connect(kubeconfig.load(servers.kubeconfig))
+        pid = servers.start()
+        try:
+            await wait_answering(client)
+            async with history.watched([client], WATCHERS):
+                async with history.written([client], WRITERS):
+                    for number in range(count):
+                        if number % 5:
+                            await wait_answering(client)
+                            await history.wait_more(chance.randrange(1, 60))
+                        await asyncio.sleep(chance.uniform(0, 0.1))
+                        servers.kill(pid)
+                        pid = servers.start()
+                    await wait_answering(client)
+                    await history.wait_more(50)
+                await history.must_hold(client)
+        finally:
+            await client.close()
+            servers.kill(pid)
+    return history
+
+
+@rounds(FEW, MANY)
+async def test_a_server_on_sqlite_is_killed(count: int) -> None:
+    with data_directory() as directory:
+        history = await killed_again_and_again(directory, count, seed=count)
+    assert len(history.acknowledged) > 20 * count
+
+
+@rounds(2, 30)
+async def test_a_server_on_etcd_is_killed(count: int) -> None:
+    with etcd() as cluster, data_directory() as directory:
+        settings = {"store": settings_for(cluster.access())}
+        history = await killed_again_and_again(directory, count, seed=count, settings=settings)
+    assert len(history.acknowledged) > 20 * count
