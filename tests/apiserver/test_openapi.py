@@ -44,7 +44,10 @@ def references(value: Any) -> Iterator[str]:
 
 def test_every_group_s_document_is_in_the_index_and_can_be_read(openapi: OpenApi) -> None:
     index = read(openapi, "/openapi/v3")["paths"]
-    assert set(index) == {f"{'apis' if each.group else 'api'}/{each.api_version}" for each in RESOURCES}
+    versions = {f"{'apis' if each.group else 'api'}/{each.api_version}" for each in RESOURCES}
+    groups = {f"apis/{each.group}" for each in RESOURCES if each.group}
+    others = {"api", "apis", "version", "openid/v1/jwks", ".well-known/openid-configuration"}
+    assert set(index) == versions | groups | others
     for group, entry in index.items():
         path, _, mark = entry["serverRelativeURL"].partition("?hash=")
         assert path == f"/openapi/v3/{group}" and mark

@@ -23,7 +23,9 @@ from kontinuum.apiserver import openapi_v2_protobuf
 from kontinuum.apiserver.aggregation.told import Elsewhere, Told, merge_v2
 from kontinuum.apiserver.discovery import KUBERNETES_VERSION, VerbsOf
 from kontinuum.apiserver.document import Document
-from kontinuum.apiserver.openapi_paths import paths_of
+from kontinuum.apiserver.openapi_documents import KINDS as GENERAL
+from kontinuum.apiserver.openapi_documents import document_paths, resources_path
+from kontinuum.apiserver.openapi_paths import body_kinds, paths_of
 
 Schemas = dict[str, dict[str, Any]]
 JSON = "application/json"
@@ -38,6 +40,15 @@ COMMON = (
     "io.k8s.apimachinery.pkg.apis.meta.v1.Status",
     "io.k8s.apimachinery.pkg.apis.meta.v1.WatchEvent",
 )
+BEARER = {
+    "BearerToken": {
+        "type": "apiKey",
+        "name": "authorization",
+        "in": "header",
+        "description": "Bearer Token authentication",
+    }
+}
+SECURITY = {"securityDefinitions": BEARER, "security": [{"BearerToken": []}]}
 
 
 class OpenApi:
@@ -96,6 +107,8 @@ class OpenApi:
             return None
         if group in self._groups:
             return self._kept(group, lambda: self._v3(group))
+        if group in self._general(version=3):
+            return self._kept(f"v3 {group}", lambda: self._v3_general(group))
         told = self._told().get(group)
         if told is None or not told.openapi_v3:
             return None
@@ -109,9 +122,11 @@ class OpenApi:
     def _index(self) -> Document:
         """Where each group's document is, under a hash by which clients keep it."""
         marks = {group: self._mark(group) for group in self._groups}
+        general = self._general(version=3)
+        marks |= {document: _hash(f"{KUBERNETES_VERSION} {document}".encode()) for document in general}
         for group, told in self._told().items():
             if told.openapi_v3:
-                marks[group] = hashlib.sha256(told.openapi_v3).hexdigest()[:32].upper()
+                marks[group] = _hash(told.openapi_v3)
         paths = {group: {"serverRelativeURL": f"/openapi/v3/{group}?hash={mark}"} for group, mark in marks.items()}
         return Document.of(orjson.dumps({"paths": paths}), JSON)
 
@@ -120,8 +135,7 @@ class OpenApi:
         resources = self._groups[group]
         if group in self._editions:
             return self._kept(group, lambda: self._v3(group)).etag.strip('"')[:32]
-        facts = f"{KUBERNETES_VERSION} {group} {sorted(each.plural for each in resources)}".encode()
-        return hashlib.sha256(facts).hexdigest()[:32].upper()
+        return _hash(f"{KUBERNETES_VERSION} {group} {sorted(each.plural for each in resources)}".encode())
 
     def _v3(self, group: str) -> Document:
         resources = self._groups[group]
@@ -130,20 +144,49 @@ class OpenApi:
         content = {
             "openapi": "3.0.0",
             "info": INFO,
-            "paths": {path: item for each in resources for path, item in paths_of(each, self._verbs_of, version=3)},
-            "components": {"schemas": definitions},
+            "paths": self._paths(resources, version=3),
+            "components": _components(definitions),
         }
         return Document.of(orjson.dumps(content), JSON, large=True)
+
+    def _v3_general(self, document: str) -> Document:
+        definitions = _with_prose(GENERAL)
+        _refer(definitions, "#/components/schemas/", wrapped=True)
+        content = {
+            "openapi": "3.0.0",
+            "info": INFO,
+            "paths": self._general(version=3)[document],
+            "components": _components(definitions),
+        }
+        return Document.of(orjson.dumps(content), JSON, large=True)
+
+    def _paths(self, resources: list[Resource], *, version: int) -> dict[str, Any]:
+        found = dict(
+            resources_path(group, name, openapi=version)
+            for group, name in dict.fromkeys((each.group, each.version) for each in resources)
+        )
+        for each in resources:
+            found.update(paths_of(each, self._verbs_of, version=version))
+        return found
+
+    def _general(self, *, version: int) -> dict[str, dict[str, Any]]:
+        """What belongs to no group version: document → path → path item."""
+        groups = {each.group for resources in self._groups.values() for each in resources}
+        return {document: {path: item} for document, path, item in document_paths(groups, openapi=version)}
 
     def _v2(self, *, protobuf: bool) -> Document:
         resources = [resource for group in self._groups.values() for resource in group]
         definitions = self._described(resources, version=2)
         _refer(definitions, "#/definitions/", wrapped=False)
+        paths = self._paths(resources, version=2)
+        for general in self._general(version=2).values():
+            paths.update(general)
         content: dict[str, Any] = {
             "swagger": "2.0",
             "info": INFO,
-            "paths": {path: item for each in resources for path, item in paths_of(each, self._verbs_of, version=2)},
+            "paths": paths,
             "definitions": definitions,
+            **SECURITY,
         }
         for told in self._told().values():
             merge_v2(content, told.openapi_v2)
@@ -153,9 +196,10 @@ class OpenApi:
 
     def _described(self, resources: list[Resource], *, version: int) -> Schemas:
         """The definitions that ``resources`` need, with their prose put back in."""
-        names = {*COMMON, LIST_META, OBJECT_META}
+        names = {*COMMON, *GENERAL, LIST_META, OBJECT_META}
         own: Schemas = {}
         for resource in resources:
+            names.update(schema.definition_of(*body).name for body in body_kinds(resource))
             published = self._kind_of(resource).published(version)
             own |= published
             if published:
@@ -163,16 +207,29 @@ class OpenApi:
             for kind in (resource.kind, f"{resource.kind}List"):
                 if kind == resource.kind or schema.is_known(resource.api_version, kind):
                     names.add(schema.definition_of(resource.api_version, kind).name)
-        definitions = schema.json_schemas(names)
-        prose = schema.texts()
-        for name, definition in definitions.items():
-            for field, text in prose.get(name, {}).items():
-                target = definition if not field else definition.get("properties", {}).get(field)
-                if target is not None:
-                    target["description"] = text
+        definitions = _with_prose(names)
         # Copied, because what is published is made into references in place.
         definitions.update(copy(own))
         return definitions
+
+
+def _with_prose(names: set[str]) -> Schemas:
+    definitions = schema.json_schemas(names)
+    prose = schema.texts()
+    for name, definition in definitions.items():
+        for field, text in prose.get(name, {}).items():
+            target = definition if not field else definition.get("properties", {}).get(field)
+            if target is not None:
+                target["description"] = text
+    return definitions
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:32].upper()
+
+
+def _components(definitions: Schemas) -> dict[str, Any]:
+    return {"schemas": definitions, "securitySchemes": BEARER}
 
 
 def _refer(value: Any, prefix: str, *, wrapped: bool) -> None:

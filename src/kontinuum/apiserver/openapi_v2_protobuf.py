@@ -138,7 +138,9 @@ def _operation(operation: dict[str, Any]) -> _Message:
     found.text("operation_id", operation["operationId"])
     found.texts("consumes", operation.get("consumes", ()))
     for parameter in operation["parameters"]:
-        found.message("parameters", _parameter(parameter))
+        # Nobody who asks for protobuf reads what bodies and answers look like.
+        if parameter["in"] != "body":
+            found.message("parameters", _parameter(parameter))
     responses = _Message("Responses")
     for code, response in operation["responses"].items():
         described, value = _Message("Response"), _Message("ResponseValue")

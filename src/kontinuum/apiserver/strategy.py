@@ -48,6 +48,7 @@ STRATEGIES: dict[Resource, Strategy] = {
     r.SERVICEACCOUNTS: Strategy(answers_deleted_object=True),
     r.ENDPOINTS: Strategy(creates_on_update=True),
     r.EVENTS: Strategy(creates_on_update=True),
+    r.LIMITRANGES: Strategy(creates_on_update=True),
     r.LEASES: Strategy(creates_on_update=True, updates_unconditionally=False),
     r.RUNTIMECLASSES: Strategy(updates_unconditionally=False),
     r.EVENTS_V1: Strategy(creates_on_update=True),
@@ -72,6 +73,10 @@ STRATEGIES: dict[Resource, Strategy] = {
     ),
     **dict.fromkeys(
         (
+            r.PERSISTENTVOLUMECLAIMS,
+            r.PERSISTENTVOLUMES,
+            r.PODTEMPLATES,
+            r.RESOURCEQUOTAS,
             r.STORAGECLASSES,
             r.VOLUMEATTRIBUTESCLASSES,
             r.DEVICECLASSES,
