@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ssl
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from tests.apiserver.hooks import CLOSE, HookServer, hanging, hook_server
 
 from kontinuum.api.kubernetes.resources import ENDPOINTSLICES, SERVICES
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.resources import Resource
+from kontinuum.api.machinery.selectors import EVERYTHING, LabelSelector
 from kontinuum.apiserver.admission.webhooks.client import CallFailed, Endpoint, WebhookClient
 from kontinuum.foundation.clock import RealClock
 from kontinuum.foundation.pki import Authority
@@ -31,8 +39,11 @@ class Objects:
     async def find(self, resource: Resource, namespace: str, name: str) -> Object | None:
         return next((obj for obj in await self.list(resource, namespace) if obj["metadata"]["name"] == name), None)
 
-    async def list(self, resource: Resource, namespace: str = "") -> list[Object]:
-        return [obj for found, obj in self._objects if found == resource and obj["metadata"]["namespace"] == namespace]
+    async def list(self, resource: Resource, namespace: str = "", labels: LabelSelector = EVERYTHING) -> list[Object]:
+        metadata = [(obj, obj["metadata"]) for found, obj in self._objects if found == resource]
+        return [
+            obj for obj, one in metadata if one["namespace"] == namespace and labels.matches(one.get("labels"))
+        ]  # fmt: skip
 
 
 @pytest.fixture
@@ -136,6 +147,53 @@ async def test_a_service_is_reached_at_its_endpoints_and_shows_the_services_name
     elsewhere = Objects(service(type="ExternalName", externalName="localhost"))
     config["service"]["port"] = hooks.port
     assert await client.post(Endpoint(config), {}, elsewhere, seconds=10) == {"ok": True}
+
+
+async def test_an_endpoint_that_is_gone_is_passed_over(hooks: HookServer, client: WebhookClient) -> None:
+    hooks.at("/x", lambda body: {"ok": True})
+    several = endpoints(hooks.port)
+    slices = [endpoints(port)[1] for port in (1, 2, 3)]
+    gone = [(ENDPOINTSLICES, one) for one in slices]
+    reader = Objects(service(clusterIP="10.0.0.1", ports=[{"name": "https", "port": 443}]), *gone, several)
+    endpoint = Endpoint({"service": {"name": "hook", "namespace": "tools", "path": "/x"}, "caBundle": hooks.bundle})
+    for _ in range(10):
+        assert await client.post(endpoint, {}, reader, seconds=10) == {"ok": True}
+
+
+def self_signed(directory: Path, *, is_plain: bool) -> tuple[ssl.SSLContext, bytes]:
+    """A server's context and certificate, as ``openssl req -x509`` or a test suite makes one; Go trusts both."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hook")])
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+        .serial_number(1).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
+    )  # fmt: skip
+    if not is_plain:
+        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=False)
+    made = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    form = serialization.PrivateFormat.PKCS8
+    private = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    (directory / "pair.pem").write_bytes(private + made)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(directory / "pair.pem")
+    return context, made
+
+
+@pytest.mark.parametrize("is_plain", [False, True])
+async def test_certificates_that_go_trusts_are_trusted(client: WebhookClient, tmp_path: Path, is_plain: bool) -> None:
+    context, certificate = self_signed(tmp_path, is_plain=is_plain)
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        return web.json_response({"ok": True})
+
+    server = await asyncio.get_running_loop().create_server(web.Server(answer), "127.0.0.1", 0, ssl=context)
+    async with server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        bundle = base64.b64encode(b"a comment\n" + certificate + certificate).decode()
+        assert await client.post(Endpoint({"url": url, "caBundle": bundle}), {}, Objects(), seconds=10) == {"ok": True}
+        await client.close()
 
 
 async def test_a_service_without_anybody_behind_it_is_named(client: WebhookClient) -> None:

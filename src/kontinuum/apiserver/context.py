@@ -10,6 +10,7 @@ import orjson
 from kontinuum.api.machinery import status
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.resources import Resource
+from kontinuum.api.machinery.selectors import EVERYTHING, LabelSelector
 from kontinuum.apiserver.admission.chain import Chain
 from kontinuum.apiserver.authn.assemble import Identity
 from kontinuum.apiserver.authz.authorizer import Authorizer
@@ -78,7 +79,7 @@ class Context:
             entry = cache.get(key)
         return orjson.loads(entry.value) if entry is not None else None
 
-    async def list(self, resource: Resource, namespace: str = "") -> list[Object]:
+    async def list(self, resource: Resource, namespace: str = "", labels: LabelSelector = EVERYTHING) -> list[Object]:
         """The cached objects of a namespace, or of all for "", for admission. Decodes each: not for long lists."""
-        entries = self.served[resource].cache.select(Selection(namespace))
+        entries = self.served[resource].cache.select(Selection(namespace, labels))
         return [orjson.loads(entry.value) for entry in entries]

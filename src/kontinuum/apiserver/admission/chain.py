@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.resources import Resource
+from kontinuum.api.machinery.selectors import EVERYTHING, LabelSelector
 from kontinuum.apiserver.authn.users import User
 
 if TYPE_CHECKING:
@@ -89,8 +90,8 @@ class Reader(Protocol):
         """The object, fresh enough to have seen any write that has returned; None if there is none."""
         ...
 
-    async def list(self, resource: Resource, namespace: str = "") -> list[Object]:
-        """All objects of one namespace, or of all for "", as they are cached. Decodes each: not for long lists."""
+    async def list(self, resource: Resource, namespace: str = "", labels: LabelSelector = EVERYTHING) -> list[Object]:
+        """The objects of one namespace, or of all for "", as they are cached. Decodes each: not for long lists."""
         ...
 
 

@@ -29,6 +29,7 @@ from kontinuum.apiserver.selection import Selection
 from kontinuum.apiserver.services.resolver import SERVICE_NAME, Unresolved, places_of
 from kontinuum.apiserver.settings import ServerSettings
 from kontinuum.foundation.errors import Broken
+from kontinuum.foundation.tls import trusting
 
 CONNECT_SECONDS = 10.0
 """A server that does not answer within this time is away. What it then sends may take as long as it likes."""
@@ -76,7 +77,7 @@ class Transport:
 def _context(extension: Extension, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
     try:
         bundle = base64.b64decode(extension.ca_bundle).decode() if extension.ca_bundle else None
-        context = ssl.create_default_context(cadata=bundle)
+        context = trusting(bundle)
         if extension.is_unverified:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE

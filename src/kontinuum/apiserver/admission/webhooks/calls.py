@@ -106,9 +106,13 @@ class Calls:
         ``place`` is its round and index, for the audit event. Raises ApiError.
         """
         began = self._clock.monotonic()
-        code, outcome = 200, ""
+        # None while it is not known: who gave up waiting says nothing about the webhook.
+        code: int | None = None
+        outcome = ""
         try:
-            return await work()
+            done = await work()
+            code = 200
+            return done
         except CallFailed as error:
             code, outcome = error.code, "" if hook.fails_open else ERROR_CALLING
             self._fail(hook, attributes, error, place)
@@ -121,8 +125,9 @@ class Calls:
             raise
         finally:
             seconds = self._clock.monotonic() - began
-            self._measures.asked(hook.name, self._type, attributes.operation, bool(outcome), code, seconds)
-            if outcome:
+            if code is not None:
+                self._measures.asked(hook.name, self._type, attributes.operation, bool(outcome), code, seconds)
+            if code is not None and outcome:
                 self._measures.rejected(hook.name, self._type, attributes.operation, outcome, code)
 
     def _fail(self, hook: Hook, attributes: Attributes, error: CallFailed, place: str) -> None:

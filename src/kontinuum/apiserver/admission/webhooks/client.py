@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import random
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,11 +20,13 @@ from urllib.parse import urlsplit
 
 import orjson
 from aiohttp import (
+    ClientConnectorError,
     ClientError,
     ClientOSError,
     ClientResponse,
     ClientSession,
     ClientTimeout,
+    ConnectionTimeoutError,
     ServerDisconnectedError,
     TCPConnector,
     TraceConfig,
@@ -32,13 +35,15 @@ from aiohttp import (
 
 from kontinuum.api.kubernetes.resources import ENDPOINTSLICES, SERVICES
 from kontinuum.api.machinery.objects import Object
+from kontinuum.api.machinery.selectors import from_map
 from kontinuum.apiserver.admission.chain import Reader
 from kontinuum.apiserver.admission.webhooks.words import reason_of, refusal
-from kontinuum.apiserver.services.resolver import Unresolved, places_of
+from kontinuum.apiserver.services.resolver import SERVICE_NAME, Unresolved, places_of
 from kontinuum.foundation.errors import Refused
+from kontinuum.foundation.tls import trusting
 
 LARGEST_ANSWER = 16 * 1024 * 1024
-"""Bytes; a patch may be as large as the object, encoded, several times."""
+"""Bytes, unless the caller knows better: conversions answer many objects at once."""
 HEADERS = {
     "Content-Type": "application/json",
     "Accept": "application/json, */*",
@@ -82,18 +87,37 @@ class Endpoint:
         if self._tls is None:
             try:
                 pem = base64.b64decode(self._bundle).decode() if self._bundle else None
-                self._tls = ssl.create_default_context(cadata=pem)
+                self._tls = trusting(pem)
             except (binascii.Error, ValueError, ssl.SSLError) as error:
                 raise CallFailed(f"unable to load root certificates: {error}") from error
         return self._tls
 
-    async def locate(self, reader: Reader) -> str:
-        """The URL to dial. Raises CallFailed if there is no such service."""
+    async def locate(self, reader: Reader) -> list[str]:
+        """The URLs to dial, any of them will do, at least one. Raises CallFailed if there is no such service."""
         if self._service is None:
-            return self.shown
+            return [self.shown]
         namespace, name = self._service.get("namespace", ""), self._service.get("name", "")
-        address = await _address(reader, namespace, name, self._port)
-        return f"https://{address}{urlsplit(self.shown).path}"
+        places = await _places(reader, namespace, name, self._port)
+        random.shuffle(places)
+        return [f"https://{place}{urlsplit(self.shown).path}" for place in places]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One call, wherever it is sent."""
+
+    body: bytes
+    host: str | None
+    authority: str
+    """What the Host header says."""
+    tls: ssl.SSLContext
+    seconds: float
+    largest: int
+
+    @property
+    def timeout(self) -> str:
+        """As Go writes it, in whole seconds."""
+        return f"{ceil(self.seconds)}s"
 
 
 class WebhookClient:
@@ -106,12 +130,12 @@ class WebhookClient:
         self, endpoint: Endpoint, body: Object, reader: Reader, *, seconds: float, largest: int = LARGEST_ANSWER
     ) -> Any:
         """The decoded answer, of at most ``largest`` bytes. Raises CallFailed, after ``seconds`` at the latest."""
-        asking = f'Post "{endpoint.shown}?timeout={ceil(seconds)}s"'
-        tls = endpoint.tls()
+        question = Question(orjson.dumps(body), endpoint.host, urlsplit(endpoint.shown).netloc, endpoint.tls(),
+                            seconds, largest)  # fmt: skip
+        asking = f'Post "{endpoint.shown}?timeout={question.timeout}"'
         try:
             async with asyncio.timeout(seconds):
-                url = await endpoint.locate(reader)
-                code, content = await self._exchange(endpoint, url, tls, orjson.dumps(body), seconds, largest)
+                code, content = await self._ask_one_of(await endpoint.locate(reader), question)
         except TimeoutError:
             raise CallFailed(f"{asking}: context deadline exceeded") from None
         except (CallFailed, ClientError, OSError, ValueError) as error:
@@ -123,24 +147,33 @@ class WebhookClient:
         except orjson.JSONDecodeError as error:
             raise CallFailed(f"couldn't get version/kind; json parse error: {error}") from error
 
-    async def _exchange(
-        self, endpoint: Endpoint, url: str, tls: ssl.SSLContext, body: bytes, seconds: float, largest: int
-    ) -> tuple[int, bytes]:
-        headers = {**HEADERS, "Host": urlsplit(endpoint.shown).netloc}
+    async def _ask_one_of(self, urls: list[str], question: Question) -> tuple[int, bytes]:
+        """Whoever can be connected to first: an endpoint may be gone before anybody has noticed."""
+        patience = question.seconds / len(urls)
+        for url in urls[:-1]:
+            try:
+                return await self._ask(url, question, patience)
+            except (ClientConnectorError, ConnectionTimeoutError):
+                continue
+        return await self._ask(urls[-1], question, patience)
+
+    async def _ask(self, url: str, question: Question, patience: float) -> tuple[int, bytes]:
+        """Code and content of the answer; ``patience`` in seconds is for connecting."""
         while True:
             attempt = Attempt()
             try:
                 async with self._opened().post(
                     url,
-                    data=body,
-                    params={"timeout": f"{ceil(seconds)}s"},
-                    headers=headers,
-                    ssl=tls,
-                    server_hostname=endpoint.host,
+                    data=question.body,
+                    params={"timeout": question.timeout},
+                    headers={**HEADERS, "Host": question.authority},
+                    ssl=question.tls,
+                    server_hostname=question.host,
+                    timeout=ClientTimeout(total=None, sock_connect=patience),
                     allow_redirects=False,
                     trace_request_ctx=attempt,
                 ) as response:
-                    return response.status, await _read(response, largest)
+                    return response.status, await _read(response, question.largest)
             except (ServerDisconnectedError, ClientOSError):
                 # A connection kept from the call before may have been closed while the request was on its way; a new
                 # one tells whether the server is there.
@@ -159,7 +192,6 @@ class WebhookClient:
             # Names are looked up again soon: a webhook that moved must be found. Its own proxies are its own business.
             self._session = ClientSession(
                 connector=TCPConnector(limit=0, ttl_dns_cache=5),
-                timeout=ClientTimeout(total=None),
                 trace_configs=[trace],
                 trust_env=False,
             )
@@ -187,11 +219,12 @@ async def _read(response: ClientResponse, largest: int) -> bytes:
     return b"".join(parts)
 
 
-async def _address(reader: Reader, namespace: str, name: str, port: int) -> str:
+async def _places(reader: Reader, namespace: str, name: str, port: int) -> list[str]:
     service = await reader.find(SERVICES, namespace, name)
     if service is None:
         raise CallFailed(f'service "{name}" not found')
+    slices = await reader.list(ENDPOINTSLICES, namespace, from_map({SERVICE_NAME: name}))
     try:
-        return places_of(service, await reader.list(ENDPOINTSLICES, namespace), port)[0]
+        return places_of(service, slices, port)
     except Unresolved as error:
         raise CallFailed(str(error)) from error
