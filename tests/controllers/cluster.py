@@ -17,6 +17,7 @@ from kontinuum.client.informer import Informer
 from kontinuum.client.rest import Client
 from kontinuum.client.transport.fake import FakeApi, Faults
 from kontinuum.controllers import manager
+from kontinuum.controllers.lib.placement import target_of
 from kontinuum.controllers.lib.pods import is_active, is_ready
 from kontinuum.controllers.settings import ControllersSettings
 from kontinuum.foundation import virtual_time
@@ -101,7 +102,7 @@ class Nodes:
         name, namespace = name_of(pod), namespace_of(pod)
         if not pod["spec"].get("nodeName"):
             usable = [one for one in self.names if one not in self.silent] or self.names
-            node = usable[sum(name.encode()) % len(usable)]
+            node = target_of(pod) or usable[sum(name.encode()) % len(usable)]
             binding = {"target": {"kind": "Node", "name": node}}
             await self._client.create(PODS, binding, namespace=namespace, name=name, subresource="binding")
         await self._clock.sleep(self.ready_after)

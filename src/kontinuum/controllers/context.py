@@ -8,6 +8,7 @@ from typing import Protocol
 
 from kontinuum.api.kubernetes.resources import (
     CONTROLLERREVISIONS,
+    DAEMONSETS,
     DEPLOYMENTS,
     ENDPOINTSLICES,
     PODS,
@@ -56,6 +57,7 @@ _INDEXES: Mapping[Resource, Mapping[str, Index]] = {
     DEPLOYMENTS: {BY_NAMESPACE: _namespace},
     REPLICASETS: {BY_CONTROLLER: _controller, BY_NAMESPACE: _namespace},
     REPLICATIONCONTROLLERS: {BY_CONTROLLER: _controller, BY_NAMESPACE: _namespace},
+    DAEMONSETS: {BY_NAMESPACE: _namespace},
     STATEFULSETS: {BY_NAMESPACE: _namespace},
     CONTROLLERREVISIONS: {BY_CONTROLLER: _controller},
 }

@@ -12,6 +12,7 @@ import structlog
 from kontinuum.client.election import Election
 from kontinuum.client.rest import Client
 from kontinuum.controllers.context import Context, Reconciler
+from kontinuum.controllers.reconcilers.daemonset import DaemonSetReconciler
 from kontinuum.controllers.reconcilers.deployment import DeploymentReconciler
 from kontinuum.controllers.reconcilers.endpointslice import EndpointSliceReconciler
 from kontinuum.controllers.reconcilers.garbage import GarbageCollector
@@ -71,6 +72,7 @@ def assemble(context: Context) -> list[Reconciler]:
         ReplicaSetReconciler,
         ReplicationControllerReconciler,
         StatefulSetReconciler,
+        DaemonSetReconciler,
         EndpointSliceReconciler,
         NamespaceReconciler,
         GarbageCollector,

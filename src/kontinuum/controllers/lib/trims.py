@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kontinuum.api.machinery.objects import Object
+from kontinuum.controllers.lib.placement import REQUIRED, only_fields
 
 SPEC_FIELDS = ("nodeName", "tolerations", "hostname", "subdomain")
 STATUS_FIELDS = ("phase", "conditions", "podIP", "podIPs")
@@ -20,6 +21,9 @@ def trim_pod(pod: Object) -> Object:
     for key in ("containers", "initContainers"):
         if named := _named_ports(spec.get(key) or ()):
             kept_spec[key] = named
+    if fields := only_fields(spec):
+        terms = [{"matchFields": one} for one in fields]
+        kept_spec["affinity"] = {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": terms}}}
     kept_status = {key: status[key] for key in STATUS_FIELDS if key in status}
     if restarts := [{"restartCount": one.get("restartCount", 0)} for one in status.get("containerStatuses") or ()]:
         kept_status["containerStatuses"] = restarts

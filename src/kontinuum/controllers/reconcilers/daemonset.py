@@ -1,0 +1,174 @@
+"""DaemonSets: the hand that carries ``lib.daemonsets`` out."""
+
+from __future__ import annotations
+
+from kontinuum.api.kubernetes.resources import CONTROLLERREVISIONS, DAEMONSETS, NODES, PODS
+from kontinuum.api.machinery.objects import Object, key_of, labels_of, name_of, namespace_of
+from kontinuum.api.machinery.selectors import LabelSelector, from_object
+from kontinuum.api.machinery.status import ApiError
+from kontinuum.client.reconcile import DONE, Result, Workers
+from kontinuum.client.writes import Writer
+from kontinuum.controllers.adoption import settle_claim
+from kontinuum.controllers.context import BY_NAMESPACE, Context, children
+from kontinuum.controllers.history import HashCollision, forget_surplus, keep_history
+from kontinuum.controllers.lib import daemonsets, owners
+from kontinuum.controllers.lib.batches import slow_start
+from kontinuum.controllers.lib.daemonsets import Plan
+from kontinuum.controllers.lib.revisions import HASH_LABEL, History
+from kontinuum.foundation.backoff import Backoff
+
+SELECTS_ALL = "This daemon set is selecting all pods. A non-empty selector is required."
+FAILED_AGAIN = Backoff(initial=1.0, maximum=900.0, jitter=0.0)
+"""A daemon that fails on a node at once is not started there as fast as the API allows (Kubernetes' 1 s to 15 min)."""
+
+
+class DaemonSetReconciler:
+    """See the module."""
+
+    name = "daemonset"
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._events = context.recorder("daemonset-controller")
+        self._pods = context.informer(PODS)
+        self._nodes = context.informer(NODES)
+        self._sets = context.informer(DAEMONSETS)
+        self._revisions = context.informer(CONTROLLERREVISIONS)
+        self._writes = context.own_writes(PODS, DAEMONSETS, CONTROLLERREVISIONS)
+        self._workers = Workers(self.name, self.reconcile, writes=self._writes, count=context.settings.workers)
+        self._failures: dict[str, dict[str, tuple[int, float]]] = {}
+        """By set and node: how often its pod has failed, and when the next one may be replaced (monotonic)."""
+        self._sets.add_handler(lambda change, obj, old: self._workers.queue.add(key_of(obj)))
+        self._pods.add_handler(self._pod_changed)
+        self._nodes.add_handler(self._node_changed)
+
+    async def run(self) -> None:
+        """See ``Reconciler``."""
+        await self._workers.run()
+
+    def look_again(self) -> None:
+        """See ``Reconciler``."""
+        for key in self._sets.all_keys():
+            self._workers.queue.add(key)
+
+    async def reconcile(self, key: str) -> Result:
+        """Bring one DaemonSet's pods and status to what its nodes ask for."""
+        daemonset = self._sets.get(key)
+        if daemonset is None:
+            self._failures.pop(key, None)
+            return DONE
+        selector = from_object(daemonset["spec"].get("selector"))
+        if selector.is_empty:
+            self._events.event(daemonset, "Warning", "SelectingAll", SELECTS_ALL)
+            return DONE
+        writer = Writer(self._context.client, self._writes, key)
+        claim = owners.claim(daemonset, children(self._pods, daemonset), selector)
+        await settle_claim(self._context.client, writer, daemonset, DAEMONSETS, claim, PODS)
+        try:
+            history = await self._history(daemonset, selector, writer)
+        except HashCollision:
+            return await self._count_collision(daemonset, writer)
+        revision = labels_of(history.update)[HASH_LABEL]
+        now = self._context.clock.time()
+        nodes = [node for name in sorted(self._nodes.all_keys()) if (node := self._nodes.get(name)) is not None]
+        step = daemonsets.plan(daemonset, nodes, claim.owned, revision, now)
+        wait, failure = await self._carry_out(daemonset, step, writer)
+        status = daemonsets.status(daemonset, nodes, claim.owned, revision, now)
+        if status != (daemonset.get("status") or {}):
+            await writer.update(DAEMONSETS, {**daemonset, "status": status}, subresource="status")
+        hashes = {revision, *(labels_of(pod).get(HASH_LABEL, "") for pod in claim.owned)}
+        used = [name_of(one) for one in history.revisions if labels_of(one).get(HASH_LABEL) in hashes]
+        await forget_surplus(writer, daemonset, history, used)
+        if failure is not None:
+            raise failure
+        return Result(min((one for one in (wait, step.look_after) if one is not None), default=None))
+
+    async def _history(self, daemonset: Object, selector: LabelSelector, writer: Writer) -> History:
+        client = self._context.client
+        claim = owners.claim(daemonset, children(self._revisions, daemonset), selector)
+        await settle_claim(client, writer, daemonset, DAEMONSETS, claim, CONTROLLERREVISIONS)
+        return await keep_history(client, writer, daemonset, DAEMONSETS, claim.owned)
+
+    async def _count_collision(self, daemonset: Object, writer: Writer) -> Result:
+        status = daemonset.get("status") or {}
+        status = {**status, "collisionCount": (status.get("collisionCount") or 0) + 1}
+        await writer.update(DAEMONSETS, {**daemonset, "status": status}, subresource="status")
+        return DONE
+
+    async def _carry_out(
+        self, daemonset: Object, step: Plan, writer: Writer
+    ) -> tuple[float | None, ApiError | None]:  # fmt: skip
+        """Answers when a failed pod may be replaced, and the error that ended the work."""
+
+        async def create(pod: Object) -> None:
+            try:
+                await writer.create(PODS, pod)
+            except ApiError as error:
+                if error.is_already_exists:
+                    return
+                self._events.event(daemonset, "Warning", "FailedCreate", f"Error creating: {error.message}")
+                raise
+            self._events.event(daemonset, "Normal", "SuccessfulCreate", f"Created pod: {name_of(pod)}")
+
+        async def delete(pod: Object) -> None:
+            await writer.delete(PODS, pod)
+            self._events.event(daemonset, "Normal", "SuccessfulDelete", f"Deleted pod: {name_of(pod)}")
+
+        due, wait = self._due(daemonset, step)
+        try:
+            for pod in due:
+                text = f"Found failed daemon pod {key_of(pod)} on node {_node(pod)}, will try to kill it"
+                self._events.event(daemonset, "Warning", "FailedDaemonPod", text)
+            for pod in step.finished:
+                text = f"Found succeeded daemon pod {key_of(pod)} on node {_node(pod)}, will try to delete it"
+                self._events.event(daemonset, "Normal", "SucceededDaemonPod", text)
+            await slow_start([*step.delete, *due, *step.finished], delete)
+            await slow_start(step.create, create)
+        except ApiError as error:
+            return wait, None if error.is_namespace_terminating else error
+        return wait, None
+
+    def _due(self, daemonset: Object, step: Plan) -> tuple[list[Object], float | None]:
+        """Failed pods that have waited long enough, and the seconds until the next one has."""
+        now = self._context.clock.monotonic()
+        failures = self._failures.setdefault(key_of(daemonset), {}) if step.failed else {}
+        due: list[Object] = []
+        waits: list[float] = []
+        for pod in step.failed:
+            count, until = failures.get(_node(pod), (0, 0.0))
+            if until > now:
+                waits.append(until - now)
+                continue
+            due.append(pod)
+            failures[_node(pod)] = (count + 1, now + FAILED_AGAIN.delay(count))
+        return due, min(waits, default=None)
+
+    def _pod_changed(self, change: str, pod: Object, old: Object | None) -> None:
+        for version in (pod, old):
+            if version is None:
+                continue
+            reference = owners.controller_of(version)
+            if reference is not None and reference["kind"] == DAEMONSETS.kind:
+                self._workers.queue.add(f"{namespace_of(version)}/{reference['name']}")
+            elif reference is None:
+                self._orphan_changed(version)
+
+    def _orphan_changed(self, pod: Object) -> None:
+        """Somebody may want to adopt it."""
+        for daemonset in self._sets.by_index(BY_NAMESPACE, namespace_of(pod)):
+            if from_object(daemonset["spec"].get("selector")).matches(labels_of(pod)):
+                self._workers.queue.add(key_of(daemonset))
+
+    def _node_changed(self, change: str, node: Object, old: Object | None) -> None:
+        """Heartbeats change nothing that a daemon depends on."""
+        if old is not None and change == "updated" and _facts(node) == _facts(old):
+            return
+        self.look_again()
+
+
+def _facts(node: Object) -> tuple[object, object]:
+    return labels_of(node), (node.get("spec") or {}).get("taints") or []
+
+
+def _node(pod: Object) -> str:
+    return str((pod.get("spec") or {}).get("nodeName") or "")
