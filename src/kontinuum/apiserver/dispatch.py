@@ -60,10 +60,6 @@ SUBRESOURCES: dict[tuple[Resource, str], dict[str, Verb]] = {
     (r.NAMESPACES, "finalize"): {"update": finalize},
     (r.CERTIFICATESIGNINGREQUESTS, "approval"): STATUS,
     (r.SERVICEACCOUNTS, "token"): {"create": request_token},
-    (r.DEPLOYMENTS, "scale"): SCALE,
-    (r.REPLICASETS, "scale"): SCALE,
-    (r.REPLICATIONCONTROLLERS, "scale"): SCALE,
-    (r.STATEFULSETS, "scale"): SCALE,
 }
 WITHOUT_TABLE = frozenset({"attach", "binding", "eviction", "exec", "log", "portforward", "proxy", "token"})
 UNSTORED: dict[Resource, dict[str, Verb]] = {
@@ -87,6 +83,8 @@ def functions(resource: Resource, subresource: str) -> Mapping[str, Verb]:
         return ONE_BY_ONE if resource == r.NAMESPACES else OBJECT
     if subresource == "status":
         return STATUS
+    if subresource == "scale":
+        return SCALE
     return SUBRESOURCES.get((resource, subresource), {})
 
 

@@ -32,6 +32,13 @@ class Entry:
         self.labels = labels
         self.fields = fields
 
+    def showing(self, value: bytes) -> Entry:
+        """The same object in other words."""
+        return Entry(
+            self.key, value, self.revision,
+            namespace=self.namespace, name=self.name, labels=self.labels, fields=self.fields,
+        )  # fmt: skip
+
 
 class Event:
     """A change at ``revision``. ``entry`` is the object after it (of a deletion: as it was last)."""

@@ -38,6 +38,11 @@ class Converter(Protocol):
         """Selectable fields of the served version that are called otherwise in the stored one."""
         ...
 
+    @property
+    def is_external(self) -> bool:
+        """Only somebody outside can tell the fields of an object in the served version (see ``late_selection``)."""
+        ...
+
     async def present(self, values: Sequence[bytes]) -> Sequence[bytes]:
         """Objects as they are cached, in the served version; in the same order."""
         ...
@@ -53,6 +58,8 @@ class Converter(Protocol):
 
 class PureConverter:
     """Wraps the pure conversions of a built-in kind."""
+
+    is_external = False
 
     def __init__(self, api_version: str, conversion: Conversion) -> None:
         self.api_version = api_version

@@ -7,6 +7,7 @@ already is not touched. What comes out of a conversion is pruned by the schema o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol
 
 import orjson
@@ -34,7 +35,7 @@ async def rename_only(objects: list[Object], version: str) -> list[Object]:
 class CustomConverter:
     """Between stored objects and one served version."""
 
-    field_names: Mapping[str, str] = {}
+    field_names: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, api_version: str, stored: str, schemas: Mapping[str, Schema], convert: Convert) -> None:
         """``stored``: the apiVersion to write; ``schemas`` by apiVersion."""
@@ -42,6 +43,7 @@ class CustomConverter:
         self._stored = stored
         self._schemas = schemas
         self._convert = convert
+        self.is_external = convert is not rename_only
 
     async def present(self, values: Sequence[bytes]) -> Sequence[bytes]:
         mark = f'"apiVersion":"{self.api_version}",'.encode()

@@ -1,4 +1,4 @@
-"""``scale`` of Deployments and ReplicaSets: the number of replicas behind one small interface (autoscaling/v1)."""
+"""``scale`` of workloads and custom resources: the number of replicas behind one small interface (autoscaling/v1)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from kontinuum.api.kubernetes.kinds.scale import SCALE
 from kontinuum.api.kubernetes.schema import definition_of
 from kontinuum.api.machinery import fields, status
 from kontinuum.api.machinery.objects import Object
-from kontinuum.api.machinery.selectors import from_object
-from kontinuum.apiserver import options, writing
+from kontinuum.apiserver import options, versions, writing
 from kontinuum.apiserver.admission.chain import Kind
 from kontinuum.apiserver.admission.requests import View
 from kontinuum.apiserver.body import conform_document, read_as
@@ -25,31 +24,39 @@ from kontinuum.apiserver.verbs.patch import read_patch
 COPIED = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
 
 
-def scale_of(obj: Object) -> Object:
-    """The Scale that stands for a workload."""
-    spec, state = obj.get("spec") or {}, obj.get("status") or {}
-    replicas = spec.get("replicas")
+def scale_of(served: Served, obj: Object) -> Object:
+    """The Scale that stands for an object; without ``spec.replicas`` if the object does not say what it wants."""
+    scaling = served.kind.scaling
+    selector, wanted = scaling.selector(obj), scaling.wanted(obj)
     return {
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
         "metadata": {key: obj["metadata"][key] for key in COPIED if key in obj["metadata"]},
-        "spec": {"replicas": 1 if replicas is None else replicas},
-        "status": {"replicas": state.get("replicas") or 0, "selector": str(from_object(spec.get("selector")))},
+        "spec": {} if wanted is None else {"replicas": wanted},
+        "status": {"replicas": scaling.present(obj), **({"selector": selector} if selector else {})},
     }
 
 
-def _put_back(scale: Object, obj: Object) -> Object:
-    """What admission has made of the Scale, in the workload that it stands for."""
-    replicas = (scale.get("spec") or {}).get("replicas") or 0
-    return {**obj, "spec": {**(obj.get("spec") or {}), "replicas": replicas}}
+def _replicas(scale: Object) -> int:
+    return (scale.get("spec") or {}).get("replicas") or 0
 
 
-VIEW = View(Kind("autoscaling", "v1", "Scale"), scale_of, _put_back)
+def view_of(served: Served) -> View:
+    """Admission sees the Scale, and what it makes of it is put back."""
+    return View(
+        Kind("autoscaling", "v1", "Scale"),
+        lambda obj: scale_of(served, obj),
+        lambda scale, obj: served.kind.scaling.scaled(obj, _replicas(scale)),
+    )
 
 
 async def get_scale(context: Context, served: Served, call: Call) -> StreamResponse:
+    """Raises ApiError 404, or 500 if the object does not say how many replicas it wants."""
     entry = await context.current(served, call.route.namespace, call.route.name)
-    return _answer(context, served, call, scale_of(orjson.loads(entry.value)))
+    scale = scale_of(served, await versions.read(served.converter, entry.value))
+    if "replicas" not in scale["spec"]:
+        raise status.internal_error("the replicas that are wanted do not exist in the object")
+    return _answer(context, served, call, scale)
 
 
 async def update_scale(context: Context, served: Served, call: Call) -> StreamResponse:
@@ -69,24 +76,24 @@ async def patch_scale(context: Context, served: Served, call: Call) -> StreamRes
     apply = await read_patch(context, call, "autoscaling/v1", "Scale")
 
     def decide(old: Object) -> Object:
-        return _rescaled(served, apply(scale_of(old)), old)
+        return _rescaled(served, apply(scale_of(served, old)), old)
 
     return await _change(context, served, call, decide)
 
 
 async def _change(context: Context, served: Served, call: Call, decide: Decide) -> StreamResponse:
-    stored = await change(context, served, call, decide, dry_run=options.dry_run(call), view=VIEW)
-    return _answer(context, served, call, scale_of(orjson.loads(stored.value)))
+    stored = await change(context, served, call, decide, dry_run=options.dry_run(call), view=view_of(served))
+    return _answer(context, served, call, scale_of(served, orjson.loads(stored.value)))
 
 
 def _rescaled(served: Served, scale: Object, old: Object) -> Object:
     conform_document(scale, definition_of("autoscaling/v1", "Scale"))
     writing.check_same_object(served.resource, writing.metadata_of(scale), old["metadata"])
-    replicas = (scale.get("spec") or {}).get("replicas") or 0
+    replicas = _replicas(scale)
     if replicas < 0:
         cause = fields.invalid("spec.replicas", replicas, "must be greater than or equal to 0")
         raise status.invalid("Scale", old["metadata"]["name"], [cause], group="autoscaling")
-    new = {**old, "metadata": dict(old["metadata"]), "spec": {**(old.get("spec") or {}), "replicas": replicas}}
+    new = served.kind.scaling.scaled({**old, "metadata": dict(old["metadata"])}, replicas)
     served.kind.prepare_update(new, old)
     return new
 

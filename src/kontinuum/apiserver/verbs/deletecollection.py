@@ -12,9 +12,9 @@ from kontinuum.apiserver import options
 from kontinuum.apiserver.body import read_as
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
+from kontinuum.apiserver.late_selection import read_selected
 from kontinuum.apiserver.options import DELETE_OPTIONS
 from kontinuum.apiserver.presenting import answer_list
-from kontinuum.apiserver.reading import read_list
 from kontinuum.apiserver.verbs.delete import end
 from kontinuum.apiserver.verbs.list import list_options, selection_of
 
@@ -25,7 +25,7 @@ AT_ONCE = 16
 async def deletecollection(context: Context, served: Served, call: Call) -> StreamResponse:
     """Answers the objects that were asked to end. Not atomic: an error leaves the rest undeleted, as in Kubernetes."""
     chosen = options.delete_options(call, await read_as(context, call, definition(DELETE_OPTIONS)))
-    found = await read_list(context, served, selection_of(served, call), list_options(call))
+    found = await read_selected(context, served, selection_of(served, call), list_options(call))
     waiting = iter(found.entries)
 
     async def work() -> None:

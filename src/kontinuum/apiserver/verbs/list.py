@@ -6,14 +6,15 @@ from aiohttp.web_response import StreamResponse
 
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
+from kontinuum.apiserver.late_selection import read_selected
 from kontinuum.apiserver.presenting import answer_list
-from kontinuum.apiserver.reading import ListOptions, read_list
+from kontinuum.apiserver.reading import ListOptions
 from kontinuum.apiserver.selection import Selection, selection
 
 
 async def list_(context: Context, served: Served, call: Call) -> StreamResponse:
     """See ``reading`` for what is answered."""
-    found = await read_list(context, served, selection_of(served, call), list_options(call))
+    found = await read_selected(context, served, selection_of(served, call), list_options(call))
     return await answer_list(context, call, served, found)
 
 

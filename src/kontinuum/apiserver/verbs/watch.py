@@ -21,6 +21,7 @@ from kontinuum.apiserver import replies, versions
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
 from kontinuum.apiserver.events import Entry, watch_frame
+from kontinuum.apiserver.late_selection import Late, chosen, late
 from kontinuum.apiserver.presenting import Form, form_of
 from kontinuum.apiserver.reading import NOT_OLDER, invalid_options, parse_version
 from kontinuum.apiserver.verbs.list import selection_of
@@ -35,7 +36,9 @@ INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 async def watch(context: Context, served: Served, call: Call) -> StreamResponse:
     """Stream until the timeout, the client's leaving, or the watcher's lagging. Raises ApiError 400, 422, 504."""
-    selection = selection_of(served, call)
+    asked = selection_of(served, call)
+    needed = late(served, asked)
+    selection = asked if needed is None else needed.wide
     initial = _wants_initial_events(call)
     version = parse_version(call.query.get("resourceVersion", ""))
     deadline = context.clock.monotonic() + _seconds(context, call)
@@ -60,22 +63,25 @@ async def watch(context: Context, served: Served, call: Call) -> StreamResponse:
             return bookmark(served, form, since, {INITIAL_EVENTS_END: "true"})
         return b""
 
-    first = _first_pieces(served, form, entries, last)
+    first = _first_pieces(served, form, entries, needed, last)
+    encode = _encoder(served, call, form, needed)
     try:
-        return await _stream(context, served, call, form, watcher, first, deadline)
+        return await _stream(context, served, call, form, watcher, first, encode, deadline)
     finally:
         if watcher is not None:
             served.cache.watchers.discard(watcher)
 
 
 async def _first_pieces(
-    served: Served, form: Form, entries: list[Entry], last: Callable[[], bytes]
+    served: Served, form: Form, entries: list[Entry], needed: Late | None, last: Callable[[], bytes]
 ) -> AsyncIterator[bytes]:
     """The objects there are, as events, encoded as they are sent so that a big beginning never exists at once."""
     frames: list[bytes] = []
     size = 0
     for some in _batches(entries):
         for value in await versions.present(served.converter, [entry.value for entry in some]):
+            if needed is not None and not needed.matches(value):
+                continue
             frames.append(watch_frame("ADDED", form(value)))
             size += len(frames[-1])
             if size > replies.PIECE:
@@ -97,6 +103,7 @@ async def _stream(
     form: Form,
     watcher: Watcher | None,
     first: AsyncIterator[bytes],
+    encode: Encode,
     deadline: float,
 ) -> StreamResponse:
     response = StreamResponse(headers=replies.headers(call.audit_id, call.warnings))
@@ -111,7 +118,7 @@ async def _stream(
             if call.seat is not None:
                 call.seat.leave()
             if watcher is not None:
-                await _follow(context, served, call, form, watcher, response, deadline)
+                await _follow(context, served, call, form, watcher, response, encode, deadline)
         except ApiError as error:  # An object cannot be converted to the version that is watched.
             await response.write(watch_frame("ERROR", orjson.dumps(error.to_status())))
         await response.write_eof()
@@ -132,10 +139,10 @@ async def _follow(
     form: Form,
     watcher: Watcher,
     response: StreamResponse,
+    encode: Encode,
     deadline: float,
 ) -> None:
     clock = context.clock
-    encode = _encoder(served, call, form)
     marks = call.flag("allowWatchBookmarks")
     every = context.settings.bookmark_seconds if marks else math.inf
     next_mark = clock.monotonic() + every
@@ -158,11 +165,13 @@ async def _follow(
         await response.write(b"".join([*frames, bookmark(served, form, applied)]))
 
 
-def _encoder(served: Served, call: Call, form: Form) -> Encode:
+def _encoder(served: Served, call: Call, form: Form, needed: Late | None) -> Encode:
     """How this watcher's events become lines. Plain objects share one encoding among all watchers."""
     converter, plain = served.converter, call.output.form == "objects"
 
     async def encode(seen: Sequence[Seen]) -> list[bytes]:
+        if needed is not None:
+            return [watch_frame(type_, form(value)) for type_, value in await chosen(needed, seen)]
         if converter is None and plain:
             return [event.frame(type_) for type_, event in seen]
         if converter is not None and plain:

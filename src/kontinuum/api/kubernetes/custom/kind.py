@@ -13,6 +13,7 @@ from kontinuum.api.kubernetes.custom.columns import Columns
 from kontinuum.api.kubernetes.custom.merging import shape_of_schema
 from kontinuum.api.kubernetes.custom.schema import Schema, compile_schema
 from kontinuum.api.kubernetes.kinds.kind import Kind, keep, read
+from kontinuum.api.kubernetes.scaling import PathScaling
 from kontinuum.api.kubernetes.structure import Mismatch
 from kontinuum.api.kubernetes.validation import metadata as meta_rules
 from kontinuum.api.machinery import fields
@@ -46,6 +47,11 @@ class CustomKind(Kind):
         self._rules = rules.compile_rules(self.schema)
         self._status = self.schema.properties.get("status")
         self.scale: Object | None = (version.get("subresources") or {}).get("scale")
+        if self.scale is not None:
+            own = self.scale
+            self.scaling = PathScaling(
+                own["specReplicasPath"], own["statusReplicasPath"], own.get("labelSelectorPath") or ""
+            )
         self._shape: Shape | None = None
 
     @property

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kontinuum.api.kubernetes.declared import declared_kind
+from kontinuum.api.kubernetes.scaling import Scaling, WorkloadScaling
 from kontinuum.api.kubernetes.schema import Definition, definition_of, is_known
 from kontinuum.api.kubernetes.shapes import shape_of_kind
 from kontinuum.api.kubernetes.structure import conform
@@ -47,6 +48,9 @@ class Kind:
     """``metadata.generation`` counts the changes of everything but metadata and status."""
 
     columns: tuple[Column, ...] = (NAME, AGE)
+
+    scaling: Scaling = WorkloadScaling()
+    """What ``scale`` shows, of kinds that have it."""
 
     selectable: tuple[str, ...] = ()
     """Field selectors beyond ``metadata.name`` and ``metadata.namespace``."""
