@@ -332,3 +332,27 @@ async def test_an_object_that_is_only_deleted_cannot_be_changed(api: Api, hooks:
         'admission webhook "x.example.com" attempted to modify the object, which is not supported for this operation'
     )
     assert words in refused.body["message"]
+
+
+async def test_a_pod_goes_where_a_webhook_sends_it(api: Api, hooks: HookServer) -> None:
+    rule = {**CONFIGMAPS_RULE, "resources": ["pods/binding"]}
+    await configure(api, MUTATING, "x", hooks.webhook("/x", rule))
+    await api.create(PODS, pod("a"))
+    binding = {"metadata": {"name": "a"}, "target": {"kind": "Node", "name": "n1"}}
+    hooks.at("/x", patching({"op": "remove", "path": "/target/name"}))
+    assert (await api.create(f"{PODS}/a/binding", binding)).code == 422
+    labels = {"op": "add", "path": "/metadata/labels", "value": {"sent": "by webhook"}}
+    hooks.at("/x", patching({"op": "replace", "path": "/target/name", "value": "n2"}, labels))
+    assert (await api.create(f"{PODS}/a/binding", binding)).code == 201
+    found = (await api.get(f"{PODS}/a")).body
+    assert found["spec"]["nodeName"] == "n2"
+    assert found["metadata"]["labels"] == {"app": "a", "sent": "by webhook"}
+
+
+async def test_an_eviction_is_carried_out_as_a_webhook_has_changed_it(api: Api, hooks: HookServer) -> None:
+    rule = {**CONFIGMAPS_RULE, "apiGroups": ["*"], "resources": ["pods/eviction"]}
+    hooks.at("/x", patching({"op": "add", "path": "/deleteOptions", "value": {"gracePeriodSeconds": 7}}))
+    await configure(api, MUTATING, "x", hooks.webhook("/x", rule))
+    await api.create(PODS, pod("a", nodeName="n1"))
+    assert (await api.create(f"{PODS}/a/eviction", {"metadata": {"name": "a"}})).code == 201
+    assert (await api.get(f"{PODS}/a")).body["metadata"]["deletionGracePeriodSeconds"] == 7

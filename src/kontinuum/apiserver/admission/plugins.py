@@ -7,8 +7,8 @@ is hung at its place in the list:
     NamespaceLifecycle, LimitRanger, ServiceAccount, NodeRestriction, TaintNodesByCondition, PodSecurity, Priority,
     DefaultTolerationSeconds, PodTolerationRestriction (off), DefaultStorageClass, PersistentVolumeClaimResize,
     StorageObjectInUseProtection, RuntimeClass, CertificateApproval, CertificateSigning, ClusterTrustBundleAttest,
-    CertificateSubjectRestriction, DefaultIngressClass, MutatingAdmissionPolicy, MutatingAdmissionWebhook,
-    ValidatingAdmissionPolicy, ValidatingAdmissionWebhook, ResourceQuota
+    CertificateSubjectRestriction, DefaultIngressClass, PodTopologyLabels, MutatingAdmissionPolicy,
+    MutatingAdmissionWebhook, ValidatingAdmissionPolicy, ValidatingAdmissionWebhook, ResourceQuota
 
 ResourceQuota comes last, and not from this list: what it charges has to be given back if the object is not stored after
 all, so it stands around the write (``storing``, ``quota``).
@@ -35,6 +35,7 @@ from kontinuum.apiserver.admission.priority import Priority
 from kontinuum.apiserver.admission.runtime_class import RuntimeClass
 from kontinuum.apiserver.admission.service_account import ServiceAccount
 from kontinuum.apiserver.admission.storage_protection import StorageObjectInUseProtection
+from kontinuum.apiserver.admission.topology_labels import PodTopologyLabels
 from kontinuum.apiserver.admission.webhooks.assemble import webhooks_of
 from kontinuum.apiserver.authz.authorizer import Authorizer
 from kontinuum.apiserver.catalog import Catalog
@@ -66,6 +67,7 @@ def all_plugins(
             RuntimeClass(),
             CertificateRequests(authorizer, clock),
             DEFAULT_INGRESS_CLASS,
+            PodTopologyLabels(),
             MutatingPolicies(authorizer, catalog),
             webhooks.mutating,
             Escalation(authorizer, rules),  # Behind everything that changes an object.

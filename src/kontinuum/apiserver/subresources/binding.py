@@ -45,15 +45,16 @@ async def _read(context: Context, call: Call) -> Object:
 
 
 async def _bind(context: Context, served: Served, call: Call, binding: Object) -> StreamResponse:
-    metadata = writing.metadata_of(binding)
-    check_target(binding, call.route.name)
+    writing.metadata_of(binding)
 
     def decide(pod: Object) -> Object:
-        writing.check_same_object(served.resource, metadata, pod["metadata"])
+        writing.check_same_object(served.resource, binding["metadata"], pod["metadata"])
         return bound(served, pod, binding, now=context.clock.time())
 
     dry_run = options.dry_run(call)
     await review(context, attributes_of("CREATE", served, call, binding, kind=BINDING, dry_run=dry_run))
+    # Only now: admission may have changed where the pod goes.
+    check_target(binding, call.route.name)
     await change(context, served, call, decide, dry_run=dry_run, checked=False, admitted=False)
     return replies.of_object(status.success(), replies.headers(call.audit_id, call.warnings), 201)
 

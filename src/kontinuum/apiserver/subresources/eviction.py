@@ -6,12 +6,14 @@ from aiohttp.web_response import StreamResponse
 
 from kontinuum.api.kubernetes.schema import definition_of
 from kontinuum.api.machinery import status
+from kontinuum.api.machinery.objects import Object
 from kontinuum.apiserver import options, replies
 from kontinuum.apiserver.admission.chain import Kind
 from kontinuum.apiserver.admission.requests import attributes_of, review
 from kontinuum.apiserver.body import read_as
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
+from kontinuum.apiserver.options import DeleteOptions
 from kontinuum.apiserver.verbs.delete import end
 
 EVICTION = Kind("policy", "v1", "Eviction")
@@ -25,12 +27,16 @@ async def evict(context: Context, served: Served, call: Call) -> StreamResponse:
     name = (eviction.get("metadata") or {}).get("name")
     if name and name != call.route.name:
         raise status.bad_request("name in URL does not match name in Eviction object")
+    dry_run = _options(call, eviction).dry_run
+    await review(context, attributes_of("CREATE", served, call, eviction, kind=EVICTION, dry_run=dry_run))
+    # The eviction has been admitted, maybe changed; the delete that carries it out is the server's own.
+    await end(context, served, call, call.route.name, _options(call, eviction), admitted=False)
+    return replies.of_object(status.success(), replies.headers(call.audit_id, call.warnings), 201)
+
+
+def _options(call: Call, eviction: Object) -> DeleteOptions:
+    """Of the delete. Raises ApiError 400, 422."""
     wanted = dict(eviction.get("deleteOptions") or {})
     if options.dry_run(call):
         wanted["dryRun"] = ["All"]
-    chosen = options.delete_options(call, wanted)
-    attributes = attributes_of("CREATE", served, call, eviction, kind=EVICTION, dry_run=chosen.dry_run)
-    await review(context, attributes)
-    # The eviction has been admitted; the delete that carries it out is the server's own.
-    await end(context, served, call, call.route.name, chosen, admitted=False)
-    return replies.of_object(status.success(), replies.headers(call.audit_id, call.warnings), 201)
+    return options.delete_options(call, wanted)

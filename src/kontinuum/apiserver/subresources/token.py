@@ -52,10 +52,12 @@ async def request_token(context: Context, served: Served, call: Call) -> StreamR
     account = await context.find(served.resource, call.route.namespace, call.route.name)
     if account is None:
         raise status.not_found(served.resource, call.route.name)
-    spec = complete(request, account, issuer)
+    complete(request, account, issuer)
     request["metadata"]["creationTimestamp"] = rfc3339(context.clock.time())
     dry_run = options.dry_run(call)
     await review(context, attributes_of("CREATE", served, call, request, kind=TOKEN_REQUEST, dry_run=dry_run))
+    # Once more, because admission may have changed what is asked for.
+    spec = complete(request, account, issuer)
     bond = await _bond(context, spec.get("boundObjectRef"), account)
     seconds = shortened(spec, issuer, call)
     issued = issuer.issue(account, spec["audiences"], seconds, pod=bond.pod, node=bond.node, secret=bond.secret)
