@@ -39,6 +39,7 @@ from kontinuum.apiserver.handler import Handler
 from kontinuum.apiserver.health import Health
 from kontinuum.apiserver.metrics import RequestMetrics
 from kontinuum.apiserver.nodes import Nodes
+from kontinuum.apiserver.quota.books import Books
 from kontinuum.apiserver.services.own import create_service_range, keep_own_service
 from kontinuum.apiserver.services.repair import repair_for_ever
 from kontinuum.apiserver.settings import ServerSettings
@@ -130,6 +131,7 @@ class ApiServer:
             served.cache.end_watches()
         await self._context.nodes.close()
         await self._aggregation.close()
+        await self._context.quotas.close()
         if self._http is not None:
             await _close_connections(self._http)
         if self._listening is not None:
@@ -169,6 +171,7 @@ class ApiServer:
         self._repeat("flow schemas", lambda: keep_flow_objects(context))
         self._repeat("service repair", lambda: repair_for_ever(context))
         self._repeat("policy types", lambda: report_types(context))
+        self._repeat("quota ledgers", lambda: housekeeping.forget_ledgers(context))
         self._repeat("event expiry", lambda: housekeeping.expire_events(context))
         self._repeat("certificates", lambda: housekeeping.follow_certificates(context, tls))
 
@@ -200,6 +203,7 @@ def _context(store: Store, settings: ServerSettings, clock: Clock) -> Context:
         admission=all_plugins(authorizer, rules, settings, clock, catalog),
         authorizer=authorizer,
         nodes=Nodes(settings),
+        quotas=Books(catalog.served, clock),
     )
 
 

@@ -18,6 +18,7 @@ from kontinuum.apiserver.catalog import Catalog, Served
 from kontinuum.apiserver.events import Entry
 from kontinuum.apiserver.feed import Feed
 from kontinuum.apiserver.nodes import Nodes
+from kontinuum.apiserver.quota.books import Books
 from kontinuum.apiserver.selection import Selection
 from kontinuum.apiserver.settings import ServerSettings
 from kontinuum.foundation.clock import Clock
@@ -38,6 +39,7 @@ class Context:
     admission: Chain
     authorizer: Authorizer
     nodes: Nodes
+    quotas: Books
     identity: Identity = field(init=False)
     """Set before the first request is answered."""
 

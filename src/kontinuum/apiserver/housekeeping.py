@@ -9,10 +9,11 @@ from pathlib import Path
 import orjson
 import structlog
 
-from kontinuum.api.kubernetes.resources import EVENTS
+from kontinuum.api.kubernetes.resources import EVENTS, NAMESPACES
 from kontinuum.api.machinery.objects import Object
 from kontinuum.apiserver import listener
 from kontinuum.apiserver.context import Context
+from kontinuum.apiserver.quota import ledger
 from kontinuum.apiserver.selection import Selection
 from kontinuum.foundation.clock import parse_rfc3339
 from kontinuum.store.port import Missing, StaleRevision
@@ -20,6 +21,7 @@ from kontinuum.store.port import Missing, StaleRevision
 log = structlog.get_logger(__name__)
 
 CERTIFICATE_CHECK_SECONDS = 30.0
+LEDGER_CHECK_SECONDS = 600.0
 
 
 async def compact_history(context: Context) -> None:
@@ -48,6 +50,22 @@ async def expire_events(context: Context) -> None:
                 await context.store.delete(entry.key, expected=entry.revision)
             except (StaleRevision, Missing):
                 continue  # It was repeated or removed meanwhile.
+
+
+async def forget_ledgers(context: Context) -> None:
+    """Remove what quotas keep of namespaces that are gone. Ends only by cancellation."""
+    while True:
+        await context.clock.sleep(LEDGER_CHECK_SECONDS)
+        page = await context.store.list(ledger.PREFIX)
+        await context.catch_up()
+        namespaces = context.served[NAMESPACES]
+        for record in page.records:
+            if namespaces.cache.get(namespaces.layout.key("", record.key.removeprefix(ledger.PREFIX))) is not None:
+                continue
+            try:
+                await context.store.delete(record.key, expected=record.revision)
+            except (StaleRevision, Missing):
+                continue  # The namespace is there again, or another server was faster.
 
 
 async def follow_certificates(context: Context, tls: ssl.SSLContext) -> None:

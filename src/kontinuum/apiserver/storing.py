@@ -19,8 +19,9 @@ from kontinuum.apiserver.authz.refusal import refused
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
 from kontinuum.apiserver.events import Entry
+from kontinuum.apiserver.quota.charging import Charge, charging
 from kontinuum.apiserver.services.reservation import holding, let_go
-from kontinuum.store.port import AlreadyExists, Missing, StaleRevision
+from kontinuum.store.port import AlreadyExists, Missing, Record, StaleRevision
 
 ATTEMPTS = 10
 """How often a change is decided again because another writer was faster, before the client gets the conflict."""
@@ -48,10 +49,11 @@ async def insert(
     """
     async with AsyncExitStack() as held:
         is_generated = await _complete(context, served, call, obj, held, dry_run=dry_run, tracked=tracked)
+        charge = await held.enter_async_context(charging(context, served, obj, None, dry_run=dry_run))
         for _ in range(ATTEMPTS):
             name = writing.name_for_create(served.resource, obj["metadata"])
             try:
-                return await _insert_once(context, served, obj, dry_run=dry_run)
+                return await _insert_once(context, served, obj, charge, dry_run=dry_run)
             except AlreadyExists:
                 if not is_generated:
                     break
@@ -85,7 +87,7 @@ async def _complete(
     return is_generated
 
 
-async def _insert_once(context: Context, served: Served, obj: Object, *, dry_run: bool) -> Stored:
+async def _insert_once(context: Context, served: Served, obj: Object, charge: Charge, *, dry_run: bool) -> Stored:
     metadata = obj["metadata"]
     key = served.layout.key(metadata.get("namespace", ""), metadata["name"])
     value = served.layout.encode(await versions.to_stored(served.converter, obj))
@@ -95,8 +97,10 @@ async def _insert_once(context: Context, served: Served, obj: Object, *, dry_run
             raise AlreadyExists(f"creating {key}: it exists already")
         return Stored(await versions.present_one(served.converter, value), created=True)
     record = await context.store.create(key, value)
+    charge.revision = record.revision
     await _watchers_turn()
-    return await _stored(served, served.layout.splice(value, record.revision), created=True)
+    await _go_by_it(context, served, record)
+    return await _stored(served, record, value, created=True)
 
 
 async def change(
@@ -140,9 +144,11 @@ async def change(
             async with holding(context, served, new, old, dry_run=dry_run):
                 if checked:
                     _raise_invalid(served, new, _problems(served, call, new, old))
-                if admitted:
-                    await context.admission.validate(attributes, context)
-                return await replace(context, served, entry, new, dry_run=dry_run)
+                if not admitted:
+                    return await replace(context, served, entry, new, dry_run=dry_run)
+                await context.admission.validate(attributes, context)
+                async with charging(context, served, new, old, dry_run=dry_run) as charge:
+                    return await replace(context, served, entry, new, charge, dry_run=dry_run)
         except StaleRevision as error:
             await context.wait_revision(error.current)
         except Missing:
@@ -171,21 +177,35 @@ def _keep_identity(served: Served, call: Call, obj: Object, before: Object) -> N
         )
 
 
-async def replace(context: Context, served: Served, entry: Entry, new: Object, *, dry_run: bool) -> Stored:
-    """Store ``new`` over ``entry``, or remove it if nothing holds it back any more. Raises StaleRevision, Missing."""
+async def replace(
+    context: Context, served: Served, entry: Entry, new: Object, charge: Charge | None = None, *, dry_run: bool
+) -> Stored:
+    """Store ``new`` over ``entry``, or remove it if nothing holds it back any more. Raises StaleRevision, Missing.
+
+    ``charge`` is told when it has happened.
+    """
     value = served.layout.encode(await versions.to_stored(served.converter, new))
     spliced = served.layout.splice(value, entry.revision)
     if _is_same(spliced, entry.value) and not lifecycle.is_over(new):
-        return await _stored(served, entry.value)  # Nothing changes: nothing is written and no watcher is woken.
+        return await _present(served, entry.value)  # Nothing changes: nothing is written and no watcher is woken.
     if dry_run:
-        return await _stored(served, spliced)
+        return await _present(served, spliced)
     if lifecycle.is_over(new):
         record = await context.store.delete(entry.key, expected=entry.revision)
         await let_go(context, served, new)
     else:
         record = await context.store.update(entry.key, value, expected=entry.revision)
+    if charge is not None:
+        charge.revision = record.revision
     await _watchers_turn()
-    return await _stored(served, served.layout.splice(value, record.revision))
+    await _go_by_it(context, served, record)
+    return await _stored(served, record, value)
+
+
+async def _go_by_it(context: Context, served: Served, record: Record) -> None:
+    """What others are admitted by is in force at this server when its author is answered."""
+    if served.strategy.is_policy:
+        await context.wait_revision(record.revision)
 
 
 async def _watchers_turn() -> None:
@@ -196,9 +216,14 @@ async def _watchers_turn() -> None:
     await asyncio.sleep(0)
 
 
-async def _stored(served: Served, value: bytes, *, created: bool = False) -> Stored:
+async def _stored(served: Served, record: Record, value: bytes, *, created: bool = False) -> Stored:
     """``value`` is in the form that is stored."""
-    return Stored(await versions.present_one(served.converter, value), created=created)
+    shown = await versions.present_one(served.converter, served.layout.splice(value, record.revision))
+    return Stored(shown, created)
+
+
+async def _present(served: Served, value: bytes) -> Stored:
+    return Stored(await versions.present_one(served.converter, value))
 
 
 def check_may_create(context: Context, call: Call) -> None:

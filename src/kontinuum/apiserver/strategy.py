@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kontinuum.api.kubernetes import resources as r
 from kontinuum.api.kubernetes.kinds.apiextensions import begin_termination
@@ -25,6 +25,8 @@ class Strategy:
     """An update without resourceVersion overwrites whatever is there."""
     begin_deletion: Callable[[Object, float], None] | None = None
     """What a delete changes before it is decided; it is told the time, in seconds since the epoch."""
+    is_policy: bool = False
+    """Others are admitted by it: whoever writes one is answered when this server goes by it."""
     on_terminating: Callable[[Object], None] | None = None
     """What a delete that has to wait changes beside the metadata."""
 
@@ -89,5 +91,12 @@ STRATEGIES: dict[Resource, Strategy] = {
 }
 
 
+POLICIES = frozenset({
+    r.INGRESSCLASSES, r.LIMITRANGES, r.NAMESPACES, r.PRIORITYCLASSES, r.RESOURCEQUOTAS, r.RUNTIMECLASSES,
+    r.STORAGECLASSES,
+})  # fmt: skip
+
+
 def strategy_of(resource: Resource) -> Strategy:
-    return STRATEGIES.get(resource, NEUTRAL)
+    found = STRATEGIES.get(resource, NEUTRAL)
+    return replace(found, is_policy=True) if resource in POLICIES else found

@@ -14,6 +14,7 @@ from kontinuum.api.kubernetes.resources import (
     PODS,
     REPLICASETS,
     REPLICATIONCONTROLLERS,
+    RESOURCEQUOTAS,
     SERVICES,
     STATEFULSETS,
 )
@@ -35,7 +36,7 @@ BY_NODE = "node"
 BY_SERVICE = "service"
 
 
-def _namespace(obj: Object) -> list[str]:
+def by_namespace(obj: Object) -> list[str]:
     return [obj["metadata"].get("namespace", "")]
 
 
@@ -51,15 +52,16 @@ def _service(obj: Object) -> list[str]:
 
 
 _INDEXES: Mapping[Resource, Mapping[str, Index]] = {
-    PODS: {BY_CONTROLLER: _controller, BY_NODE: lambda pod: [node_of(pod)], BY_NAMESPACE: _namespace},
-    SERVICES: {BY_NAMESPACE: _namespace},
+    PODS: {BY_CONTROLLER: _controller, BY_NODE: lambda pod: [node_of(pod)], BY_NAMESPACE: by_namespace},
+    SERVICES: {BY_NAMESPACE: by_namespace},
     ENDPOINTSLICES: {BY_SERVICE: _service},
-    DEPLOYMENTS: {BY_NAMESPACE: _namespace},
-    REPLICASETS: {BY_CONTROLLER: _controller, BY_NAMESPACE: _namespace},
-    REPLICATIONCONTROLLERS: {BY_CONTROLLER: _controller, BY_NAMESPACE: _namespace},
-    DAEMONSETS: {BY_NAMESPACE: _namespace},
-    STATEFULSETS: {BY_NAMESPACE: _namespace},
+    DEPLOYMENTS: {BY_NAMESPACE: by_namespace},
+    REPLICASETS: {BY_CONTROLLER: _controller, BY_NAMESPACE: by_namespace},
+    REPLICATIONCONTROLLERS: {BY_CONTROLLER: _controller, BY_NAMESPACE: by_namespace},
+    DAEMONSETS: {BY_NAMESPACE: by_namespace},
+    STATEFULSETS: {BY_NAMESPACE: by_namespace},
     CONTROLLERREVISIONS: {BY_CONTROLLER: _controller},
+    RESOURCEQUOTAS: {BY_NAMESPACE: by_namespace},
 }
 
 

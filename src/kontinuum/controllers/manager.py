@@ -21,6 +21,7 @@ from kontinuum.controllers.reconcilers.namespace import NamespaceReconciler
 from kontinuum.controllers.reconcilers.node import NodeReconciler
 from kontinuum.controllers.reconcilers.podgc import PodGarbageCollector
 from kontinuum.controllers.reconcilers.replicaset import ReplicaSetReconciler, ReplicationControllerReconciler
+from kontinuum.controllers.reconcilers.resource_quota import ResourceQuotaReconciler
 from kontinuum.controllers.reconcilers.root_ca import RootAuthoritiesReconciler
 from kontinuum.controllers.reconcilers.serviceaccount import ServiceAccountReconciler
 from kontinuum.controllers.reconcilers.statefulset import StatefulSetReconciler
@@ -79,6 +80,7 @@ def assemble(context: Context) -> list[Reconciler]:
         ServiceAccountReconciler,
         NodeReconciler,
         PodGarbageCollector,
+        ResourceQuotaReconciler,
     ]
     if context.settings.root_ca:
         makers.append(RootAuthoritiesReconciler)

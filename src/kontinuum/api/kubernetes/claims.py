@@ -17,3 +17,11 @@ def size_of(claim: Object) -> str:
     """The quantity of storage that is asked for."""
     requests = ((claim.get("spec") or {}).get("resources") or {}).get("requests") or {}
     return requests.get("storage") or "0"
+
+
+def attributes_classes_of(claim: Object) -> set[str]:
+    """The class that a claim has, the one that it wants, and the one that it is being changed to."""
+    spec, status = claim.get("spec") or {}, claim.get("status") or {}
+    target = (status.get("modifyVolumeStatus") or {}).get("targetVolumeAttributesClassName")
+    named = (spec.get("volumeAttributesClassName"), status.get("currentVolumeAttributesClassName"), target)
+    return {one for one in named if one}

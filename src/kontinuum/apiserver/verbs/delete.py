@@ -53,6 +53,8 @@ async def end(
                 return Stored(await versions.present_one(served.converter, entry.value)), True
             record = await context.store.delete(entry.key, expected=entry.revision)
             await let_go(context, served, obj)
+            if served.strategy.is_policy:
+                await context.wait_revision(record.revision)
             last = served.layout.splice(record.value, record.revision)
             return Stored(await versions.present_one(served.converter, last)), True
         except StaleRevision as error:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
+from kontinuum.api.kubernetes.claims import attributes_classes_of
 from kontinuum.api.kubernetes.protection import FINALIZERS
 from kontinuum.api.kubernetes.resources import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, VOLUMEATTRIBUTESCLASSES
 from kontinuum.api.machinery.objects import Object, key_of, name_of, namespace_of
@@ -46,16 +47,9 @@ def is_volume_used(volume: Object) -> bool:
 
 
 def is_class_used(name: str, claims: Iterable[Object], volumes: Iterable[Object]) -> bool:
-    return any(name in _classes_of_claim(claim) for claim in claims) or any(
+    return any(name in attributes_classes_of(claim) for claim in claims) or any(
         (volume.get("spec") or {}).get("volumeAttributesClassName") == name for volume in volumes
     )
-
-
-def _classes_of_claim(claim: Object) -> set[str]:
-    spec, status = claim.get("spec") or {}, claim.get("status") or {}
-    target = (status.get("modifyVolumeStatus") or {}).get("targetVolumeAttributesClassName")
-    named = (spec.get("volumeAttributesClassName"), status.get("currentVolumeAttributesClassName"), target)
-    return {one for one in named if one}
 
 
 @dataclass(frozen=True, slots=True)

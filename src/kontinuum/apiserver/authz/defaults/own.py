@@ -20,6 +20,7 @@ OUR_CONTROLLERS = (
     "pv-protection-controller",
     "pvc-protection-controller",
     "replicaset-controller",
+    "resourcequota-controller",
     "root-ca-cert-publisher",
     "service-account-controller",
     "volumeattributesclass-protection-controller",
