@@ -88,11 +88,6 @@ class WatchCache:
         stop = bisect_left(keys, prefix[:-1] + "0") if namespace else len(keys)
         return start, max(start, stop)
 
-    def count(self, namespace: str) -> int:
-        """How many objects there are in ``namespace``."""
-        start, stop = self._span(namespace, "")
-        return stop - start
-
     def follow(self) -> set[str]:
         """The keys of objects that may have changed since they were taken out of the set, at first all.
 
