@@ -9,6 +9,7 @@ import pytest
 from kontinuum.api.kubernetes import resources as r
 from kontinuum.api.kubernetes.kinds import KINDS, lookup
 from kontinuum.api.kubernetes.qos import qos_class
+from kontinuum.api.kubernetes.schema import definition
 from kontinuum.api.kubernetes.tables import human_duration
 from kontinuum.api.machinery.patches import copy
 from kontinuum.foundation.clock import rfc3339
@@ -135,3 +136,9 @@ def test_quality_of_service_follows_requests_and_limits() -> None:
     assert qos_class({"containers": [{"resources": {"limits": both}}, {"resources": {}}]}) == "Burstable"
     assert qos_class({"containers": [{"resources": {"requests": {"cpu": "1"}}}]}) == "Burstable"
     assert qos_class({"containers": [{}]}) == "BestEffort"
+
+
+@pytest.mark.parametrize("resource", [each for each in KINDS if "status" in each.subresources and not each.stored_as])
+def test_a_new_status_has_all_that_clients_require_of_it(resource: Any) -> None:
+    kind = KINDS[resource]
+    assert definition(kind.definition.fields["status"].definition).required <= kind.initial_status.keys()

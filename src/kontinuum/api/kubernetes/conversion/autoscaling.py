@@ -30,7 +30,9 @@ def to_v1(stored: Object) -> Object:
         BEHAVIOR: spec.get("behavior"),
     }
     new_spec = {name: spec[name] for name in SHARED_SPEC if name in spec}
-    new_status = {name: status[name] for name in SHARED_STATUS if name in status}
+    # Clients of this version cannot read a status without its counts.
+    new_status = {"currentReplicas": 0, "desiredReplicas": 0}
+    new_status |= {name: status[name] for name in SHARED_STATUS if name in status}
     _put(new_spec, "targetCPUUtilizationPercentage", _first(_cpu_percent(one, "target") for one in metrics))
     _put(new_status, "currentCPUUtilizationPercentage", _first(_cpu_percent(one, "current") for one in current))
     metadata = _annotated(stored, {key: orjson.dumps(value).decode() for key, value in kept.items() if value})

@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 from kontinuum.api.kubernetes.defaults.admissionregistration import default_binding, default_policy, default_webhooks
 from kontinuum.api.kubernetes.kinds.kind import AGE, NAME, Column, Kind
-from kontinuum.api.kubernetes.kinds.reported import Reported
 from kontinuum.api.kubernetes.tables import row
 from kontinuum.api.kubernetes.validation import policies
 from kontinuum.api.kubernetes.validation.webhooks import validate_webhooks
@@ -53,7 +52,7 @@ class ValidatingWebhookConfiguration(WebhookConfiguration):
     mutating = False
 
 
-class ValidatingAdmissionPolicy(Reported):
+class ValidatingAdmissionPolicy(Kind):
     has_generation = True
     columns = (
         NAME,

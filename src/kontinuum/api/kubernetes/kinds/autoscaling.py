@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from kontinuum.api.kubernetes.conversion.autoscaling import from_v1
 from kontinuum.api.kubernetes.defaults.autoscaling import default_autoscaler
@@ -18,6 +18,7 @@ SHOWN_METRICS = 2
 
 
 class HorizontalPodAutoscaler(Kind):
+    initial_status: ClassVar[Object] = {"desiredReplicas": 0}
     columns = (
         NAME,
         Column("Reference", description="What is scaled."),

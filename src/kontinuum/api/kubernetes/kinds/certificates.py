@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kontinuum.api.kubernetes.kinds.kind import AGE, NAME, Column, keep
-from kontinuum.api.kubernetes.kinds.reported import Reported
+from kontinuum.api.kubernetes.kinds.kind import AGE, NAME, Column, Kind, keep
 from kontinuum.api.kubernetes.tables import NONE, human_duration, row
 from kontinuum.api.kubernetes.validation import certificates as validation
 from kontinuum.api.kubernetes.validation import metadata
@@ -13,7 +12,7 @@ from kontinuum.api.machinery.fields import FieldError
 from kontinuum.api.machinery.objects import Object
 
 
-class CertificateSigningRequest(Reported):
+class CertificateSigningRequest(Kind):
     columns = (
         NAME,
         AGE,

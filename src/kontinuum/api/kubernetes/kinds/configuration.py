@@ -29,7 +29,7 @@ FIXED = "field is immutable when `immutable` is set"
 
 
 class ConfigMap(Kind):
-    columns = (NAME, Column("Data", "integer", description="Number of entries."), AGE)
+    columns = (NAME, Column("Data", description="Number of entries."), AGE)
 
     def validate_spec(self, obj: Object) -> list[FieldError]:
         data, binary = obj.get("data") or {}, obj.get("binaryData") or {}
@@ -51,7 +51,7 @@ class Secret(Kind):
     columns = (
         NAME,
         Column("Type", description="Used to facilitate programmatic handling of secret data."),
-        Column("Data", "integer", description="Number of entries."),
+        Column("Data", description="Number of entries."),
         AGE,
     )
     selectable = ("type",)
@@ -94,7 +94,7 @@ class Secret(Kind):
 
 
 class ServiceAccount(Kind):
-    columns = (NAME, Column("Secrets", "integer", description="Number of secrets it may use."), AGE)
+    columns = (NAME, Column("Secrets", description="Number of secrets it may use."), AGE)
 
     def cells(self, obj: Object, now: float) -> list[Any]:
         metadata = obj["metadata"]

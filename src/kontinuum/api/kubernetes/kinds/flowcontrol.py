@@ -6,8 +6,7 @@ from typing import Any
 
 from kontinuum.api.kubernetes.defaults.flowcontrol import default_flow_schema, default_priority_level
 from kontinuum.api.kubernetes.flowcontrol import MANDATORY_LEVELS, MANDATORY_SCHEMAS
-from kontinuum.api.kubernetes.kinds.kind import AGE, NAME, Column
-from kontinuum.api.kubernetes.kinds.reported import Reported
+from kontinuum.api.kubernetes.kinds.kind import AGE, NAME, Column, Kind
 from kontinuum.api.kubernetes.tables import NONE, row
 from kontinuum.api.kubernetes.validation import flowcontrol as validation
 from kontinuum.api.machinery import fields
@@ -16,7 +15,7 @@ from kontinuum.api.machinery.fields import FieldError
 from kontinuum.api.machinery.objects import Object
 
 
-class FlowSchema(Reported):
+class FlowSchema(Kind):
     has_generation = True
     columns = (
         NAME,
@@ -54,7 +53,7 @@ class FlowSchema(Reported):
         return [*cells, dangling["status"] if dangling is not None else "?"]
 
 
-class PriorityLevelConfiguration(Reported):
+class PriorityLevelConfiguration(Kind):
     has_generation = True
     columns = (
         NAME,

@@ -8,7 +8,7 @@ object they are given in place; it is always a fresh copy that nobody else holds
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from kontinuum.api.kubernetes.declared import declared_kind
 from kontinuum.api.kubernetes.scaling import Scaling, WorkloadScaling
@@ -20,6 +20,7 @@ from kontinuum.api.kubernetes.validation import metadata, names
 from kontinuum.api.machinery.cel.schemas import Declared
 from kontinuum.api.machinery.fields import FieldError
 from kontinuum.api.machinery.objects import Object
+from kontinuum.api.machinery.patches import copy
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.api.machinery.shapes import Shape
 
@@ -37,6 +38,7 @@ class Column:
 
 NAME = Column("Name", format="name", description="Name must be unique within a namespace.")
 AGE = Column("Age", description="CreationTimestamp is the time at which the object was created, by the server.")
+CREATED_AT = Column("Created At", "date", description=AGE.description)
 
 
 class Kind:
@@ -54,6 +56,10 @@ class Kind:
 
     selectable: tuple[str, ...] = ()
     """Field selectors beyond ``metadata.name`` and ``metadata.namespace``."""
+
+    initial_status: ClassVar[Object] = {}
+    """What a new object's status says, as Go writes a struct that holds nothing yet: clients change what is below
+    ``/status`` without asking whether it is there, and some cannot read an object that lacks its required counts."""
     read_for_selection: tuple[str, ...] = ()
     """The paths that ``fields`` looks at, where these are not ``selectable``."""
 
@@ -102,7 +108,7 @@ class Kind:
     def prepare_create(self, obj: Object) -> None:
         """Drop what a client may not decide at creation."""
         if self.has_status:
-            obj.pop("status", None)
+            obj["status"] = copy(self.initial_status)
         if self.has_generation:
             obj["metadata"]["generation"] = 1
 
@@ -163,6 +169,15 @@ class Kind:
     def cells(self, obj: Object, now: float) -> list[Any]:
         """One table row; ``now`` is in seconds since the epoch."""
         return [obj["metadata"].get("name", ""), age(obj["metadata"].get("creationTimestamp"), now)]
+
+
+class Undescribed(Kind):
+    """A kind for which Kubernetes has no columns of its own: it shows when the object was created, as a date."""
+
+    columns = (NAME, CREATED_AT)
+
+    def cells(self, obj: Object, now: float) -> list[Any]:
+        return [obj["metadata"].get("name", ""), obj["metadata"].get("creationTimestamp")]
 
 
 def keep(obj: Object, old: Object, field: str) -> None:

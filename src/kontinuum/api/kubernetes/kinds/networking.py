@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 from kontinuum.api.kubernetes.defaults.networking import default_ingress_class, default_network_policy
 from kontinuum.api.kubernetes.kinds.kind import AGE, NAME, Column, Kind
-from kontinuum.api.kubernetes.kinds.reported import Reported
 from kontinuum.api.kubernetes.tables import NONE, row
 from kontinuum.api.kubernetes.validation import identifiers
 from kontinuum.api.kubernetes.validation import ingresses as ingress
@@ -19,7 +18,7 @@ from kontinuum.api.machinery.selectors import from_object
 SHOWN_HOSTS = 3
 
 
-class Ingress(Reported):
+class Ingress(Kind):
     has_generation = True
     initial_status: ClassVar[Object] = {"loadBalancer": {}}
     columns = (
@@ -130,7 +129,7 @@ class IPAddress(Kind):
         return row(obj, now, "/".join(part for part in parts if part))
 
 
-class ServiceCIDR(Reported):
+class ServiceCIDR(Kind):
     columns = (NAME, Column("CIDRs", description="The ranges from which addresses are given to Services."), AGE)
 
     def validate_spec(self, obj: Object) -> list[FieldError]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from kontinuum.api.kubernetes.kinds.kind import AGE, NAME, Column, Kind
 from kontinuum.api.kubernetes.tables import row
@@ -17,6 +17,9 @@ COUNTS = ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPod
 
 
 class PodDisruptionBudget(Kind):
+    initial_status: ClassVar[Object] = {
+        "currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0,
+    }  # fmt: skip
     has_generation = True
     columns = (
         NAME,

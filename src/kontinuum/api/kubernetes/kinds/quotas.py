@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kontinuum.api.kubernetes.kinds.kind import AGE, NAME, Column, Kind
+from kontinuum.api.kubernetes.kinds.kind import AGE, NAME, Column, Kind, Undescribed
 from kontinuum.api.kubernetes.tables import row
 from kontinuum.api.kubernetes.validation.quotas import (
     validate_amounts,
@@ -16,7 +16,7 @@ from kontinuum.api.machinery.fields import FieldError
 from kontinuum.api.machinery.objects import Object
 
 
-class LimitRange(Kind):
+class LimitRange(Undescribed):
     def default(self, obj: Object) -> None:
         """For containers, limits are also the default limits, and those the default requests; minima come last."""
         for limit in (obj.get("spec") or {}).get("limits") or ():

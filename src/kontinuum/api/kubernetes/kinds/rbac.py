@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from kontinuum.api.kubernetes.kinds.kind import AGE, NAME, Column, Kind
+from kontinuum.api.kubernetes.kinds.kind import AGE, NAME, Column, Kind, Undescribed
 from kontinuum.api.kubernetes.tables import row
 from kontinuum.api.kubernetes.validation import rbac as validation
 from kontinuum.api.kubernetes.validation.identifiers import path_segment
 from kontinuum.api.kubernetes.validation.rbac import GROUP
 from kontinuum.api.machinery.fields import FieldError
 from kontinuum.api.machinery.objects import Object
-
-CREATED_AT = Column("Created At", "date", description=AGE.description)
 
 
 class _Rbac(Kind):
@@ -22,18 +20,13 @@ class _Rbac(Kind):
         return path_segment(name)
 
 
-class Role(_Rbac):
+class Role(_Rbac, Undescribed):
     """Also ClusterRoles."""
-
-    columns = (NAME, CREATED_AT)
 
     def validate_spec(self, obj: Object) -> list[FieldError]:
         errors = validation.validate_rules(obj.get("rules") or [], namespaced=self.resource.namespaced)
         aggregation = obj.get("aggregationRule")
         return errors + (validation.validate_aggregation(aggregation) if aggregation is not None else [])
-
-    def cells(self, obj: Object, now: float) -> list[Any]:
-        return [obj["metadata"].get("name", ""), obj["metadata"].get("creationTimestamp")]
 
 
 class RoleBinding(_Rbac):

@@ -6,7 +6,6 @@ from typing import Any
 
 from kontinuum.api.kubernetes.defaults.resource import default_device_claim
 from kontinuum.api.kubernetes.kinds.kind import AGE, NAME, Column, Kind
-from kontinuum.api.kubernetes.kinds.reported import Reported
 from kontinuum.api.kubernetes.tables import row
 from kontinuum.api.kubernetes.validation import allocations, devices, metadata, slices
 from kontinuum.api.machinery import fields
@@ -14,7 +13,7 @@ from kontinuum.api.machinery.fields import FieldError
 from kontinuum.api.machinery.objects import Object
 
 
-class ResourceClaim(Reported):
+class ResourceClaim(Kind):
     columns = (
         NAME,
         Column("State", description="A summary of the current state (allocated, pending, reserved, etc.)."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from kontinuum.api.kubernetes.defaults.workloads import default_daemonset, default_statefulset
 from kontinuum.api.kubernetes.kinds.kind import AGE, NAME, Column, Kind
@@ -31,6 +31,9 @@ SCHEDULED = (
 
 
 class DaemonSet(Kind):
+    initial_status: ClassVar[Object] = {
+        "currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0,
+    }  # fmt: skip
     has_generation = True
     columns = (
         NAME,
@@ -82,6 +85,7 @@ class DaemonSet(Kind):
 
 
 class StatefulSet(Kind):
+    initial_status: ClassVar[Object] = {"replicas": 0, "availableReplicas": 0}
     has_generation = True
     columns = (NAME, Column("Ready", description="Number of the pod with ready state"), AGE, *CONTAINER_COLUMNS)
 

@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 from kontinuum.api.kubernetes.defaults.storage import default_csi_driver, default_storage_class
 from kontinuum.api.kubernetes.kinds.kind import AGE, NAME, Column, Kind
-from kontinuum.api.kubernetes.kinds.reported import Reported
 from kontinuum.api.kubernetes.tables import row
 from kontinuum.api.kubernetes.validation import storage as validation
 from kontinuum.api.machinery import fields
@@ -151,7 +150,7 @@ class CSIStorageCapacity(Kind):
         return [obj["metadata"].get("name", ""), obj.get("storageClassName", ""), obj.get("capacity", "<unset>")]
 
 
-class VolumeAttachment(Reported):
+class VolumeAttachment(Kind):
     initial_status: ClassVar[Object] = {"attached": False}
     columns = (
         NAME,

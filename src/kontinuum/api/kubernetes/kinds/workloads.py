@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from kontinuum.api.kubernetes.defaults.workloads import (
     default_deployment,
@@ -83,6 +83,7 @@ class Deployment(Kind):
 
 
 class ReplicaSet(Kind):
+    initial_status: ClassVar[Object] = {"replicas": 0}
     has_generation = True
     columns = REPLICA_COLUMNS
     selectable = ("status.replicas",)
