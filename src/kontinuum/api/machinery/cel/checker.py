@@ -303,10 +303,10 @@ class Checker:
         over = self._unifier.resolve(self._visit(node.range))
         variables = self._variables_of(node, over)
         self._scopes.append(Scope(variables))
-        if node.condition is not None:
-            self._assert_bool(node.condition, self._visit(node.condition))
+        condition = self._visit(node.condition) if node.condition is not None else t.BOOL
         body = self._visit(node.body) if node.body is not None else None
         self._scopes.pop()
+        self._assert_condition(node, condition, self._unifier.resolve(body or next(iter(variables.values()))))
         match node.macro:
             case "filter":
                 return t.list_of(variables[node.variables[0]])
@@ -335,10 +335,19 @@ class Checker:
             types = (t.DYN, t.DYN)[: len(node.variables)]
         return dict(zip(node.variables, types, strict=True))
 
-    def _assert_bool(self, node: Node, given: Type) -> None:
+    def _assert_condition(self, node: Fold, given: Type, element: Type) -> None:
+        """Complains as if the macro were written out: cel-go knows no other way to say it."""
         given = self._unifier.resolve(given)
-        if not self._unifier.fits((given,), (t.BOOL,)):
-            self._complain(node, f"expected type 'bool' but found '{given}'")
+        if self._unifier.fits((given,), (t.BOOL,)):
+            return
+        made = t.map_of(t.DYN, element) if node.macro.startswith("transformMap") else t.list_of(element)
+        function, types = {
+            "all": ("_&&_", (t.BOOL, given)),
+            "exists": ("_||_", (t.BOOL, given)),
+            "existsOne": ("_?_:_", (given, t.INT, t.INT)),
+        }.get(node.macro, ("_?_:_", (given, made, made)))
+        signature = _signature(types, is_member=False)
+        self._complain(node, f"found no matching overload for '{function}' applied to '{signature}'")
 
     def _optional_map(self, node: OptionalMap) -> Type:
         operand = self._unifier.resolve(self._visit(node.operand))

@@ -174,6 +174,8 @@ class Linker:
                 return _decided_by(*steps, decisive=True)
             case "_?_:_":
                 return _conditional(*steps)
+        if node.function in ("or", "orValue"):
+            return _present_or(*steps, is_value=node.function == "orValue")
         given = [one.type for one in (*([node.target] if node.target else ()), *node.arguments)]
         candidates = [
             (_tests(overload, given, alone=len(node.overloads) == 1), overload) for overload in node.overloads
@@ -355,6 +357,19 @@ def _conditional(condition: Step, yes: Step, no: Step) -> Step:
         if chosen is False:
             return no(frame)
         raise no_such_overload()
+
+    return choose
+
+
+def _present_or(optional: Step, other: Step, *, is_value: bool) -> Step:
+    """``or`` and ``orValue`` of optionals: the other side is only looked at where it is needed."""
+
+    def choose(frame: Frame) -> Any:
+        found = _as_optional(optional(frame))
+        frame.cost += 1
+        if found.is_present:
+            return found.value if is_value else found
+        return other(frame) if is_value else _as_optional(other(frame))
 
     return choose
 

@@ -21,6 +21,8 @@ MOMENT = re.compile(r"(\d{4})-(\d{2})-(\d{2})[Tt](\d{2}):(\d{2}):(\d{2})(?:[.,](
 FIRST = int(datetime(1, 1, 1, tzinfo=UTC).timestamp())
 LAST = int(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+CYCLE = timedelta(days=146_097)
+"""400 years of the Gregorian calendar."""
 LONGEST_TEXT = 100
 
 
@@ -111,12 +113,18 @@ def duration_text(length: Duration) -> str:
     return f"{sign}{seconds}{fraction}s"
 
 
-def at(moment: Timestamp, zone: str = "UTC") -> datetime:
-    """The calendar's view of a moment, without its nanoseconds. Raises EvaluationError for an unknown zone."""
+def at(moment: Timestamp, zone: str = "UTC") -> tuple[datetime, int]:
+    """The calendar's view of a moment, without its nanoseconds, and how many years it is away from the true one.
+
+    A zone may lead into the year 0 or 10000, which Python does not know; 400 years away every day is the same.
+    Raises EvaluationError for an unknown zone.
+    """
+    known, utc = _zone(zone), EPOCH + timedelta(seconds=moment.nanoseconds // SECOND)
     try:
-        return (EPOCH + timedelta(seconds=moment.nanoseconds // SECOND)).astimezone(_zone(zone))
-    except OverflowError as error:
-        raise EvaluationError("timestamp overflow") from error
+        return utc.astimezone(known), 0
+    except OverflowError:
+        years = 400 if utc.year > 400 else -400
+        return (utc - CYCLE * (years // 400)).astimezone(known), years
 
 
 @lru_cache(maxsize=64)

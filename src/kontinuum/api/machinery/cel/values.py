@@ -260,6 +260,13 @@ def checked_int(number: int) -> int:
 
 def to_json(value: Any) -> Any:
     """A result as plain JSON. Raises EvaluationError for what JSON cannot say."""
+    try:
+        return _json(value)
+    except RecursionError:
+        raise EvaluationError("the value is nested too deeply") from None
+
+
+def _json(value: Any) -> Any:
     match value:
         case None | bool() | str():
             return value
@@ -270,13 +277,13 @@ def to_json(value: Any) -> Any:
                 raise EvaluationError(f"unsupported value: {value}")
             return value
         case list():
-            return [to_json(one) for one in value]
+            return [_json(one) for one in value]
         case dict():
-            return {_json_key(key): to_json(one) for key, one in value.items()}
+            return {_json_key(key): _json(one) for key, one in value.items()}
         case Record():
             return value.to_json()
         case Optional():
-            return to_json(value.value) if value.is_present else None
+            return _json(value.value) if value.is_present else None
     # That module needs this one.
     from kontinuum.api.machinery.cel.times import text_of
 

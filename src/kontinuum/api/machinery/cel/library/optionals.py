@@ -40,6 +40,7 @@ OVERLOADS = (
     member("unwrapOpt", "optional_unwrapOpt", (t.list_of(OPTIONAL_A),), LIST_A, _unwrap),
     member("hasValue", "optional_hasValue", (OPTIONAL_A,), t.BOOL, lambda a: a.is_present),
     member("value", "optional_value", (OPTIONAL_A,), t.A, _value),
+    # These two are carried out by the program itself, which does not always look at the other side.
     member("or", "optional_or_optional", (OPTIONAL_A, OPTIONAL_A), OPTIONAL_A, lambda a, b: a if a.is_present else b),
     member("orValue", "optional_orValue_value", (OPTIONAL_A, t.A), t.A, lambda a, b: a.value if a.is_present else b),
     member("first", "list_first", (LIST_A,), OPTIONAL_A, lambda a: Optional(a[0]) if a else NOTHING),

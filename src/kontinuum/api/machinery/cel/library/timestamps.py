@@ -11,7 +11,6 @@ from kontinuum.api.machinery.cel.overloads import Overload, member
 from kontinuum.api.machinery.cel.times import SECOND, at
 
 PARTS: dict[str, Callable[[datetime], int]] = {
-    "getFullYear": lambda at: at.year,
     "getMonth": lambda at: at.month - 1,
     "getDayOfYear": lambda at: at.timetuple().tm_yday - 1,
     "getDayOfMonth": lambda at: at.day - 1,
@@ -26,8 +25,8 @@ LENGTHS = {"getHours": 3600 * SECOND, "getMinutes": 60 * SECOND, "getSeconds": S
 
 def _parts() -> list[Overload]:
     found = []
-    for name, part in PARTS.items():
-        in_zone: Callable[..., int] = _in_zone(part)
+    readers = {"getFullYear": _year, **{name: _in_zone(part) for name, part in PARTS.items()}}
+    for name, in_zone in readers.items():
         found.append(member(name, f"timestamp_to_{name}", (t.TIMESTAMP,), t.INT, in_zone))
         found.append(member(name, f"timestamp_to_{name}_with_tz", (t.TIMESTAMP, t.STRING), t.INT, in_zone))
     for name, unit in LENGTHS.items():
@@ -36,7 +35,12 @@ def _parts() -> list[Overload]:
 
 
 def _in_zone(part: Callable[[datetime], int]) -> Callable[..., int]:
-    return lambda moment, zone="UTC": part(at(moment, zone))
+    return lambda moment, zone="UTC": part(at(moment, zone)[0])
+
+
+def _year(moment: Any, zone: str = "UTC") -> int:
+    seen, years = at(moment, zone)
+    return seen.year + years
 
 
 def _whole(unit: int) -> Callable[[Any], int]:
