@@ -22,7 +22,7 @@ from kontinuum.apiserver import housekeeping, listener
 from kontinuum.apiserver.admission.plugins import all_plugins
 from kontinuum.apiserver.admission.policies.reporting import report_types
 from kontinuum.apiserver.aggregation.aggregation import Aggregation
-from kontinuum.apiserver.authn.assemble import identity_of
+from kontinuum.apiserver.authn.assemble import Identity, identity_of
 from kontinuum.apiserver.authn.lookup import CachedObjects
 from kontinuum.apiserver.authz.assemble import authorizer_of, rbac_of
 from kontinuum.apiserver.authz.reconciliation import reconcile_defaults
@@ -76,6 +76,7 @@ class ApiServer:
         self._tasks: list[asyncio.Task[Any]] = []
         self._listening: asyncio.Server | None = None
         self._http: Connections | None = None
+        self._identity: Identity | None = None
         self.address = ""
         """``https://HOST:PORT`` once started."""
 
@@ -84,7 +85,8 @@ class ApiServer:
         tls = listener.tls_context(self._settings)
         host, port = split_listen(self._settings.listen)
         feed = self._context.feed
-        self._context.identity = identity_of(self._settings, self._clock, CachedObjects(self._context))
+        self._identity = identity_of(self._settings, self._clock, CachedObjects(self._context))
+        self._context.identity = self._identity
         self._repeat("store feed", feed.run)
         await feed.wait_filled()
         await create_system_objects(self._context)
@@ -117,7 +119,8 @@ class ApiServer:
         port = self._listening.sockets[0].getsockname()[1]
         self.address = f"https://{f'[{host}]' if ':' in host else host}:{port}"
         self._start_housekeeping(tls)
-        for name, work in self._aggregation.works(documents.forget).items():
+        works = self._context.identity.works() | self._aggregation.works(documents.forget)
+        for name, work in works.items():
             self._repeat(name, work)
         self._repeat("own service", lambda: keep_own_service(self._context, host=host, port=port))
         log.info("serving the API", address=self.address, revision=feed.applied)
@@ -139,6 +142,8 @@ class ApiServer:
         await cancel(*self._tasks)
         self._tasks.clear()
         await self._definitions.close()
+        if self._identity is not None:
+            await self._identity.close()
         await self._context.admission.close()
 
     @property

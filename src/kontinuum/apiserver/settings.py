@@ -33,6 +33,16 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """Whose requests without a credential are taken as ``system:anonymous``'s: those for ``/livez``, ``/readyz``,
     ``/healthz`` and ``/version``; all of them (what they may do the authorizer says); or none."""
 
+    authentication_config: Path | None = None
+    """File with an ``AuthenticationConfiguration`` (apiserver.config.k8s.io/v1): other issuers of tokens, and who is
+    anonymous where; read again when it changes."""
+
+    token_webhook_config: Path | None = None
+    """Kubeconfig of a webhook that is asked (TokenReview v1) about bearer tokens that nobody else knows."""
+
+    token_webhook_cache_seconds: float = 120.0
+    """How long the token webhook's answers are remembered."""
+
     bootstrap_tokens: bool = True
     """Accept the tokens of Secrets of type ``bootstrap.kubernetes.io/token`` in kube-system."""
 

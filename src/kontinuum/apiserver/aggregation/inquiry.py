@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from aiohttp import ClientError, ClientTimeout, StreamReader
+from aiohttp import ClientError, ClientTimeout
 from yarl import URL
 
+from kontinuum.apiserver import bounded
 from kontinuum.apiserver.aggregation.extensions import Extension
 from kontinuum.apiserver.aggregation.told import Told
 from kontinuum.apiserver.aggregation.transport import NoTransport, Transport, place_of, user_headers
@@ -92,10 +93,12 @@ class Inquiry:
             ) as answer:
                 if not (200 <= answer.status < 300 or (answer.status == 304 and etag)):
                     raise Unanswered(_failing(url, f"bad status from {url}: {answer.status}"))
-                content = await _limited(answer.content, url)
+                content = await bounded.read(answer.content, LARGEST_ANSWER)
                 return answer.status, content, answer.headers.get("ETag", "")
         except TimeoutError:
             raise Unanswered(f"timed out waiting for {url}") from None
+        except bounded.TooLong as error:
+            raise Unanswered(_failing(url, str(error))) from error
         except (ClientError, OSError) as error:
             raise Unanswered(_failing(url, f'Get "{url}": {error or type(error).__name__}')) from error
 
@@ -106,16 +109,6 @@ def own_part(document: Any, extension: Extension) -> dict[str, Any]:
     below = f"{extension.path}/"
     chosen = {path: item for path, item in paths.items() if path.startswith(below) or path == extension.path}
     return {"paths": chosen, "definitions": document.get("definitions") or {}}
-
-
-async def _limited(content: StreamReader, url: str) -> bytes:
-    parts, size = [], 0
-    async for part in content.iter_any():
-        parts.append(part)
-        size += len(part)
-        if size > LARGEST_ANSWER:
-            raise Unanswered(_failing(url, f"the answer is longer than {LARGEST_ANSWER} bytes"))
-    return b"".join(parts)
 
 
 def _failing(url: str, problem: str) -> str:

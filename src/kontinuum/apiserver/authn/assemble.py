@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from kontinuum.apiserver.authn.authenticator import Authenticator, Tokens
 from kontinuum.apiserver.authn.bootstrap_tokens import BootstrapTokens
 from kontinuum.apiserver.authn.certificates import CertificateAuthenticator, PeerCertificates, load_authorities
 from kontinuum.apiserver.authn.front_proxy import FrontProxyAuthenticator
+from kontinuum.apiserver.authn.issuers.configuration import Anonymous, BadConfiguration
+from kontinuum.apiserver.authn.issuers.following import ConfiguredIssuers
 from kontinuum.apiserver.authn.objects import Objects
-from kontinuum.apiserver.authn.port import RequestAuthenticator, TokenAuthenticator
+from kontinuum.apiserver.authn.port import Audiences, RequestAuthenticator, TokenAuthenticator
+from kontinuum.apiserver.authn.remembering import RememberingTokens
 from kontinuum.apiserver.authn.serviceaccounts.authenticator import ServiceAccountTokens
 from kontinuum.apiserver.authn.serviceaccounts.issuer import Issuer
 from kontinuum.apiserver.authn.tokens import TokenFile
+from kontinuum.apiserver.authn.webhook import WebhookTokens
 from kontinuum.apiserver.settings import ServerSettings
+from kontinuum.client import kubeconfig
+from kontinuum.client.errors import BadKubeconfig
 from kontinuum.foundation import jwt
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.errors import Broken
@@ -31,6 +38,19 @@ class Identity:
 
     authenticate: Authenticator
     issuer: Issuer | None
+    issuers: ConfiguredIssuers | None = None
+    """Others whose tokens are good."""
+    webhook: WebhookTokens | None = None
+
+    def works(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """What has to run as long as the server does, by name."""
+        return {"authentication configuration": self.issuers.run} if self.issuers is not None else {}
+
+    async def close(self) -> None:
+        """End every connection to issuers and webhooks."""
+        for one in (self.issuers, self.webhook):
+            if one is not None:
+                await one.close()
 
 
 def identity_of(settings: ServerSettings, clock: Clock, objects: Objects) -> Identity:
@@ -48,10 +68,34 @@ def identity_of(settings: ServerSettings, clock: Clock, objects: Objects) -> Ide
         tokens.append(ServiceAccountTokens(objects, clock, keys=keys, issuers=issuers, audiences=audiences))
     if settings.bootstrap_tokens:
         tokens.append(BootstrapTokens(objects, clock))
-    authenticate = Authenticator(
-        Tokens(tokens, audiences), _by_request(settings, clock), anonymous_paths=_anonymous_paths(settings)
-    )
-    return Identity(authenticate, issuer)
+    others, webhook = _issuers(settings, clock, audiences), _webhook(settings, clock, audiences)
+    if others is not None:
+        tokens.append(others)
+    if webhook is not None:
+        seconds = settings.token_webhook_cache_seconds
+        tokens.append(RememberingTokens(webhook, clock, good_seconds=seconds, bad_seconds=seconds))
+    anonymous = _anonymous_paths(settings, others.anonymous if others is not None else None)
+    authenticate = Authenticator(Tokens(tokens, audiences), _by_request(settings, clock), anonymous_paths=anonymous)
+    return Identity(authenticate, issuer, others, webhook)
+
+
+def _issuers(settings: ServerSettings, clock: Clock, audiences: Audiences) -> ConfiguredIssuers | None:
+    if settings.authentication_config is None:
+        return None
+    own = (settings.service_account_issuer, *settings.service_account_old_issuers)
+    try:
+        return ConfiguredIssuers(settings.authentication_config, clock, api_audiences=audiences, disallowed=own)
+    except BadConfiguration as error:
+        raise CredentialsBroken(str(error)) from error
+
+
+def _webhook(settings: ServerSettings, clock: Clock, audiences: Audiences) -> WebhookTokens | None:
+    if settings.token_webhook_config is None:
+        return None
+    try:
+        return WebhookTokens(kubeconfig.load(settings.token_webhook_config), clock, api_audiences=audiences)
+    except (BadKubeconfig, OSError, ValueError) as error:
+        raise CredentialsBroken(f"the token webhook's configuration: {error}") from error
 
 
 def _issuer(settings: ServerSettings, clock: Clock) -> Issuer | None:
@@ -84,7 +128,12 @@ def _by_request(settings: ServerSettings, clock: Clock) -> list[RequestAuthentic
     return found
 
 
-def _anonymous_paths(settings: ServerSettings) -> frozenset[str] | None:
+def _anonymous_paths(settings: ServerSettings, configured: Anonymous | None) -> frozenset[str] | None:
+    """What nobody in particular may ask for, None being everything. The configuration file has the last word."""
+    if configured is not None:
+        if not configured.enabled:
+            return frozenset()
+        return frozenset(one.path for one in configured.conditions) if configured.conditions else None
     match settings.anonymous:
         case "always":
             return None
