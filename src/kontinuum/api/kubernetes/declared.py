@@ -5,6 +5,7 @@ What has no single type (quantities, int-or-string, free objects) is dyn, and so
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -12,6 +13,7 @@ from kontinuum.api.kubernetes.schema import Definition, Type, definition, defini
 from kontinuum.api.machinery.cel.schemas import Declared, declare
 
 ANYTHING: dict[str, Any] = {"x-kubernetes-int-or-string": True}
+OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 TIME = {"type": "string", "format": "date-time", "nullable": True}
 SCALARS: dict[str, dict[str, Any]] = {
     "string": {"type": "string"}, "bytes": {"type": "string", "format": "byte"}, "bool": {"type": "boolean"},
@@ -24,6 +26,17 @@ SCALARS: dict[str, dict[str, Any]] = {
 def declared_kind(api_version: str, kind: str) -> Declared | None:
     """Raises KeyError."""
     return declare(_object(definition_of(api_version, kind), frozenset()), kind, is_root=True)
+
+
+def declared_custom(schema: Mapping[str, Any] | None, kind: str) -> Declared | None:
+    """The kind of a CustomResourceDefinition: its own schema says little or nothing about metadata."""
+    properties = {**((schema or {}).get("properties") or {}), "metadata": _metadata()}
+    return declare({**(schema or {}), "type": "object", "properties": properties}, kind, is_root=True)
+
+
+@cache
+def _metadata() -> dict[str, Any]:
+    return _object(definition(OBJECT_META), frozenset())
 
 
 def _object(found: Definition, above: frozenset[str]) -> dict[str, Any]:

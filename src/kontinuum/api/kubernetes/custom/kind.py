@@ -12,12 +12,13 @@ from kontinuum.api.kubernetes.custom import lists, metadata, publishing, rules, 
 from kontinuum.api.kubernetes.custom.columns import Columns
 from kontinuum.api.kubernetes.custom.merging import shape_of_schema
 from kontinuum.api.kubernetes.custom.schema import Schema, compile_schema
+from kontinuum.api.kubernetes.declared import declared_custom
 from kontinuum.api.kubernetes.kinds.kind import Kind, keep, read
 from kontinuum.api.kubernetes.scaling import PathScaling
 from kontinuum.api.kubernetes.structure import Mismatch
 from kontinuum.api.kubernetes.validation import metadata as meta_rules
 from kontinuum.api.machinery import fields
-from kontinuum.api.machinery.cel import Declared, declare
+from kontinuum.api.machinery.cel import Declared
 from kontinuum.api.machinery.fields import FieldError
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.resources import Resource
@@ -63,7 +64,7 @@ class CustomKind(Kind):
 
     @property
     def declared(self) -> Declared | None:
-        return declare(self.schema.source, self.resource.kind, is_root=True)
+        return declared_custom(self.schema.source, self.resource.kind)
 
     def published(self, version: int) -> dict[str, Object]:
         source = (self.version.get("schema") or {}).get("openAPIV3Schema")
