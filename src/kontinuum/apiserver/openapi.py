@@ -68,7 +68,6 @@ class OpenApi:
         self._others = others
         self._groups: dict[str, list[Resource]] = {}
         self._documents: dict[str, Document] = {}
-        self._editions: dict[str, int] = {}
         self._sort()
 
     def renew(self, changed: Iterable[tuple[str, str]]) -> None:
@@ -78,8 +77,6 @@ class OpenApi:
         groups = [f"apis/{group}/{version}" for group, version in changed]
         for key in ("v2 True", "v2 False", "v3", *groups):
             self._documents.pop(key, None)
-        for group in groups:
-            self._editions[group] = self._editions.get(group, 0) + 1
 
     def _sort(self) -> None:
         elsewhere = self._others.versions() if self._others is not None else {}
@@ -131,9 +128,9 @@ class OpenApi:
         return Document.of(orjson.dumps({"paths": paths}), JSON)
 
     def _mark(self, group: str) -> str:
-        """Differs whenever the group's document does. Where resources come and go, the document itself tells."""
+        """Differs whenever the group's document does. What users define may change; there the document itself tells."""
         resources = self._groups[group]
-        if group in self._editions:
+        if not all(self._kind_of(each).is_built_in for each in resources):
             return self._kept(group, lambda: self._v3(group)).etag.strip('"')[:32]
         return _hash(f"{KUBERNETES_VERSION} {group} {sorted(each.plural for each in resources)}".encode())
 

@@ -34,6 +34,7 @@ KEPT_BY_STATUS = frozenset({"managedFields", "resourceVersion"})
 class CustomKind(Kind):
     """One version of one CustomResourceDefinition. ``version`` is its entry in ``spec.versions``."""
 
+    is_built_in = False
     has_generation = True
 
     def __init__(self, resource: Resource, version: Object, *, is_terminating: bool = False) -> None:

@@ -15,6 +15,12 @@ from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.status import bad_request
 
 PROPS = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps"
+ALTERNATIVES = (
+    ("items", list, "array"), ("additionalProperties", bool, "boolean"), ("additionalItems", bool, "boolean"),
+)  # fmt: skip
+"""What may stand in place of a schema."""
+MOST_LEVELS = 100
+"""Deeper schemas are refused: everything that is done with one goes down into it, and a stack has an end."""
 FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 """Holds a definition until its objects are gone."""
 
@@ -99,7 +105,7 @@ def is_to_be_emptied(obj: Object) -> bool:
 
 def storage_of(obj: Object) -> str:
     """The name of the version in which objects are stored."""
-    return next((one["name"] for one in obj["spec"].get("versions") or () if one.get("storage")), "")
+    return next((one.get("name", "") for one in obj["spec"].get("versions") or () if one.get("storage")), "")
 
 
 def _remember_storage(obj: Object) -> None:
@@ -109,18 +115,22 @@ def _remember_storage(obj: Object) -> None:
         stored.append(storage)
 
 
-def _conform_below(schema: Any, path: str, unknown: list[str]) -> None:
+def _conform_below(schema: Any, path: str, unknown: list[str], level: int = 1) -> None:
     """Schemas inside ``items`` and ``additionalProperties``, which may be something else than a schema."""
     if not isinstance(schema, dict):
         return
-    for name in ("items", "additionalProperties", "additionalItems"):
+    if level > MOST_LEVELS:
+        raise Mismatch(f"{path}: a schema may be nested {MOST_LEVELS} levels deep")
+    for name, other, otherwise in ALTERNATIVES:
         below = schema.get(name)
         if isinstance(below, dict):
             unknown += [f"{path}.{name}.{one}" for one in conform_to(below, definition(PROPS))]
-            _conform_below(below, f"{path}.{name}", unknown)
+            _conform_below(below, f"{path}.{name}", unknown, level + 1)
+        elif below is not None and not isinstance(below, other):
+            raise Mismatch(f"{path}.{name}: JSON schema or {otherwise} expected")
     for name, below in (schema.get("properties") or {}).items():
-        _conform_below(below, f"{path}.properties.{name}", unknown)
+        _conform_below(below, f"{path}.properties.{name}", unknown, level + 1)
     for name in ("allOf", "anyOf", "oneOf"):
         for index, below in enumerate(schema.get(name) or ()):
-            _conform_below(below, f"{path}.{name}[{index}]", unknown)
-    _conform_below(schema.get("not"), f"{path}.not", unknown)
+            _conform_below(below, f"{path}.{name}[{index}]", unknown, level + 1)
+    _conform_below(schema.get("not"), f"{path}.not", unknown, level + 1)

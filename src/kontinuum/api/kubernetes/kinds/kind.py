@@ -46,6 +46,9 @@ class Kind:
 
     resource: Resource
 
+    is_built_in: bool = True
+    """Nobody can change what it is while the server runs."""
+
     has_generation: bool = False
     """``metadata.generation`` counts the changes of everything but metadata and status."""
 
