@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import orjson
 import pytest
 from tests.apiserver.policies import (
     CONFIGMAPS_RULE,
@@ -17,6 +18,14 @@ from tests.apiserver.policies import (
     validating,
 )
 from tests.apiserver.serving import CONFIGMAPS, DEPLOYMENTS, PODS, Api, configmap, deployment, pod
+
+from kontinuum.api.kubernetes.resources import CONFIGMAPS as CONFIGMAPS_RESOURCE
+from kontinuum.apiserver.admission.chain import Attributes, kind_of
+from kontinuum.apiserver.admission.matching import Criteria
+from kontinuum.apiserver.admission.policies.hooks import Binding
+from kontinuum.apiserver.admission.policies.judging import Denial, Outcome
+from kontinuum.apiserver.admission.policies.validating import Notes, settle
+from kontinuum.apiserver.authn.users import User
 
 NAMESPACES = "/api/v1/namespaces"
 REPLICASETS = "/apis/apps/v1/namespaces/default/replicasets"
@@ -312,3 +321,50 @@ async def test_a_policy_that_goes_while_requests_run_lets_each_of_them_through_o
     _, *codes = await asyncio.gather(come_and_go(), *(write(count) for count in range(60)))
     assert set(codes) <= {201, 422}
     await expect(api, CONFIGMAPS, configmap("last", a="x"), 201)
+
+
+async def test_others_get_their_turn_while_a_costly_policy_is_judged(api: Api) -> None:
+    digits = "[1,2,3,4,5,6,7,8,9,0]"
+    loop = f"{digits}.all(a, {digits}.all(b, {digits}.all(c, {digits}.all(d, a + b + c + d >= 0))))"
+    await put_in_force(api, validating("p", *(loop.replace(">= 0", f">= {-count}") for count in range(40))))
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count_turns())
+    async with asyncio.timeout(60):
+        # The server runs on this loop; whatever it does without giving way is one turn.
+        before = turns
+        await expect(api, CONFIGMAPS, configmap("a"), 201)
+    counting.cancel()
+    assert turns - before > 40
+
+
+def test_annotations_of_the_audit_event_say_what_was_noted() -> None:
+    attributes = Attributes(
+        "CREATE", CONFIGMAPS_RESOURCE, "", "default", "a", {}, None, User("u"), kind_of(CONFIGMAPS_RESOURCE)
+    )  # fmt: skip
+    hooks: Any = type("Policy", (), {"name": "p.example.com"})()
+    binding = Binding("b", Criteria({}, rules="resourceRules"), None, ("Audit", "Warn"))
+    outcome = Outcome(
+        [Denial(1, "no", "Invalid"), Denial(2, "never", "Invalid")],
+        [("count", "3"), ("count", "4"), ("long", "é" * 9000)],
+    )
+    notes = Notes(attributes)
+    assert settle(hooks, binding, outcome, attributes, notes) == []
+    settle(hooks, binding, Outcome(annotations=[("count", "3")], broken_annotations=["x"]), attributes, notes)
+    notes.publish()
+    assert orjson.loads(attributes.annotations["validation.policy.admission.k8s.io/validation_failure"]) == [{
+        "message": "no", "policy": "p.example.com", "binding": "b", "expressionIndex": 1,
+        "validationActions": ["Audit", "Warn"],
+    }]  # fmt: skip
+    assert attributes.annotations["p.example.com/count"] == "3, 4"
+    assert len(attributes.annotations["p.example.com/long"].encode()) == 10 * 1024
+    assert attributes.warnings == [
+        f"Validation failed for ValidatingAdmissionPolicy 'p.example.com' with binding 'b': {text}"
+        for text in ("no", "never")
+    ]

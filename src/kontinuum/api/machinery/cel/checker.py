@@ -69,6 +69,7 @@ class Checker:
         self._issues: list[Issue] = []
         self._references: set[str] = set()
         self._nodes: list[Node] = []
+        self._resolved: dict[tuple[str, bool, tuple[Type, ...]], tuple[tuple[Overload, ...], Type]] = {}
 
     def check(self, root: Node) -> Checked:
         """Raises CompileError."""
@@ -206,6 +207,19 @@ class Checker:
 
     def _resolve(self, node: Call, types: list[Type], *, is_member: bool) -> Type:
         given = tuple(self._unifier.resolve(one) for one in types)
+        key = (node.function, is_member, given)
+        known = self._resolved.get(key)
+        if known is not None:
+            node.overloads, type_ = known
+            return type_
+        type_ = self._choose(node, given, is_member=is_member)
+        # Without placeholders the choice is always the same; long expressions repeat themselves.
+        if node.overloads and type_.is_ground and all(one.is_ground for one in given):
+            self._resolved[key] = (node.overloads, type_)
+        return type_
+
+    def _choose(self, node: Call, given: tuple[Type, ...], *, is_member: bool) -> Type:
+        """The overloads that fit, and what they make. Complains if there is none."""
         found: list[Overload] = []
         result: Type | None = None
         for overload in self._functions[node.function]:

@@ -53,6 +53,11 @@ class Type:
         return self.kind in ("dyn", "error")
 
     @property
+    def is_ground(self) -> bool:
+        """Holds no placeholder."""
+        return self.kind != "param" and all(one.is_ground for one in self.parameters)
+
+    @property
     def is_optional(self) -> bool:
         return self.kind == "opaque" and self.name == OPTIONAL_NAME
 

@@ -1,7 +1,12 @@
-"""What a validating policy says about one request with one parameter. Pure, but for what expressions ask of others."""
+"""What a validating policy says about one request with one parameter.
+
+Decides by its arguments alone, but for what expressions ask of others. It is a coroutine because it may take a second:
+between costly expressions other requests get their turn.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +24,8 @@ from kontinuum.apiserver.admission.policies.composition import (
 
 LONGEST_MESSAGE = 5 * 1024
 """Bytes of a computed message; a longer one is not shown."""
+COSTLY = 100_000
+"""Of an evaluation's cost: some ten milliseconds."""
 INVALID = "Invalid"
 AUTHORIZERS = ("authorizer", "authorizer.requestResource")
 
@@ -80,7 +87,7 @@ def compile_rules(spec: Object, composition: Composition) -> Rules:
     )
 
 
-def judge(
+async def judge(
     rules: Rules, conditions: Conditions, composition: Composition, values: Mapping[str, Any], *, fails: bool
 ) -> Outcome:
     """``fails``: an expression without a value is a denial."""
@@ -88,9 +95,9 @@ def judge(
     if not matches:
         return _broken(joined(problems), fails=fails) if problems else Outcome()
     try:
-        denials = _denials(rules, composition, values, fails=fails)
+        denials = await _denials(rules, composition, values, fails=fails)
         outcome = Outcome(denials)
-        _annotate(outcome, rules, composition, values, fails=fails)
+        await _annotate(outcome, rules, composition, values, fails=fails)
     except BudgetExceeded as error:
         return _broken(str(error), fails=fails)
     return outcome
@@ -106,25 +113,36 @@ def _broken(problem: str, *, fails: bool) -> Outcome:
     return Outcome([Denial(0, problem, "")] if fails else [])
 
 
-def _denials(rules: Rules, composition: Composition, values: Mapping[str, Any], *, fails: bool) -> list[Denial]:
+async def give_way(budget: Budget, before: int) -> None:
+    """``before`` is what was left of the budget when the last expression began."""
+    if before - budget.remaining > COSTLY:
+        await asyncio.sleep(0)
+
+
+async def _denials(rules: Rules, composition: Composition, values: Mapping[str, Any], *, fails: bool) -> list[Denial]:
     """Raises BudgetExceeded."""
     budget = Budget()
     within = composition.begin(values, budget)
     found = []
     for index, one in enumerate(rules.validations):
+        before = budget.remaining
         try:
             if one.expression.evaluate(within, budget) is not True:
                 found.append((index, one, ""))
         except EvaluationError as error:
             if fails:
                 found.append((index, one, str(error)))
+        await give_way(budget, before)
     # Only now: what is left of the budget is for the messages.
     known = {key: value for key, value in values.items() if key not in AUTHORIZERS}
     explaining = composition.begin(known, budget)
-    return [
-        Denial(index, problem, "") if problem else Denial(index, _message(one, explaining, budget), one.reason)
-        for index, one, problem in found
-    ]
+    denials = []
+    for index, one, problem in found:
+        before = budget.remaining
+        text = problem or _message(one, explaining, budget)
+        denials.append(Denial(index, text, "" if problem else one.reason))
+        await give_way(budget, before)
+    return denials
 
 
 def _message(one: Validation, values: Mapping[str, Any], budget: Budget) -> str:
@@ -142,18 +160,20 @@ def _message(one: Validation, values: Mapping[str, Any], budget: Budget) -> str:
     return computed or one.message or f"failed expression: {one.expression.source.strip()}"
 
 
-def _annotate(
+async def _annotate(
     outcome: Outcome, rules: Rules, composition: Composition, values: Mapping[str, Any], *, fails: bool
 ) -> None:
     """Raises BudgetExceeded."""
     budget = Budget()
     within = composition.begin(values, budget)
     for key, expression in rules.annotations:
+        before = budget.remaining
         try:
             value = expression.evaluate(within, budget)
         except EvaluationError as error:
+            value = None
             if fails:
                 outcome.broken_annotations.append(str(error))
-            continue
         if isinstance(value, str) and value.strip():
             outcome.annotations.append((key, value.strip()))
+        await give_way(budget, before)

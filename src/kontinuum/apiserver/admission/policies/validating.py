@@ -65,18 +65,18 @@ class ValidatingPolicies(Base):
                 except ApiError as error:
                     refusals += _inconvertible(invocation, error)
                     continue
-            outcome = _judge(invocation, seen[match].values(invocation))
+            outcome = await _judge(invocation, seen[match].values(invocation))
             refusals += settle(invocation.policy, invocation.binding, outcome, attributes, notes)
-            # Each may take a while, and there may be many parameters: others get their turn.
+            # There may be many parameters: others get their turn.
             await asyncio.sleep(0)
         notes.publish()
         if refusals:
             raise refused(attributes, refusals)
 
 
-def _judge(invocation: Invocation[Rules], values: dict[str, Any]) -> Outcome:
+async def _judge(invocation: Invocation[Rules], values: dict[str, Any]) -> Outcome:
     policy = invocation.policy
-    return judge(policy.body, policy.conditions, policy.composition, values, fails=policy.fails)
+    return await judge(policy.body, policy.conditions, policy.composition, values, fails=policy.fails)
 
 
 def _inconvertible(invocation: Invocation[Rules], error: ApiError) -> list[Refusal]:
