@@ -137,3 +137,16 @@ async def test_replies_about_deprecated_kinds_carry_a_warning(api: Api) -> None:
     assert status.body["items"][0]["metadata"]["name"] == "etcd-0"
     assert (await api.get("/api/v1/componentstatuses/etcd-0", accept=TABLE)).body["rows"][0]["cells"][1] == "Healthy"
     assert (await api.get("/api/v1/componentstatuses/none")).code == 404
+
+
+async def test_replies_about_unlikely_objects_carry_warnings(api: Api) -> None:
+    body = deployment("a.b")
+    body["spec"]["template"]["spec"]["nodeSelector"] = {"beta.kubernetes.io/os": "linux"}
+    made = await api.create(DEPLOYMENTS, body)
+    name, selector = made.headers.getall("Warning")
+    assert made.code == 201 and "a DNS label is recommended: [must not contain dots]" in name
+    assert "spec.template.spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14" in selector
+    assert "Warning" not in (await api.patch(f"{DEPLOYMENTS}/a.b", {"metadata": {"labels": {"a": "b"}}})).headers
+    changed = await api.patch(f"{DEPLOYMENTS}/a.b", {"spec": {"replicas": 3}})
+    assert changed.headers.getall("Warning") == [selector]
+    assert "Warning" not in (await api.get(f"{DEPLOYMENTS}/a.b")).headers

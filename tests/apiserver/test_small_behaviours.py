@@ -58,3 +58,23 @@ async def test_a_namespaces_status_is_read_patched_and_updated(api: Api) -> None
     assert (await api.update(path, body)).code == 200
     found = (await api.get(path)).body["status"]
     assert found["conditions"] == body["status"]["conditions"] and found["phase"] == "Active"
+
+
+@pytest.mark.behaviour("Job should apply changes to a job status")
+async def test_a_jobs_status_is_patched_replaced_and_read(api: Api) -> None:
+    jobs = "/apis/batch/v1/namespaces/default/jobs"
+    pods = {"containers": [{"name": "c", "image": "localhost/nginx:1"}], "restartPolicy": "Never"}
+    made = await api.create(jobs, {"metadata": {"name": "j"}, "spec": {"parallelism": 2, "template": {"spec": pods}}})
+    assert made.code == 201
+    now = "2026-01-01T00:00:00Z"
+    change = {"metadata": {"annotations": {"patchedstatus": "true"}}, "status": {"startTime": now}}
+    patched = await api.patch(f"{jobs}/j/status", change)
+    assert patched.code == 200, patched.body
+    assert patched.body["metadata"]["annotations"]["patchedstatus"] == "true"
+    body = (await api.get(f"{jobs}/j")).body
+    assert body["status"]["startTime"] == now
+    body["status"]["active"] = 2
+    replaced = await api.update(f"{jobs}/j/status", body)
+    assert replaced.code == 200, replaced.body
+    read = (await api.get(f"{jobs}/j/status")).body
+    assert (read["kind"], read["status"]["active"], read["spec"]["parallelism"]) == ("Job", 2, 2)

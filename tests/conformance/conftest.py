@@ -10,7 +10,9 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
+import kubernetes
 import pytest
+from kubernetes.dynamic import DynamicClient
 from tests.conformance.cluster import STORES, Cluster, Kubectl, kubectl_parameters, kubectl_programs, running_on
 from tests.conformance.hollow import HollowNode
 
@@ -80,3 +82,10 @@ def any_kubectl(cluster: Cluster, home: Path, namespace: str) -> Kubectl:
 
 def newest_kubectl(cluster: Cluster, home: Path, namespace: str) -> Kubectl:
     return Kubectl(kubectl_programs()[-1], cluster, home, namespace)
+
+
+@pytest.fixture
+def dynamic(cluster: Cluster, tmp_path: Path) -> Iterator[DynamicClient]:
+    with kubernetes.config.new_client_from_config(str(cluster.kubeconfig)) as client:
+        yield DynamicClient(client, cache_file=str(tmp_path / "discovery"))
+        client.rest_client.pool_manager.clear()

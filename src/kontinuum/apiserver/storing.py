@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import orjson
 
+from kontinuum.api.kubernetes.warnings.objects import warnings_of
 from kontinuum.api.machinery import status
 from kontinuum.api.machinery.fields import FieldError
 from kontinuum.api.machinery.objects import Object
@@ -83,6 +84,7 @@ async def _complete(
     await held.enter_async_context(holding(context, served, obj, None, dry_run=dry_run))
     served.kind.prepare_create(obj)
     _raise_invalid(served, obj, served.kind.validate(obj, None))
+    _warn(served, call, obj, None)
     await context.admission.validate(attributes, context)
     return is_generated
 
@@ -144,6 +146,7 @@ async def change(
             async with holding(context, served, new, old, dry_run=dry_run):
                 if checked:
                     _raise_invalid(served, new, _problems(served, call, new, old))
+                    _warn(served, call, new, old)
                 if not admitted:
                     return await replace(context, served, entry, new, dry_run=dry_run)
                 await context.admission.validate(attributes, context)
@@ -244,6 +247,13 @@ def _problems(served: Served, call: Call, new: Object, old: Object) -> list[Fiel
     if call.route.subresource:
         return served.kind.validate_subresource(call.route.subresource, new, old)
     return served.kind.validate(new, old)
+
+
+def _warn(served: Served, call: Call, obj: Object, old: Object | None) -> None:
+    """Each warning once, however often a change is decided."""
+    if not call.route.subresource:
+        found = warnings_of(served.resource, obj, old)
+        call.warnings.extend(one for one in found if one not in call.warnings)
 
 
 def _raise_invalid(served: Served, obj: Object, problems: list[FieldError]) -> None:
