@@ -10,6 +10,7 @@ import orjson
 
 from kontinuum.api.machinery.objects import Object
 
+WHOLE = None
 Projection = Callable[[bytes], Object]
 """From an object's JSON to an object that has at least the chosen paths, where they are present."""
 
@@ -17,12 +18,14 @@ Projection = Callable[[bytes], Object]
 def projection_of(paths: Iterable[str]) -> Projection:
     """A reader of dotted ``paths``; the labels are always among them."""
     tree: dict[str, Any] = {}
-    for path in ("metadata.labels", *paths):
+    # The shorter ones first: who reads a whole part reads what is in it.
+    for path in sorted(("metadata.labels", *paths), key=len):
+        part: Any = tree
         *above, leaf = path.split(".")
-        part = tree
         for name in above:
-            part = part.setdefault(name, {})
-        part[leaf] = {}
+            part = part.setdefault(name, {}) if part is not WHOLE else WHOLE
+        if part is not WHOLE:
+            part[leaf] = WHOLE
     decode = msgspec.json.Decoder(_type_of(tree)).decode
 
     def read(value: bytes) -> Object:
@@ -36,6 +39,6 @@ def projection_of(paths: Iterable[str]) -> Projection:
 
 
 def _type_of(tree: dict[str, Any]) -> Any:
-    fields = {name: (_type_of(below) | None) if below else Any for name, below in tree.items()}
+    fields = {name: Any if below is WHOLE else (_type_of(below) | None) for name, below in tree.items()}
     # The functional form, because the fields are known only now.
     return TypedDict("Part", fields, total=False)  # type: ignore[operator]

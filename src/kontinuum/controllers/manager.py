@@ -17,6 +17,7 @@ from kontinuum.controllers.reconcilers.deployment import DeploymentReconciler
 from kontinuum.controllers.reconcilers.endpointslice import EndpointSliceReconciler
 from kontinuum.controllers.reconcilers.garbage import GarbageCollector
 from kontinuum.controllers.reconcilers.isolation_classes import IsolationClassesReconciler
+from kontinuum.controllers.reconcilers.job import JobReconciler
 from kontinuum.controllers.reconcilers.namespace import NamespaceReconciler
 from kontinuum.controllers.reconcilers.node import NodeReconciler
 from kontinuum.controllers.reconcilers.podgc import PodGarbageCollector
@@ -26,6 +27,7 @@ from kontinuum.controllers.reconcilers.root_ca import RootAuthoritiesReconciler
 from kontinuum.controllers.reconcilers.serviceaccount import ServiceAccountReconciler
 from kontinuum.controllers.reconcilers.statefulset import StatefulSetReconciler
 from kontinuum.controllers.reconcilers.storage_protection import protections
+from kontinuum.controllers.reconcilers.ttl import TimeToLiveReconciler
 from kontinuum.controllers.settings import ControllersSettings
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.tasks import restarting
@@ -74,6 +76,8 @@ def assemble(context: Context) -> list[Reconciler]:
         ReplicationControllerReconciler,
         StatefulSetReconciler,
         DaemonSetReconciler,
+        JobReconciler,
+        TimeToLiveReconciler,
         EndpointSliceReconciler,
         NamespaceReconciler,
         GarbageCollector,

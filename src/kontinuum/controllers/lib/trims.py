@@ -25,9 +25,17 @@ def trim_pod(pod: Object) -> Object:
         terms = [{"matchFields": one} for one in fields]
         kept_spec["affinity"] = {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": terms}}}
     kept_status = {key: status[key] for key in STATUS_FIELDS if key in status}
-    if restarts := [{"restartCount": one.get("restartCount", 0)} for one in status.get("containerStatuses") or ()]:
-        kept_status["containerStatuses"] = restarts
+    for key in ("containerStatuses", "initContainerStatuses"):
+        if ends := [_ended(one) for one in status.get(key) or ()]:
+            kept_status[key] = ends
     return {**pod, "spec": kept_spec, "status": kept_status}
+
+
+def _ended(container: Object) -> Object:
+    """How often a container has been started again, and how it ended."""
+    kept = {key: container[key] for key in ("name", "restartCount") if key in container}
+    ended = (container.get("state") or {}).get("terminated")
+    return kept | ({"state": {"terminated": ended}} if ended else {})
 
 
 def _named_ports(containers: Iterable[Object]) -> list[Object]:
