@@ -20,6 +20,7 @@ from tests.apiserver.hooks import (
     patching,
 )
 from tests.apiserver.serving import Answer, Api
+from tests.apiserver.test_custom_conversion import V2, answering, port, ports, split_and_join
 
 NAME = "ponds.ponds.example"
 RULE = {"operations": ["CREATE", "UPDATE", "DELETE"], "apiGroups": ["ponds.example"], "apiVersions": ["*"],
@@ -155,3 +156,41 @@ async def test_a_definition_can_be_refused(api: Api, hooks: HookServer) -> None:
     assert (await api.get(f"{DEFINITIONS}/{NAME}")).code == 404
     del body["metadata"]["labels"]
     good(await api.create(DEFINITIONS, body), 201)
+
+
+async def test_a_custom_objects_scale_and_status_are_judged_by_their_own_rules(api: Api, hooks: HookServer) -> None:
+    parts = {"status": {}, "scale": {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}}
+    number = {"type": "object", "properties": {"replicas": {"type": "integer"}}}
+    await define(api, definition(version(openapi=of_properties(spec=number, status=number), subresources=parts)))
+    good(await api.create(PONDS, pond("x", replicas=1)), 201)
+    hooks.at("/x", deny("no"))
+    for part, body in (("status", {"status": {"replicas": 2}}), ("scale", {"spec": {"replicas": 2}})):
+        rule = {**RULE, "resources": [f"ponds/{part}"]}
+        await configure(api, VALIDATING, part, hooks.webhook("/x", rule))
+        assert (await api.patch(f"{PONDS}/x/{part}", body)).code == 400
+    assert good(await api.patch(f"{PONDS}/x", {"spec": {"replicas": 3}}))["spec"]["replicas"] == 3
+    assert [one.request["kind"]["kind"] for one in hooks.asked] == ["Pond", "Scale"]
+
+
+async def test_a_webhook_changes_an_object_in_the_version_that_a_conversion_webhook_makes_for_it(
+    api: Api, hooks: HookServer
+) -> None:
+    """Asked for v1, where a port is one word; written and stored as v2, where it is two."""
+    hooks.at("/convert", answering(split_and_join))
+    await define(api, ports(hooks, storage="v2"))
+    hooks.at("/x", patching({"op": "replace", "path": "/hostPort", "value": "other.example:9"}))
+    rule = {**RULE, "resources": ["ports"], "apiVersions": ["v1"]}
+    await configure(api, MUTATING, "x", hooks.webhook("/x", rule))
+    hooks.at("/judge", allow)
+    await configure(api, VALIDATING, "x", hooks.webhook("/judge", {**rule, "apiVersions": ["v2"]}))
+    made = good(await api.create(V2, port("a", "example.org", 80, "v2")), 201)
+    assert (made["host"], made["port"]) == ("other.example", "9")
+    [asked] = hooks.asked_at("/x")
+    assert asked.request["object"]["hostPort"] == "example.org:80"
+    assert asked.request["object"]["apiVersion"] == "ponds.example/v1"
+    [judged] = hooks.asked_at("/judge")
+    assert judged.request["object"]["host"] == "other.example"
+    hooks.answers.pop("/convert")
+    failed = await api.create(V2, port("b", "example.org", 80, "v2"))
+    assert failed.code == 500
+    assert "conversion webhook for ponds.example/v2, Kind=Port failed: " in failed.body["message"]
