@@ -359,14 +359,24 @@ async def test_an_eviction_and_a_binding_are_judged_too(api: Api, hooks: HookSer
     assert [one.request["kind"]["kind"] for one in hooks.asked] == ["Eviction", "Binding"]
 
 
+@pytest.mark.behaviour("AdmissionWebhook should be able to deny attaching pod")
 async def test_a_stream_into_a_pod_can_be_refused(api: Api, hooks: HookServer) -> None:
     await api.create(PODS, pod("x"))
     hooks.at("/x", deny("attaching to pod 'x' is not allowed"))
     rule = {"operations": ["CONNECT"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods/attach"]}
     await configure(api, VALIDATING, "x", hooks.webhook("/x", rule))
-    found = await api.create(f"{PODS}/x/attach?stdin=true&container=main", None)
-    refused(found, 400, "admission webhook \"x.example.com\" denied the request: attaching to pod 'x' is not allowed")
-    [asked] = hooks.asked
+    said = "admission webhook \"x.example.com\" denied the request: attaching to pod 'x' is not allowed"
+    path = f"{PODS}/x/attach?stdin=true&container=main"
+    refused(await api.create(path, None), 400, said)
+    websocket = {
+        "connection": "Upgrade",
+        "upgrade": "websocket",
+        "sec_websocket_version": "13",
+        "sec_websocket_key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "sec_websocket_protocol": "v5.channel.k8s.io",
+    }
+    refused(await api.get(path, **websocket), 400, said)
+    asked, _ = hooks.asked
     assert asked.request["operation"] == "CONNECT"
     options = {"kind": "PodAttachOptions", "apiVersion": "v1", "stdin": True, "container": "main"}
     assert asked.request["object"] == options
