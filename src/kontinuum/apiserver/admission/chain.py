@@ -59,7 +59,7 @@ class Attributes:
     kind: Kind
     """Of ``obj``: ``autoscaling/v1 Scale`` for a scale subresource, ``v1 PodExecOptions`` for exec ..."""
     options: Object | None = None
-    """CreateOptions, UpdateOptions, PatchOptions or DeleteOptions as the client gave them, with kind and apiVersion."""
+    """CreateOptions, UpdateOptions or DeleteOptions as the client gave them, with kind and apiVersion."""
     dry_run: bool = False
     warnings: list[str] = field(default_factory=list)
     """Become Warning headers of the answer."""

@@ -126,15 +126,12 @@ def deletion_options(chosen: DeleteOptions) -> Object:
 
 
 def options_of(call: Call, operation: Operation) -> Object | None:
-    """The request's CreateOptions, UpdateOptions or PatchOptions, from the query."""
+    """CreateOptions or UpdateOptions from the query: a patch shows those of what it comes to, as in Kubernetes."""
     if operation == "CONNECT":
         return None
-    kind = "PatchOptions" if call.verb == "patch" else f"{operation.capitalize()}Options"
-    made: Object = {"kind": kind, "apiVersion": "meta.k8s.io/v1"}
+    made: Object = {"kind": f"{operation.capitalize()}Options", "apiVersion": "meta.k8s.io/v1"}
     if call.query.get("dryRun"):
         made["dryRun"] = [call.query["dryRun"]]
-    if kind == "PatchOptions" and call.query.get("force"):
-        made["force"] = call.query["force"] in TRUE
     for field in OPTION_FIELDS:
         if call.query.get(field):
             made[field] = call.query[field]
