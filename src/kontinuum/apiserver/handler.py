@@ -11,7 +11,6 @@ import orjson
 import structlog
 from aiohttp.web_response import StreamResponse
 
-from kontinuum.api.kubernetes.deprecations import DEPRECATED
 from kontinuum.api.machinery import status
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.apiserver import metrics, replies
@@ -163,8 +162,9 @@ class Handler:
         verb = route.verb(request.method, watch=query.get("watch", "") not in FALSE)
         output = negotiate(request.headers.get("Accept", ""), tables=has_table(route))
         call = Call(request, path, query, request.audit_id, asked.user, route, verb, output, seat)
-        if route.resource in DEPRECATED:
-            call.warnings.append(DEPRECATED[route.resource])
+        served = self._context.served[route.resource]
+        if served.kind.deprecation:
+            call.warnings.append(served.kind.deprecation)
         return await self._answer_measured(call)
 
     def _authorize(self, attributes: Attributes) -> None:

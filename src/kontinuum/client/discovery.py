@@ -1,4 +1,4 @@
-"""What a server serves: every resource in its group's preferred version, by the discovery that all servers have."""
+"""What a server serves: every resource, in the version that its group prefers, by the discovery that all have."""
 
 from __future__ import annotations
 
@@ -31,11 +31,17 @@ async def discover(client: Client) -> Discovery:
     """Ask the server. Raises ApiError and Unreachable if even the list of groups cannot be had."""
     versions = ["v1"]
     groups = await client.get_path("/apis")
-    versions += [group["preferredVersion"]["groupVersion"] for group in groups.get("groups") or ()]
+    for group in groups.get("groups") or ():
+        preferred = group["preferredVersion"]["groupVersion"]
+        others = [one["groupVersion"] for one in group["versions"] if one["groupVersion"] != preferred]
+        versions += [preferred, *others]
     answers = await asyncio.gather(*(_resources(client, version) for version in versions))
-    served = [one for answer in answers if answer is not None for one in answer]
+    # Not every resource of a group is in its preferred version.
+    served: dict[tuple[str, str], Served] = {}
+    for one in (one for answer in answers if answer is not None for one in answer):
+        served.setdefault((one.resource.group, one.resource.plural), one)
     failed = [version for version, answer in zip(versions, answers, strict=True) if answer is None]
-    return Discovery(tuple(served), tuple(failed))
+    return Discovery(tuple(served.values()), tuple(failed))
 
 
 async def _resources(client: Client, version: str) -> list[Served] | None:

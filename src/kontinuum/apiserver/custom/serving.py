@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from kontinuum.api.kubernetes.custom.kind import CustomKind
 from kontinuum.api.kubernetes.custom.naming import TERMINATING
 from kontinuum.api.kubernetes.custom.schema import Schema
-from kontinuum.api.kubernetes.custom.versions import resource_of, storage_version
+from kontinuum.api.kubernetes.custom.versions import deprecation_of, resource_of, storage_version
 from kontinuum.api.machinery.conditions import is_true
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.resources import Resource
@@ -47,6 +47,7 @@ def serve(definition: Object, convert: Convert, *, history: int, cache: WatchCac
         if not kind.version.get("served"):
             continue
         resource = kind.resource
+        kind.deprecation = deprecation_of(definition, kind.version)
         converter = CustomConverter(resource.api_version, storage.api_version, schemas, convert)
         is_only = (definition.get("status") or {}).get("storedVersions") == [stored["name"]] == [resource.version]
         served.append(Served(resource, kind, CUSTOM, cache, None if is_only else converter))

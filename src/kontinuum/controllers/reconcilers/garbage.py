@@ -27,7 +27,11 @@ from kontinuum.foundation.tasks import cancel, restarting
 log = structlog.get_logger(__name__)
 
 REDISCOVER_SECONDS = 60.0
-"""How long a kind that is new to the server may go uncollected."""
+"""How long a kind that is new to the server may go uncollected, if nothing tells of it."""
+TELLING = frozenset({"customresourcedefinitions", "apiservices"})
+"""Resources whose changes say that other kinds are served now."""
+GATHER_SECONDS = 1.0
+"""How long such changes are gathered: charts bring many definitions, each of which is written several times."""
 UNKNOWN_SECONDS = 60.0
 """When to look again at a child whose owner's kind nobody serves (any more, or yet)."""
 RETRY_SECONDS = 2.0
@@ -51,6 +55,7 @@ class GarbageCollector:
         self._kinds: dict[tuple[str, str], Resource] = {}
         self._followed: dict[Resource, tuple[Informer, asyncio.Task[None] | None]] = {}
         self._shared: set[Resource] = set()
+        self._is_served_anew = asyncio.Event()
         self._absent: OrderedDict[str, None] = OrderedDict()
         self._workers = Workers(self.name, self.reconcile, count=context.settings.workers)
 
@@ -176,7 +181,14 @@ class GarbageCollector:
 
     async def _keep_discovering(self) -> None:
         while True:
-            await self._context.clock.sleep(REDISCOVER_SECONDS)
+            waiting = asyncio.create_task(self._is_served_anew.wait())
+            pause = asyncio.create_task(self._context.clock.sleep(REDISCOVER_SECONDS))
+            try:
+                await asyncio.wait([waiting, pause], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                await cancel(waiting, pause)
+            await self._context.clock.sleep(GATHER_SECONDS)
+            self._is_served_anew.clear()
             await self._rediscover()
 
     async def _rediscover(self) -> bool:
@@ -192,7 +204,10 @@ class GarbageCollector:
         """Follow every collectable resource, and stop following what is no longer served."""
         discovery = await discover(self._client)
         wanted = list(_collectable(discovery))
+        known = self._kinds.keys()
         self._kinds = {(one.resource.group, one.resource.kind): one.resource for one in discovery.served}
+        if self._kinds.keys() - known:
+            self.look_again()  # Owners of kinds that nobody knew can be asked for now.
         for resource in wanted:
             if resource not in self._followed:
                 self._follow(resource)
@@ -238,6 +253,8 @@ class GarbageCollector:
                     self._workers.queue.add(other)
 
     def _changed(self, resource: Resource, change: str, obj: Object, old: Object | None) -> None:
+        if resource.plural in TELLING:
+            self._is_served_anew.set()
         node = node_of(resource, obj)
         uids = self._graph.remove(node.uid) if change == "deleted" else self._graph.observe(node)
         for uid in uids:

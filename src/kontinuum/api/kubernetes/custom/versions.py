@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kontinuum.api.kubernetes.apiregistration import version_order
 from kontinuum.api.kubernetes.custom.naming import TERMINATING
 from kontinuum.api.machinery.conditions import is_true
 from kontinuum.api.machinery.objects import Object
@@ -44,6 +45,19 @@ def _resource(definition: Object, version: Object, *, stored_as: Resource | None
         subresources=tuple(one for one in ("scale", "status") if subresources.get(one) is not None),
         stored_as=stored_as,
     )
+
+
+def deprecation_of(definition: Object, version: Object) -> str:
+    """What replies about a deprecated version warn of; "" for others."""
+    if not version.get("deprecated"):
+        return ""
+    if version.get("deprecationWarning") is not None:
+        return str(version["deprecationWarning"])
+    group, kind = definition["spec"]["group"], definition["spec"]["names"]["kind"]
+    text = f"{group}/{version['name']} {kind} is deprecated"
+    better = [one["name"] for one in served_versions(definition) if not one.get("deprecated")]
+    newer = [name for name in better if version_order(name) < version_order(version["name"])]
+    return f"{text}; use {group}/{min(newer, key=version_order)} {kind}" if newer else text
 
 
 def is_read_anew(old: Object, new: Object) -> bool:

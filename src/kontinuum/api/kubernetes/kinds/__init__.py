@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kontinuum.api.kubernetes import resources as r
+from kontinuum.api.kubernetes.deprecations import DEPRECATED
 from kontinuum.api.kubernetes.kinds.autoscaling import HorizontalPodAutoscaler, HorizontalPodAutoscalerV1
 from kontinuum.api.kubernetes.kinds.batch import CronJob, Job
 from kontinuum.api.kubernetes.kinds.claims import PersistentVolume, PersistentVolumeClaim
@@ -57,6 +58,8 @@ SPECIAL: dict[Resource, type[Kind]] = {
 """A kind that is not here is as ``Kind`` describes."""
 
 KINDS: dict[Resource, Kind] = {one: SPECIAL.get(one, Kind)(one) for one in r.RESOURCES}
+for _resource, _text in DEPRECATED.items():
+    KINDS[_resource].deprecation = _text
 
 _by_path = {(kind.resource.group, kind.resource.version, kind.resource.plural): kind for kind in KINDS.values()}
 

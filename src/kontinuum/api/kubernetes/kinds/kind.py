@@ -49,6 +49,9 @@ class Kind:
     is_built_in: bool = True
     """Nobody can change what it is while the server runs."""
 
+    deprecation: str = ""
+    """What every reply about it warns of."""
+
     has_generation: bool = False
     """``metadata.generation`` counts the changes of everything but metadata and status."""
 
