@@ -46,7 +46,8 @@ class History:
 
     acknowledged: list[Event] = field(default_factory=list)
     seen: list[list[Event]] = field(default_factory=list)
-    failures: int = 0
+    failures: list[str] = field(default_factory=list)
+    """What writers were told when their request failed."""
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     @contextlib.asynccontextmanager
@@ -99,7 +100,7 @@ class History:
                     await client.delete(CONFIGMAPS, name, namespace=NAMESPACE)
             except (Retryable, ApiError) as error:
                 assert not isinstance(error, ApiError) or error.code >= 500, error
-                self.failures += 1
+                self.failures.append(str(error))
                 at += 1
                 await asyncio.sleep(AGAIN_SECONDS)
 

@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from tests.ports import free_ports
 
 from kontinuum.foundation.clock import RealClock
 from kontinuum.foundation.pki import Authority
-from kontinuum.store.etcd import Access
+from kontinuum.store.etcd import Access, EtcdStore
 
 BINARY = shutil.which("etcd") or "/usr/bin/etcd"
 MEMORY = Path("/dev/shm")
@@ -91,6 +91,12 @@ class Cluster:
             password=password,
             patience_seconds=patience_seconds,
         )
+
+    async def wait_whole(self) -> None:
+        """Return when every member answers, by itself."""
+        for member in self.members:
+            alone = replace(self.access(patience_seconds=30), endpoints=(member.endpoint,))
+            await (await EtcdStore.open(alone)).close()
 
     def call(self, member: Member, path: str, **body: object) -> Any:
         """etcd's API by HTTP, at one member; not with TLS, because etcd would have to be a client of itself."""

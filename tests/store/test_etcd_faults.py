@@ -34,14 +34,7 @@ def whole(three: Cluster) -> Iterator[Cluster]:
             member.start()
         else:
             member.signal(signal.SIGCONT)
-    asyncio.run(_wait_whole(three))
-
-
-async def _wait_whole(cluster: Cluster) -> None:
-    for member in cluster.members:
-        access = cluster.access(patience_seconds=30)
-        store = await EtcdStore.open(Access(**{**fields(access), "endpoints": (member.endpoint,)}))
-        await store.close()
+    asyncio.run(three.wait_whole())
 
 
 def fields(access: Access) -> dict[str, object]:

@@ -26,6 +26,10 @@ from kontinuum.store.port import Store
 
 __all__ = ["Context", "Served"]
 
+CATCH_UP_SECONDS = 10.0
+"""A revision that the store itself has told will come, unlike one that a client names; but the watch that brings it may
+have to notice first that its member of etcd is silent (3 s), and wait for an election (1-2 s)."""
+
 
 @dataclass(slots=True)
 class Context:
@@ -48,17 +52,22 @@ class Context:
         """What is served now; it may be kept, and shows every change."""
         return self.catalog.served
 
-    async def catch_up(self) -> int:
-        """Wait until the caches hold every write that has returned, and answer their revision.
+    async def catch_up(self, revision: int = 0) -> int:
+        """Wait until the caches hold ``revision``, which the store has told, and answer theirs.
 
-        Raises ApiError 504 if they do not get there in time, StoreUnavailable.
+        By default that of the last write that has returned. Raises ApiError 504 if they do not get there in time,
+        StoreUnavailable.
         """
-        return await self.wait_revision(await self.store.revision())
+        seconds = max(CATCH_UP_SECONDS, self.settings.read_wait_seconds)
+        return await self.wait_revision(revision or await self.store.revision(), seconds=seconds)
 
-    async def wait_revision(self, revision: int) -> int:
-        """Wait until the caches have reached ``revision``. Raises ApiError 504 if they do not get there in time."""
+    async def wait_revision(self, revision: int, *, seconds: float = 0.0) -> int:
+        """Wait until the caches have reached ``revision``, by default for as long as the settings say.
+
+        Raises ApiError 504 if they do not get there in time.
+        """
         if self.feed.applied < revision:
-            reached = await self.feed.wait_revision(revision, self.settings.read_wait_seconds)
+            reached = await self.feed.wait_revision(revision, seconds or self.settings.read_wait_seconds)
             if not reached:
                 raise status.too_large_resource_version(revision, self.feed.applied)
         return self.feed.applied

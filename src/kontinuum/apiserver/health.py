@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp.web_response import Response
@@ -12,6 +13,8 @@ from kontinuum.store.port import StoreUnavailable
 
 Check = Callable[[], Awaitable[str]]
 """Answers what is wrong, "" if nothing is."""
+STORE_SECONDS = 2.0
+"""How long a check waits for the store, which may be more patient; Kubernetes' ``--etcd-healthcheck-timeout``."""
 ENDPOINTS = ("healthz", "livez", "readyz")
 
 
@@ -48,9 +51,12 @@ class Health:
 
     async def _store(self) -> str:
         try:
-            await self._context.store.revision()
+            async with asyncio.timeout(STORE_SECONDS):
+                await self._context.store.revision()
         except StoreUnavailable as error:
             return str(error)
+        except TimeoutError:
+            return f"no answer within {STORE_SECONDS:g} s"
         return ""
 
     async def _caches(self) -> str:

@@ -153,7 +153,7 @@ async def change(
                 async with charging(context, served, new, old, dry_run=dry_run) as charge:
                     return await replace(context, served, entry, new, charge, dry_run=dry_run)
         except StaleRevision as error:
-            await context.wait_revision(error.current)
+            await context.catch_up(error.current)
         except Missing:
             raise status.not_found(served.resource, name) from None
     raise status.conflict(served.resource, name)

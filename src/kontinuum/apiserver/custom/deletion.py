@@ -104,6 +104,6 @@ async def _report(context: Context, key: str, state: tuple[str, str, str], *, is
             await storing.replace(context, served, entry, definition, dry_run=False)
             return
         except StaleRevision as error:
-            await context.wait_revision(error.current)
+            await context.catch_up(error.current)
         except Missing:
             return

@@ -58,7 +58,7 @@ async def end(
             last = served.layout.splice(record.value, record.revision)
             return Stored(await versions.present_one(served.converter, last)), True
         except StaleRevision as error:
-            await context.wait_revision(error.current)
+            await context.catch_up(error.current)
         except Missing:
             raise status.not_found(served.resource, name) from None
     raise status.conflict(served.resource, name)
