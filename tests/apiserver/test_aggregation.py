@@ -151,8 +151,9 @@ async def test_an_extension_server_is_served_as_if_it_were_ours(world: World) ->
         assert [one["metadata"]["name"] for one in (await jane.get(FLUNDERS)).body["items"]] == ["f1"]
         missing = await jane.get(f"{FLUNDERS}/none")
         assert (missing.code, missing.body["message"]) == (404, 'flunders "none" not found')
-        groups = (await world.admin.get("/apis")).body["groups"]
-        assert groups[-1]["name"] == GROUP and groups[-1]["preferredVersion"]["version"] == VERSION
+        groups = {one["name"]: one for one in (await world.admin.get("/apis")).body["groups"]}
+        assert groups[GROUP]["preferredVersion"]["version"] == VERSION
+        assert list(groups)[-2:] == [GROUP, "metrics.k8s.io"], "by their priorities, 2000 and 100"
         group = (await world.admin.get(f"/apis/{GROUP}")).body
         assert [one["version"] for one in group["versions"]] == [VERSION]
         assert (await world.admin.get(PATH)).body["resources"][0]["shortNames"] == ["fl"]

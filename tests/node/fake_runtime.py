@@ -17,6 +17,7 @@ from kontinuum.foundation.clock import Clock
 from kontinuum.node.observed import CONTAINER_NAME, POD_UID, Container, ContainerState, Observed, Sandbox
 from kontinuum.node.port import (
     Config,
+    ContainerUsage,
     Executed,
     Fingerprint,
     Image,
@@ -206,6 +207,18 @@ class FakeRuntime:
     async def reopen_log(self, container_id: str) -> None:
         await self._enter("reopen_log")
         self.reopened.append(container_id)
+
+    async def usage(self) -> list[ContainerUsage]:
+        """Every running container keeps half a CPU busy, and holds 10 MiB."""
+        await self._enter("usage")
+        now = self.clock.time()
+        pods = {one.pod_uid: one for one in self.sandboxes.values()}
+        return [
+            ContainerUsage(one.id, uid, pods[uid].namespace, pods[uid].name, one.name, now,
+                           int((now - one.started_at) * 500_000_000), 10 << 20)
+            for uid, one in self.containers.values()
+            if one.is_running
+        ]  # fmt: skip
 
     async def attach_url(self, container_id: str, streams: Config) -> str:
         raise NotThere(container_id)

@@ -141,6 +141,15 @@ async def a_fingerprint_changes_with_every_state(subject: Subject) -> None:
     assert {(one.namespace, one.name) for one in fingerprints} == {("default", "p")}
 
 
+async def what_a_container_uses_is_told_while_it_runs(subject: Subject) -> None:
+    _, container = await started(subject, "lasting")
+    used = [one for one in await subject.runtime.usage() if one.id == container]
+    assert [(one.pod_uid, one.namespace, one.pod) for one in used] == [(UID, "default", "p")]
+    assert used[0].cpu_nanoseconds >= 0 and used[0].memory_bytes > 0 and used[0].time > 0
+    await subject.runtime.stop_container(container, 0)
+    assert container not in [one.id for one in await subject.runtime.usage()]
+
+
 Claim = Callable[[Subject], Awaitable[None]]
 CLAIMS: tuple[Claim, ...] = (
     a_pod_that_was_never_made_is_empty,
@@ -154,4 +163,5 @@ CLAIMS: tuple[Claim, ...] = (
     an_absent_container_cannot_be_started,
     an_absent_image_is_none,
     a_fingerprint_changes_with_every_state,
+    what_a_container_uses_is_told_while_it_runs,
 )

@@ -44,6 +44,8 @@ from kontinuum.apiserver.services.own import create_service_range, keep_own_serv
 from kontinuum.apiserver.services.repair import repair_for_ever
 from kontinuum.apiserver.settings import ServerSettings
 from kontinuum.apiserver.strategy import strategy_of
+from kontinuum.apiserver.usage import serving as usage
+from kontinuum.apiserver.usage.collector import collect_for_ever
 from kontinuum.apiserver.versions import PureConverter
 from kontinuum.apiserver.watchcache import WatchCache
 from kontinuum.foundation.addresses import listening_at, split_listen
@@ -171,6 +173,8 @@ class ApiServer:
 
     def _start_housekeeping(self, tls: ssl.SSLContext) -> None:
         context = self._context
+        if self._settings.metrics_seconds:
+            self._repeat("usage of nodes and pods", lambda: collect_for_ever(context))
         if self._settings.compaction_seconds:
             self._repeat("compaction", lambda: housekeeping.compact_history(context))
         self._repeat("flow schemas", lambda: keep_flow_objects(context))
@@ -194,6 +198,8 @@ def _context(store: Store, settings: ServerSettings, clock: Clock) -> Context:
         else:
             cache = WatchCache(resource, fields_of=fields_of, read=read, history=settings.history_events)
         served[resource] = Served(resource, kind, strategy_of(resource), cache, _converter(resource))
+    if settings.metrics_seconds:
+        served |= {one.resource: one for one in usage.served()}
     caches = {one.layout.prefix: one.cache for one in served.values() if one.resource.stored}
     feed = Feed(store, caches, clock, replay=settings.history_replay)
     rules = rbac_of(served)

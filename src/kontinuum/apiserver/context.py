@@ -21,6 +21,7 @@ from kontinuum.apiserver.nodes import Nodes
 from kontinuum.apiserver.quota.books import Books
 from kontinuum.apiserver.selection import Selection
 from kontinuum.apiserver.settings import ServerSettings
+from kontinuum.apiserver.usage.samples import Samples
 from kontinuum.foundation.clock import Clock
 from kontinuum.store.port import Store
 
@@ -44,6 +45,8 @@ class Context:
     authorizer: Authorizer
     nodes: Nodes
     quotas: Books
+    usage: Samples = field(default_factory=Samples)
+    """What nodes and pods use, as far as nodes have told."""
     identity: Identity = field(init=False)
     """Set before the first request is answered."""
 

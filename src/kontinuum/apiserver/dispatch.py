@@ -31,6 +31,8 @@ from kontinuum.apiserver.subresources.eviction import evict
 from kontinuum.apiserver.subresources.finalize import finalize
 from kontinuum.apiserver.subresources.scale import get_scale, patch_scale, update_scale
 from kontinuum.apiserver.subresources.token import request_token
+from kontinuum.apiserver.usage import kinds as usage
+from kontinuum.apiserver.usage.serving import get_usage, list_usage
 from kontinuum.apiserver.verbs.create import create
 from kontinuum.apiserver.verbs.delete import delete
 from kontinuum.apiserver.verbs.deletecollection import deletecollection
@@ -65,6 +67,8 @@ WITHOUT_TABLE = frozenset({"attach", "binding", "eviction", "exec", "log", "port
 UNSTORED: dict[Resource, dict[str, Verb]] = {
     r.BINDINGS: {"create": bind_named},
     r.COMPONENTSTATUSES: {"get": get_component, "list": list_components},
+    usage.NODES: {"get": get_usage, "list": list_usage},
+    usage.PODS: {"get": get_usage, "list": list_usage},
     r.TOKENREVIEWS: {"create": review_token},
     r.SELFSUBJECTREVIEWS: {"create": review_self},
     r.SUBJECTACCESSREVIEWS: {"create": review_subject},

@@ -145,6 +145,10 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     event_ttl_seconds: float = 3600.0
     """Age at which an Event object that has not been repeated is removed."""
 
+    metrics_seconds: float = 15.0
+    """How often nodes are asked what they and their pods use, for metrics.k8s.io (``kubectl top``). 0: never, and that
+    group is not served."""
+
     service_cidrs: str = "10.96.0.0/12"
     """Networks from which Services get their addresses, one for each IP family, separated by a comma; the first one's
     family is the cluster's own."""

@@ -23,6 +23,7 @@ from kontinuum.node.observed import (
 )
 from kontinuum.node.port import (
     Config,
+    ContainerUsage,
     Executed,
     Fingerprint,
     Image,
@@ -225,6 +226,24 @@ class CriClient:
     async def reopen_log(self, container_id: str) -> None:
         """Write the container's log under its own name again, after the file has been renamed."""
         await self._if_there("ReopenContainerLog", CALL_SECONDS, {"container_id": container_id})
+
+    async def usage(self) -> list[ContainerUsage]:
+        """Of every running container. One that is just starting or ending has no numbers, and is left out."""
+        answer = await self.call("ListContainerStats")
+        return [
+            ContainerUsage(
+                id=one.attributes.id,
+                pod_uid=one.attributes.labels[POD_UID],
+                namespace=one.attributes.labels.get(POD_NAMESPACE, ""),
+                pod=one.attributes.labels.get(POD_NAME, ""),
+                container=one.attributes.labels.get(CONTAINER_NAME, ""),
+                time=one.cpu.timestamp / NANOSECONDS,
+                cpu_nanoseconds=one.cpu.usage_core_nano_seconds.value,
+                memory_bytes=one.memory.working_set_bytes.value,
+            )
+            for one in answer.stats
+            if one.attributes.labels.get(POD_UID) and one.HasField("cpu") and one.HasField("memory")
+        ]
 
     async def attach_url(self, container_id: str, streams: Config) -> str:
         answer = await self.call("Attach", container_id=container_id, **streams)

@@ -60,6 +60,23 @@ class Fingerprint:
     states: frozenset[tuple[str, int]]
 
 
+@dataclass(frozen=True, slots=True)
+class ContainerUsage:
+    """What a running container has used: CPU time since its start in nanoseconds, memory (working set) in bytes.
+
+    ``time`` is when that was read, in seconds since the epoch.
+    """
+
+    id: str
+    pod_uid: str
+    namespace: str
+    pod: str
+    container: str
+    time: float
+    cpu_nanoseconds: int
+    memory_bytes: int
+
+
 class ContainerRuntime(Protocol):
     """Every method raises RuntimeAway, RuntimeFailed or NotThere. Repeating stop and remove is harmless."""
 
@@ -92,5 +109,9 @@ class ContainerRuntime(Protocol):
     async def exec_url(self, container_id: str, command: list[str], streams: Config) -> str: ...
 
     async def reopen_log(self, container_id: str) -> None: ...
+
+    async def usage(self) -> list[ContainerUsage]:
+        """Of every running container whose numbers can be had."""
+        ...
 
     async def attach_url(self, container_id: str, streams: Config) -> str: ...

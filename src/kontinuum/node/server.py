@@ -1,4 +1,4 @@
-"""The node's HTTPS server: what the API server asks a kubelet for (logs, exec, attach, pods).
+"""The node's HTTPS server: what the API server asks a kubelet for (logs, exec, attach, pods, what they use).
 
 Only the holder of a certificate of our own CA that says it is the API server, or an administrator, is answered:
 whoever speaks here can run commands in every pod of the node.
@@ -17,10 +17,10 @@ from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.addresses import listening_at, split_listen
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.errors import KontinuumError
-from kontinuum.node import logs, pods
+from kontinuum.node import logs, pods, stats
 from kontinuum.node.container_config import log_path
 from kontinuum.node.observed import Container, ContainerState, Observed
-from kontinuum.node.port import ContainerRuntime, NotThere, RuntimeAway
+from kontinuum.node.port import ContainerRuntime, ContainerUsage, NotThere, RuntimeAway
 from kontinuum.node.sandbox_config import log_directory
 from kontinuum.node.settings import NodeSettings
 from kontinuum.node.streams.remote_command import PROTOCOLS, Wanted, bridge
@@ -71,6 +71,7 @@ class NodeServer:
         for path, handler in {
             "/healthz": self._health,
             "/pods": self._pods,
+            "/stats/summary": self._summary,
             "/containerLogs/{namespace}/{pod}/{container}": self._logs,
             "/exec/{namespace}/{pod}/{container}": self._exec,
             "/attach/{namespace}/{pod}/{container}": self._attach,
@@ -101,6 +102,16 @@ class NodeServer:
     async def _pods(self, _: web.Request) -> web.StreamResponse:
         items = list(self._all_pods())
         return web.json_response({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
+
+    async def _summary(self, _: web.Request) -> web.StreamResponse:
+        used = await self._runtime.usage()
+        told = stats.summary(self._settings.name, stats.read_machine(), used, self._start_of, now=self._clock.time())
+        return web.json_response(told)
+
+    def _start_of(self, used: ContainerUsage) -> float | None:
+        known = self._find_pod(used.namespace, used.pod)
+        container = known.observed.current(used.container) if known is not None else None
+        return container.started_at if container is not None and container.id == used.id else None
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
         known, container = self._known(request)

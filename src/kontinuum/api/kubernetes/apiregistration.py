@@ -39,10 +39,13 @@ GROUPS = {
     "rbac.authorization.k8s.io": 17000, "storage.k8s.io": 16800, "apiextensions.k8s.io": 16700,
     "admissionregistration.k8s.io": 16700, "scheduling.k8s.io": 16600, "coordination.k8s.io": 16500,
     "node.k8s.io": 16300, "discovery.k8s.io": 16200, "resource.k8s.io": 16200, "flowcontrol.apiserver.k8s.io": 16100,
+    # As low as the metrics-server's own: "pods" and "nodes" mean the core group's.
+    "metrics.k8s.io": 100,
 }  # fmt: skip
 VERSIONS: dict[GroupVersion, int] = {
     ("", "v1"): 1,
     ("autoscaling", "v2"): 30,
+    ("metrics.k8s.io", "v1beta1"): 100,
     ("flowcontrol.apiserver.k8s.io", "v1"): 21,
 }
 _STABLE = 15

@@ -10,6 +10,8 @@ AGGREGATED = {"admin": "", "edit": "admin", "view": "edit"}
 """Roles that are the sum of others, and the role into which each of them goes itself."""
 
 AGGREGATED_FROM = {
+    # The metrics-server brings this one along; here its group is served without it.
+    "system:aggregated-metrics-reader": ("view", "metrics.k8s.io: pods nodes: read"),
     "system:aggregate-to-admin": (
         "admin",
         """
