@@ -90,7 +90,11 @@ class Cluster:
             )
             self.kubeconfig.write_text(text)
             client = connect(kubeconfig.load(self.kubeconfig))
-            working = asyncio.create_task(manager.run(client, RealClock(), ControllersSettings()))
+            settings = ControllersSettings(
+                signing_certificate=str(certificates.authority),
+                signing_key=str(certificates.authority.with_suffix(".key")),
+            )
+            working = asyncio.create_task(manager.run(client, RealClock(), settings))
             self._ready.set()
             await self._stop.wait()
             working.cancel()

@@ -119,7 +119,12 @@ def derived(settings: Settings) -> Settings:
         node_client_key=settings.server.node_client_key or paths.pki / "node-client.key",
         service_account_key=settings.server.service_account_key or paths.pki / "sa.key",
     )
-    controllers = replace(settings.controllers, root_ca=settings.controllers.root_ca or str(paths.pki / "ca.crt"))
+    controllers = replace(
+        settings.controllers,
+        root_ca=settings.controllers.root_ca or str(paths.pki / "ca.crt"),
+        signing_certificate=settings.controllers.signing_certificate or str(paths.pki / "ca.crt"),
+        signing_key=settings.controllers.signing_key or str(paths.pki / "ca.key"),
+    )
     node = replace(
         settings.node,
         data_dir=str(paths.data),

@@ -12,6 +12,7 @@ import structlog
 from kontinuum.client.election import Election
 from kontinuum.client.rest import Client
 from kontinuum.controllers.context import Context, Reconciler
+from kontinuum.controllers.reconcilers.certificate_requests import certificate_reconcilers
 from kontinuum.controllers.reconcilers.daemonset import DaemonSetReconciler
 from kontinuum.controllers.reconcilers.deployment import DeploymentReconciler
 from kontinuum.controllers.reconcilers.endpointslice import EndpointSliceReconciler
@@ -90,7 +91,7 @@ def assemble(context: Context) -> list[Reconciler]:
         makers.append(RootAuthoritiesReconciler)
     if context.settings.isolation_classes:
         makers.append(IsolationClassesReconciler)
-    return [*(make(context) for make in makers), *protections(context)]
+    return [*(make(context) for make in makers), *protections(context), *certificate_reconcilers(context)]
 
 
 async def _look_again(reconcilers: Sequence[Reconciler], clock: Clock, seconds: float) -> None:

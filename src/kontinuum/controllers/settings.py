@@ -24,6 +24,12 @@ class ControllersSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     """Finished pods beyond this number are deleted, the oldest first. 0: never."""
     root_ca: str = ""
     """PEM file with the API server's authorities, published to pods in every namespace. Empty: nothing is published."""
+    signing_certificate: str = ""
+    """PEM file with the authority that signs approved certificate requests. Empty: none is signed."""
+    signing_key: str = ""
+    """PEM file with that authority's private key."""
+    signing_seconds: float = 31_536_000.0
+    """How long signed certificates are valid, unless less was asked for: a year."""
     isolation_classes: bool = True
     """Create the RuntimeClasses ``container`` and ``microvm`` if they are absent."""
     microvm_overhead_memory: str = "128Mi"
