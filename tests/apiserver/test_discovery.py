@@ -23,8 +23,8 @@ needs_reference = pytest.mark.skipif(
 )
 NOT_YET = {
     # Subresources and reviews that nobody answers yet; what has no function is not told of.
-    "nodes/proxy", "pods/ephemeralcontainers", "pods/portforward", "pods/proxy",
-    "pods/resize", "services/proxy",
+    "nodes/proxy", "pods/portforward", "pods/proxy",
+    "services/proxy",
 }  # fmt: skip
 STORED_OTHERWISE = {
     # Kubernetes keeps these in a beta version that it also serves; we store what we serve.

@@ -55,7 +55,9 @@ SCALE: dict[str, Verb] = {"get": get_scale, "update": update_scale, "patch": pat
 STREAM: dict[str, Verb] = {"get": connect, "create": connect}
 SUBRESOURCES: dict[tuple[Resource, str], dict[str, Verb]] = {
     (r.PODS, "attach"): STREAM,
+    (r.PODS, "ephemeralcontainers"): STATUS,
     (r.PODS, "exec"): STREAM,
+    (r.PODS, "resize"): STATUS,
     (r.PODS, "log"): {"get": log},
     (r.PODS, "binding"): {"create": bind},
     (r.PODS, "eviction"): {"create": evict},

@@ -9,11 +9,14 @@ from kontinuum.api.kubernetes.kinds.kind import AGE, NAME, Column, Kind, keep
 from kontinuum.api.kubernetes.kinds.pod_summary import summarize
 from kontinuum.api.kubernetes.qos import qos_class
 from kontinuum.api.kubernetes.tables import NONE, age, human_duration
+from kontinuum.api.kubernetes.validation import metadata
+from kontinuum.api.kubernetes.validation.pod_subresources import validate_ephemeral_change, validate_resize
 from kontinuum.api.kubernetes.validation.pods import validate_pod_change, validate_pod_spec
 from kontinuum.api.machinery import fields
 from kontinuum.api.machinery.conditions import find
 from kontinuum.api.machinery.fields import FieldError
 from kontinuum.api.machinery.objects import Object
+from kontinuum.api.machinery.patches import copy
 
 
 class Pod(Kind):
@@ -51,6 +54,30 @@ class Pod(Kind):
         if quality:
             obj.setdefault("status", {}).setdefault("qosClass", quality)
 
+    def prepare_subresource(self, subresource: str, obj: Object, old: Object) -> None:
+        """Of ``ephemeralcontainers`` and ``resize`` only what they are for is taken."""
+        if subresource == "status":
+            self.prepare_status_update(obj, old)
+            return
+        sent, spec = obj.get("spec") or {}, copy(old["spec"])
+        if subresource == "ephemeralcontainers":
+            spec["ephemeralContainers"] = sent.get("ephemeralContainers") or []
+        else:
+            _resize(spec, sent)
+        obj["spec"] = spec
+        self.default(obj)
+        for field in ("labels", "annotations", "finalizers", "ownerReferences"):
+            keep(obj["metadata"], old["metadata"], field)
+        if not spec.get("ephemeralContainers"):
+            spec.pop("ephemeralContainers", None)
+        self.prepare_update(obj, old)
+
+    def validate_subresource(self, subresource: str, obj: Object, old: Object) -> list[FieldError]:
+        rules = {"ephemeralcontainers": validate_ephemeral_change, "resize": validate_resize}
+        if subresource in rules:
+            return metadata.validate_update(obj["metadata"], old["metadata"]) + rules[subresource](obj, old)
+        return super().validate_subresource(subresource, obj, old)
+
     def validate_spec(self, obj: Object) -> list[FieldError]:
         errors = validate_pod_spec(obj["spec"], "spec")
         if obj["spec"].get("ephemeralContainers"):
@@ -74,23 +101,34 @@ class Pod(Kind):
         }
 
     def cells(self, obj: Object, now: float) -> list[Any]:
-        metadata, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
+        meta, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
         summary = summarize(obj)
         restarts = str(summary.restarts)
         if summary.restarts and summary.last_restart:
             restarts += f" ({human_duration(now - summary.last_restart)} ago)"
         addresses = status.get("podIPs") or [{"ip": status.get("podIP", "")}]
         return [
-            metadata.get("name", ""),
+            meta.get("name", ""),
             f"{summary.ready}/{summary.total}",
             summary.reason,
             restarts,
-            age(metadata.get("creationTimestamp"), now),
+            age(meta.get("creationTimestamp"), now),
             addresses[0].get("ip") or NONE,
             spec.get("nodeName") or NONE,
             status.get("nominatedNodeName") or NONE,
             _gates(spec, status),
         ]
+
+
+def _resize(spec: Object, sent: Object) -> None:
+    """Give the containers of ``spec`` the resources that were sent for those of the same names."""
+    for group in ("containers", "initContainers"):
+        wanted = {one.get("name"): one for one in sent.get(group) or ()}
+        for container in spec.get(group) or ():
+            found = wanted.get(container["name"])
+            if found is not None:
+                for field in ("resources", "resizePolicy"):
+                    keep(container, found, field)
 
 
 def _gates(spec: Object, status: Object) -> str:

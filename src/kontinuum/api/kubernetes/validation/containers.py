@@ -15,6 +15,10 @@ from kontinuum.api.machinery.objects import Object
 
 PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 PROTOCOLS = ("SCTP", "TCP", "UDP")
+NOT_EPHEMERAL = (
+    "ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resources", "resizePolicy",
+    "restartPolicy",
+)  # fmt: skip
 MESSAGE_POLICIES = ("FallbackToLogsOnError", "File")
 FIELD_PATHS = (
     "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName",
@@ -39,6 +43,32 @@ def validate_containers(spec: Object, path: str) -> list[FieldError]:
                 errors += _init_container(container, here)
     if spec.get("hostNetwork"):
         errors += _host_ports(containers, f"{path}.containers")
+    return errors
+
+
+def validate_ephemeral_containers(spec: Object, path: str) -> list[FieldError]:
+    """Those that are added to look into a running pod: they have no part in what the pod needs or promises."""
+    volumes = {one.get("name") for one in spec.get("volumes") or ()}
+    others = {one.get("name") for field in ("containers", "initContainers") for one in spec.get(field) or ()}
+    seen = set(others)
+    errors = []
+    for index, container in enumerate(spec.get("ephemeralContainers") or ()):
+        here = f"{path}.ephemeralContainers[{index}]"
+        errors += _container(container, here, volumes)
+        errors += _unique(container.get("name", ""), seen, f"{here}.name")
+        target = container.get("targetContainerName")
+        if target and target not in others:
+            errors.append(fields.not_found(f"{here}.targetContainerName", target))
+        errors += [
+            fields.forbidden(f"{here}.{field}", "cannot be set for an Ephemeral Container")
+            for field in NOT_EPHEMERAL
+            if container.get(field)
+        ]
+        for number, mount in enumerate(container.get("volumeMounts") or ()):
+            for field in ("subPath", "subPathExpr"):
+                if mount.get(field):
+                    where = f"{here}.volumeMounts[{number}].{field}"
+                    errors.append(fields.forbidden(where, "cannot be set for an Ephemeral Container"))
     return errors
 
 
