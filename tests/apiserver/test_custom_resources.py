@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -144,6 +145,63 @@ async def test_discovery_tells_of_names_categories_and_subresources(api: Api) ->
     assert (below["name"], below["verbs"]) == ("ponds/status", ["get", "patch", "update"])
     groups = [one["name"] for one in good(await api.get("/apis"))["groups"]]
     assert "ponds.example" in groups
+
+
+async def test_a_definition_of_a_built_in_resource_leaves_that_alone(api: Api) -> None:
+    policies = "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies"
+    policy = {"metadata": {"name": "a"}, "spec": {"podSelector": {}}}
+    good(await api.create(policies, policy), 201)
+    body = definition(kind="NetworkPolicy", group="networking.k8s.io", names={"plural": "networkpolicies"})
+    body["metadata"]["annotations"] = {"api-approved.kubernetes.io": "unapproved"}
+    await define(api, body)
+    assert good(await api.get(f"{policies}/a"))["kind"] == "NetworkPolicy"
+    good(await api.delete(f"{DEFINITIONS}/networkpolicies.networking.k8s.io"))
+    await until_gone(api, f"{DEFINITIONS}/networkpolicies.networking.k8s.io")
+    good(await api.create(policies, policy | {"metadata": {"name": "b"}}), 201)
+    assert [one["metadata"]["name"] for one in good(await api.get(policies))["items"]] == ["a", "b"]
+
+
+async def test_objects_of_versions_that_nobody_serves_go_with_their_definition(api: Api) -> None:
+    await define(api, definition())
+    good(await api.create(PONDS, pond("a", litres=1)), 201)
+    hide = [{"op": "replace", "path": "/spec/versions/0/served", "value": False}]
+    await redefine(api, "ponds.ponds.example", hide, "json")
+    assert (await api.get(PONDS)).code == 404
+    good(await api.delete(f"{DEFINITIONS}/ponds.ponds.example"))
+    await until_gone(api, f"{DEFINITIONS}/ponds.ponds.example")
+    await define(api, definition())
+    assert good(await api.get(PONDS))["items"] == []
+
+
+async def test_writers_and_watchers_go_on_while_the_definition_changes(api: Api) -> None:
+    await define(api, definition())
+    good(await api.create(PONDS, pond("a", litres=0)), 201)
+    made = good(await api.get(f"{PONDS}/a"))
+    seen: list[int] = []
+
+    async def write() -> None:
+        for litres in range(1, 60):
+            good(await api.patch(f"{PONDS}/a", {"spec": {"litres": litres}}))
+
+    async def follow() -> None:
+        since = made["metadata"]["resourceVersion"]
+        while not seen or seen[-1] < 59:
+            async with api.watch(PONDS, f"resourceVersion={since}") as watch:
+                while event := await watch.next():
+                    assert event["type"] == "MODIFIED"
+                    seen.append(event["object"]["spec"]["litres"])
+                    since = event["object"]["metadata"]["resourceVersion"]
+                    if seen[-1] == 59:
+                        return
+
+    async def change() -> None:
+        for number in range(12):
+            path = "/spec/versions/0/schema/openAPIV3Schema/description"
+            await redefine(api, "ponds.ponds.example", [{"op": "add", "path": path, "value": str(number)}], "json")
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(write(), follow(), change())
+    assert seen == list(range(1, 60)), "each once and in order, across every change of the schema"
 
 
 async def test_columns_are_shown_as_the_definition_says(api: Api) -> None:

@@ -130,13 +130,14 @@ class Feed:
         replaced = self._caches.get(prefix)
         self._caches[prefix] = cache
         if replaced is not None:
-            replaced.end_watches()
+            replaced.give_way(cache)
 
     def leave(self, cache: WatchCache) -> None:
         """Feed ``cache`` no longer: its watches end, and its objects are forgotten."""
         if self._caches.get(cache.layout.prefix) is cache:
             del self._caches[cache.layout.prefix]
         cache.clear()
+        cache.give_way(None)
 
     async def _load(self) -> None:
         """Fill the caches as of a revision a little in the past, so that what came after is history for watchers."""

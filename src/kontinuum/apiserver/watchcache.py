@@ -52,6 +52,8 @@ class WatchCache:
         self._history_bytes = 0
         self.watchers: set[Watcher] = set()
         self._followers: list[set[str]] = []
+        self._is_fed = True
+        self._followed_by: WatchCache | None = None
         self.oldest = 0
         """Watches can resume after any revision that is not below this."""
         self.changed = 0
@@ -128,6 +130,19 @@ class WatchCache:
             watcher.end()
         self.watchers.clear()
 
+    def give_way(self, successor: WatchCache | None) -> None:
+        """Another cache is fed in place of this one, or none: requests that still hold this one see what that sees."""
+        self.end_watches()
+        self._followed_by = successor
+        self._is_fed = False
+        if successor is None:
+            return
+        if self._fields_of is None and successor._fields_of is None and self.resource.kind == successor.resource.kind:
+            # Both have seen the same changes until now, and this one remembers more of them: nobody has to list again.
+            successor._history, successor._history_bytes = self._history, self._history_bytes
+            successor.oldest = self.oldest
+        self._entries, self._keys = successor._entries, successor._keys
+
     def apply(self, key: str, value: bytes, revision: int, *, deleted: bool) -> None:
         """The next change of this resource."""
         entry = self._entry(key, value, revision)
@@ -152,12 +167,17 @@ class WatchCache:
 
     def watch(self, selection: Selection, *, after: int, limit: int) -> Watcher | None:
         """A watcher of every change with a revision greater than ``after``; None if that is too long ago."""
+        if self._followed_by is not None:
+            return self._followed_by.watch(selection, after=after, limit=limit)
         if after < self.oldest:
             return None
         watcher = Watcher(selection, limit=limit)
         start = bisect_right(self._history, after, key=lambda event: event.revision)
         watcher.replay(islice(self._history, start, None))
-        self.watchers.add(watcher)
+        if self._is_fed:
+            self.watchers.add(watcher)
+        else:
+            watcher.end()
         return watcher
 
     def entry_of(self, key: str, value: bytes, revision: int) -> Entry:

@@ -14,7 +14,7 @@ import orjson
 import structlog
 
 from kontinuum.api.kubernetes.custom import naming
-from kontinuum.api.kubernetes.custom.versions import is_read_anew, is_served_anew
+from kontinuum.api.kubernetes.custom.versions import is_built_in, is_read_anew, is_served_anew
 from kontinuum.api.kubernetes.kinds.apiextensions import is_to_be_emptied
 from kontinuum.api.kubernetes.resources import CUSTOMRESOURCEDEFINITIONS
 from kontinuum.api.machinery.conditions import is_true
@@ -126,6 +126,8 @@ class Definitions:
         old = self._serving.get(key)
         if old is not None and not is_served_anew(old.definition, definition):
             return
+        if is_built_in(definition, self._context.catalog.built_in):
+            return  # Its objects would lie where those of the built-in kind are.
         history = self._context.settings.history_events
         convert = converting(definition, self._client, self._context)
         is_kept = old is not None and not is_read_anew(old.definition, definition)
@@ -133,11 +135,9 @@ class Definitions:
         if not is_kept:
             await self._context.feed.join(new.cache)
         # From here on nothing is awaited: nobody sees a resource without its objects.
-        built_in = {(one.group, one.plural) for one in self._context.catalog.built_in}
-        served = [one for one in new.served if (one.resource.group, one.resource.plural) not in built_in]
-        self._context.catalog.replace(old.resources if old is not None else (), served)
+        self._context.catalog.replace(old.resources if old is not None else (), new.served)
         self._serving[key] = new
-        log.info("serving a custom resource", name=definition["metadata"]["name"], versions=len(served))
+        log.info("serving a custom resource", name=definition["metadata"]["name"], versions=len(new.served))
 
     def _forget(self, key: str) -> None:
         gone = self._names.pop(key, None)
@@ -177,7 +177,7 @@ class Definitions:
         if running is not None and not running.done():
             return
         serving = self._serving.get(key)
-        work = empty(self._context, key, serving.served[0] if serving is not None and serving.served else None)
+        work = empty(self._context, key, serving.stored if serving is not None else None)
         self._emptying[key] = task = asyncio.create_task(work, name=f"emptying {key}")
         task.add_done_callback(lambda done: self._emptied(key, done))
 

@@ -24,8 +24,13 @@ class Serving:
     """What a definition has been made into. ``definition`` is as it was then."""
 
     definition: Object
-    cache: WatchCache
+    stored: Served
+    """In the version in which objects are written, whether clients may use that or not."""
     served: list[Served] = field(default_factory=list)
+
+    @property
+    def cache(self) -> WatchCache:
+        return self.stored.cache
 
     @property
     def resources(self) -> list[Resource]:
@@ -42,16 +47,18 @@ def serve(definition: Object, convert: Convert, *, history: int, cache: WatchCac
     storage = resource_of(definition, stored)
     if cache is None:
         cache = _cache(storage, kinds, schemas, history=history)
-    served = []
-    for kind in kinds:
-        if not kind.version.get("served"):
-            continue
+
+    def one(kind: CustomKind) -> Served:
         resource = kind.resource
         kind.deprecation = deprecation_of(definition, kind.version)
+        # Of a single version everything is stored as it is served.
+        has_others = len(versions) > 1
         converter = CustomConverter(resource.api_version, storage.api_version, schemas, convert)
-        is_only = (definition.get("status") or {}).get("storedVersions") == [stored["name"]] == [resource.version]
-        served.append(Served(resource, kind, CUSTOM, cache, None if is_only else converter))
-    return Serving(definition, cache, served)
+        return Served(resource, kind, CUSTOM, cache, converter if has_others else None)
+
+    made = {kind.resource.version: one(kind) for kind in kinds}
+    served = [made[kind.resource.version] for kind in kinds if kind.version.get("served")]
+    return Serving(definition, made[stored["name"]], served)
 
 
 def _cache(storage: Resource, kinds: list[CustomKind], schemas: Mapping[str, Schema], *, history: int) -> WatchCache:

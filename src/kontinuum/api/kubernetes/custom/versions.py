@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from kontinuum.api.kubernetes.apiregistration import version_order
 from kontinuum.api.kubernetes.custom.naming import TERMINATING
 from kontinuum.api.machinery.conditions import is_true
@@ -45,6 +47,12 @@ def _resource(definition: Object, version: Object, *, stored_as: Resource | None
         subresources=tuple(one for one in ("scale", "status") if subresources.get(one) is not None),
         stored_as=stored_as,
     )
+
+
+def is_built_in(definition: Object, built_in: Iterable[Resource]) -> bool:
+    """Whether a definition speaks of what the server has without it."""
+    spec = definition["spec"]
+    return any((one.group, one.plural) == (spec["group"], spec["names"]["plural"]) for one in built_in)
 
 
 def deprecation_of(definition: Object, version: Object) -> str:
