@@ -69,8 +69,8 @@ def settings_for(access: Access) -> dict[str, Any]:
 class Server:
     """``kontinuum server`` on a data directory of its own, optionally one that is a small disk of its own."""
 
-    def __init__(self, data_dir: Path, *, disk: str = "", settings: Mapping[str, Any] | None = None) -> None:
-        """``disk``: its size (``12m``). ``settings``: what ``settings.yaml`` is to say."""
+    def __init__(self, data_dir: Path, *, disk: str | None = None, settings: Mapping[str, Any] | None = None) -> None:
+        """``disk``: what mount(8) is told to put on the data directory. ``settings``: what ``settings.yaml`` says."""
         self.data_dir = data_dir
         self.address = f"127.0.0.1:{free_port()}"
         self._disk = disk
@@ -94,9 +94,9 @@ class Server:
 
     def start(self) -> None:
         command = [str(KONTINUUM), "server", "--data-dir", str(self.data_dir), "--listen", self.address]
-        if self._disk:
+        if self._disk is not None:
             # In a mount namespace of its own, so that the disk is gone with the process, however it ends.
-            mount = f'mount --make-rprivate / && mount -t tmpfs -o size={self._disk} none "$0" && exec "$@"'
+            mount = f'mount --make-rprivate / && mount {self._disk} "$0" && exec "$@"'
             command = ["unshare", "--mount", "sh", "-c", mount, str(self.data_dir), *command]
         with (self.data_dir.parent / "server.log").open("ab") as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=output)

@@ -244,3 +244,7 @@ def main() -> None:
     except PermissionError as error:
         print(f"kontinuum: {error}; run as root", file=sys.stderr)
         sys.exit(Exit.BROKEN)
+    except OSError as error:
+        # A disk that is full, read-only or gone: the data directory cannot be prepared.
+        print(f"kontinuum: {error}", file=sys.stderr)
+        sys.exit(Exit.BROKEN)
