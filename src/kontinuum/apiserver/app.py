@@ -22,6 +22,7 @@ from kontinuum.apiserver import housekeeping, listener
 from kontinuum.apiserver.admission.plugins import all_plugins
 from kontinuum.apiserver.admission.policies.reporting import report_types
 from kontinuum.apiserver.aggregation.aggregation import Aggregation
+from kontinuum.apiserver.audit.audit import Audit, audit_of
 from kontinuum.apiserver.authn.assemble import Identity, identity_of
 from kontinuum.apiserver.authn.lookup import CachedObjects
 from kontinuum.apiserver.authz.assemble import authorizer_of, rbac_of
@@ -77,6 +78,7 @@ class ApiServer:
         self._definitions = Definitions(self._context)
         self._tasks: list[asyncio.Task[Any]] = []
         self._listening: asyncio.Server | None = None
+        self._audit: Audit | None = None
         self._http: Connections | None = None
         self._identity: Identity | None = None
         self.address = ""
@@ -99,6 +101,7 @@ class ApiServer:
         await self._definitions.settle()
         self._repeat("custom resources", self._definitions.run)
         documents = Documents(self._context.catalog, self._aggregation.elsewhere)
+        self._audit = audit_of(self._settings.audit, self._clock)
         handler = Handler(
             self._context,
             self._context.catalog.routes,
@@ -109,6 +112,7 @@ class ApiServer:
             settled=self._definitions.settled,
             requests=RequestMetrics(),
             fairness=self._fairness(),
+            audit=self._audit,
         )
         self._http = Connections(handler, _limits(self._settings))
         self._repeat("slow clients", self._http.watch_over)
@@ -141,6 +145,9 @@ class ApiServer:
             await _close_connections(self._http)
         if self._listening is not None:
             await self._listening.wait_closed()
+        if self._audit is not None:
+            await self._audit.close()
+            self._audit = None
         await cancel(*self._tasks)
         self._tasks.clear()
         await self._definitions.close()

@@ -15,6 +15,7 @@ from kontinuum.api.machinery.status import ApiError
 from kontinuum.apiserver import options, writing
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
+from kontinuum.apiserver.request import record_of
 
 
 async def read_bytes(context: Context, call: Call) -> bytes:
@@ -34,7 +35,11 @@ async def read_bytes(context: Context, call: Call) -> bytes:
         size += len(part)
         if size > limit:
             raise status.too_large(f"limit is {limit}")
-    return b"".join(parts)
+    body = b"".join(parts)
+    record = record_of(request)
+    if record is not None and body:
+        record.note_body(body, media_type(request))
+    return body
 
 
 def media_type(request: BaseRequest) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import orjson
@@ -16,9 +17,11 @@ from kontinuum.api.machinery.status import ApiError
 from kontinuum.apiserver import metrics, replies
 from kontinuum.apiserver.aggregation.aggregation import Aggregation
 from kontinuum.apiserver.aggregation.extensions import Extension
+from kontinuum.apiserver.audit.audit import Audit
 from kontinuum.apiserver.authn.authenticator import Authenticator
 from kontinuum.apiserver.authn.impersonation import impersonated
 from kontinuum.apiserver.authn.serviceaccounts import discovery
+from kontinuum.apiserver.authn.users import User
 from kontinuum.apiserver.authz.authorizer import Attributes
 from kontinuum.apiserver.authz.refusal import refused
 from kontinuum.apiserver.authz.requests import attributes_of
@@ -43,10 +46,12 @@ log = structlog.get_logger(__name__)
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 LONG_RUNNING = frozenset({"watch"})
-STREAMS = frozenset({"log", "exec", "attach"})
+STREAMS = frozenset({"log", "exec", "attach", "portforward", "proxy"})
 TOO_LATE = "request did not complete within requested timeout - context deadline exceeded"
 LATE = ("/apis", "/openapi")
 """Paths whose answer depends on which custom resources there are; they may have been defined a moment ago."""
+UNKNOWN = User("")
+"""Whose credential is not good."""
 Settled = Callable[[], Awaitable[None]]
 """Returns when all that has been defined is served."""
 
@@ -77,6 +82,7 @@ class Handler:
         settled: Settled,
         requests: metrics.RequestMetrics,
         fairness: Fairness,
+        audit: Audit | None,
     ) -> None:
         self._context = context
         self._routes = routes
@@ -87,34 +93,20 @@ class Handler:
         self._settled = settled
         self._requests = requests
         self._fairness = fairness
+        self._audit = audit
 
     async def __call__(self, request: Request) -> StreamResponse:
         request.audit_id = request.headers.get("Audit-ID") or new_uuid()
         self._requests.in_flight += 1
         try:
-            return await self._answer(request)
-        except ApiError as error:
-            return _refuse(request, error)
-        except StoreFull as error:
-            return _refuse(request, status.insufficient_storage(f"{error}; reads go on meanwhile"))
-        except ValueTooLarge as error:
-            return _refuse(request, status.too_large(str(error)))
-        except StoreUnavailable as error:
-            return _refuse(request, status.service_unavailable(str(error)))
-        except TimeoutError:
-            return _refuse(request, status.timeout(TOO_LATE))
-        except ConnectionError:
-            # The client left while it was being answered; what is returned goes nowhere.
-            return _refuse(request, status.bad_request("the client closed the connection"))
-        except (RecursionError, orjson.JSONEncodeError) as error:
-            # Valid JSON, but nested deeper or with larger numbers than any object may have.
-            return _refuse(request, status.bad_request(f"the object cannot be stored: {error}"))
-        except Exception:
-            audit_id = request.audit_id
-            log.exception("a request failed unexpectedly", method=request.method, path=request.path, audit_id=audit_id)
-            return _refuse(request, status.internal_error(f"see the server's log for audit id {audit_id}"))
+            response = await self._answer(request)
+        except Exception as error:
+            response = _refuse(request, _translated(request, error))
         finally:
             self._requests.in_flight -= 1
+        if request.record is not None:
+            await request.record.complete(response)
+        return response
 
     async def _answer(self, request: Request) -> StreamResponse:
         path, query = split_target(request.raw_path)
@@ -122,11 +114,17 @@ class Handler:
             raise status.no_such_path()
         if request.method not in METHODS:
             raise ApiError(405, "MethodNotAllowed", f"the server does not allow the method {request.method}")
-        author = await self._authenticate(request, path)
-        user = impersonated(author, request.headers, self._context.authorizer) or author
+        author = await self._author(request, path, query)
         extension = self._aggregation.find(path)
         route = self._routes.find(path) if extension is None else None
-        asked = attributes_of(user, request.method, path, query, route)
+        asked = attributes_of(author, request.method, path, query, route)
+        if self._audit is not None:
+            await self._begin_record(self._audit, request, asked)
+        user = impersonated(author, request.headers, self._context.authorizer)
+        if user is not None:
+            asked = replace(asked, user=user)
+            if request.record is not None:
+                request.record.impersonated = user
         question = _Question(path, query, extension, route, asked)
         flow = self._fairness.flow_of(asked)
         request.flow = flow.uids
@@ -144,9 +142,27 @@ class Handler:
         served = self._context.served.get(question.route.resource) if question.route is not None else None
         return width_of(question.asked, served, question.query, flow.level.widest) if served is not None else 1
 
+    async def _author(self, request: Request, path: str, query: Mapping[str, str]) -> User:
+        """Raises ApiError 401."""
+        try:
+            return await self._authenticate(request, path)
+        except ApiError:
+            if self._audit is not None:
+                asked = attributes_of(UNKNOWN, request.method, path, query, self._routes.find(path))
+                record = self._audit.begin(request, asked)
+                if record is not None:
+                    record.is_nobodys = True
+            raise
+
+    async def _begin_record(self, audit: Audit, request: Request, asked: Attributes) -> None:
+        record = audit.begin(request, asked)
+        if record is not None:
+            record.is_long_running = asked.verb in LONG_RUNNING or asked.subresource in STREAMS
+            await record.received()
+
     async def _answer_admitted(self, request: Request, question: _Question, seat: Seat | None) -> StreamResponse:
         path, query, extension, route, asked = question
-        self._authorize(asked)
+        self._authorize(request, asked)
         if extension is not None:
             if seat is not None and asked.verb == "watch":
                 # Another server's work.
@@ -156,20 +172,24 @@ class Handler:
             await self._settled()
             route = self._routes.find(path)
             asked = attributes_of(asked.user, request.method, path, query, route)
-            self._authorize(asked)
+            self._authorize(request, asked)
         if route is None:
             return await self._answer_other(request, path, query)
         verb = route.verb(request.method, watch=query.get("watch", "") not in FALSE)
         output = negotiate(request.headers.get("Accept", ""), tables=has_table(route))
         call = Call(request, path, query, request.audit_id, asked.user, route, verb, output, seat)
+        if request.record is not None:
+            call.annotations = request.record.annotations
         served = self._context.served[route.resource]
         if served.kind.deprecation:
             call.warnings.append(served.kind.deprecation)
         return await self._answer_measured(call)
 
-    def _authorize(self, attributes: Attributes) -> None:
+    def _authorize(self, request: Request, attributes: Attributes) -> None:
         """Raises ApiError 403."""
         decision = self._context.authorizer.decide(attributes)
+        if request.record is not None:
+            request.record.decided(decision)
         if not decision.allowed:
             raise refused(attributes, decision.reason)
 
@@ -205,7 +225,7 @@ class Handler:
         if path.split("/", 2)[1] in ENDPOINTS:
             return await self._health.answer(path, query)
         if path == "/metrics":
-            body, media = metrics.render(self._context, self._requests, self._fairness)
+            body, media = metrics.render(self._context, self._requests, self._fairness, self._audit)
             return replies.small(body, replies.headers(request.audit_id, media=media))
         if path.startswith(report.PREFIX):
             text = report.dump(self._fairness, path, query)
@@ -224,6 +244,34 @@ def _refuse(request: Request, error: ApiError) -> StreamResponse:
         # What is returned goes nowhere.
         break_off(request)
     return replies.of_error(error, request.audit_id)
+
+
+def _translated(request: Request, error: Exception) -> ApiError:
+    """What a client is told of an error."""
+    match error:
+        case ApiError():
+            return error
+        case StoreFull():
+            return status.insufficient_storage(f"{error}; reads go on meanwhile")
+        case ValueTooLarge():
+            return status.too_large(str(error))
+        case StoreUnavailable():
+            return status.service_unavailable(str(error))
+        case TimeoutError():
+            return status.timeout(TOO_LATE)
+        case ConnectionError():
+            # The client left while it was being answered; what is returned goes nowhere.
+            return status.bad_request("the client closed the connection")
+        case RecursionError() | orjson.JSONEncodeError():
+            # Valid JSON, but nested deeper or with larger numbers than any object may have.
+            return status.bad_request(f"the object cannot be stored: {error}")
+    if request.record is not None:
+        request.record.has_panicked = True
+    audit_id = request.audit_id
+    log.error(
+        "a request failed unexpectedly", method=request.method, path=request.path, audit_id=audit_id, exc_info=error
+    )
+    return status.internal_error(f"see the server's log for audit id {audit_id}")
 
 
 def _is_long_running(call: Call) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from kontinuum.apiserver.audit.audit import Audit
 from kontinuum.apiserver.context import Context
 from kontinuum.apiserver.fairness.fairness import Fairness
 from kontinuum.apiserver.fairness.report import families
@@ -57,10 +58,11 @@ class RequestMetrics:
 class Collector:
     """What ``prometheus_client`` asks: the requests' numbers, and the caches' as they are now."""
 
-    def __init__(self, context: Context, requests: RequestMetrics, fairness: Fairness) -> None:
+    def __init__(self, context: Context, requests: RequestMetrics, fairness: Fairness, audit: Audit | None) -> None:
         self._context = context
         self._requests = requests
         self._fairness = fairness
+        self._audit = audit
 
     def collect(self) -> Iterator[Metric]:
         from prometheus_client.core import GaugeMetricFamily
@@ -68,6 +70,8 @@ class Collector:
         yield from self._requests.families()
         yield from self._context.admission.families()
         yield from families(self._fairness)
+        if self._audit is not None:
+            yield from self._audit.families()
         objects = GaugeMetricFamily("apiserver_storage_objects", "Objects stored.", labels=("resource",))
         watchers = GaugeMetricFamily("apiserver_longrunning_requests", "Open watches.", labels=("resource",))
         for served in self._context.served.values():
@@ -82,11 +86,11 @@ class Collector:
         yield revision
 
 
-def render(context: Context, requests: RequestMetrics, fairness: Fairness) -> tuple[bytes, str]:
+def render(context: Context, requests: RequestMetrics, fairness: Fairness, audit: Audit | None) -> tuple[bytes, str]:
     """The text and its content type: the process's own metrics (``foundation.telemetry``), then the server's."""
     from prometheus_client import CollectorRegistry, generate_latest
 
     process, media = telemetry.render()
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Collector(context, requests, fairness))
+    registry.register(Collector(context, requests, fairness, audit))
     return process + generate_latest(registry), media

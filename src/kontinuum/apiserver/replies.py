@@ -13,6 +13,7 @@ from multidict import CIMultiDict
 
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.status import ApiError
+from kontinuum.apiserver.request import record_of
 
 GZIP_FROM = 128 * 1024
 """Smaller replies are not worth the work (Kubernetes' own threshold)."""
@@ -59,6 +60,9 @@ def small(body: bytes, made: Headers, code: int = 200) -> Response:
 def packed(request: BaseRequest, body: bytes, made: Headers, code: int = 200) -> Response:
     """As ``small``, compressed if that is worth it and the client takes it."""
     if len(body) >= GZIP_FROM and _accepts_gzip(request):
+        record = record_of(request)
+        if record is not None and record.wants_answer:
+            record.note_answer(body)
         packer = _packer()
         body = packer.compress(body) + packer.flush()
         _tell_gzip(made)
@@ -101,7 +105,7 @@ async def large(request: BaseRequest, parts: Iterable[bytes], made: Headers, siz
         else:
             response.enable_chunked_encoding()
         await response.prepare(request)
-        for piece in _after((first, second), pieces):
+        for piece in _after(request, (first, second), pieces):
             await response.write(piece)
             # A client that reads fast never makes a write wait, and others want to be served as well.
             await asyncio.sleep(0)
@@ -115,15 +119,22 @@ async def _send_packed(
     _tell_gzip(response.headers)
     await response.prepare(request)
     packer = _packer()
-    for piece in _after(first, rest):
+    for piece in _after(request, first, rest):
         # zlib lets other threads run while it works, so the event loop stays free.
         await response.write(await asyncio.to_thread(packer.compress, piece))
     await response.write(packer.flush())
 
 
-def _after(first: Sequence[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield from first
-    yield from rest
+def _after(request: BaseRequest, first: Sequence[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:
+    """All pieces; also for the audit log, if it wants to have them."""
+    record = record_of(request)
+    if record is None or not record.wants_answer:
+        yield from first
+        yield from rest
+        return
+    for piece in (*first, *rest):
+        record.note_answer(piece)
+        yield piece
 
 
 def _accepts_gzip(request: BaseRequest) -> bool:

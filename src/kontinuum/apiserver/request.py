@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import StreamResponse
+
+if TYPE_CHECKING:
+    from kontinuum.apiserver.audit.record import Record
 
 SCHEMA_UID, LEVEL_UID = "X-Kubernetes-PF-FlowSchema-UID", "X-Kubernetes-PF-PriorityLevel-UID"
 
 
 class Request(BaseRequest):
-    """``audit_id`` is the client's or a new one; ``flow`` are the uids of the request's flow schema and level."""
+    """``audit_id`` is the client's or a new one; ``flow`` are the uids of the request's flow schema and level.
 
-    ATTRS = BaseRequest.ATTRS | frozenset({"audit_id", "flow"})
+    ``record`` is for the audit log, None if that wants to know nothing of the request.
+    """
+
+    ATTRS = BaseRequest.ATTRS | frozenset({"audit_id", "flow", "record"})
 
     audit_id: str = ""
     flow: tuple[str, str] | None = None
+    record: Record | None = None
 
     async def _prepare_hook(self, response: StreamResponse) -> None:
         """Called before the headers of any answer are sent, a stream's or a WebSocket's too."""
         if self.flow is not None:
             response.headers[SCHEMA_UID], response.headers[LEVEL_UID] = self.flow
+        if self.record is not None:
+            await self.record.started(response)
+
+
+def record_of(request: BaseRequest) -> Record | None:
+    """The record of any sort of request."""
+    return request.record if isinstance(request, Request) else None

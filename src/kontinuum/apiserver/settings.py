@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from kontinuum.apiserver.admission.settings import AdmissionSettings
+from kontinuum.apiserver.audit.settings import AuditSettings
 from kontinuum.foundation.addresses import check_address, check_listen, check_network, check_ports
 
 
@@ -90,6 +91,9 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     admission: AdmissionSettings = AdmissionSettings()
     """What is decided about writes before they are stored."""
+
+    audit: AuditSettings = AuditSettings()
+    """What is noted about requests."""
 
     node_client_certificate: Path | None = None
     """PEM file with the certificate shown to node servers for logs, exec and attach."""
