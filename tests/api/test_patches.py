@@ -118,6 +118,9 @@ def test_a_body_that_is_no_list_of_operations_is_a_bad_request() -> None:
         ({"op": "add", "path": "/b/c", "value": 1},
          'add operation does not apply: doc is missing path: "/b/c": missing value'),
         ({"op": "shout", "path": "/a"}, "Unexpected kind: shout"),
+        ({"op": ["add"], "path": "/a"}, "Unexpected kind: unknown"),
+        ({"path": "/a"}, "Unexpected kind: unknown"),
+        ({"op": "remove", "path": ""}, "the patch removes the document itself: missing value"),
     ],
 )  # fmt: skip
 def test_what_does_not_apply_is_said_in_kubernetes_words(operation: Any, words: str) -> None:

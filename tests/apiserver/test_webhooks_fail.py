@@ -30,8 +30,11 @@ from tests.apiserver.hooks import (
 )
 from tests.apiserver.serving import CONFIGMAPS, Api, Certificates, configmap, serving
 
+from kontinuum.api.kubernetes.structure import conform
+from kontinuum.api.machinery.status import ApiError
 from kontinuum.apiserver.admission.webhooks import calls
 from kontinuum.apiserver.admission.webhooks.client import CallFailed
+from kontinuum.apiserver.admission.webhooks.mutating import patched_object
 from kontinuum.apiserver.admission.webhooks.reviews import verdict_of
 from kontinuum.store.memory.store import MemoryStore
 
@@ -131,7 +134,7 @@ async def test_patches_that_do_not_fit_are_the_webhooks_fault_even_if_failures_a
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(-1e9, 1e9) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
@@ -167,6 +170,36 @@ def test_whatever_a_webhook_answers_is_a_verdict_or_a_failed_call(answer: Any, v
         assert 400 <= verdict.denied.code < 600
         assert verdict.denied.to_status()["message"].startswith('admission webhook "x.example.com" denied the request')
         assert verdict.denied.retry_after_seconds is not None
+
+
+STEPS = st.sampled_from(["data", "metadata", "labels", "a", "0", "-", "-1", "~1", "~", "kind", "finalizers", ""])
+POINTERS = st.lists(STEPS, max_size=4).map(lambda steps: "".join(f"/{step}" for step in steps))
+OPERATIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "op": st.sampled_from(["add", "remove", "replace", "move", "copy", "test"]) | JSON,
+        "path": POINTERS | JSON,
+        "from": POINTERS | JSON,
+        "value": JSON,
+    },
+)
+
+
+@given(operations=st.lists(OPERATIONS | JSON, max_size=4))
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_whatever_a_webhook_patches_is_an_object_of_the_kind_or_its_fault(operations: list[Any]) -> None:
+    metadata = {"name": "x", "labels": {"a": "b"}, "finalizers": ["a/b", "c/d"]}
+    obj = {"kind": "ConfigMap", "apiVersion": "v1", "metadata": metadata, "data": {"a": "1"}}
+    before = orjson.dumps(obj)
+    try:
+        changed = patched_object(obj, operations, lambda one: conform(one, "v1", "ConfigMap"))
+    except ApiError as error:
+        assert error.code == 500
+    else:
+        assert (changed["kind"], changed["apiVersion"]) == ("ConfigMap", "v1")
+        assert isinstance(changed["metadata"], dict)
+        assert all(isinstance(one, str) for one in (changed.get("data") or {}).values())
+    assert orjson.dumps(obj) == before
 
 
 async def test_a_dry_run_reaches_only_webhooks_without_side_effects(api: Api, hooks: HookServer) -> None:

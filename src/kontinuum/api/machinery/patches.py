@@ -60,10 +60,13 @@ def json_patch(doc: Any, operations: Any) -> Any:
         raise too_large(problem)
     document = _Document(copy(doc))
     for operation in operations:
-        apply = OPERATIONS.get(operation.get("op", ""))
+        kind = operation.get("op")
+        apply = OPERATIONS.get(kind) if isinstance(kind, str) else None
         if apply is None:
-            raise _rejected(f"Unexpected kind: {operation.get('op')}")
+            raise _rejected(f"Unexpected kind: {kind if isinstance(kind, str) else 'unknown'}")
         apply(document, operation)
+    if "" not in document.root:
+        raise _rejected("the patch removes the document itself: missing value")
     return document.root[""]
 
 

@@ -96,7 +96,9 @@ class MutatingWebhooks(Base):
         served = self._calls.catalog.served
         # Seen in another version, it is a whole object of that one.
         own = seen is attributes
-        changed = _patched(seen.obj, operations, attributes.conform if own else served[match.resource].kind.conform)
+        changed = patched_object(
+            seen.obj, operations, attributes.conform if own else served[match.resource].kind.conform
+        )
         if changed == seen.obj:
             return False
         if not own:
@@ -127,7 +129,7 @@ def _operations(patch: bytes) -> list[Any]:
     return found
 
 
-def _patched(obj: Object, operations: list[Any], conform: Callable[[Object], object]) -> Object:
+def patched_object(obj: Object, operations: list[Any], conform: Callable[[Object], object]) -> Object:
     """Another object of the same kind. Raises ApiError 500: it is the webhook's fault, not the client's."""
     try:
         changed = patches.json_patch(obj, operations)
