@@ -22,7 +22,6 @@ from tests.apiserver.wardle import (
     FLUNDERS,
     GROUP,
     PATH,
-    TRUST,
     VERSION,
     Wardle,
     running,
@@ -53,22 +52,23 @@ class World:
         return self.people.as_user(name)
 
 
-@pytest.fixture
-async def world(certificates: Certificates, tmp_path: Path) -> AsyncIterator[World]:
-    proxies = Authority.ensure(tmp_path / "proxies", RealClock(), name="proxies")
+@contextlib.asynccontextmanager
+async def serving_world(certificates: Certificates, directory: Path, **settings: Any) -> AsyncIterator[World]:
+    proxies = Authority.ensure(directory / "proxies", RealClock(), name="proxies")
     ours = proxies.ensure_client("client", user="front-proxy-client")
     store = MemoryStore()
     async with serving_people(
         certificates,
-        tmp_path,
+        directory,
         PEOPLE,
         store=store,
         front_proxy_ca=proxies.certificate,
         front_proxy_names=("front-proxy-client",),
         proxy_client_certificate=ours.certificate,
         proxy_client_key=ours.key,
+        **settings,
     ) as people:
-        made = World(people, store, tmp_path)
+        made = World(people, store, directory)
         await bind(made.admin, f"{RBAC}/clusterrolebindings", "ClusterRole", "system:auth-delegator", "wardle")
         await bind(
             made.admin,
@@ -77,8 +77,21 @@ async def world(certificates: Certificates, tmp_path: Path) -> AsyncIterator[Wor
             "extension-apiserver-authentication-reader",
             "wardle",
         )
-        await until(made.admin, TRUST, lambda body: "data" in body)
         yield made
+
+
+@pytest.fixture
+async def world(certificates: Certificates, tmp_path: Path) -> AsyncIterator[World]:
+    async with serving_world(certificates, tmp_path) as world:
+        yield world
+
+
+async def executing(api: Api) -> int:
+    """Requests that are being answered now, this one included."""
+    lines = (await api.get("/metrics")).body.splitlines()
+    found = [line for line in lines if line.startswith("apiserver_flowcontrol_current_executing_requests{")]
+    assert found
+    return round(sum(float(line.rpartition(" ")[2]) for line in found))
 
 
 async def bind(api: Api, path: str, kind: str, role: str, user: str) -> None:
@@ -256,10 +269,37 @@ async def test_a_websocket_passes_through_both_ways(world: World, certificates: 
                 for text in ("hello", large, "bye"):
                     await socket.send_str(text)
                     assert await socket.receive_str() == text.upper()
+                assert await executing(world.admin) == 1, "it takes nobody's place: the question itself is all"
             with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
                 await session.ws_connect(f"{world.admin.address}{FLUNDERS}/f1/nothing")
             assert refused.value.status == 404
         assert wardle.seen[-1].user == "kubernetes-admin"
+
+
+async def test_a_server_that_does_not_answer_in_time_is_a_timeout(certificates: Certificates, tmp_path: Path) -> None:
+    async with serving_world(certificates, tmp_path, request_timeout_seconds=1.0) as world, aggregated(world):
+        late = await world.admin.get(f"{FLUNDERS}/f1/hang")
+        assert (late.code, late.body["reason"]) == (504, "Timeout")
+
+
+async def test_bodies_pass_through_whole_and_in_pieces(world: World, certificates: Certificates) -> None:
+    async with aggregated(world) as wardle:
+        large = {**FLUNDER, "spec": {"text": "x" * 500_000}}
+        assert (await world.admin.create(FLUNDERS, large)).body == large
+        connector = aiohttp.TCPConnector(ssl=client_tls(certificates))
+        async with aiohttp.ClientSession(connector=connector) as session:
+            content = orjson.dumps({**FLUNDER, "metadata": {"name": "f2"}})
+
+            async def pieces() -> AsyncIterator[bytes]:
+                for start in range(0, len(content), 10):
+                    yield content[start : start + 10]
+
+            headers = {"Content-Type": "application/json"}
+            async with session.post(world.admin.address + FLUNDERS, data=pieces(), headers=headers) as answer:
+                assert answer.status == 201
+            async with session.head(f"{world.admin.address}{FLUNDERS}/f2") as answer:
+                assert answer.status == 200 and int(answer.headers["Content-Length"]) > 0
+        assert set(wardle.objects) == {"f1", "f2"}
 
 
 async def test_both_forms_of_openapi_hold_what_the_extension_server_describes(world: World) -> None:

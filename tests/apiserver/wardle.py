@@ -127,7 +127,9 @@ class Wardle:
         self.seen.append(Seen(request.raw_path, **user, headers=dict(request.headers)))
         parts = request.path.strip("/").split("/")
         if len(parts) > 5:
-            verb = {"GET": "get" if len(parts) > 6 else "list", "POST": "create", "DELETE": "delete"}[request.method]
+            verb = {"GET": "get" if len(parts) > 6 else "list", "HEAD": "get", "POST": "create", "DELETE": "delete"}[
+                request.method
+            ]
             attributes = {"group": GROUP, "version": VERSION, "resource": "flunders", "namespace": parts[4]}
             spec = {"user": user["user"], "groups": user["groups"], "resourceAttributes": {**attributes, "verb": verb}}
             review = await self.api.create("/apis/authorization.k8s.io/v1/subjectaccessreviews", {"spec": spec})
@@ -183,6 +185,10 @@ class Wardle:
         await self._note("DELETED", self.objects.pop(request.match_info["name"]))
         return web.json_response({"kind": "Status", "apiVersion": "v1", "status": "Success"})
 
+    async def hang(self, request: web.Request) -> web.Response:
+        await asyncio.sleep(60)
+        return web.Response()
+
     async def talk(self, request: web.Request) -> web.WebSocketResponse:
         """Speaks first, then answers each message in capitals."""
         socket = web.WebSocketResponse(protocols=("v5.channel.k8s.io",))
@@ -208,6 +214,7 @@ class Wardle:
         routes.add_get(below, self.list)
         routes.add_post(below, self.create)
         routes.add_get(below + "/{name}", self.get)
+        routes.add_get(below + "/{name}/hang", self.hang)
         routes.add_delete(below + "/{name}", self.delete)
         routes.add_get(below + "/{name}/talk", self.talk)
         return application

@@ -117,6 +117,11 @@ def test_preparing_twice_changes_nothing_and_secrets_are_the_owners_alone(
     prepare(settings, RealClock())
     assert before == {path: path.stat().st_ino for path in (tmp_path / "data").rglob("*") if path.is_file()}
     assert config.stat().st_mode & 0o777 == 0o600
+    server = settings.server
+    for file in (server.front_proxy_ca, server.proxy_client_certificate, server.proxy_client_key):
+        assert file is not None and file in before
+    assert server.client_ca is not None and server.front_proxy_ca is not None
+    assert server.client_ca.read_bytes() != server.front_proxy_ca.read_bytes(), "a client could speak for everybody"
 
 
 async def test_every_part_has_a_log_of_its_own_and_a_way_to_say_that_it_is_ready(tmp_path: Path) -> None:

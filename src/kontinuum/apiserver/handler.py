@@ -164,8 +164,8 @@ class Handler:
         path, query, extension, route, asked = question
         self._authorize(request, asked)
         if extension is not None:
-            if seat is not None and asked.verb == "watch":
-                # Another server's work.
+            if seat is not None and (asked.verb == "watch" or "upgrade" in request.headers):
+                # Another server's work, for as long as somebody likes.
                 seat.leave()
             return await self._aggregation.forward(request, asked.user, extension, request.audit_id)
         if route is None and path.startswith(LATE):

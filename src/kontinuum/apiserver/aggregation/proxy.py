@@ -48,7 +48,7 @@ class Proxy:
         self._transport = transport
 
     async def forward(self, request: BaseRequest, user: User, extension: Extension, audit_id: str) -> StreamResponse:
-        """Whatever the extension server answers, or 503 in plain text."""
+        """Whatever the extension server answers, or 503 in plain text. Raises TimeoutError if it does not answer."""
         if not extension.is_available:
             return _problem(UNAVAILABLE, 503, audit_id)
         try:
@@ -57,8 +57,12 @@ class Proxy:
             return _problem(UNAVAILABLE, 503, audit_id)
         except NoTransport as error:
             return _problem(str(error), 500, audit_id)
-        except (ClientError, OSError) as error:
-            return _problem(f"error trying to reach service: {error or type(error).__name__}", 503, audit_id)
+        except ClientError as error:
+            return _unreachable(error, audit_id)
+        except TimeoutError:
+            raise  # It has been reached, and does not answer: the request's own time is over.
+        except OSError as error:
+            return _unreachable(error, audit_id)
         async with answer:
             if answer.status == 101:
                 ours = take_over(request, answer.headers.items())
@@ -129,6 +133,10 @@ async def _pass_back(answer: ClientResponse, request: BaseRequest, audit_id: str
     await response.prepare(request)
     await pass_on(answer, response, request)
     return response
+
+
+def _unreachable(error: Exception, audit_id: str) -> StreamResponse:
+    return _problem(f"error trying to reach service: {error or type(error).__name__}", 503, audit_id)
 
 
 def _problem(text: str, code: int, audit_id: str) -> StreamResponse:
