@@ -150,3 +150,17 @@ async def test_replies_about_unlikely_objects_carry_warnings(api: Api) -> None:
     changed = await api.patch(f"{DEPLOYMENTS}/a.b", {"spec": {"replicas": 3}})
     assert changed.headers.getall("Warning") == [selector]
     assert "Warning" not in (await api.get(f"{DEPLOYMENTS}/a.b")).headers
+
+
+@pytest.mark.parametrize(
+    ("accepts", "media"),
+    [
+        ("application/yaml;q=0.5, application/json", "application/json"),
+        ("application/json;q=0.5, application/yaml", "application/yaml"),
+        ("text/html, application/xhtml+xml, */*;q=0.8", "application/json"),
+        ("application/vnd.kubernetes.protobuf, */*", "application/json"),
+        ("application/yaml;q=x, application/json", "application/yaml"),
+    ],
+)
+async def test_a_client_gets_the_form_that_it_wants_most(api: Api, accepts: str, media: str) -> None:
+    assert (await api.get(CONFIGMAPS, accept=accepts)).headers["Content-Type"] == media

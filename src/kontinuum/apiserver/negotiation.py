@@ -26,23 +26,34 @@ class Output:
 
 @lru_cache(maxsize=256)
 def negotiate(accept: str, *, tables: bool = True) -> Output:
-    """The first alternative of an Accept header that can be served. ``tables``: what is answered has columns.
+    """The best alternative of an Accept header that can be served. ``tables``: what is answered has columns.
 
     Raises ApiError 406.
     """
     if not accept:
         return Output()
-    for alternative in accept.split(","):
-        media, *parameters = (part.strip() for part in alternative.split(";"))
-        if media in ("*/*", "application/*"):
-            media = "application/json"
+    for media, values in sorted(map(_alternative, accept.split(",")), key=_weight, reverse=True):
         if media not in SERVED:
             continue
-        values = dict(parameter.partition("=")[::2] for parameter in parameters)
         found = _transformed(media, values, tables=tables)
         if found is not None:
             return found
     raise status.not_acceptable(SERVED)
+
+
+def _alternative(text: str) -> tuple[str, dict[str, str]]:
+    """A media type and its parameters; any type is JSON to us."""
+    media, *parameters = (part.strip() for part in text.split(";"))
+    values = dict(parameter.partition("=")[::2] for parameter in parameters)
+    return "application/json" if media in ("*/*", "application/*") else media, values
+
+
+def _weight(alternative: tuple[str, dict[str, str]]) -> float:
+    """How much the client wants it (RFC 9110, 12.5.1); among equals the first comes first."""
+    try:
+        return float(alternative[1].get("q", 1))
+    except ValueError:
+        return 1.0
 
 
 def _transformed(media: str, values: dict[str, str], *, tables: bool) -> Output | None:
