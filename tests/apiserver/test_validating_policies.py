@@ -13,6 +13,7 @@ from tests.apiserver.policies import (
     GROUP,
     VALIDATING,
     expect,
+    mutating,
     put_in_force,
     said,
     validating,
@@ -24,6 +25,7 @@ from kontinuum.apiserver.admission.chain import Attributes, kind_of
 from kontinuum.apiserver.admission.matching import Criteria
 from kontinuum.apiserver.admission.policies.hooks import Binding
 from kontinuum.apiserver.admission.policies.judging import Denial, Outcome
+from kontinuum.apiserver.admission.policies.measures import PolicyMeasures
 from kontinuum.apiserver.admission.policies.validating import Notes, settle
 from kontinuum.apiserver.authn.users import User
 
@@ -110,6 +112,14 @@ async def test_all_expressions_together_have_a_budget(api: Api) -> None:
         said(answer) == "validation failed due to running out of cost budget, no further validation rules will be run"
     )
     assert answer.code == 422
+
+
+async def test_nobody_escapes_a_refusal_by_being_costly(api: Api) -> None:
+    digits = "[1,2,3,4,5,6,7,8,9,0]"
+    loop = f"{digits}.all(a, {digits}.all(b, {digits}.all(c, {digits}.all(d, a + b + c + d >= 0))))"
+    rules = [{"expression": "false", "message": "no"}, *(loop.replace(">= 0", f">= {-count}") for count in range(180))]
+    await put_in_force(api, validating("p", *rules, failurePolicy="Ignore"))
+    assert said(await api.create(CONFIGMAPS, configmap("a"))) == "no"
 
 
 async def test_failures_are_ignored_where_the_policy_says_so(api: Api) -> None:
@@ -355,8 +365,9 @@ def test_annotations_of_the_audit_event_say_what_was_noted() -> None:
         [("count", "3"), ("count", "4"), ("long", "é" * 9000)],
     )
     notes = Notes(attributes)
-    assert settle(hooks, binding, outcome, attributes, notes) == []
-    settle(hooks, binding, Outcome(annotations=[("count", "3")], broken_annotations=["x"]), attributes, notes)
+    assert settle(hooks, binding, outcome, attributes, notes, PolicyMeasures()) == []
+    broken = Outcome(annotations=[("count", "3")], broken_annotations=["x"])
+    assert len(settle(hooks, binding, broken, attributes, notes, PolicyMeasures())) == 1
     notes.publish()
     assert orjson.loads(attributes.annotations["validation.policy.admission.k8s.io/validation_failure"]) == [{
         "message": "no", "policy": "p.example.com", "binding": "b", "expressionIndex": 1,
@@ -368,3 +379,25 @@ def test_annotations_of_the_audit_event_say_what_was_noted() -> None:
         f"Validation failed for ValidatingAdmissionPolicy 'p.example.com' with binding 'b': {text}"
         for text in ("no", "never")
     ]
+
+
+async def test_what_policies_decide_is_counted(api: Api) -> None:
+    broken = validating("b.example.com", "object.no == 1", failurePolicy="Ignore")
+    await put_in_force(api, validating("p.example.com", "false"), {}, {"validationActions": ["Warn", "Audit"]})
+    await put_in_force(api, broken)
+    await put_in_force(api, mutating("m.example.com", "Object{data: {'a': 'b'}}"))
+    assert (await api.create(CONFIGMAPS, configmap("a"))).code == 422
+    lines = (await api.get("/metrics")).body.splitlines()
+    checks = {line for line in lines if "admission_policy_check_total{" in line}
+    name = "apiserver_validating_admission_policy_check_total"
+    assert checks == {
+        f'{name}{{enforcement_action="allow",error_type="invalid_error",policy="b.example.com",'
+        'policy_binding="b.example.com-0"} 1.0',
+        *(
+            f'{name}{{enforcement_action="{action}",error_type="no_error",policy="p.example.com",'
+            f'policy_binding="p.example.com-{count}"}} 1.0'
+            for action, count in (("deny", 0), ("warn", 1), ("audit", 1))
+        ),
+        'apiserver_mutating_admission_policy_check_total{error_type="no_error",policy="m.example.com",'
+        'policy_binding="m.example.com-0"} 1.0',
+    }

@@ -29,6 +29,7 @@ from kontinuum.apiserver.admission.node_restriction import NodeRestriction
 from kontinuum.apiserver.admission.node_taints import TaintNodesByCondition
 from kontinuum.apiserver.admission.pod_security import PodSecurity
 from kontinuum.apiserver.admission.pod_tolerations import PodTolerationRestriction
+from kontinuum.apiserver.admission.policies.measures import PolicyMeasures
 from kontinuum.apiserver.admission.policies.mutating import MutatingPolicies
 from kontinuum.apiserver.admission.policies.validating import ValidatingPolicies
 from kontinuum.apiserver.admission.priority import Priority
@@ -48,7 +49,7 @@ def all_plugins(
 ) -> Chain:
     """The chain of one server. What a plug-in needs beside the reader comes in here as an argument."""
     chosen = settings.admission
-    measures = Measures()
+    measures, policy_measures = Measures(), PolicyMeasures()
     webhooks = webhooks_of(authorizer, clock, catalog, measures)
     return Chain(
         [
@@ -68,12 +69,12 @@ def all_plugins(
             CertificateRequests(authorizer, clock),
             DEFAULT_INGRESS_CLASS,
             PodTopologyLabels(),
-            MutatingPolicies(authorizer, catalog),
+            MutatingPolicies(authorizer, catalog, policy_measures),
             webhooks.mutating,
             Escalation(authorizer, rules),  # Behind everything that changes an object.
-            ValidatingPolicies(authorizer, catalog),
+            ValidatingPolicies(authorizer, catalog, policy_measures),
             webhooks.validating,
         ],
         closing=[webhooks.close],
-        measuring=[measures.families],
+        measuring=[measures.families, policy_measures.families],
     )

@@ -63,6 +63,8 @@ class Outcome:
     """Of the audit event: key without the policy's name, and value."""
     broken_annotations: list[str] = field(default_factory=list)
     """What went wrong with the others."""
+    ignored: list[str] = field(default_factory=list)
+    """What went wrong and does not matter, because the policy says so."""
 
 
 def compile_rules(spec: Object, composition: Composition) -> Rules:
@@ -93,13 +95,21 @@ async def judge(
     """``fails``: an expression without a value is a denial."""
     matches, problems = conditions.judge(values)
     if not matches:
-        return _broken(joined(problems), fails=fails) if problems else Outcome()
+        outcome = Outcome()
+        if problems:
+            _break(outcome, joined(problems), fails=fails)
+        return outcome
+    outcome = Outcome()
+    # What was found before the budget was used up counts: nobody talks himself out of a refusal by being costly.
     try:
-        denials = await _denials(rules, composition, values, fails=fails)
-        outcome = Outcome(denials)
+        await _deny(outcome, rules, composition, values, fails=fails)
+    except BudgetExceeded as error:
+        _break(outcome, str(error), fails=fails)
+        return outcome
+    try:
         await _annotate(outcome, rules, composition, values, fails=fails)
     except BudgetExceeded as error:
-        return _broken(str(error), fails=fails)
+        _break(outcome, str(error), fails=fails)
     return outcome
 
 
@@ -109,8 +119,12 @@ def joined(problems: Sequence[str]) -> str:
     return unique[0] if len(unique) == 1 else f"[{', '.join(unique)}]"
 
 
-def _broken(problem: str, *, fails: bool) -> Outcome:
-    return Outcome([Denial(0, problem, "")] if fails else [])
+def _break(outcome: Outcome, problem: str, *, fails: bool) -> None:
+    """The policy as a whole could not be evaluated, or not to its end."""
+    if fails:
+        outcome.denials.append(Denial(0, problem, ""))
+    else:
+        outcome.ignored.append(problem)
 
 
 async def give_way(budget: Budget, before: int) -> None:
@@ -119,27 +133,44 @@ async def give_way(budget: Budget, before: int) -> None:
         await asyncio.sleep(0)
 
 
-async def _denials(rules: Rules, composition: Composition, values: Mapping[str, Any], *, fails: bool) -> list[Denial]:
-    """Raises BudgetExceeded."""
+async def _deny(
+    outcome: Outcome, rules: Rules, composition: Composition, values: Mapping[str, Any], *, fails: bool
+) -> None:
+    """Raises BudgetExceeded, behind the denials that were found before."""
     budget = Budget()
     within = composition.begin(values, budget)
-    found = []
-    for index, one in enumerate(rules.validations):
-        before = budget.remaining
-        try:
-            if one.expression.evaluate(within, budget) is not True:
-                found.append((index, one, ""))
-        except EvaluationError as error:
-            if fails:
-                found.append((index, one, str(error)))
-        await give_way(budget, before)
+    found: list[tuple[int, Validation, str]] = []
+    exceeded: BudgetExceeded | None = None
+    try:
+        for index, one in enumerate(rules.validations):
+            before = budget.remaining
+            try:
+                if one.expression.evaluate(within, budget) is not True:
+                    found.append((index, one, ""))
+            except EvaluationError as error:
+                if fails:
+                    found.append((index, one, str(error)))
+                else:
+                    outcome.ignored.append(str(error))
+            await give_way(budget, before)
+    except BudgetExceeded as error:
+        exceeded = error
     # Only now: what is left of the budget is for the messages.
+    outcome.denials += await _explained(found, composition, values, budget)
+    if exceeded is not None:
+        raise exceeded
+
+
+async def _explained(
+    found: Sequence[tuple[int, Validation, str]], composition: Composition, values: Mapping[str, Any], budget: Budget
+) -> list[Denial]:
+    """``found``: the place of each validation that failed, and why it has no value, if it has none."""
     known = {key: value for key, value in values.items() if key not in AUTHORIZERS}
-    explaining = composition.begin(known, budget)
+    within = composition.begin(known, budget)
     denials = []
     for index, one, problem in found:
         before = budget.remaining
-        text = problem or _message(one, explaining, budget)
+        text = problem or _message(one, within, budget)
         denials.append(Denial(index, text, "" if problem else one.reason))
         await give_way(budget, before)
     return denials
@@ -172,8 +203,7 @@ async def _annotate(
             value = expression.evaluate(within, budget)
         except EvaluationError as error:
             value = None
-            if fails:
-                outcome.broken_annotations.append(str(error))
+            (outcome.broken_annotations if fails else outcome.ignored).append(str(error))
         if isinstance(value, str) and value.strip():
             outcome.annotations.append((key, value.strip()))
         await give_way(budget, before)

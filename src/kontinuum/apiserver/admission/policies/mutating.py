@@ -30,6 +30,7 @@ from kontinuum.apiserver.admission.policies.composition import Composition, Expr
 from kontinuum.apiserver.admission.policies.hooks import Hooks
 from kontinuum.apiserver.admission.policies.invocations import Failure, Finder, Invocation
 from kontinuum.apiserver.admission.policies.judging import INVALID, joined
+from kontinuum.apiserver.admission.policies.measures import PolicyMeasures
 from kontinuum.apiserver.admission.policies.parameters import Misconfigured
 from kontinuum.apiserver.admission.policies.patching import applied, patched
 from kontinuum.apiserver.authz.authorizer import Authorizer
@@ -86,7 +87,8 @@ class Rounds:
 class MutatingPolicies(Base):
     """See the module."""
 
-    def __init__(self, authorizer: Authorizer, catalog: Catalog) -> None:
+    def __init__(self, authorizer: Authorizer, catalog: Catalog, measures: PolicyMeasures) -> None:
+        self._measures = measures
         served = catalog.served
         policies, bindings = served[MUTATINGADMISSIONPOLICIES], served[MUTATINGADMISSIONPOLICYBINDINGS]
         hooks = Hooks(policies.cache, bindings.cache, compile_mutations)
@@ -132,11 +134,14 @@ class MutatingPolicies(Base):
         before, failures = copy(obj), []
         for mutation in policy.body.steps:
             # Each mutation sees what the one before has made.
+            problem = ""
             try:
                 await self._mutate(mutation, invocation, attributes, reader)
             except (Misconfigured, EvaluationFailed) as error:
+                problem = str(error)
                 if policy.fails:
-                    failures.append(Failure(policy, invocation.binding, str(error), INVALID))
+                    failures.append(Failure(policy, invocation.binding, problem, INVALID))
+            self._measures.mutated(policy.name, invocation.binding.name, problem)
         if before != obj:
             rounds.require_again()
         if policy.body.wants_again:

@@ -16,6 +16,7 @@ from kontinuum.apiserver.admission.matching import Match
 from kontinuum.apiserver.admission.policies.hooks import Binding, Hooks, Policy
 from kontinuum.apiserver.admission.policies.invocations import Finder, Invocation, Seen
 from kontinuum.apiserver.admission.policies.judging import INVALID, Denial, Outcome, Rules, compile_rules, judge
+from kontinuum.apiserver.admission.policies.measures import PolicyMeasures
 from kontinuum.apiserver.authz.authorizer import Authorizer
 from kontinuum.apiserver.catalog import Catalog
 
@@ -41,7 +42,8 @@ class Refusal:
 class ValidatingPolicies(Base):
     """See the module."""
 
-    def __init__(self, authorizer: Authorizer, catalog: Catalog) -> None:
+    def __init__(self, authorizer: Authorizer, catalog: Catalog, measures: PolicyMeasures) -> None:
+        self._measures = measures
         served = catalog.served
         policies, bindings = served[VALIDATINGADMISSIONPOLICIES], served[VALIDATINGADMISSIONPOLICYBINDINGS]
         hooks = Hooks(policies.cache, bindings.cache, compile_rules)
@@ -66,7 +68,7 @@ class ValidatingPolicies(Base):
                     refusals += _inconvertible(invocation, error)
                     continue
             outcome = await _judge(invocation, seen[match].values(invocation))
-            refusals += settle(invocation.policy, invocation.binding, outcome, attributes, notes)
+            refusals += settle(invocation.policy, invocation.binding, outcome, attributes, notes, self._measures)
             # There may be many parameters: others get their turn.
             await asyncio.sleep(0)
         notes.publish()
@@ -114,12 +116,18 @@ class Notes:
 
 
 def settle(
-    policy: Policy[Rules], binding: Binding, outcome: Outcome, attributes: Attributes, notes: Notes
+    policy: Policy[Rules],
+    binding: Binding,
+    outcome: Outcome,
+    attributes: Attributes,
+    notes: Notes,
+    measures: PolicyMeasures,
 ) -> list[Refusal]:
     """Do what the binding asks for; what is left refuses the request."""
     refusals = []
     for denial in outcome.denials:
         for action in binding.actions:
+            measures.validated(policy.name, binding.name, action.lower(), "" if denial.reason else denial.message)
             if action == "Deny":
                 refusals.append(Refusal(policy.name, binding.name, denial.message, denial.reason))
             elif action == "Audit":
@@ -129,7 +137,12 @@ def settle(
                 attributes.warnings.append(f"Validation failed for {where}: {denial.message}")
     for key, value in outcome.annotations:
         notes.add(policy.name, key, value)
-    return refusals + [Refusal(policy.name, binding.name, one, "") for one in outcome.broken_annotations]
+    for problem in outcome.ignored:
+        measures.validated(policy.name, binding.name, "allow", problem)
+    for problem in outcome.broken_annotations:
+        measures.validated(policy.name, binding.name, "deny", problem)
+        refusals.append(Refusal(policy.name, binding.name, problem, ""))
+    return refusals
 
 
 def refused(attributes: Attributes, refusals: list[Refusal]) -> ApiError:
