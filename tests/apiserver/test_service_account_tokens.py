@@ -94,6 +94,7 @@ async def test_who_shows_a_token_is_its_account(api: Api, certificates: Certific
     assert info["extra"]["authentication.kubernetes.io/credential-id"][0].startswith("JTI=")
 
 
+@pytest.mark.behaviour("ServiceAccounts should create a serviceAccountToken and ensure a successful TokenReview")
 async def test_a_review_tells_whose_token_it_is_and_for_whom(api: Api) -> None:
     token = await token_of(api, audiences=["vault", ISSUER])
     status = await review(api, token)

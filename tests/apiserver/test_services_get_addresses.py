@@ -185,6 +185,37 @@ async def test_the_default_range_and_the_servers_own_service_are_there(api: Api)
     assert own.body["spec"]["ports"][0]["name"] == "https" and own.body["spec"]["ports"][0]["port"] == 443
 
 
+@pytest.mark.behaviour("API Server should provide secure master service")
+@pytest.mark.behaviour("API Server should have Endpoints and EndpointSlices pointing to API Server")
+async def test_the_servers_own_service_leads_to_the_server(certificates: Certificates) -> None:
+    # On loopback alone no pod could reach it, and it would name nobody.
+    async with serving(MemoryStore(), certificates, advertise_address="192.0.2.7") as api:
+        await leads_to(api, "192.0.2.7")
+
+
+async def leads_to(api: Api, address: str) -> None:
+    own = await found(api, f"{SERVICES}/kubernetes")
+    port = int(api.address.rpartition(":")[2])
+    assert own["spec"]["ports"][0] == {"name": "https", "protocol": "TCP", "port": 443, "targetPort": port}
+    [subset] = (await found(api, "/api/v1/namespaces/default/endpoints/kubernetes"))["subsets"]
+    assert [one["ip"] for one in subset["addresses"]] == [address]
+    assert subset["ports"] == [{"name": "https", "port": port, "protocol": "TCP"}]
+    told = await found(api, "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes")
+    assert [one["addresses"] for one in told["endpoints"]] == [[address]]
+    assert told["ports"] == [{"name": "https", "port": port, "protocol": "TCP"}]
+    assert told["metadata"]["labels"]["kubernetes.io/service-name"] == "kubernetes"
+
+
+async def found(api: Api, path: str) -> dict[str, Any]:
+    """An object that the server writes soon after its start."""
+    for _ in range(500):
+        answer = await api.get(path)
+        if answer.code == 200:
+            return answer.body  # type: ignore[no-any-return]
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"there is no {path}")
+
+
 async def test_what_a_crash_leaves_behind_is_found_at_the_second_look(api: Api) -> None:
     context = api.server._context
     spec = (await api.create(SERVICES, service("web", type="NodePort"))).body["spec"]

@@ -18,10 +18,8 @@ META = "io.k8s.apimachinery.pkg.apis.meta.v1"
 ANY = ("*/*",)
 FORMS = ("application/json", "application/yaml")
 STREAMED = (*FORMS, "application/json;stream=watch")
-PATCH_TYPES = (
-    "application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json",
-    "application/apply-patch+yaml",
-)  # fmt: skip
+STRATEGIC = "application/strategic-merge-patch+json"
+PATCH_TYPES = ("application/json-patch+json", "application/merge-patch+json", STRATEGIC, "application/apply-patch+yaml")
 # verb on many, verb on one → HTTP method. "list" and "get" share GET, on different paths.
 METHODS_OF_MANY = {"list": "get", "create": "post", "deletecollection": "delete"}
 METHODS_OF_ONE = {"get": "get", "update": "put", "patch": "patch", "delete": "delete", "create": "post"}
@@ -180,7 +178,7 @@ class _Writer:
             "create": name, "update": name, "patch": f"{META}.Patch",
             "delete": f"{META}.DeleteOptions", "deletecollection": f"{META}.DeleteOptions",
         }  # fmt: skip
-        media = PATCH_TYPES if verb == "patch" else ANY
+        media = self._patch_types() if verb == "patch" else ANY
         if self._version == 2:
             operation["consumes"] = list(media)
         if verb not in bodies:
@@ -192,6 +190,12 @@ class _Writer:
             return
         content = {each: {"schema": self._reference(bodies[verb])} for each in media}
         operation["requestBody"] = {"content": content, **is_needed}
+
+    def _patch_types(self) -> Sequence[str]:
+        """kubectl merges strategically wherever this says that it can be done, which takes a built-in kind."""
+        own = self._resource
+        is_built_in = schema.is_known(own.api_version, own.kind)
+        return [one for one in PATCH_TYPES if is_built_in or one != STRATEGIC]
 
     def _answer(self, operation: Item, verb: str, below: str, name: str) -> None:
         if below == "log":

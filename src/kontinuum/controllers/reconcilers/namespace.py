@@ -50,15 +50,21 @@ class Plan:
 
 
 def plan(namespace: Object, content: Content, now: float) -> Plan:
-    """The next step for a namespace that is being deleted."""
+    """The next step for a namespace that is being deleted.
+
+    Pods go before everything else: no policy, secret or volume may vanish from under one that still runs (KEP-5080).
+    """
     empty = not content.objects and not content.failures and not content.unknown_groups
     conditions = _conditions(namespace, content, now)
-    waiting = [(kind, obj) for kind, obj in content.objects if "deletionTimestamp" not in obj["metadata"]]
+    # By name: what discovery tells of a resource is more than who it is.
+    pods = [(kind, obj) for kind, obj in content.objects if kind.qualified == PODS.qualified]
+    waiting = [(kind, obj) for kind, obj in pods or content.objects if "deletionTimestamp" not in obj["metadata"]]
     return Plan(conditions, waiting, empty)
 
 
 def _conditions(namespace: Object, content: Content, now: float) -> list[Object]:
-    kinds = Counter(resource.qualified for resource, _ in content.objects)
+    # With a dot behind the core group's resources too, as Kubernetes writes them here.
+    kinds = Counter(f"{resource.plural}.{resource.group}" for resource, _ in content.objects)
     holders = Counter(one for _, obj in content.objects for one in obj["metadata"].get("finalizers") or ())
     remaining = ", ".join(f"{kind} has {count} resource instances" for kind, count in sorted(kinds.items()))
     finalizers = ", ".join(f"{one} in {count} resource instances" for one, count in sorted(holders.items()))

@@ -9,6 +9,7 @@ from typing import Any
 from kontinuum.api.kubernetes.validation import names
 from kontinuum.api.kubernetes.validation.probes import validate_handler, validate_probe
 from kontinuum.api.kubernetes.validation.resources import validate_requirements
+from kontinuum.api.kubernetes.validation.security import validate_container_security
 from kontinuum.api.machinery import fields
 from kontinuum.api.machinery.fields import FieldError
 from kontinuum.api.machinery.objects import Object
@@ -38,6 +39,8 @@ def validate_containers(spec: Object, path: str) -> list[FieldError]:
         for index, container in enumerate(group):
             here = f"{path}.{field}[{index}]"
             errors += _container(container, here, volumes)
+            if container.get("securityContext"):
+                errors += validate_container_security(container["securityContext"], spec, f"{here}.securityContext")
             errors += _unique(container.get("name", ""), seen, f"{here}.name")
             if field == "initContainers":
                 errors += _init_container(container, here)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from kontinuum.api.kubernetes.validation import names
 from kontinuum.api.kubernetes.validation.containers import one_of, validate_containers
+from kontinuum.api.kubernetes.validation.dns import validate_pod_names
 from kontinuum.api.kubernetes.validation.metadata import check_annotations, check_labels
 from kontinuum.api.kubernetes.validation.resources import validate_amounts
 from kontinuum.api.kubernetes.validation.scheduling import validate_affinity, validate_selector, validate_tolerations
+from kontinuum.api.kubernetes.validation.security import validate_pod_security
 from kontinuum.api.kubernetes.validation.volumes import validate_volumes
 from kontinuum.api.machinery import fields
 from kontinuum.api.machinery.fields import FieldError
 from kontinuum.api.machinery.objects import Object
 
 RESTART_POLICIES = ("Always", "OnFailure", "Never")
+SYSTEMS = ("linux", "windows")
 DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
 NAMES = {
     "nodeName": names.dns_subdomain,
@@ -41,6 +44,8 @@ def validate_template(template: Object, path: str) -> list[FieldError]:
 
 def validate_pod_spec(spec: Object, path: str) -> list[FieldError]:
     errors = validate_volumes(spec.get("volumes") or [], f"{path}.volumes")
+    errors += validate_pod_security(spec, path)
+    errors += validate_pod_names(spec, path)
     errors += validate_containers(spec, path)
     errors += one_of(spec.get("restartPolicy"), RESTART_POLICIES, f"{path}.restartPolicy")
     errors += one_of(spec.get("dnsPolicy"), DNS_POLICIES, f"{path}.dnsPolicy")
@@ -52,6 +57,7 @@ def validate_pod_spec(spec: Object, path: str) -> list[FieldError]:
     errors += validate_tolerations(spec.get("tolerations") or [], f"{path}.tolerations")
     errors += validate_affinity(spec.get("affinity") or {}, f"{path}.affinity")
     errors += validate_amounts(spec.get("overhead") or {}, f"{path}.overhead")
+    errors += _gates(spec, path)
     for index, one in enumerate(spec.get("topologySpreadConstraints") or ()):
         errors += _spread(one, f"{path}.topologySpreadConstraints[{index}]")
     return errors
@@ -66,6 +72,27 @@ def _durations(spec: Object, path: str) -> list[FieldError]:
     if deadline is not None and not 1 <= deadline <= 2**31 - 1:
         problem = "must be between 1 and 2147483647, inclusive"
         errors.append(fields.invalid(f"{path}.activeDeadlineSeconds", deadline, problem))
+    return errors
+
+
+def _gates(spec: Object, path: str) -> list[FieldError]:
+    """What a pod waits for before it is scheduled, and before it counts as ready; and which system it is made for."""
+    errors = []
+    seen: set[str] = set()
+    for index, gate in enumerate(spec.get("schedulingGates") or ()):
+        name, here = gate.get("name", ""), f"{path}.schedulingGates[{index}]"
+        errors += [fields.invalid(here, name, problem) for problem in names.qualified_name(name)]
+        errors += [fields.duplicate(here, name)] if name in seen else []
+        seen.add(name)
+    for index, gate in enumerate(spec.get("readinessGates") or ()):
+        kind, here = gate.get("conditionType", ""), f"{path}.readinessGates[{index}].conditionType"
+        errors += [fields.invalid(here, kind, problem) for problem in names.qualified_name(kind)]
+    system = spec.get("os")
+    if system is not None:
+        errors += one_of(system.get("name"), SYSTEMS, f"{path}.os.name")
+    for index, reference in enumerate(spec.get("imagePullSecrets") or ()):
+        if not reference.get("name"):
+            errors.append(fields.required(f"{path}.imagePullSecrets[{index}].name"))
     return errors
 
 

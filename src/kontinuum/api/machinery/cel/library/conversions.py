@@ -35,7 +35,7 @@ def _int(number: float) -> int:
 
 
 def _uint(number: float) -> Unsigned:
-    if not math.isfinite(number) or not 0 <= int(number) <= LARGEST_UNSIGNED:
+    if not math.isfinite(number) or not number >= 0 or int(number) > LARGEST_UNSIGNED:
         raise EvaluationError("unsigned integer overflow")
     return Unsigned(int(number))
 
