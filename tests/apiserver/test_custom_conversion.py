@@ -214,6 +214,20 @@ async def test_old_reviews_are_spoken_with_webhooks_that_know_no_others(api: Api
     assert hooks.asked_at("/convert")[-1].body["apiVersion"] == "apiextensions.k8s.io/v1beta1"
 
 
+async def test_a_webhook_is_found_behind_its_service(api: Api, tmp_path: Path) -> None:
+    async with hook_server(tmp_path / "service", hosts=("hooks.default.svc",)) as hooks:
+        hooks.at("/convert", answering(split_and_join))
+        # Endpoints cannot be on the loopback interface, where this server is; a name can lead there.
+        service = {"metadata": {"name": "hooks"}, "spec": {"type": "ExternalName", "externalName": "localhost"}}
+        good(await api.create("/api/v1/namespaces/default/services", service), 201)
+        body = ports(hooks)
+        config = {"service": {"name": "hooks", "namespace": "default", "port": hooks.port, "path": "/convert"}}
+        body["spec"]["conversion"]["webhook"]["clientConfig"] = config | {"caBundle": hooks.bundle}
+        await define(api, body)
+        good(await api.create(V1, port("a", "one.example", 1)), 201)
+        assert good(await api.get(f"{V2}/a"))["host"] == "one.example"
+
+
 async def test_versions_that_differ_in_name_only_need_no_webhook(api: Api) -> None:
     await define(api, ports(None))
     good(await api.create(V1, port("a", "one.example", 1)), 201)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -87,6 +88,30 @@ async def test_a_version_that_is_no_longer_served_is_not_published(api: Api) -> 
     good(await api.delete(f"{DEFINITIONS}/ponds.ponds.example"))
     await until_gone(api, f"{DEFINITIONS}/ponds.ponds.example")
     assert not await published(api, "ponds.example/v1", "example.ponds.v1.Pond")
+
+
+async def test_every_reference_leads_to_a_definition(api: Api) -> None:
+    paths = {"specReplicasPath": ".spec.litres", "statusReplicasPath": ".status.litres"}
+    served = version(openapi=schema(RICH), subresources={"status": {}, "scale": paths})
+    await define(api, definition(served, names={"listKind": "Waters"}))
+    whole = good(await api.get("/openapi/v3/apis/ponds.example/v1"))
+    known = {f"#/components/schemas/{name}" for name in whole["components"]["schemas"]}
+    used = set(references(whole))
+    assert used <= known, used - known
+    assert "#/components/schemas/example.ponds.v1.Waters" in used
+    old = good(await api.get("/openapi/v2"))
+    assert set(references(old)) <= {f"#/definitions/{name}" for name in old["definitions"]}
+
+
+def references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if isinstance(value.get("$ref"), str):
+            yield value["$ref"]
+        for one in value.values():
+            yield from references(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from references(one)
 
 
 async def test_the_index_names_another_document_when_a_schema_changes(api: Api) -> None:

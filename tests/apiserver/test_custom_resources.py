@@ -204,6 +204,15 @@ async def test_writers_and_watchers_go_on_while_the_definition_changes(api: Api)
     assert seen == list(range(1, 60)), "each once and in order, across every change of the schema"
 
 
+async def test_a_list_is_of_the_kind_that_the_definition_names(api: Api) -> None:
+    await define(api, definition(names={"listKind": "Waters"}))
+    good(await api.create(PONDS, pond("a", litres=1)), 201)
+    assert good(await api.get(PONDS))["kind"] == "Waters"
+    assert (
+        "example.ponds.v1.Waters" in good(await api.get("/openapi/v3/apis/ponds.example/v1"))["components"]["schemas"]
+    )
+
+
 async def test_columns_are_shown_as_the_definition_says(api: Api) -> None:
     columns = [
         {"name": "Litres", "type": "integer", "jsonPath": ".spec.litres"},

@@ -205,7 +205,7 @@ class _Writer:
             verb == "delete" and not strategy_of(self._resource).answers_deleted_object
         )
         if verb == "list":
-            name += "List"
+            name = name.removesuffix(self._resource.kind) + self._resource.list_kind
         elif verb in ("watch", "watchlist"):
             name = f"{META}.WatchEvent"
         elif is_status:

@@ -64,7 +64,7 @@ async def answer_list(context: Context, call: Call, served: Served, found: Slice
     values = await versions.present(served.converter, [entry.value for entry in found.entries])
     if call.output.form == "objects":
         resource = served.resource
-        parts = join_list(f"{resource.kind}List", resource.api_version, list_metadata(found), values)
+        parts = join_list(resource.list_kind, resource.api_version, list_metadata(found), values)
         size = sum(map(len, parts))
         return await _send(call, parts, made, size)
     return await _send(call, _made_parts(context, call, served, found, values), made)

@@ -16,6 +16,8 @@ class Resource:
     plural: str
     namespaced: bool
     singular: str = ""
+    listed_as: str = ""
+    """The kind of a list of objects; "": the kind with ``List`` behind it."""
     short_names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     subresources: tuple[str, ...] = ()
@@ -29,6 +31,11 @@ class Resource:
     def api_version(self) -> str:
         """``v1`` or ``apps/v1``, as objects carry it."""
         return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def list_kind(self) -> str:
+        """``PodList``."""
+        return self.listed_as or f"{self.kind}List"
 
     @property
     def qualified(self) -> str:

@@ -31,7 +31,7 @@ def definitions_of(resource: Resource, source: Object | None, *, version: int) -
     own["x-kubernetes-group-version-kind"] = [_gvk(resource, resource.kind)]
     items = {"type": "array", "description": f"List of {resource.plural}. More info: {LISTS}", "items": {"$ref": name}}
     listed: Object = {
-        "description": f"{resource.kind}List is a list of {resource.kind}",
+        "description": f"{resource.list_kind} is a list of {resource.kind}",
         "type": "object",
         "required": ["items"],
         "properties": {
@@ -39,9 +39,9 @@ def definitions_of(resource: Resource, source: Object | None, *, version: int) -
             "items": items,
             "metadata": {"description": _text("ListMeta", "Standard list metadata."), "$ref": LIST_META},
         },
-        "x-kubernetes-group-version-kind": [_gvk(resource, f"{resource.kind}List")],
+        "x-kubernetes-group-version-kind": [_gvk(resource, resource.list_kind)],
     }
-    return {name: own, f"{name}List": listed}
+    return {name: own, f"{name.removesuffix(resource.kind)}{resource.list_kind}": listed}
 
 
 LISTS = "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md"

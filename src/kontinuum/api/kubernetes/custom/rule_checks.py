@@ -100,10 +100,10 @@ class _Costs:
         self.rules.append((cost, path))
 
 
-def check_programs(source: Object, path: str) -> list[FieldError]:
+def check_programs(schema: Schema, path: str) -> list[FieldError]:
     """What is wrong with the compiled rules of a sound schema, and with what they cost together."""
     costs = _Costs()
-    errors = _check_node(compile_schema(source), _Place(path, is_root=True), costs)
+    errors = _check_node(schema, _Place(path, is_root=True), costs)
     if costs.total > PER_DEFINITION:
         problem = "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema"
         dearest = sorted(costs.rules, key=lambda one: -one[0])[:NAMED]
@@ -115,6 +115,8 @@ def check_programs(source: Object, path: str) -> list[FieldError]:
 
 def _check_node(schema: Schema, place: _Place, costs: _Costs) -> list[FieldError]:
     errors: list[FieldError] = []
+    if not schema.has_rules:
+        return errors
     rules = compile_own(schema, is_root=place.is_root or schema.embedded)
     if rules:
         times = place.times if place.times is not None else _most_times(schema)

@@ -73,6 +73,8 @@ class Rules:
 
 def compile_rules(schema: Schema, *, is_root: bool = True) -> Rules | None:
     """None if there are no rules."""
+    if not schema.has_rules:
+        return None
     found = Rules(schema, compile_own(schema, is_root=is_root))
     for name, below in schema.properties.items():
         compiled = compile_rules(below, is_root=below.embedded)
@@ -82,8 +84,7 @@ def compile_rules(schema: Schema, *, is_root: bool = True) -> Rules | None:
         found.items = compile_rules(schema.items, is_root=schema.items.embedded)
     if schema.additional is not None:
         found.additional = compile_rules(schema.additional, is_root=schema.additional.embedded)
-    is_empty = not (found.own or found.properties or found.items or found.additional)
-    return None if is_empty else found
+    return found
 
 
 def compile_own(schema: Schema, *, is_root: bool) -> list[Rule]:

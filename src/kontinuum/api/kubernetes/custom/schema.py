@@ -47,6 +47,8 @@ class Schema:
     """Here or below; walks leave out what has none."""
     has_lists: bool = False
     """Sets or maps, here or below."""
+    has_rules: bool = False
+    """``x-kubernetes-validations``, here or below."""
     has_embedded: bool = False
     """Below this node."""
 
@@ -109,6 +111,7 @@ def _summarize(node: Schema) -> None:
     below = list(node.below())
     node.has_defaults = node.default is not None or any(one.has_defaults for one in below)
     node.has_lists = node.list_type in ("set", "map") or any(one.has_lists for one in below)
+    node.has_rules = bool(node.source.get("x-kubernetes-validations")) or any(one.has_rules for one in below)
     node.has_embedded = any(one.embedded or one.has_embedded for one in below)
 
 

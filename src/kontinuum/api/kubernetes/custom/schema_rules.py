@@ -42,20 +42,22 @@ class _Place:
 
 
 def check(source: Object, path: str, *, has_status: bool, is_same: bool) -> list[FieldError]:
-    """``is_same``: the schema has not changed in this update, so its CEL rules are not compiled and estimated again."""
+    """``is_same``: the schema has not changed in this update, and was sound before."""
     errors: list[FieldError] = []
     if has_status:
         errors += _check_root(source, path)
     if source.get("nullable"):
         errors.append(fields.forbidden(f"{path}.nullable", "nullable cannot be true at the root"))
+    if is_same:
+        return errors
     unstructured = structural.check(source, path)
     errors += unstructured
+    schema = compile_schema(source)
     if not unstructured:
-        errors += _check_defaults(compile_schema(source), path)
-    is_sound = not errors
+        errors += _check_defaults(schema, path)
     errors += _check_node(source, _Place(path, is_root=True))
-    if is_sound and not errors and not is_same:
-        errors += rule_checks.check_programs(source, path)
+    if not errors and schema.has_rules:
+        errors += rule_checks.check_programs(schema, path)
     return errors
 
 

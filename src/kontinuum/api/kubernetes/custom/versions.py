@@ -42,6 +42,7 @@ def _resource(definition: Object, version: Object, *, stored_as: Resource | None
         plural=own["plural"],
         namespaced=spec["scope"] == "Namespaced",
         singular=own.get("singular") or "",
+        listed_as=own.get("listKind") or "",
         short_names=tuple(own.get("shortNames") or ()),
         categories=tuple(own.get("categories") or ()),
         subresources=tuple(one for one in ("scale", "status") if subresources.get(one) is not None),
