@@ -33,6 +33,7 @@ from kontinuum.apiserver.connections import Connections, Limits
 from kontinuum.apiserver.context import Context
 from kontinuum.apiserver.custom.definitions import Definitions
 from kontinuum.apiserver.documents import Documents
+from kontinuum.apiserver.encryption import encryption
 from kontinuum.apiserver.fairness.fairness import Fairness
 from kontinuum.apiserver.feed import Feed
 from kontinuum.apiserver.flowcontrol import create_flow_objects, keep_flow_objects
@@ -72,7 +73,7 @@ class ApiServer:
     def __init__(self, store: Store, settings: ServerSettings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
-        self._context = _context(store, settings, clock)
+        self._context = _context(encryption.wrapped(store, settings.encryption), settings, clock)
         self._aggregation = Aggregation(self._context)
         self._health = Health(self._context)
         self._definitions = Definitions(self._context)
@@ -91,6 +92,7 @@ class ApiServer:
         feed = self._context.feed
         self._identity = identity_of(self._settings, self._clock, CachedObjects(self._context))
         self._context.identity = self._identity
+        await encryption.check(self._context.store)
         self._repeat("store feed", feed.run)
         await feed.wait_filled()
         await create_system_objects(self._context)
@@ -189,6 +191,9 @@ class ApiServer:
         self._repeat("policy types", lambda: report_types(context))
         self._repeat("quota ledgers", lambda: housekeeping.forget_ledgers(context))
         self._repeat("event expiry", lambda: housekeeping.expire_events(context))
+        if self._settings.encryption is not None:
+            keys = self._settings.encryption
+            self._repeat("keys", lambda: encryption.follow_configuration(context.store, keys, self._clock))
         self._repeat("certificates", lambda: housekeeping.follow_certificates(context, tls))
 
     def _repeat(self, name: str, work: Callable[[], Awaitable[None]]) -> None:

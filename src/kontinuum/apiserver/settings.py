@@ -92,6 +92,10 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     admission: AdmissionSettings = AdmissionSettings()
     """What is decided about writes before they are stored."""
 
+    encryption: Path | None = None
+    """YAML file with an ``apiserver.config.k8s.io/v1`` EncryptionConfiguration: which resources are stored encrypted,
+    with which keys. It is read again when it changes."""
+
     audit: AuditSettings = AuditSettings()
     """What is noted about requests."""
 

@@ -19,6 +19,7 @@ from kontinuum.apiserver.authz.authorizer import on_resource
 from kontinuum.apiserver.authz.refusal import refused
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
+from kontinuum.apiserver.encryption.encryption import is_stale
 from kontinuum.apiserver.events import Entry
 from kontinuum.apiserver.quota.charging import Charge, charging
 from kontinuum.apiserver.services.reservation import holding, let_go
@@ -189,7 +190,8 @@ async def replace(
     """
     value = served.layout.encode(await versions.to_stored(served.converter, new))
     spliced = served.layout.splice(value, entry.revision)
-    if _is_same(spliced, entry.value) and not lifecycle.is_over(new):
+    is_same = _is_same(spliced, entry.value) and not lifecycle.is_over(new)
+    if is_same and not await is_stale(context.store, entry.key):
         return await _present(served, entry.value)  # Nothing changes: nothing is written and no watcher is woken.
     if dry_run:
         return await _present(served, spliced)
