@@ -14,14 +14,16 @@ import select
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 from tests.ports import free_port
 
 from kontinuum.api.kubernetes.resources import CONFIGMAPS
@@ -154,6 +156,17 @@ async def wait_answering(client: Client) -> None:
                 await asyncio.sleep(0.01)
             else:
                 return
+
+
+@contextlib.asynccontextmanager
+async def requesting(server: Server) -> AsyncIterator[aiohttp.ClientSession]:
+    """Requests as the administrator, whose answers are shown as they are."""
+    pki = server.data_dir / "pki"
+    context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
+    context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
+    connector = aiohttp.TCPConnector(ssl=context)
+    async with aiohttp.ClientSession(f"https://{server.address}", connector=connector) as session:
+        yield session
 
 
 class WarmServers:

@@ -15,7 +15,7 @@ import orjson
 
 from kontinuum.apiserver.app import ApiServer
 from kontinuum.apiserver.settings import ServerSettings
-from kontinuum.foundation.clock import RealClock
+from kontinuum.foundation.clock import Clock, RealClock
 from kontinuum.foundation.pki import Authority, KeyPair
 from kontinuum.store.port import Store
 
@@ -137,7 +137,12 @@ class Events:
 
 @contextlib.asynccontextmanager
 async def serving(
-    store: Store, certificates: Certificates, *, listen: str = "127.0.0.1:0", **settings: Any
+    store: Store,
+    certificates: Certificates,
+    *,
+    listen: str = "127.0.0.1:0",
+    clock: Clock | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Api]:
     """A started server and a client of it; both end with the block."""
     server = ApiServer(
@@ -149,7 +154,7 @@ async def serving(
             client_ca=certificates.authority,
             **settings,
         ),
-        RealClock(),
+        clock or RealClock(),
     )
     try:
         await server.start()

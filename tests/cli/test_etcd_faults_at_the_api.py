@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import aiohttp
 import pytest
 from tests.history import NAMESPACE, History, config
-from tests.servers import Server, data_directory, settings_for
+from tests.servers import Server, data_directory, requesting, settings_for
 from tests.store.etcd import Cluster, etcd
 
 from kontinuum.api.kubernetes.resources import CONFIGMAPS
@@ -32,17 +31,6 @@ def server_on(cluster: Cluster, *, patience_seconds: float = 10.0) -> Iterator[S
             yield server
         finally:
             server.kill()
-
-
-@contextlib.asynccontextmanager
-async def requesting(server: Server) -> AsyncIterator[aiohttp.ClientSession]:
-    """Requests as the administrator, whose answers are shown as they are."""
-    pki = server.data_dir / "pki"
-    context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
-    context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
-    connector = aiohttp.TCPConnector(ssl=context)
-    async with aiohttp.ClientSession(f"https://{server.address}", connector=connector) as session:
-        yield session
 
 
 async def get(session: aiohttp.ClientSession, path: str) -> tuple[int, Any, str]:

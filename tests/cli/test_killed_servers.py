@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -66,3 +67,33 @@ async def test_a_server_on_etcd_is_killed(count: int) -> None:
         settings = {"store": settings_for(cluster.access())}
         history = await killed_again_and_again(directory, count, seed=count, settings=settings)
     assert len(history.acknowledged) > 20 * count
+
+
+@pytest.mark.machine
+async def test_the_server_and_members_of_its_etcd_are_killed_as_it_happens() -> None:
+    chance, history = random.Random(3), History()
+    with contextlib.ExitStack() as stack:
+        cluster, directory = stack.enter_context(etcd(3, tls=True)), stack.enter_context(data_directory())
+        with WarmServers(directory, {"store": settings_for(cluster.access())}) as servers:
+            client = connect(kubeconfig.load(servers.kubeconfig))
+            pid = servers.start()
+            try:
+                await wait_answering(client)
+                async with history.watched([client], WATCHERS):
+                    async with history.written([client], WRITERS):
+                        for _ in range(12):
+                            await history.wait_more(chance.randrange(20, 80))
+                            # One member at a time, so that two are left; the server at any time.
+                            member = chance.choice(cluster.members)
+                            member.kill()
+                            if chance.random() < 0.5:
+                                servers.kill(pid)
+                                pid = servers.start()
+                            await asyncio.sleep(chance.uniform(0, 0.3))
+                            member.start()
+                            await cluster.wait_whole()
+                        await history.wait_more(50)
+                    await history.must_hold(client)
+            finally:
+                await client.close()
+                servers.kill(pid)

@@ -11,11 +11,21 @@ from typing import Any
 
 import pytest
 from tests.history import NAMESPACE, History, config
-from tests.servers import Server, data_directory, settings_for
+from tests.servers import Server, data_directory, requesting, settings_for
 from tests.store.etcd import Cluster, etcd
 
-from kontinuum.api.kubernetes.resources import CONFIGMAPS, NAMESPACES, SERVICES
+from kontinuum.api.kubernetes.resources import (
+    CONFIGMAPS,
+    CUSTOMRESOURCEDEFINITIONS,
+    NAMESPACES,
+    RESOURCEQUOTAS,
+    ROLEBINDINGS,
+    ROLES,
+    SECRETS,
+    SERVICES,
+)
 from kontinuum.api.machinery.objects import Object, name_of
+from kontinuum.api.machinery.resources import Resource
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.client.rest import Client, WatchEvent
 from kontinuum.store.archive import ArchiveWriter, read_archive
@@ -24,6 +34,29 @@ from kontinuum.store.transfer import LEAP, carry
 
 SERVICE_ADDRESSES = 13
 """Addresses of 10.97.0.0/28 that Services can have: not the network, not the broadcast, not the server's own."""
+
+WIDGET = Resource("example.com", "v1", "Widget", "widgets", namespaced=True)
+WIDGETS = {
+    "metadata": {"name": "widgets.example.com"},
+    "spec": {
+        "group": "example.com",
+        "scope": "Namespaced",
+        "names": {"plural": "widgets", "kind": "Widget"},
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "schema": {
+                    "openAPIV3Schema": {
+                        "type": "object",
+                        "properties": {"spec": {"type": "object", "properties": {"size": {"type": "integer"}}}},
+                    }
+                },
+            }
+        ],
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +183,89 @@ async def test_a_namespace_that_ends_at_one_takes_nothing_at_the_other(clients: 
     with pytest.raises(ApiError) as refused:
         await second.create(CONFIGMAPS, {"metadata": {"name": "d"}}, namespace="brief")
     assert refused.value.code in (403, 404)
+
+
+async def test_a_quota_is_exact_whichever_server_is_asked(clients: tuple[Client, Client]) -> None:
+    first, second = clients
+    await first.create(NAMESPACES, {"metadata": {"name": "counted"}})
+    quota = {"metadata": {"name": "q"}, "spec": {"hard": {"count/secrets": "10"}}}
+    await first.create(RESOURCEQUOTAS, quota, namespace="counted")
+
+    def secret(number: int) -> Object:
+        return {"metadata": {"name": f"s-{number}", "namespace": "counted"}}
+
+    assert (await second.get(RESOURCEQUOTAS, "q", namespace="counted"))["spec"] == quota["spec"]
+    answers = await asyncio.gather(
+        *(clients[number % 2].create(SECRETS, secret(number)) for number in range(30)), return_exceptions=True
+    )
+    made = [one for one in answers if isinstance(one, dict)]
+    assert {one.code for one in answers if isinstance(one, ApiError)} == {403}
+    assert len((await second.list(SECRETS, namespace="counted")).items) == len(made) == 10
+    await second.delete(SECRETS, name_of(made[0]), namespace="counted")
+    again = await asyncio.gather(
+        *(clients[number % 2].create(SECRETS, secret(100 + number)) for number in range(6)), return_exceptions=True
+    )
+    assert len([one for one in again if isinstance(one, dict)]) <= 1
+    assert len((await first.list(SECRETS, namespace="counted")).items) <= 10
+
+
+async def test_a_kind_that_is_defined_at_one_is_served_by_the_other(clients: tuple[Client, Client]) -> None:
+    first, second = clients
+    await first.create(CUSTOMRESOURCEDEFINITIONS, WIDGETS)
+    await eventually(partial(serves, second, "/apis/example.com/v1"))
+    made = await second.create(WIDGET, {"metadata": {"name": "w", "namespace": NAMESPACE}, "spec": {"size": 3}})
+    assert (await first.get(WIDGET, "w", namespace=NAMESPACE))["spec"] == {"size": 3}
+    with pytest.raises(ApiError) as refused:
+        await first.update(WIDGET, made | {"spec": {"size": "three"}})
+    assert refused.value.code == 422
+    groups = [one["name"] for one in (await second.get_path("/apis"))["groups"]]
+    assert "example.com" in groups
+    await second.delete(CUSTOMRESOURCEDEFINITIONS, "widgets.example.com")
+    for client in clients:
+        await eventually(partial(serves, client, "/apis/example.com/v1", wanted=False))
+
+
+async def serves(client: Client, path: str, *, wanted: bool = True) -> bool:
+    try:
+        await client.get_path(path)
+    except ApiError as error:
+        assert error.code == 404
+        return not wanted
+    return wanted
+
+
+async def test_what_a_user_may_do_is_the_same_at_both(
+    servers: tuple[Server, Server], clients: tuple[Client, Client]
+) -> None:
+    first, second = clients
+
+    async def may(server: Server) -> bool:
+        async with requesting(server) as session:
+            headers = {"Impersonate-User": "bob"}
+            async with session.get(f"/api/v1/namespaces/{NAMESPACE}/configmaps", headers=headers) as answer:
+                assert answer.status in (200, 403)
+                return answer.status == 200
+
+    async def may_not(server: Server) -> bool:
+        return not await may(server)
+
+    assert not await may(servers[0]) and not await may(servers[1])
+    role = {
+        "metadata": {"name": "reader"},
+        "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["list"]}],
+    }
+    await first.create(ROLES, role, namespace=NAMESPACE)
+    subjects = [{"kind": "User", "name": "bob", "apiGroup": "rbac.authorization.k8s.io"}]
+    binding = {
+        "metadata": {"name": "bob"}, "subjects": subjects,
+        "roleRef": {"kind": "Role", "name": "reader", "apiGroup": "rbac.authorization.k8s.io"},
+    }  # fmt: skip
+    await second.create(ROLEBINDINGS, binding, namespace=NAMESPACE)
+    for server in servers:
+        await eventually(partial(may, server))
+    await first.delete(ROLEBINDINGS, "bob", namespace=NAMESPACE)
+    for server in servers:
+        await eventually(partial(may_not, server))
 
 
 async def test_history_that_one_server_has_compacted_is_gone_at_both(cluster: Cluster) -> None:
