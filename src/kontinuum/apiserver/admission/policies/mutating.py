@@ -151,7 +151,7 @@ class MutatingPolicies(Base):
     async def _mutate(
         self, mutation: Mutation, invocation: Invocation[Mutations], attributes: Attributes, reader: Reader
     ) -> None:
-        """Raises Misconfigured, EvaluationFailed, ApiError 500."""
+        """Raises Misconfigured, EvaluationFailed, ApiError 503."""
         obj, match = attributes.obj, invocation.match
         assert obj is not None
         seen = await self._finder.seen(match, attributes, reader)
@@ -161,7 +161,7 @@ class MutatingPolicies(Base):
         new = patched(matched, result) if mutation.is_patch else applied(matched, result, self._shape(match))
         if new is None:
             return
-        checked(new, match.kind, is_patch=mutation.is_patch)
+        checked(new, match.kind)
         if match.kind != attributes.kind:
             new = await converted(new, self._catalog.served[match.resource], self._catalog.served[attributes.resource])
         put(obj, new)
@@ -190,19 +190,17 @@ def evaluate(mutation: Mutation, composition: Composition, values: Mapping[str, 
     return expression.evaluate(composition.begin(values, budget), budget)
 
 
-def checked(new: Object, kind: Kind, *, is_patch: bool) -> None:
-    """Hold what was made against the structure of its kind. Raises Misconfigured, ApiError 500."""
+def checked(new: Object, kind: Kind) -> None:
+    """Hold what was made against the structure of its kind. Raises Misconfigured."""
     if not is_known(kind.api_version, kind.kind):
         return
     try:
         problems = field_problems(conform(new, kind.api_version, kind.kind), ())
     except ApiError as error:
-        if is_patch:
-            raise status.internal_error(error.message) from error
-        raise Misconfigured(error.message) from error
-    if problems and is_patch:
-        # Kubernetes decodes what a patch has made strictly, and takes a failure of that for its own.
-        raise status.internal_error(f"strict decoding error: {', '.join(problems)}")
+        _, _, problem = error.message.partition(f"cannot be handled as a {kind.kind}: ")
+        raise Misconfigured(problem or error.message) from error
+    if problems:
+        raise Misconfigured(f"strict decoding error: {', '.join(problems)}")
 
 
 def _key(invocation: Invocation[Mutations]) -> Key:
