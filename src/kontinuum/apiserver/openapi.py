@@ -196,14 +196,14 @@ class OpenApi:
         names = {*COMMON, *GENERAL, LIST_META, OBJECT_META}
         own: Schemas = {}
         for resource in resources:
-            names.update(schema.definition_of(*body).name for body in body_kinds(resource))
+            names.update(schema.definition_name(*body) for body in body_kinds(resource))
             published = self._kind_of(resource).published(version)
             own |= published
             if published:
                 continue
             for kind in (resource.kind, f"{resource.kind}List"):
                 if kind == resource.kind or schema.is_known(resource.api_version, kind):
-                    names.add(schema.definition_of(resource.api_version, kind).name)
+                    names.add(schema.definition_name(resource.api_version, kind))
         definitions = _with_prose(names)
         # Copied, because what is published is made into references in place.
         definitions.update(copy(own))

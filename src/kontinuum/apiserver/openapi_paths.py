@@ -230,7 +230,7 @@ class _Writer:
 def _definition_name(resource: Resource, api_version: str, kind: str) -> str:
     """Of the resource's own kind, or of a kind that its subresource takes; those are all built in."""
     if schema.is_known(api_version, kind):
-        return schema.definition_of(api_version, kind).name
+        return schema.definition_name(api_version, kind)
     return custom_name(resource)
 
 

@@ -111,6 +111,11 @@ def definition_of(api_version: str, kind: str) -> Definition:
     return definition(_kinds()[api_version, kind])
 
 
+def definition_name(api_version: str, kind: str) -> str:
+    """The name of a kind's definition, without reading it. Raises KeyError."""
+    return _kinds()[api_version, kind]
+
+
 def is_known(api_version: str, kind: str) -> bool:
     return (api_version, kind) in _kinds()
 

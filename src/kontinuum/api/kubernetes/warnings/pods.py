@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -35,6 +36,8 @@ OLD_VOLUMES = {
     "rbd": "deprecated in v1.28, non-functional in v1.31+",
 }
 WHOLE_BYTES = ("memory", "ephemeral-storage")
+# What nearly everybody writes, told from the rest faster than by reading it.
+_whole = re.compile(r"\d+([KMGTPE]i|[kMGTPE])?").fullmatch
 
 
 def of_pod(pod: Object, path: str = "") -> Iterator[str]:
@@ -121,7 +124,7 @@ def _containers(spec: Object, path: str) -> Iterator[str]:
 def _fractions(amounts: Any, path: str) -> Iterator[str]:
     for name in WHOLE_BYTES:
         amount = (amounts or {}).get(name)
-        if amount is None:
+        if amount is None or _whole(str(amount)):
             continue
         try:
             is_whole = quantity.milli(amount) % 1000 == 0
