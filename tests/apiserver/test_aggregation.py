@@ -28,6 +28,7 @@ from tests.apiserver.wardle import (
 )
 
 from kontinuum.apiserver.discovery import AGGREGATED
+from kontinuum.apiserver.openapi import V2_PROTOBUF_ASKED
 from kontinuum.foundation.clock import RealClock
 from kontinuum.foundation.pki import Authority
 from kontinuum.store.memory.store import MemoryStore
@@ -313,6 +314,21 @@ async def test_both_forms_of_openapi_hold_what_the_extension_server_describes(wo
         assert f"{PATH}/namespaces/{{namespace}}/flunders" in whole["paths"]
         assert "/apis/other/v1/" not in whole["paths"], "it speaks of what is not its own"
         assert ("/openapi/v2", 200) in wardle.fetched
+        headers = {"Accept": V2_PROTOBUF_ASKED[0]}
+        async with world.admin.session.get(f"{world.admin.address}/openapi/v2", headers=headers) as packed:
+            assert packed.status == 200 and b"A fish." in await packed.read()
+
+
+async def test_a_server_that_knows_openapi_v2_only_is_described_in_v3_too(world: World) -> None:
+    async with running(world.as_user("wardle"), world.directory / "wardle") as wardle:
+        wardle.is_old = True
+        await register(world.admin, wardle)
+        group = f"apis/{GROUP}/{VERSION}"
+        index = await until(world.admin, "/openapi/v3", lambda body: group in body["paths"])
+        described = (await world.admin.get(index["paths"][group]["serverRelativeURL"])).body
+        flunder = described["components"]["schemas"]["com.example.wardle.v1alpha1.Flunder"]
+        assert flunder["properties"]["spec"]["description"] == "What it does."
+        assert list(described["paths"]) == [f"{PATH}/namespaces/{{namespace}}/flunders"]
 
 
 async def test_what_an_unreachable_server_serves_is_told_as_stale(world: World) -> None:

@@ -76,6 +76,8 @@ class Wardle:
     api: Api
     authority: Authority
     port: int = 0
+    is_old: bool = False
+    """It knows version 2 of OpenAPI only."""
     objects: dict[str, dict[str, Any]] = field(default_factory=dict)
     seen: list[Seen] = field(default_factory=list)
     fetched: list[tuple[str, int]] = field(default_factory=list)
@@ -142,6 +144,8 @@ class Wardle:
         return web.json_response({**body, "resources": RESOURCES})
 
     async def specification(self, request: web.Request) -> web.Response:
+        if "v3" in request.path and self.is_old:
+            raise web.HTTPNotFound
         content = orjson.dumps(openapi(2 if "v2" in request.path else 3))
         etag = f'"{len(content)}"'
         code = 304 if request.headers.get("If-None-Match") == etag else 200

@@ -20,7 +20,8 @@ from kontinuum.api.machinery import status
 from kontinuum.api.machinery.patches import copy
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.apiserver import openapi_v2_protobuf
-from kontinuum.apiserver.aggregation.told import Elsewhere, Told, merge_v2
+from kontinuum.apiserver.aggregation.specifications import merge_v2
+from kontinuum.apiserver.aggregation.told import Elsewhere, Told
 from kontinuum.apiserver.discovery import KUBERNETES_VERSION, VerbsOf
 from kontinuum.apiserver.document import Document
 from kontinuum.apiserver.openapi_documents import KINDS as GENERAL

@@ -45,7 +45,11 @@ EXTENSION = "x-"
 
 
 def encode(document: dict[str, Any]) -> bytes:
-    """The document's bytes. It has ``swagger``, ``info``, ``paths`` and ``definitions``, as ``openapi`` makes them."""
+    """The document's bytes. It has ``swagger``, ``info``, ``paths`` and ``definitions``, as ``openapi`` makes them.
+
+    Operations of extension servers may say less than ours. Raises KeyError, TypeError, ValueError, AttributeError for
+    what is no such document.
+    """
     write = _Message("Document")
     write.text("swagger", document["swagger"])
     info = _Message("Info")
@@ -127,24 +131,24 @@ def _path_item(item: dict[str, Any]) -> _Message:
         if name == "parameters":
             for parameter in value:
                 found.message("parameters", _parameter(parameter))
-        else:
+        elif not name.startswith(EXTENSION):
             found.message(name, _operation(value))
     return found
 
 
 def _operation(operation: dict[str, Any]) -> _Message:
     found = _Message("Operation")
-    found.texts("tags", operation["tags"])
-    found.text("operation_id", operation["operationId"])
+    found.texts("tags", operation.get("tags", ()))
+    found.text("operation_id", operation.get("operationId", ""))
     found.texts("consumes", operation.get("consumes", ()))
-    for parameter in operation["parameters"]:
+    for parameter in operation.get("parameters", ()):
         # Nobody who asks for protobuf reads what bodies and answers look like.
-        if parameter["in"] != "body":
+        if parameter["in"] in ("path", "query"):
             found.message("parameters", _parameter(parameter))
     responses = _Message("Responses")
     for code, response in operation["responses"].items():
         described, value = _Message("Response"), _Message("ResponseValue")
-        described.text("description", response["description"])
+        described.text("description", response.get("description", ""))
         value.message("response", described)
         responses.message("response_code", _named("NamedResponseValue", code, value))
     found.message("responses", responses)
@@ -158,7 +162,7 @@ def _parameter(parameter: dict[str, Any]) -> _Message:
     inner.flag("required", parameter.get("required", False))
     inner.text("in", place)
     inner.text("name", parameter["name"])
-    inner.text("type", parameter["type"])
+    inner.text("type", parameter.get("type", ""))
     inner.flag("unique_items", parameter.get("uniqueItems", False))
     for kind, field in (
         ("NonBodyParameter", f"{place}_parameter_sub_schema"),

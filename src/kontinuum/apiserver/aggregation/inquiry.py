@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -10,6 +11,7 @@ from yarl import URL
 
 from kontinuum.apiserver import bounded
 from kontinuum.apiserver.aggregation.extensions import Extension
+from kontinuum.apiserver.aggregation.specifications import readable, to_v3
 from kontinuum.apiserver.aggregation.told import Told
 from kontinuum.apiserver.aggregation.transport import NoTransport, Transport, place_of, user_headers
 from kontinuum.apiserver.authn.users import User
@@ -52,13 +54,17 @@ class Inquiry:
 
     async def documents(self, extension: Extension, told: Told) -> Told:
         """``told`` with OpenAPI as it is now; what cannot be had stays as it was."""
-        v3, v3_etag = await self._document(
-            extension, f"/openapi/v3{extension.path}", told.openapi_v3_etag
-        ) or (told.openapi_v3, told.openapi_v3_etag)  # fmt: skip
+        made = replace(told)
         v2 = await self._document(extension, "/openapi/v2", told.openapi_v2_etag)
-        made = Told(told.resources, v3, v3_etag, told.openapi_v2, told.openapi_v2_etag)
-        if v2 is not None:
-            made.openapi_v2, made.openapi_v2_etag = own_part(orjson.loads(v2[0]), extension), v2[1]
+        part = readable(v2[0], extension.group, extension.version) if v2 is not None else None
+        if v2 is not None and part is not None:
+            made.openapi_v2, made.openapi_v2_etag = part, v2[1]
+        v3 = await self._document(extension, f"/openapi/v3{extension.path}", told.openapi_v3_etag)
+        if v3 is not None:
+            made.openapi_v3, made.openapi_v3_etag = v3
+        elif part is not None and not made.openapi_v3_etag:
+            # The server does not know version 3, or has told it without a mark by which it would be kept.
+            made.openapi_v3 = orjson.dumps(to_v3(part))
         return made
 
     async def _document(self, extension: Extension, path: str, etag: str) -> tuple[bytes, str] | None:
@@ -101,14 +107,6 @@ class Inquiry:
             raise Unanswered(_failing(url, str(error))) from error
         except (ClientError, OSError) as error:
             raise Unanswered(_failing(url, f'Get "{url}": {error or type(error).__name__}')) from error
-
-
-def own_part(document: Any, extension: Extension) -> dict[str, Any]:
-    """Paths below the group version, and the definitions; also others' that theirs refer to."""
-    paths = document.get("paths") or {}
-    below = f"{extension.path}/"
-    chosen = {path: item for path, item in paths.items() if path.startswith(below) or path == extension.path}
-    return {"paths": chosen, "definitions": document.get("definitions") or {}}
 
 
 def _failing(url: str, problem: str) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from kontinuum.api.kubernetes.apiregistration import GroupVersion, Priority
 from kontinuum.api.machinery.objects import Object
@@ -89,38 +88,3 @@ def aggregated(resources: list[Object], group: str, version: str) -> list[Object
         if name in found:
             found[name].setdefault("subresources", []).append(entry)
     return list(found.values())
-
-
-def merge_v2(ours: dict[str, Any], theirs: Object) -> None:
-    """Add an extension server's ``definitions`` and ``paths`` to our document, in place.
-
-    A definition that we have in another form gets a name of its own, as kube-openapi's aggregator does it.
-    """
-    definitions: dict[str, Any] = theirs.get("definitions") or {}
-    renamed = {name: _free(name, ours["definitions"]) for name, content in definitions.items()
-               if ours["definitions"].get(name, content) != content}  # fmt: skip
-    for name, content in definitions.items():
-        ours["definitions"][renamed.get(name, name)] = _refer(content, renamed)
-    for path, item in (theirs.get("paths") or {}).items():
-        ours["paths"][path] = _refer(item, renamed)
-
-
-def _free(name: str, taken: Mapping[str, Any]) -> str:
-    number = 2
-    while f"{name}_v{number}" in taken:
-        number += 1
-    return f"{name}_v{number}"
-
-
-def _refer(value: Any, renamed: Mapping[str, str]) -> Any:
-    """``value`` with its references following the new names."""
-    if isinstance(value, list):
-        return [_refer(one, renamed) for one in value]
-    if not isinstance(value, dict):
-        return value
-    made = {key: _refer(one, renamed) for key, one in value.items()}
-    reference = made.get("$ref")
-    if isinstance(reference, str):
-        prefix, _, name = reference.rpartition("/")
-        made["$ref"] = f"{prefix}/{renamed.get(name, name)}"
-    return made
