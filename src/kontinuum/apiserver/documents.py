@@ -21,10 +21,13 @@ class Documents:
         self._catalog = catalog
         self._discovery = Discovery(catalog.served, dispatch.verbs, others)
         self._openapi = OpenApi(catalog.served, dispatch.verbs, lambda resource: catalog.served[resource].kind, others)
+        self._changed: set[GroupVersion] = set()
         catalog.listen(self.forget)
 
     def answer(self, request: BaseRequest, path: str, audit_id: str) -> Response:
         """The document at ``path``, or 304 if the client has it already. Raises ApiError 404, 406."""
+        if self._changed:
+            self._renew()
         accept = request.headers.get("Accept", "")
         document = self._discovery.find(path, accept) or self._openapi.find(path, accept)
         if document is None or request.method not in ("GET", "HEAD"):
@@ -40,6 +43,11 @@ class Documents:
         return replies.small(document.plain(), made)
 
     def forget(self, changed: set[GroupVersion]) -> None:
-        """Make the documents about the ``changed`` group versions anew."""
+        """Make the documents about the ``changed`` group versions anew, when one is asked for."""
+        self._changed |= changed
+
+    def _renew(self) -> None:
+        # A chart brings many definitions; sorting everything that is served for each of them would be felt.
+        changed, self._changed = self._changed, set()
         self._discovery.renew(self._catalog.served, changed)
         self._openapi.renew(changed)

@@ -129,11 +129,9 @@ class OpenApi:
         return Document.of(orjson.dumps({"paths": paths}), JSON)
 
     def _mark(self, group: str) -> str:
-        """Differs whenever the group's document does. What users define may change; there the document itself tells."""
-        resources = self._groups[group]
-        if not all(self._kind_of(each).is_built_in for each in resources):
-            return self._kept(group, lambda: self._v3(group)).etag.strip('"')[:32]
-        return _hash(f"{KUBERNETES_VERSION} {group} {sorted(each.plural for each in resources)}".encode())
+        """Differs whenever the group's document does."""
+        facts = sorted((each.plural, self._kind_of(each).edition) for each in self._groups[group])
+        return _hash(f"{KUBERNETES_VERSION} {group} {facts}".encode())
 
     def _v3(self, group: str) -> Document:
         resources = self._groups[group]

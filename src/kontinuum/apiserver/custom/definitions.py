@@ -137,7 +137,7 @@ class Definitions:
         # From here on nothing is awaited: nobody sees a resource without its objects.
         self._context.catalog.replace(old.resources if old is not None else (), new.served)
         self._serving[key] = new
-        log.info("serving a custom resource", name=definition["metadata"]["name"], versions=len(new.served))
+        log.debug("serving a custom resource", name=definition["metadata"]["name"], versions=len(new.served))
 
     def _forget(self, key: str) -> None:
         gone = self._names.pop(key, None)

@@ -6,7 +6,10 @@ objects, unique list elements, and then the CEL rules, unless what they would lo
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
+
+import orjson
 
 from kontinuum.api.kubernetes.custom import lists, metadata, publishing, rules, shape, values
 from kontinuum.api.kubernetes.custom.columns import Columns
@@ -34,12 +37,12 @@ KEPT_BY_STATUS = frozenset({"managedFields", "resourceVersion"})
 class CustomKind(Kind):
     """One version of one CustomResourceDefinition. ``version`` is its entry in ``spec.versions``."""
 
-    is_built_in = False
     has_generation = True
 
     def __init__(self, resource: Resource, version: Object, *, is_terminating: bool = False) -> None:
         super().__init__(resource)
         self.version = version
+        self.edition = hashlib.sha256(orjson.dumps([version, str(resource)])).hexdigest()
         self.is_terminating = is_terminating
         """The definition is being deleted: nothing may be created any more."""
         self.schema: Schema = compile_schema((version.get("schema") or {}).get("openAPIV3Schema"))

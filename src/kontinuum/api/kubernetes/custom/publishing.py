@@ -7,6 +7,7 @@ and apiextensions-apiserver's ``openapi/builder``).
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from kontinuum.api.kubernetes.schema import texts
@@ -37,7 +38,7 @@ def definitions_of(resource: Resource, source: Object | None, *, version: int) -
         "properties": {
             **_type_properties(),
             "items": items,
-            "metadata": {"description": _text("ListMeta", "Standard list metadata."), "$ref": LIST_META},
+            "metadata": {"description": _text("ListMeta"), "$ref": LIST_META},
         },
         "x-kubernetes-group-version-kind": [_gvk(resource, resource.list_kind)],
     }
@@ -101,12 +102,13 @@ def _resource_properties() -> Object:
 
 
 def _type_properties() -> Object:
-    known = texts().get(f"{META}.DeleteOptions") or {}
-    return {name: {"type": "string", "description": known.get(name, "")} for name in ("apiVersion", "kind")}
+    return {name: {"type": "string", "description": _text("DeleteOptions", name)} for name in ("apiVersion", "kind")}
 
 
-def _text(name: str, otherwise: str) -> str:
-    return (texts().get(f"{META}.{name}") or {}).get("") or otherwise
+@cache
+def _text(definition: str, field: str = "") -> str:
+    """What Kubernetes says of a field. Kept, because all of its prose is unpacked for each look."""
+    return (texts().get(f"{META}.{definition}") or {}).get(field) or ""
 
 
 def _gvk(resource: Resource, kind: str) -> Object:

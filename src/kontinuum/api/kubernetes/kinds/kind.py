@@ -46,8 +46,8 @@ class Kind:
 
     resource: Resource
 
-    is_built_in: bool = True
-    """Nobody can change what it is while the server runs."""
+    edition: str = ""
+    """Of a kind that is not built in: differs whenever it does, and is the same on every server."""
 
     deprecation: str = ""
     """What every reply about it warns of."""
