@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import kubernetes
 import pytest
 import yaml
 from tests.machines.platform import CLASSES, Platform, pod, wait_until
@@ -275,3 +276,35 @@ def test_a_pod_s_token_is_its_account_s_and_the_api_knows_from_where(
     assert user["username"] == "system:serviceaccount:default:default"
     assert user["extra"]["authentication.kubernetes.io/pod-uid"] == [found["metadata"]["uid"]]
     assert user["extra"]["authentication.kubernetes.io/node-name"] == [found["spec"]["nodeName"]]
+
+
+@pytest.mark.behaviour(
+    "Pods Extended (pod generation) Pod Generation pod generation should start at 1 and increment per update"
+)
+@pytest.mark.behaviour(
+    "Pods Extended (pod generation) Pod Generation issue 500 podspec updates and verify generation and "
+    "observedGeneration eventually converge"
+)
+def test_a_pod_s_generation_counts_its_changes_and_its_node_follows(platform: Platform, shell: str) -> None:
+    with kubernetes.config.new_client_from_config(str(platform.kubeconfig)) as client:
+        core = kubernetes.client.CoreV1Api(client)
+        first = platform.get("pod", shell)["metadata"]["generation"]
+        assert first == 1
+        core.patch_namespaced_pod(shell, "default", {"metadata": {"labels": {"not": "spec"}}})
+        assert platform.get("pod", shell)["metadata"]["generation"] == 1
+        for number in range(499):
+            core.patch_namespaced_pod(shell, "default", {"spec": {"activeDeadlineSeconds": 100_000 - number}})
+    assert platform.get("pod", shell)["metadata"]["generation"] == 500
+    wait_until("the node to follow", lambda: platform.get("pod", shell)["status"]["observedGeneration"] == 500)
+
+
+@pytest.mark.behaviour("RuntimeClass should schedule a Pod requesting a RuntimeClass and initialize its Overhead")
+def test_a_class_s_overhead_is_the_pod_s_when_it_is_scheduled(platform: Platform) -> None:
+    overhead = {"podFixed": {"cpu": "10m", "memory": "1Mi"}}
+    kind = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "handler": "container"}
+    platform.apply({**kind, "metadata": {"name": "dear"}, "overhead": overhead})
+    platform.apply(pod("dear", "dear"))
+    wait_until("a node", lambda: platform.get("pod", "dear")["spec"].get("nodeName"))
+    assert platform.get("pod", "dear")["spec"]["overhead"] == overhead["podFixed"]
+    platform.delete("pod", "dear")
+    platform.kubectl("delete", "runtimeclass", "dear")
