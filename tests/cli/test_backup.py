@@ -120,6 +120,22 @@ async def test_objects_are_copied_to_etcd_with_tls_and_back(data: Path, tmp_path
     assert await objects(tmp_path / "restored.db") == ["c0", "c1", "c2"]
 
 
+async def test_the_user_of_etcd_is_told_by_settings_and_a_wrong_password_by_its_exit_code(
+    data: Path, tmp_path: Path
+) -> None:
+    with etcd() as cluster:
+        cluster.let_in_only("root", password="secret")
+        (data / "settings.yaml").write_text(f"store: {{user: root, password_file: {tmp_path}/password}}\n")
+        words = ("copy", "--from", f"sqlite://{data}/store.db", "--to", cluster.address, "--data-dir", data)
+        (tmp_path / "password").write_text("wrong\n")
+        refused = await kontinuum(*words)
+        assert refused.code == Exit.BROKEN and b"invalid user ID or password" in refused.stderr
+        (tmp_path / "password").write_text("secret\n")
+        assert (await kontinuum(*words)).code == Exit.OK
+        made = await kontinuum("backup", tmp_path / "backup", "--store", cluster.address, "--data-dir", data)
+        assert (made.code, made.text[:9]) == (Exit.OK, "3 objects")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_backup_that_is_interrupted_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     directory = tmp_path / "data"

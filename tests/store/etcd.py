@@ -98,6 +98,14 @@ class Cluster:
             alone = replace(self.access(patience_seconds=30), endpoints=(member.endpoint,))
             await (await EtcdStore.open(alone)).close()
 
+    def let_in_only(self, user: str, *, password: str) -> None:
+        """Turn on etcd's own authentication, for an administrator."""
+        first = self.members[0]
+        self.call(first, "auth/user/add", name=user, password=password)
+        self.call(first, "auth/role/add", name="root")
+        self.call(first, "auth/user/grant", user=user, role="root")
+        self.call(first, "auth/enable")
+
     def call(self, member: Member, path: str, **body: object) -> Any:
         """etcd's API by HTTP, at one member; not with TLS, because etcd would have to be a client of itself."""
         return json.loads(self._fetch(member, f"/v3/{path}", "-d", json.dumps(body)))

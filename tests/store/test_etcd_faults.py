@@ -211,10 +211,7 @@ async def test_a_server_that_is_not_whom_we_trust_is_not_talked_to(three: Cluste
 async def test_users_and_passwords() -> None:
     with etcd() as cluster:
         [member] = cluster.members
-        cluster.call(member, "auth/user/add", name="root", password="secret")
-        cluster.call(member, "auth/role/add", name="root")
-        cluster.call(member, "auth/user/grant", user="root", role="root")
-        cluster.call(member, "auth/enable")
+        cluster.let_in_only("root", password="secret")
         with pytest.raises(Broken, match="user name is empty"):
             await EtcdStore.open(cluster.access(patience_seconds=2))
         with pytest.raises(AccessDenied, match="invalid user ID or password"):

@@ -220,6 +220,26 @@ async def test_what_does_not_reach_its_end_changes_nothing(place: Place, error: 
             assert not found.kvs, "what had been filled already is left behind"
 
 
+async def test_what_a_killed_restore_has_left_is_not_in_the_next_one(place: Place, other: Place) -> None:
+    async with place.open() as store:
+        await store.create("pods/a/wanted", b"1")
+    async with other.open() as store:
+        await store.create("pods/a/before", b"0")
+    # A process that is killed does not discard what it has begun.
+    killed = other.replacing(replace=True)
+    target = await killed.__aenter__()
+    await target.begin(revision=9, count=2)
+    await target.add([Item("pods/a/half", b"")])
+    if isinstance(target, sqlite_transfer.SqliteTarget):
+        target.discard = target.close  # type: ignore[method-assign]
+    await killed.__aexit__(None, None, None)
+    async with other.open() as store:
+        assert await contents(store) == {"pods/a/before": b"0"}
+    await carried(place, other, replace=True)
+    async with other.open() as store:
+        assert await contents(store) == {"pods/a/wanted": b"1"}
+
+
 class EtcdOpen:
     """A store in etcd with its prefix, to look behind it."""
 
