@@ -29,6 +29,7 @@ from kontinuum.apiserver.admission.node_restriction import NodeRestriction
 from kontinuum.apiserver.admission.node_taints import TaintNodesByCondition
 from kontinuum.apiserver.admission.pod_security import PodSecurity
 from kontinuum.apiserver.admission.pod_tolerations import PodTolerationRestriction
+from kontinuum.apiserver.admission.policies.access import ParameterAccess
 from kontinuum.apiserver.admission.policies.measures import PolicyMeasures
 from kontinuum.apiserver.admission.policies.mutating import MutatingPolicies
 from kontinuum.apiserver.admission.policies.validating import ValidatingPolicies
@@ -72,6 +73,7 @@ def all_plugins(
             MutatingPolicies(authorizer, catalog, policy_measures),
             webhooks.mutating,
             Escalation(authorizer, rules),  # Behind everything that changes an object.
+            ParameterAccess(authorizer, catalog),
             ValidatingPolicies(authorizer, catalog, policy_measures),
             webhooks.validating,
         ],
