@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
+from tests.apiserver.commands import NEWEST, Kubectl
 from tests.apiserver.people import Everybody, serving_people
 from tests.apiserver.serving import Api, Certificates, client_tls
 from tests.apiserver.wardle import (
@@ -196,6 +197,8 @@ async def test_the_extension_server_learns_whose_request_it_is_and_no_credential
         )
         seen = wardle.seen[-1]
         assert (seen.path, seen.user, seen.uid) == (f"{FLUNDERS}?limit=500", "jane", "uid-jane")
+        counted = f'apiserver_request_total{{code="200",resource="{VERSION}.{GROUP}",subresource="",verb="list"}} 1.0'
+        assert counted in (await world.admin.get("/metrics")).body
         assert seen.groups == ["fishers", "system:authenticated"]
         assert not seen.extra and "Authorization" not in seen.headers and seen.headers["Cookie"] == "a=b"
         assert seen.headers["X-Forwarded-For"] == "127.0.0.1" and seen.headers["Audit-ID"]
@@ -329,6 +332,28 @@ async def test_a_server_that_knows_openapi_v2_only_is_described_in_v3_too(world:
         flunder = described["components"]["schemas"]["com.example.wardle.v1alpha1.Flunder"]
         assert flunder["properties"]["spec"]["description"] == "What it does."
         assert list(described["paths"]) == [f"{PATH}/namespaces/{{namespace}}/flunders"]
+
+
+@pytest.mark.parametrize("program", NEWEST, ids=lambda path: path.name)
+@pytest.mark.parametrize("is_old", [False, True], ids=["openapi-v3", "openapi-v2"])
+async def test_kubectl_finds_explains_and_creates_what_the_extension_server_serves(
+    world: World, certificates: Certificates, tmp_path: Path, program: Path, is_old: bool
+) -> None:
+    async with running(world.as_user("wardle"), world.directory / "wardle") as wardle:
+        wardle.is_old = is_old
+        await register(world.admin, wardle)
+        await until(world.admin, "/openapi/v3", lambda body: f"apis/{GROUP}/{VERSION}" in body["paths"])
+        kubectl = Kubectl(program, world.admin, certificates, tmp_path)
+        assert "flunders.wardle.example.com" in await kubectl("api-resources", "--output=name")
+        assert "What it does." in await kubectl("explain", "flunder.spec")
+        manifest = tmp_path / "flunder.json"
+        manifest.write_bytes(orjson.dumps({**FLUNDER, "metadata": {"name": "f1", "namespace": "default"}}))
+        assert "flunder.wardle.example.com/f1 created" in await kubectl("create", "-f", str(manifest))
+        assert await kubectl("get", "fl", "--output=name") == "flunder.wardle.example.com/f1\n"
+        shown = await kubectl("get", "apiservices", f"{VERSION}.{GROUP}", "--no-headers")
+        assert shown.split()[:3] == [f"{VERSION}.{GROUP}", "default/wardle", "True"]
+        await kubectl("delete", "flunder", "f1", "--wait=false")
+        assert not wardle.objects
 
 
 async def test_what_an_unreachable_server_serves_is_told_as_stale(world: World) -> None:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.apiserver.commands import NEWEST, Kubectl
 from tests.apiserver.people import serving_people
 from tests.apiserver.serving import PODS, TABLE, Api, Certificates, pod, serving
 from tests.apiserver.wardle import API_SERVICES
-from tests.conformance.cluster import KUBECONFIG, kubectl_programs
 from tests.node.fake_runtime import FakeRuntime
 
 from kontinuum.apiserver.app import ApiServer
@@ -261,7 +260,7 @@ async def test_without_asking_nodes_the_group_is_not_there(certificates: Certifi
         assert (await api.get(f"{API_SERVICES}/v1beta1.metrics.k8s.io")).code == 404
 
 
-@pytest.mark.parametrize("program", kubectl_programs()[-1:], ids=lambda path: path.name)
+@pytest.mark.parametrize("program", NEWEST, ids=lambda path: path.name)
 async def test_kubectl_top_shows_pods_containers_and_nodes(
     world: World, certificates: Certificates, tmp_path: Path, program: Path
 ) -> None:
@@ -272,23 +271,10 @@ async def test_kubectl_top_shows_pods_containers_and_nodes(
     for _ in range(2):
         await world.collect()
         await asyncio.sleep(0.2)
-    admin = certificates.admin
-    config = tmp_path / "kubeconfig"
-    config.write_text(
-        KUBECONFIG.format(
-            server=world.api.address, authority=certificates.authority, certificate=admin.certificate, key=admin.key
-        )
-    )
+    kubectl = Kubectl(program, world.api, certificates, tmp_path)
 
     async def top(*arguments: str) -> list[list[str]]:
-        running = await asyncio.create_subprocess_exec(
-            program, "top", *arguments, "--no-headers",
-            env={"KUBECONFIG": str(config), "HOME": str(tmp_path), "PATH": os.environ["PATH"]},
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        out, err = await running.communicate()
-        assert running.returncode == 0, err.decode()
-        return [line.split() for line in out.decode().splitlines()]
+        return [line.split() for line in (await kubectl("top", *arguments, "--no-headers")).splitlines()]
 
     # kubectl rounds up, and the readings are a few nanocores off.
     ((name, cpu, memory),) = await top("pods")

@@ -43,7 +43,12 @@ def openapi(version: int) -> dict[str, Any]:
     schema = {
         "description": "A fish.",
         "type": "object",
-        "properties": {"metadata": {"type": "object"}, "spec": {"type": "object", "description": "What it does."}},
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": {"type": "object", "description": "What it does."},
+        },
         "x-kubernetes-group-version-kind": [{"group": GROUP, "version": VERSION, "kind": "Flunder"}],
     }
     operation = {

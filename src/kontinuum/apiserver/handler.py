@@ -167,7 +167,10 @@ class Handler:
             if seat is not None and (asked.verb == "watch" or "upgrade" in request.headers):
                 # Another server's work, for as long as somebody likes.
                 seat.leave()
-            return await self._aggregation.forward(request, asked.user, extension, request.audit_id)
+            response = await self._aggregation.forward(request, asked.user, extension, request.audit_id)
+            # Under the APIService's name: what lies below it is for another server to say.
+            self._requests.count(asked.verb, extension.name, "", response.status)
+            return response
         if route is None and path.startswith(LATE):
             await self._settled()
             route = self._routes.find(path)
