@@ -15,6 +15,7 @@ from kontinuum.controllers.context import Context, Reconciler
 from kontinuum.controllers.reconcilers.certificate_requests import certificate_reconcilers
 from kontinuum.controllers.reconcilers.daemonset import DaemonSetReconciler
 from kontinuum.controllers.reconcilers.deployment import DeploymentReconciler
+from kontinuum.controllers.reconcilers.disruption import DisruptionReconciler
 from kontinuum.controllers.reconcilers.endpointslice import EndpointSliceReconciler
 from kontinuum.controllers.reconcilers.garbage import GarbageCollector
 from kontinuum.controllers.reconcilers.isolation_classes import IsolationClassesReconciler
@@ -79,6 +80,7 @@ def assemble(context: Context) -> list[Reconciler]:
         DaemonSetReconciler,
         JobReconciler,
         TimeToLiveReconciler,
+        DisruptionReconciler,
         EndpointSliceReconciler,
         NamespaceReconciler,
         GarbageCollector,

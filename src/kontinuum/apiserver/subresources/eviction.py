@@ -1,26 +1,30 @@
-"""``pods/eviction``: a delete that disruption budgets may refuse. None are served yet, so none refuses."""
+"""``pods/eviction``: a delete that disruption budgets may refuse (``budgets``)."""
 
 from __future__ import annotations
 
+import orjson
 from aiohttp.web_response import StreamResponse
 
 from kontinuum.api.kubernetes.schema import definition_of
 from kontinuum.api.machinery import status
 from kontinuum.api.machinery.objects import Object
-from kontinuum.apiserver import options, replies
+from kontinuum.api.machinery.status import ApiError
+from kontinuum.apiserver import lifecycle, options, replies
 from kontinuum.apiserver.admission.chain import Kind
 from kontinuum.apiserver.admission.requests import attributes_of, review
 from kontinuum.apiserver.body import read_as
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
 from kontinuum.apiserver.options import DeleteOptions
+from kontinuum.apiserver.storing import ATTEMPTS
+from kontinuum.apiserver.subresources.budgets import spend_budget
 from kontinuum.apiserver.verbs.delete import end
 
 EVICTION = Kind("policy", "v1", "Eviction")
 
 
 async def evict(context: Context, served: Served, call: Call) -> StreamResponse:
-    """Raises ApiError 400, 404, 409, 422."""
+    """Raises ApiError 400, 403, 404, 409, 422, 429."""
     eviction = await read_as(context, call, definition_of("policy/v1", "Eviction"))
     if eviction is None:
         raise status.bad_request("the body is empty; expected an Eviction")
@@ -29,8 +33,20 @@ async def evict(context: Context, served: Served, call: Call) -> StreamResponse:
         raise status.bad_request("name in URL does not match name in Eviction object")
     dry_run = _options(call, eviction).dry_run
     await review(context, attributes_of("CREATE", served, call, eviction, kind=EVICTION, dry_run=dry_run))
-    # The eviction has been admitted, maybe changed; the delete that carries it out is the server's own.
-    await end(context, served, call, call.route.name, _options(call, eviction), admitted=False)
+    for attempt in range(ATTEMPTS):
+        entry = await context.current(served, call.route.namespace, call.route.name)
+        pod: Object = orjson.loads(entry.value)
+        asked = _options(call, eviction)
+        lifecycle.check_preconditions(served.resource, pod, asked)
+        chosen = await spend_budget(context, pod, asked)
+        try:
+            # The eviction has been admitted, maybe changed; the delete that carries it out is the server's own.
+            await end(context, served, call, call.route.name, chosen, admitted=False)
+            break
+        except ApiError as error:
+            # A pod that was free to go because it was not ready has changed.
+            if not error.is_conflict or chosen is asked or attempt == ATTEMPTS - 1:
+                raise
     return replies.of_object(status.success(), replies.headers(call.audit_id, call.warnings), 201)
 
 
