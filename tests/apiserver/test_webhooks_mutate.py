@@ -357,3 +357,19 @@ async def test_an_eviction_is_carried_out_as_a_webhook_has_changed_it(api: Api, 
     await api.create(PODS, pod("a", nodeName="n1"))
     assert (await api.create(f"{PODS}/a/eviction", {"metadata": {"name": "a"}})).code == 201
     assert (await api.get(f"{PODS}/a")).body["metadata"]["deletionGracePeriodSeconds"] == 7
+
+
+async def test_the_difference_to_what_go_types_write_is_no_change(api: Api, hooks: HookServer) -> None:
+    """Webhooks made with controller-runtime answer what their types write where the object has nothing."""
+    hooks.at("/first", allow)
+    hooks.at("/second", patching(
+        {"op": "add", "path": "/spec/template/metadata/creationTimestamp", "value": None},
+        {"op": "add", "path": "/spec/template/spec/containers/0/resources", "value": {}},
+        {"op": "add", "path": "/status", "value": {}},
+    ))  # fmt: skip
+    rule = {**CONFIGMAPS_RULE, "apiGroups": ["apps"], "resources": ["deployments"]}
+    first = hooks.webhook("/first", rule, reinvocationPolicy="IfNeeded")
+    await configure(api, MUTATING, "x", first, hooks.webhook("/second", rule))
+    assert (await api.create(DEPLOYMENTS, deployment("x"))).code == 201
+    assert [one.path.partition("?")[0] for one in hooks.asked] == ["/first", "/second"]
+    assert hooks.asked[0].request["object"]["status"] == {}

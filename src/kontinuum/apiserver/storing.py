@@ -75,6 +75,7 @@ async def _complete(
     if tracked:
         # Before admission: what that changes belongs to nobody.
         ownership.track(served, call, None, obj, now=context.clock.time())
+    served.kind.show_status(obj)
     given = dict(obj["metadata"])
     await context.admission.admit(attributes, context)
     if attributes.is_changed_outside:

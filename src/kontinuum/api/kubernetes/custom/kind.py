@@ -85,10 +85,13 @@ class CustomKind(Kind):
     def default(self, obj: Object) -> None:
         shape.default(obj, self.schema)
 
+    def show_status(self, obj: Object) -> None:
+        """A custom resource begins without any."""
+
     def prepare_create(self, obj: Object) -> None:
         super().prepare_create(obj)
         if self.has_status:
-            # A custom resource begins without any status, where a built-in kind has an empty one.
+            # Where a built-in kind has an empty one.
             obj.pop("status")
 
     def is_changed(self, obj: Object, old: Object) -> bool:

@@ -1,8 +1,8 @@
 """What the generic verbs ask about a kind. The answers here fit most kinds; a kind with more to say overrides them.
 
-Order of the calls for a create: ``default``, ``prepare_create``, ``validate``; for an update: ``default``,
-``prepare_update`` (or ``prepare_status_update``), ``validate`` (or ``validate_status``). The first three change the
-object they are given in place; it is always a fresh copy that nobody else holds. ``old`` is never changed.
+Order of the calls for a create: ``default``, ``show_status``, ``prepare_create``, ``validate``; for an update:
+``default``, ``prepare_update`` (or ``prepare_status_update``), ``validate`` (or ``validate_status``). All but the last
+change the object they are given in place; it is always a fresh copy that nobody else holds. ``old`` is never changed.
 """
 
 from __future__ import annotations
@@ -110,6 +110,15 @@ class Kind:
 
     def default(self, obj: Object) -> None:
         """Fill in what Kubernetes fills in for fields that were left out."""
+
+    def show_status(self, obj: Object) -> None:
+        """Give a new object the status that it begins with, if it says nothing about one.
+
+        Kubernetes' own types are never without: a webhook that sends back the difference to what it has decoded would
+        otherwise seem to add one, and everybody would be asked again.
+        """
+        if self.has_status and "status" not in obj:
+            obj["status"] = copy(self.initial_status)
 
     def prepare_create(self, obj: Object) -> None:
         """Drop what a client may not decide at creation."""
