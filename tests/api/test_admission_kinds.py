@@ -9,6 +9,7 @@ import pytest
 from tests.api.kinds import changed, made, problems, row
 
 from kontinuum.api.kubernetes import resources as r
+from kontinuum.api.kubernetes.kinds import KINDS
 
 RULE = {"operations": ["CREATE"], "apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments"]}
 HOOK = {
@@ -190,6 +191,34 @@ def test_conditions_that_nobody_touches_are_not_judged_again() -> None:
     stored = policy(matchConditions=[{"name": "a", "expression": "no.such.thing"}])
     assert changed(POLICY, stored, stored)[1] == []
     assert len(changed(POLICY, stored, policy())[1]) == 1
+
+
+def test_the_status_of_a_policy_is_checked() -> None:
+    def said(**status: Any) -> list[str]:
+        before = made(POLICY, policy())
+        return [str(one) for one in KINDS[POLICY].validate_status({**before, "status": status}, before)]
+
+    good = {"type": "Ready", "status": "True", "reason": "Because", "lastTransitionTime": "2024-01-01T00:00:00Z"}
+    warning = {"fieldRef": "spec.validations[0].expression", "warning": "w"}
+    assert said(conditions=[good], typeChecking={"expressionWarnings": [warning]}, observedGeneration=1) == []
+    assert said(typeChecking={"expressionWarnings": [{"fieldRef": " ", "warning": "w"}]}) == [
+        "status.typeChecking.expressionWarnings[0].fieldRef: Required value"
+    ]
+    assert said(conditions=[good, {**good, "status": "Yes"}]) == [
+        'status.conditions[1].type: Duplicate value: "Ready"',
+        'status.conditions[1].status: Unsupported value: "Yes": supported values: "False", "True", "Unknown"',
+    ]
+    assert said(conditions=[{"type": "a b", "status": "True", "observedGeneration": -1, "reason": "no reason"}]) == [
+        "status.conditions[0].type: Invalid value: \"a b\": name part must consist of alphanumeric characters, '-', "
+        "'_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or "
+        "'123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')",
+        "status.conditions[0].observedGeneration: Invalid value: -1: must be greater than or equal to zero",
+        "status.conditions[0].lastTransitionTime: Required value: must be set",
+        'status.conditions[0].reason: Invalid value: "no reason": a condition reason must start with alphabetic '
+        "character, optionally followed by a string of alphanumeric characters or '_,:', and must end with an "
+        "alphanumeric character or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName',  or 'ReasonA,ReasonB',  or "
+        "'ReasonA:ReasonB', regex used for validation is '[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?')",
+    ]
 
 
 def test_tables_read_as_in_kubernetes() -> None:

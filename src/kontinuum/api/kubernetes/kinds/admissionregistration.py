@@ -71,6 +71,9 @@ class ValidatingAdmissionPolicy(Kind):
     def validate_update(self, obj: Object, old: Object) -> list[FieldError]:
         return policies.validate_validating_policy(obj["metadata"].get("name") or "", obj["spec"], old["spec"])
 
+    def validate_status(self, obj: Object, old: Object) -> list[FieldError]:
+        return super().validate_status(obj, old) + policies.validate_policy_status(obj.get("status") or {})
+
     def cells(self, obj: Object, now: float) -> list[Any]:
         spec = obj.get("spec") or {}
         return row(obj, now, len(spec.get("validations") or ()), _param_kind(spec))

@@ -15,10 +15,11 @@ QUALIFIED = r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 LABEL_VALUE = rf"({QUALIFIED})?"
 ENV_NAME = r"[ -<>-~]+"
 CONFIG_KEY = r"[-._a-zA-Z0-9]+"
+REASON = r"[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?"
 
 _compiled = {
     pattern: re.compile(pattern, re.ASCII)
-    for pattern in (LABEL, SUBDOMAIN, RELATIVE_LABEL, QUALIFIED, LABEL_VALUE, ENV_NAME, CONFIG_KEY)
+    for pattern in (LABEL, SUBDOMAIN, RELATIVE_LABEL, QUALIFIED, LABEL_VALUE, ENV_NAME, CONFIG_KEY, REASON)
 }
 
 LABEL_TEXT = (
@@ -41,6 +42,10 @@ LABEL_VALUE_TEXT = (
     "and must start and end with an alphanumeric character"
 )
 CONFIG_KEY_TEXT = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
+REASON_TEXT = (
+    "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric "
+    "characters or '_,:', and must end with an alphanumeric character or '_'"
+)
 ENV_TEXT = "a valid environment variable name must consist only of printable ASCII characters other than '='"
 
 
@@ -89,6 +94,11 @@ def config_key(key: str) -> list[str]:
     elif key.startswith(".."):
         problems.append("must not start with '..'")
     return problems
+
+
+def condition_reason(text: str) -> list[str]:
+    """Of a ``meta/v1.Condition``."""
+    return _pattern(text, REASON, REASON_TEXT, ["my_name", "MY_NAME", "MyName", "ReasonA,ReasonB", "ReasonA:ReasonB"])
 
 
 def env_name(name: str) -> list[str]:

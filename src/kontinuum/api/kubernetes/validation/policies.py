@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from kontinuum.api.kubernetes.expressions import compile_checked, environment, with_variables
 from kontinuum.api.kubernetes.validation import names
+from kontinuum.api.kubernetes.validation.conditions import validate_conditions
 from kontinuum.api.kubernetes.validation.identifiers import check, path_segment
 from kontinuum.api.kubernetes.validation.matching import validate_match_conditions, validate_match_resources
 from kontinuum.api.kubernetes.validation.scheduling import validate_selector
@@ -223,6 +224,16 @@ def validate_policy_binding(spec: Object, *, validating: bool) -> list[FieldErro
     if (match := spec.get("matchResources")) is not None:
         errors += validate_match_resources(match, "spec.matchResources")
     return errors + (_actions(spec.get("validationActions") or []) if validating else [])
+
+
+def validate_policy_status(status: Object) -> list[FieldError]:
+    """Of a validating policy."""
+    errors = []
+    for index, warning in enumerate((status.get("typeChecking") or {}).get("expressionWarnings") or ()):
+        for field in ("warning", "fieldRef"):
+            if not warning.get(field, "").strip():
+                errors.append(fields.required(f"status.typeChecking.expressionWarnings[{index}].{field}"))
+    return errors + validate_conditions(status.get("conditions") or [], "status.conditions")
 
 
 def _param_ref(reference: Object, path: str) -> list[FieldError]:
