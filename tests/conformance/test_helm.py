@@ -16,6 +16,8 @@ import pytest
 import yaml
 from tests.conformance.cluster import Cluster, Kubectl
 
+pytestmark = pytest.mark.every_store
+
 CHART = Path(__file__).parent / "charts/shop"
 Helm = Callable[..., str]
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from tests.conformance.cluster import Cluster, Kubectl
 
+pytestmark = pytest.mark.every_store
+
 OPERATOR = Path(__file__).parent / "operator_of_ponds.py"
 DEFINITIONS = """
 apiVersion: apiextensions.k8s.io/v1
