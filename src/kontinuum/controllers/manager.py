@@ -16,7 +16,9 @@ from kontinuum.controllers.reconcilers.certificate_requests import certificate_r
 from kontinuum.controllers.reconcilers.daemonset import DaemonSetReconciler
 from kontinuum.controllers.reconcilers.deployment import DeploymentReconciler
 from kontinuum.controllers.reconcilers.disruption import DisruptionReconciler
+from kontinuum.controllers.reconcilers.endpoints import EndpointsReconciler
 from kontinuum.controllers.reconcilers.endpointslice import EndpointSliceReconciler
+from kontinuum.controllers.reconcilers.endpointslicemirroring import EndpointSliceMirroringReconciler
 from kontinuum.controllers.reconcilers.garbage import GarbageCollector
 from kontinuum.controllers.reconcilers.isolation_classes import IsolationClassesReconciler
 from kontinuum.controllers.reconcilers.job import JobReconciler
@@ -82,6 +84,8 @@ def assemble(context: Context) -> list[Reconciler]:
         TimeToLiveReconciler,
         DisruptionReconciler,
         EndpointSliceReconciler,
+        EndpointsReconciler,
+        EndpointSliceMirroringReconciler,
         NamespaceReconciler,
         GarbageCollector,
         ServiceAccountReconciler,
