@@ -23,8 +23,7 @@ needs_reference = pytest.mark.skipif(
 )
 NOT_YET = {
     # Subresources and reviews that nobody answers yet; what has no function is not told of.
-    "nodes/proxy", "pods/portforward", "pods/proxy",
-    "services/proxy",
+    "pods/portforward",
 }  # fmt: skip
 STORED_OTHERWISE = {
     # Kubernetes keeps these in a beta version that it also serves; we store what we serve.

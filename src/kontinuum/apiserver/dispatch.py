@@ -29,6 +29,7 @@ from kontinuum.apiserver.streams import connect, log
 from kontinuum.apiserver.subresources.binding import bind, bind_named
 from kontinuum.apiserver.subresources.eviction import evict
 from kontinuum.apiserver.subresources.finalize import finalize
+from kontinuum.apiserver.subresources.proxy import proxy
 from kontinuum.apiserver.subresources.scale import get_scale, patch_scale, update_scale
 from kontinuum.apiserver.subresources.token import request_token
 from kontinuum.apiserver.usage import kinds as usage
@@ -53,11 +54,15 @@ ONE_BY_ONE = {verb: function for verb, function in OBJECT.items() if verb != "de
 STATUS: dict[str, Verb] = {"get": get, "update": update, "patch": patch}
 SCALE: dict[str, Verb] = {"get": get_scale, "update": update_scale, "patch": patch_scale}
 STREAM: dict[str, Verb] = {"get": connect, "create": connect}
+PROXY: dict[str, Verb] = dict.fromkeys(("get", "create", "update", "patch", "delete"), proxy)
 SUBRESOURCES: dict[tuple[Resource, str], dict[str, Verb]] = {
     (r.PODS, "attach"): STREAM,
     (r.PODS, "ephemeralcontainers"): STATUS,
     (r.PODS, "exec"): STREAM,
+    (r.PODS, "proxy"): PROXY,
     (r.PODS, "resize"): STATUS,
+    (r.NODES, "proxy"): PROXY,
+    (r.SERVICES, "proxy"): PROXY,
     (r.PODS, "log"): {"get": log},
     (r.PODS, "binding"): {"create": bind},
     (r.PODS, "eviction"): {"create": evict},

@@ -1,4 +1,4 @@
-"""The API server as a client of the nodes' own servers: one TLS session, with its certificate for nodes."""
+"""The API server as a client of the nodes' own servers, with its certificate for nodes; and of what runs on them."""
 
 from __future__ import annotations
 
@@ -22,6 +22,15 @@ class Nodes:
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
         self._session: ClientSession | None = None
+        self._plain: ClientSession | None = None
+
+    def plain(self) -> ClientSession:
+        """For what runs in the cluster: nobody's certificate is shown, and nobody's is checked (as in Kubernetes)."""
+        if self._plain is None:
+            timeout = ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
+            connector = TCPConnector(ssl=False, limit=0)
+            self._plain = ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
+        return self._plain
 
     def session(self) -> ClientSession:
         """Raises ApiError 503 if no certificate for nodes is configured."""
@@ -35,6 +44,9 @@ class Nodes:
         if self._session is not None:
             await self._session.close()
             self._session = None
+        if self._plain is not None:
+            await self._plain.close()
+            self._plain = None
 
     def _tls(self) -> ssl.SSLContext:
         settings = self._settings

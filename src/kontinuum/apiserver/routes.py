@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from kontinuum.api.machinery import status
 from kontinuum.api.machinery.resources import Resource
 
+PROXY = "proxy"
 VERBS_OF_ONE = {"GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "POST": "create"}
 VERBS_OF_MANY = {"GET": "list", "HEAD": "list", "POST": "create", "DELETE": "deletecollection"}
 
@@ -102,6 +103,9 @@ def _below(served: dict[str, Resource], rest: list[str]) -> Route | None:
             if not namespace:
                 return None
     resource = served.get(rest[0])
+    if rest[2:3] == [PROXY]:
+        # What follows is a path of whatever is behind it.
+        rest = rest[:3]
     if resource is None or len(rest) > 3 or "" in rest or bool(namespace) > resource.namespaced:
         return None
     name = rest[1] if len(rest) > 1 else ""

@@ -89,10 +89,10 @@ async def review(context: Context, attributes: Attributes) -> None:
     await context.admission.review(attributes, context)
 
 
-async def review_connect(context: Context, served: Served, call: Call) -> None:
-    """Admission of a stream into a pod, or through a service or node; what is asked for is in the query."""
+async def review_connect(context: Context, served: Served, call: Call, asked: Object | None = None) -> None:
+    """Admission of a stream into a pod, or through a service or node; what is ``asked`` for is else in the query."""
     kind = Kind("", "v1", CONNECT_KINDS.get((served.resource.plural, call.route.subresource), served.resource.kind))
-    obj: Object = {"kind": kind.kind, "apiVersion": "v1", **_connect_options(call)}
+    obj: Object = {"kind": kind.kind, "apiVersion": "v1", **(_connect_options(call) if asked is None else asked)}
     await review(context, attributes_of("CONNECT", served, call, obj, kind=kind))
 
 

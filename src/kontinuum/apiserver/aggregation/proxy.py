@@ -7,12 +7,10 @@ wrong on the way is told as plain text, as kube-aggregator does (``apiserver/han
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 from aiohttp import ClientError, ClientResponse
 from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import StreamResponse
-from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from kontinuum.apiserver import replies
@@ -22,22 +20,12 @@ from kontinuum.apiserver.authn.authenticator import WEBSOCKET_TOKEN
 from kontinuum.apiserver.authn.impersonation import PREFIX as IMPERSONATION
 from kontinuum.apiserver.authn.users import User
 from kontinuum.apiserver.context import Context
-from kontinuum.apiserver.passing import pass_on
+from kontinuum.apiserver.forwarding import SET_BY_US, Headers, add_origin, body_of, pass_back, passing
 from kontinuum.apiserver.services.resolver import Unresolved
-from kontinuum.apiserver.takeover import Taken, join, take_over, upgraded
 
-HOP_BY_HOP = frozenset(
-    {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding",
-     "upgrade", "proxy-connection", "expect"}
-)  # fmt: skip
-"""Headers that are about one connection (RFC 9110, 7.6.1)."""
 OURS_ALONE = frozenset({"authorization", "host", "audit-id", "x-forwarded-for"})
 PROTOCOLS = "Sec-WebSocket-Protocol"
-SET_BY_US = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
-"""The HTTP client would add these where the request has none."""
 UNAVAILABLE = "service unavailable"
-
-Headers = CIMultiDict[str]
 
 
 class Proxy:
@@ -64,11 +52,7 @@ class Proxy:
         except OSError as error:
             return _unreachable(error, audit_id)
         async with answer:
-            if answer.status == 101:
-                ours = take_over(request, answer.headers.items())
-                await join(ours, upgraded(answer))
-                return Taken()
-            return await _pass_back(answer, request, audit_id)
+            return await pass_back(answer, request, audit_id)
 
     async def _ask(self, request: BaseRequest, user: User, extension: Extension, audit_id: str) -> ClientResponse:
         """The answer's head has come when this returns. Raises TimeoutError and what ``forward`` translates."""
@@ -79,7 +63,7 @@ class Proxy:
                 request.method,
                 URL(f"https://{place}{request.raw_path}", encoded=True),
                 headers=forwarded_headers(request, user, extension, audit_id),
-                data=_body(request) if request.body_exists else None,
+                data=body_of(request),
                 ssl=tls,
                 server_hostname=extension.server_name,
                 allow_redirects=False,
@@ -89,7 +73,7 @@ class Proxy:
 
 def forwarded_headers(request: BaseRequest, user: User, extension: Extension, audit_id: str) -> Headers:
     """The client's, without its credential and whatever else only we may say, and with whose request it is."""
-    made = _passing(request.headers, is_upgrade="upgrade" in request.headers)
+    made = passing(request.headers, is_upgrade="upgrade" in request.headers)
     for name in list(made):
         lower = name.lower()
         if lower in OURS_ALONE or lower.startswith(IMPERSONATION) or is_user_header(lower):
@@ -99,40 +83,9 @@ def forwarded_headers(request: BaseRequest, user: User, extension: Extension, au
         made[PROTOCOLS] = ", ".join(one for one in offered if not one.startswith(WEBSOCKET_TOKEN))
     made["Host"] = extension.server_name
     made["Audit-ID"] = audit_id
-    if request.remote:
-        seen = request.headers.get("X-Forwarded-For")
-        made["X-Forwarded-For"] = f"{seen}, {request.remote}" if seen else request.remote
+    add_origin(made, request)
     made.extend(user_headers(user))
     return made
-
-
-def _passing(headers: CIMultiDictProxy[str], *, is_upgrade: bool = False) -> Headers:
-    """Without what is about one connection; the wish to change protocols is about all of them."""
-    listed = {one.strip().lower() for one in headers.get("Connection", "").split(",")}
-    made: Headers = CIMultiDict()
-    for name, value in headers.items():
-        if name.lower() not in HOP_BY_HOP and name.lower() not in listed:
-            made.add(name, value)
-    if is_upgrade:
-        made["Connection"], made["Upgrade"] = "Upgrade", headers["Upgrade"]
-    return made
-
-
-async def _body(request: BaseRequest) -> AsyncIterator[bytes]:
-    async for piece in request.content.iter_any():
-        yield piece
-
-
-async def _pass_back(answer: ClientResponse, request: BaseRequest, audit_id: str) -> StreamResponse:
-    headers = _passing(answer.headers)
-    headers["Audit-Id"] = audit_id
-    response = StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
-    has_body = request.method != "HEAD" and answer.status not in (204, 304)
-    if has_body and "Content-Length" not in headers:
-        response.enable_chunked_encoding()
-    await response.prepare(request)
-    await pass_on(answer, response, request)
-    return response
 
 
 def _unreachable(error: Exception, audit_id: str) -> StreamResponse:
