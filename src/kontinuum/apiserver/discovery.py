@@ -48,6 +48,13 @@ BODIES = {
 }
 
 
+def body_kind(resource: Resource, subresource: str) -> _BodyKind:
+    """What a subresource takes or answers; most have the kind of their resource."""
+    if subresource == "proxy":
+        return _BodyKind(f"{resource.kind}ProxyOptions")
+    return BODIES.get(subresource, _BodyKind(resource.kind))
+
+
 class Discovery:
     """The documents about ``resources``, and about what ``others`` answer."""
 
@@ -141,7 +148,7 @@ class Discovery:
             entry["storageVersionHash"] = _storage_version_hash(resource.stored_as or resource)
         yield entry
         for name in self._subresources(resource):
-            body = BODIES.get(name, _BodyKind(resource.kind))
+            body = body_kind(resource, name)
             below: dict[str, Any] = {"name": f"{resource.plural}/{name}", "singularName": ""}
             below |= {"namespaced": resource.namespaced, "kind": body.kind}
             if body.group:
@@ -197,7 +204,7 @@ class Discovery:
         return [name for name in sorted(resource.subresources) if set(self._verbs_of(resource, name))]
 
     def _aggregated_subresource(self, resource: Resource, name: str) -> Object:
-        body = BODIES.get(name, _BodyKind(resource.kind))
+        body = body_kind(resource, name)
         return {
             "subresource": name,
             "responseKind": {"group": body.group, "version": body.version, "kind": body.kind},

@@ -9,7 +9,7 @@ from kontinuum.api.kubernetes import schema
 from kontinuum.api.kubernetes.custom.publishing import definition_name as custom_name
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.apiserver import openapi_parameters as parameters
-from kontinuum.apiserver.discovery import BODIES, VerbsOf
+from kontinuum.apiserver.discovery import BODIES, VerbsOf, body_kind
 from kontinuum.apiserver.openapi_parameters import parameter
 from kontinuum.apiserver.strategy import strategy_of
 
@@ -30,7 +30,6 @@ QUERY: dict[str, Sequence[str]] = {
     "delete": parameters.DELETE, "deletecollection": parameters.DELETE_MANY,
 }  # fmt: skip
 CODES = {"create": ("200", "201", "202"), "update": ("200", "201"), "patch": ("200", "201"), "delete": ("200", "202")}
-KINDS_OF_PROXY = {"Node": "NodeProxyOptions", "Pod": "PodProxyOptions", "Service": "ServiceProxyOptions"}
 REASONS = {"200": "OK", "201": "Created", "202": "Accepted"}
 _OLD = "deprecated: use the 'watch' parameter with a list operation instead"
 WORDS = {
@@ -145,9 +144,7 @@ class _Writer:
         return found
 
     def _connection(self, method: str, below: str, path: str) -> Item:
-        own, kind = self._resource, KINDS_OF_PROXY.get(self._resource.kind, "")
-        if below != "proxy":
-            kind = BODIES[below].kind
+        own, kind = self._resource, body_kind(self._resource, below).kind
         namespaced = "Namespaced" if own.namespaced else ""
         found: Item = {
             "description": f"connect {method.upper()} requests to {below} of {own.kind}",

@@ -13,7 +13,7 @@ FIELDS = {
     "Document": {"swagger": 1, "info": 2, "paths": 8, "definitions": 9},
     "Info": {"title": 1, "version": 2},
     "Paths": {"path": 2},
-    "PathItem": {"get": 2, "put": 3, "post": 4, "delete": 5, "patch": 8, "parameters": 9},
+    "PathItem": {"get": 2, "put": 3, "post": 4, "delete": 5, "options": 6, "head": 7, "patch": 8, "parameters": 9},
     "Operation": {
         "tags": 1, "description": 3, "operation_id": 5, "consumes": 7, "parameters": 8, "responses": 9,
         "vendor_extension": 13,
