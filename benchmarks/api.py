@@ -4,6 +4,7 @@ The load is made by one process, with a client so small that it costs a tenth of
 Everything happens in a namespace of its own, which is deleted afterwards.
 
     python -m benchmarks.api [--kubeconfig FILE] [--seconds 5] [--pods 20000]
+    python -m benchmarks.api --bare     # the same without authentication, authorization, admission and managedFields
 
 Any API server will do. Without ``--kubeconfig`` a Kontinuum API server of its own is started with its default settings
 (authentication, RBAC, admission and managedFields are on; nothing else runs); its memory and restart are measured too.
@@ -237,6 +238,14 @@ async def main(arguments: argparse.Namespace) -> None:
     report.machine(f"one API server, {CONNECTIONS} connections, TLS, pods of 2 KB, {arguments.seconds:g} s each")
     if arguments.kubeconfig:
         await measure(Address.of(kubeconfig.load(arguments.kubeconfig)), arguments, None)
+    elif arguments.bare:
+        print("# without authentication, authorization, admission and managedFields")
+        async with server_alone(bare=True) as alone:
+            load = Load(Address.of(kubeconfig.load(alone.kubeconfig)), arguments.seconds)
+            await load.open()
+            await load.wires[0].call("POST", "/api/v1/namespaces", orjson.dumps({"metadata": {"name": NAMESPACE}}))
+            await load.writes_and_reads()
+            await load.close()
     else:
         async with server_alone() as alone:
             await measure(Address.of(kubeconfig.load(alone.kubeconfig)), arguments, alone)
@@ -248,4 +257,7 @@ if __name__ == "__main__":
     parser.add_argument("--kubeconfig")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--pods", type=int, default=20_000)
+    parser.add_argument(
+        "--bare", action="store_true", help="what it would be without who asks, what they may, admission"
+    )
     uvloop.run(main(parser.parse_args()))

@@ -69,8 +69,9 @@ async def fresh() -> AsyncIterator[Installation]:
 class ServerAlone:
     """An API server and nothing else, in a process that can be started again on the same data."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *, bare: bool = False) -> None:
         self._data_dir = data_dir
+        self._bare = bare
         self.kubeconfig = data_dir / "kubeconfig"
         self._child: process.Child | None = None
 
@@ -78,7 +79,10 @@ class ServerAlone:
         """Returns the seconds until it is ready to serve."""
         began = time.monotonic()
         where = ("--data-dir", self._data_dir, "--listen", "127.0.0.1:16443")
-        self._child = process.spawn(KONTINUUM, "server", *where, capture=True)
+        if self._bare:
+            self._child = process.spawn(sys.executable, "-m", "benchmarks.bare", *where, capture=True)
+        else:
+            self._child = process.spawn(KONTINUUM, "server", *where, capture=True)
         await (await _first_write(self.kubeconfig)).close()
         return time.monotonic() - began
 
@@ -100,10 +104,13 @@ class ServerAlone:
 
 
 @contextlib.asynccontextmanager
-async def server_alone() -> AsyncIterator[ServerAlone]:
-    """Start an API server on fresh data with its default settings, and throw it away afterwards."""
+async def server_alone(*, bare: bool = False) -> AsyncIterator[ServerAlone]:
+    """Start an API server on fresh data with its default settings, and throw it away afterwards.
+
+    ``bare``: without authentication, authorization, admission and managedFields (``benchmarks.bare``).
+    """
     parent = Path(tempfile.mkdtemp(prefix="kontinuum-bench-"))
-    alone = ServerAlone(parent / "data")
+    alone = ServerAlone(parent / "data", bare=bare)
     try:
         await alone.start()
         yield alone
