@@ -86,6 +86,7 @@ async def test_json_that_is_nested_too_deeply_is_refused(api: Api) -> None:
         ("DELETE", f"{CONFIGMAPS}/a", b'{"kind": "Pod"}', 400),
         ("DELETE", f"{CONFIGMAPS}/a?gracePeriodSeconds=x", b"", 400),
         ("DELETE", f"{CONFIGMAPS}/a?dryRun=some", b"", 422),
+        ("GET", f"{CONFIGMAPS}?labelSelector=a&limit=99999999999999999999", b"", 400),
         ("POST", f"{CONFIGMAPS}?dryRun=some", b"{}", 422),
         ("POST", f"{CONFIGMAPS}?fieldValidation=Perhaps", b'{"metadata": {"name": "x"}}', 422),
         ("POST", f"{CONFIGMAPS}/a", b"{}", 405),

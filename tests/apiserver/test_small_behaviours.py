@@ -78,3 +78,14 @@ async def test_a_jobs_status_is_patched_replaced_and_read(api: Api) -> None:
     assert replaced.code == 200, replaced.body
     read = (await api.get(f"{jobs}/j/status")).body
     assert (read["kind"], read["status"]["active"], read["spec"]["parallelism"]) == ("Job", 2, 2)
+
+
+async def test_a_condition_is_answered_with_all_that_typed_clients_require(api: Api) -> None:
+    budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets"
+    await api.create(budgets, {"metadata": {"name": "b"}, "spec": {"minAvailable": 1, "selector": {}}})
+    condition = {"type": "DisruptionAllowed", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    change = {"status": {"conditions": [condition | {"reason": "SufficientPods"}]}}
+    patched = await api.patch(f"{budgets}/b/status", change)
+    assert patched.code == 200, patched.body
+    (answered,) = (await api.get(f"{budgets}/b")).body["status"]["conditions"]
+    assert (answered["reason"], answered["message"]) == ("SufficientPods", "")

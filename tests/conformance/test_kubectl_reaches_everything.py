@@ -112,10 +112,6 @@ SIZED = {
 }  # fmt: skip
 
 
-def test_without_metrics_top_says_so(kubectl: Kubectl) -> None:
-    assert "etrics" in kubectl.fails("top", "pods") and "not available" in kubectl.fails("top", "nodes")
-
-
 @pytest.mark.parametrize("family", sorted({name.partition(".")[2] for name in SAMPLES}), ids=lambda one: one or "core")
 def test_every_kind_is_described(any_kubectl: Kubectl, family: str) -> None:
     newest = {resource.qualified: resource for resource in reversed(KINDS) if not resource.stored_as}

@@ -27,6 +27,13 @@ def official(cluster: Cluster) -> Iterator[kubernetes.client.ApiClient]:
         client.rest_client.pool_manager.clear()
 
 
+@pytest.fixture(scope="module")
+def place(official: kubernetes.client.ApiClient) -> str:
+    """One namespace for all: each object has its kind to itself."""
+    core = kubernetes.client.CoreV1Api(official)
+    return str(core.create_namespace({"metadata": {"generateName": "typed-"}}).metadata.name)
+
+
 def api_of(client: kubernetes.client.ApiClient, resource: Resource) -> Any:
     """The class that the generator made of a group version, e.g. ``RbacAuthorizationV1Api``."""
     name = f"{group_words(resource.group)}{resource.version.capitalize()}Api"
@@ -42,20 +49,20 @@ def snake(kind: str) -> str:
     "resource", [one for one in KINDS if one.stored], ids=lambda one: f"{one.qualified}-{one.version}"
 )
 def test_a_kind_is_created_read_listed_and_deleted(
-    official: kubernetes.client.ApiClient, namespace: str, resource: Resource
+    official: kubernetes.client.ApiClient, place: str, resource: Resource
 ) -> None:
     api, kind = api_of(official, resource), snake(resource.kind)
     sample = SAMPLES[resource.qualified]
     text = json.dumps(sample.body if resource.version != "v1" or resource.group != "autoscaling" else SCALER)
-    body = {"metadata": {"name": sample.name}, **json.loads(text.replace('"NS"', json.dumps(namespace)))}
-    scope, where = ("namespaced_", (namespace,)) if resource.namespaced else ("", ())
+    body = {"metadata": {"name": sample.name}, **json.loads(text.replace('"NS"', json.dumps(place)))}
+    scope, where = ("namespaced_", (place,)) if resource.namespaced else ("", ())
     try:
         made = getattr(api, f"create_{scope}{kind}")(*where, body)
         assert made.metadata.uid and type(made).__name__.endswith(resource.kind)
         read = getattr(api, f"read_{scope}{kind}")(sample.name, *where)
         assert read.metadata.uid == made.metadata.uid
-        listed = getattr(api, f"list_{scope}{kind}")(*where)
-        assert sample.name in [one.metadata.name for one in listed.items]
+        listed = getattr(api, f"list_{scope}{kind}")(*where, field_selector=f"metadata.name={sample.name}")
+        assert [one.metadata.uid for one in listed.items] == [made.metadata.uid]
     finally:
         try:
             getattr(api, f"delete_{scope}{kind}")(sample.name, *where)

@@ -15,6 +15,7 @@ from kontinuum.apiserver.routes import Route
 
 TRUE = frozenset({"true", "1", "t", "T", "TRUE", "True"})
 FALSE = frozenset({"", "false", "0", "f", "F", "FALSE", "False"})
+LARGEST = 2**63 - 1
 READ_BY_PEOPLE = ("curl", "Wget", "Mozilla/5.0")
 """User agents that get JSON with line breaks unless they say otherwise, as from Kubernetes."""
 
@@ -53,9 +54,12 @@ class Call:
         if not text:
             return 0
         try:
-            return int(text)
+            number = int(text)
         except ValueError:
             raise status.bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax (parameter {name})') from None
+        if not -LARGEST <= number <= LARGEST:
+            raise status.bad_request(f'strconv.ParseInt: parsing "{text}": value out of range (parameter {name})')
+        return number
 
 
 def boolean(text: str, name: str) -> bool:

@@ -28,6 +28,7 @@ GO_NAMES = {
 }  # fmt: skip
 
 
+CONDITION = "io.k8s.apimachinery.pkg.apis.meta.v1.Condition"
 EMPTY_IS_ABSENT = ("list", "map")
 """Go writes neither empty lists nor empty maps (``omitempty``); an empty object may mean something: ``emptyDir``."""
 
@@ -96,6 +97,10 @@ def conform_to(doc: Object, shape: Definition) -> list[str]:
                 raise
     for key in absent:
         del doc[key]
+    if shape.name == CONDITION:
+        # Go writes these however empty they are, and typed clients refuse a condition without them.
+        doc.setdefault("reason", "")
+        doc.setdefault("message", "")
     return unknown
 
 

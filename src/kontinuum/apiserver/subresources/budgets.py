@@ -105,8 +105,9 @@ def charge(budget: Object, pod_name: str, *, now: float) -> Object:
     found["disruptedPods"] = {**disrupted, pod_name: rfc3339(now)}
     if found["disruptionsAllowed"] == 0:
         observed = budget["metadata"].get("generation", 0)
-        found["conditions"] = set_condition(
+        conditions = set_condition(
             found.get("conditions"), "DisruptionAllowed", False, now=rfc3339(now), reason="InsufficientPods",
             observedGeneration=observed,
         )  # fmt: skip
+        found["conditions"] = [{"message": "", **one} for one in conditions]
     return {**budget, "status": found}

@@ -119,10 +119,12 @@ def status(budget: Object, wanted: Expectation, pods: Sequence[Object], waiting:
     }
     if waiting:
         found["disruptedPods"] = waiting
-    found["conditions"] = set_condition(
+    conditions = set_condition(
         old.get("conditions"), "DisruptionAllowed", allowed > 0, now=rfc3339(now), reason=reason,
         message=wanted.problem, observedGeneration=generation,
     )  # fmt: skip
+    # An API server writes an empty message too; without it the status would never be what is stored.
+    found["conditions"] = [{"message": "", **one} for one in conditions]
     return found
 
 
