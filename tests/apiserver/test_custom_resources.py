@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from tests.apiserver.custom import (
     until_gone,
     version,
 )
+from tests.apiserver.hooks import VALIDATING, allow, hook_server
 from tests.apiserver.serving import TABLE, Api, Certificates, serving
 
 from kontinuum.store.memory.store import MemoryStore
@@ -211,6 +213,30 @@ async def test_a_list_is_of_the_kind_that_the_definition_names(api: Api) -> None
     assert (
         "example.ponds.v1.Waters" in good(await api.get("/openapi/v3/apis/ponds.example/v1"))["components"]["schemas"]
     )
+
+
+async def test_what_is_created_while_its_definition_goes_is_not_left_behind(api: Api, tmp_path: Path) -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(review: Any) -> Any:
+        asked.set()
+        await go_on.wait()
+        return allow(review)
+
+    await define(api, definition())
+    async with hook_server(tmp_path) as hooks:
+        hooks.at("/slow", slow)
+        rule = {"operations": ["CREATE"], "apiGroups": ["ponds.example"], "apiVersions": ["*"], "resources": ["ponds"]}
+        webhooks = [hooks.webhook("/slow", rule)]
+        good(await api.create(VALIDATING, {"metadata": {"name": "slow"}, "webhooks": webhooks}), 201)
+        creating = asyncio.create_task(api.create(PONDS, pond("a", litres=1)))
+        await asked.wait()
+        good(await api.delete(f"{DEFINITIONS}/ponds.ponds.example"))
+        await until_gone(api, f"{DEFINITIONS}/ponds.ponds.example")
+        go_on.set()
+        assert (await creating).code == 404
+    await define(api, definition())
+    assert good(await api.get(PONDS))["items"] == []
 
 
 async def test_columns_are_shown_as_the_definition_says(api: Api) -> None:

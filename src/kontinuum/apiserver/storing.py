@@ -100,11 +100,26 @@ async def _insert_once(context: Context, served: Served, obj: Object, charge: Ch
         if served.cache.get(key) is not None:
             raise AlreadyExists(f"creating {key}: it exists already")
         return Stored(await versions.present_one(served.converter, value), created=True)
+    _check_still_served(context, served)
     record = await context.store.create(key, value)
     charge.revision = record.revision
     await _watchers_turn()
     await _go_by_it(context, served, record)
     return await _stored(served, record, value, created=True)
+
+
+def _check_still_served(context: Context, served: Served) -> None:
+    """A custom resource may end while a webhook is asked about a new object, which nobody would delete then.
+
+    Raises ApiError 404, 405.
+    """
+    if served.resource in context.catalog.built_in:
+        return
+    resource = served.resource
+    current = context.catalog.find(resource.group, resource.version, resource.plural)
+    if current is None:
+        raise status.no_such_path()
+    current.kind.check_may_create()
 
 
 async def change(

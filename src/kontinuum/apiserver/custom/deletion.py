@@ -6,6 +6,7 @@ Terminating: InstanceDeletionPending ──▶ InstanceDeletionInProgress ──
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 import orjson
 
@@ -22,6 +23,8 @@ from kontinuum.apiserver.selection import Selection
 from kontinuum.foundation.clock import rfc3339
 from kontinuum.store.port import Missing, StaleRevision
 
+AT_ONCE = 16
+"""Deletes under way together; the store commits what comes together as one."""
 LOOK_AGAIN_SECONDS = 1.0
 """How long to wait at most before looking again whether all objects are gone."""
 IN_PROGRESS = ("True", "InstanceDeletionInProgress", "CustomResource deletion is in progress")
@@ -41,8 +44,8 @@ async def empty(context: Context, key: str, served: Served | None) -> None:
     while await _has_objects(context, served):
         if context.served[CUSTOMRESOURCEDEFINITIONS].cache.get(key) is None:
             return
-        for entry in list(served.cache.select(Selection())):
-            await _delete(context, served, entry)
+        waiting = iter(list(served.cache.select(Selection())))
+        await asyncio.gather(*(_delete_all(context, served, waiting) for _ in range(AT_ONCE)))
         await context.catch_up()
         await _wait_change(context, served)
     await _report(context, key, COMPLETED, is_last=True)
@@ -65,6 +68,11 @@ async def _wait_change(context: Context, served: Served) -> None:
         return
     await watcher.wait_events(LOOK_AGAIN_SECONDS)
     served.cache.watchers.discard(watcher)
+
+
+async def _delete_all(context: Context, served: Served, waiting: Iterator[Entry]) -> None:
+    for entry in waiting:
+        await _delete(context, served, entry)
 
 
 async def _delete(context: Context, served: Served, entry: Entry) -> None:

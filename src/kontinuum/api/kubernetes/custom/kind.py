@@ -106,10 +106,14 @@ class CustomKind(Kind):
         for field in (old["metadata"].keys() | obj["metadata"].keys()) - KEPT_BY_STATUS:
             keep(obj["metadata"], old["metadata"], field)
 
-    def validate(self, obj: Object, old: Object | None) -> list[FieldError]:
-        if old is None and self.is_terminating:
+    def check_may_create(self) -> None:
+        if self.is_terminating:
             text = "create not allowed while custom resource definition is terminating"
             raise ApiError(405, "MethodNotAllowed", text)
+
+    def validate(self, obj: Object, old: Object | None) -> list[FieldError]:
+        if old is None:
+            self.check_may_create()
         namespaced = self.resource.namespaced
         errors = meta_rules.validate(obj["metadata"], namespaced=namespaced, check_name=self.check_name)
         if old is not None:

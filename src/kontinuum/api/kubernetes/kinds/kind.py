@@ -151,6 +151,9 @@ class Kind:
         """True if what the user wants has changed, which is what a generation counts."""
         return {**obj, "metadata": None, "status": None} != {**old, "metadata": None, "status": None}
 
+    def check_may_create(self) -> None:
+        """Raises ApiError 405 while there may be no new objects."""
+
     def validate(self, obj: Object, old: Object | None) -> list[FieldError]:
         """What is wrong with ``obj``, as a creation (``old`` is None) or as an update of ``old``."""
         errors = metadata.validate(obj["metadata"], namespaced=self.resource.namespaced, check_name=self.check_name)
