@@ -31,6 +31,10 @@ FAREWELL_SECONDS = 5.0
 """How long a client may take to hang up once it has been told how the command ended."""
 
 
+MOST_STREAMS = 100
+"""Streams on one connection; exec needs five."""
+
+
 class SpdyConnection:
     """An upgraded connection. ``run`` reads it; ``arrived`` fills with (kind, content), None being a stream's end."""
 
@@ -70,6 +74,8 @@ class SpdyConnection:
             while True:
                 head = await self._reader.readexactly(8)
                 flags, length = head[4], int.from_bytes(head[5:8])
+                if length > spdy.LARGEST_FRAME:
+                    raise ValueError(f"a SPDY frame of {length} bytes is too large")
                 body = await self._reader.readexactly(length)
                 if head[0] & spdy.CONTROL:
                     await self._control(int.from_bytes(head[2:4]), body)
@@ -80,7 +86,9 @@ class SpdyConnection:
 
     async def _control(self, frame: int, body: bytes) -> None:
         if frame == spdy.SYN_STREAM:
-            (number,) = struct.unpack_from(">I", body)
+            number = int.from_bytes(body[:4])
+            if len(self._kinds) >= MOST_STREAMS:
+                raise ValueError("too many SPDY streams")
             kind = self._headers_in.read(body[10:]).get("streamtype", "")
             self._kinds[number], self._numbers[kind] = kind, number
             reply = struct.pack(">I", number) + self._headers_out.block({})

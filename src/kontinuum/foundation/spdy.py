@@ -45,6 +45,10 @@ VERSION = 3
 SYN_STREAM, SYN_REPLY, RST_STREAM, SETTINGS, PING, GOAWAY = 1, 2, 3, 4, 6, 7
 FIN = 1
 """The flag that closes the sender's half of a stream."""
+LARGEST_FRAME = 1 << 20
+"""Bytes of a frame that anybody has to read."""
+LARGEST_HEADERS = 64 << 10
+"""Bytes of a header block once it is no longer compressed: a few bytes can stand for millions."""
 LARGEST_DATA = 32 << 10
 """Bytes of content that are put into one data frame."""
 
@@ -78,7 +82,9 @@ class HeaderReader:
     def read(self, block: bytes) -> dict[str, str]:
         """Raises ValueError for a block that is none."""
         try:
-            plain = self._decompressor.decompress(block)
+            plain = self._decompressor.decompress(block, LARGEST_HEADERS)
+            if self._decompressor.unconsumed_tail:
+                raise ValueError("a SPDY header block is too large")
             (count,) = struct.unpack_from(">I", plain)
             texts, position = [], 4
             for _ in range(2 * count):

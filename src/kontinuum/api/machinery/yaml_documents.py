@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,23 +13,50 @@ MOST_NODES = 500_000
 """Values of a document once every alias stands for what it names; a small text can name billions."""
 
 
+DEEPEST = 250
+"""Levels of nesting; JSON that is nested deeper is not written either."""
+
+
 class BadYaml(ValueError):
     """What the text is not."""
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Without dates, which JSON does not have: they stay the text that they are."""
+    """Without dates, which JSON does not have, and without numbers to the base of 60 (``22:22``), which YAML 1.2 does
+    not have and which take quadratic time: they stay the texts that they are.
+    """
 
 
+TAG = "tag:yaml.org,2002:"
+_NUMBERS = {
+    f"{TAG}int": re.compile(r"[-+]?(?:0b[01_]+|0[0-7_]+|0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)\Z"),
+    f"{TAG}float": re.compile(
+        r"(?:[-+]?(?:[0-9][0-9_]*)\.[0-9_]*(?:[eE][-+][0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
+    ),
+}
 _Loader.yaml_implicit_resolvers = {
-    letter: [one for one in resolvers if one[0] != "tag:yaml.org,2002:timestamp"]
+    letter: [(tag, _NUMBERS.get(tag, pattern)) for tag, pattern in resolvers if tag != f"{TAG}timestamp"]
     for letter, resolvers in _Loader.yaml_implicit_resolvers.items()
 }
+
+
+def _construct_number(loader: Any, node: yaml.ScalarNode) -> Any:
+    """A number by its explicit tag, too."""
+    if ":" in node.value:
+        raise BadYaml(f"cannot decode {node.tag} `{node.value[:40]}`")
+    construct = loader.construct_yaml_int if node.tag == f"{TAG}int" else loader.construct_yaml_float
+    return construct(node)
+
+
+for _tag in _NUMBERS:
+    _Loader.add_constructor(_tag, _construct_number)
 
 
 def decode(text: bytes) -> tuple[Any, str]:
     """The document's value, and a text that names its duplicate fields ("" if there are none). Raises BadYaml."""
     try:
+        _check_depth(text)
         loader = _Loader(text)
         try:
             node = loader.get_single_node()
@@ -42,6 +70,18 @@ def decode(text: bytes) -> tuple[Any, str]:
         return orjson.loads(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)), _duplicates(node)
     except (yaml.YAMLError, orjson.JSONEncodeError, ValueError) as error:
         raise BadYaml(f"yaml: {_told(error)}") from error
+
+
+def _check_depth(text: bytes) -> None:
+    """Raises BadYaml. The library builds a document by recursion in C, which ends the process if it goes too deep."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > DEEPEST:
+                raise BadYaml(f"exceeded max depth of {DEEPEST}")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _told(error: Exception) -> str:
