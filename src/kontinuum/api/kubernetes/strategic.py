@@ -62,7 +62,8 @@ def _retain(original: Object, patch: Object) -> None:
     if kept is None:
         return
     is_list = isinstance(kept, list) and all(isinstance(key, str) for key in kept)
-    if not is_list or any(key not in kept and value is not None and key[0] != "$" for key, value in patch.items()):
+    added = {key for key, value in patch.items() if value is not None and not key.startswith("$")}
+    if not is_list or not added <= set(kept):
         raise bad_request("invalid patch format of retainKeys")
     for key in [key for key in original if key not in kept]:
         del original[key]
