@@ -8,7 +8,7 @@ from tests.apiserver.custom import PONDS, define, definition, pond, schema, vers
 from tests.apiserver.policies import DEPLOYMENTS_RULE, expect, mutating, put_in_force, said, validating
 from tests.apiserver.serving import DEPLOYMENTS, Api, deployment
 
-from kontinuum.apiserver.admission.policies.reporting import checked
+from kontinuum.apiserver.admission.policies.typechecking import subject_of, warnings_of
 
 RULE = {
     "apiGroups": ["ponds.example"],
@@ -82,9 +82,8 @@ async def test_expressions_are_checked_against_the_schema(api: Api) -> None:
     await define(api, definition())
 
     def warnings(*rules: str) -> list[dict[str, Any]]:
-        policy = checked(validating("p", *rules, match=RULE), api.server._context.catalog)
-        found: list[dict[str, Any]] = policy["status"]["typeChecking"].get("expressionWarnings", [])
-        return found
+        spec = validating("p", *rules, match=RULE)["spec"]
+        return warnings_of(spec, subject_of(spec, api.server._context.catalog))
 
     assert warnings("object.spec.litres > 1 && object.metadata.labels['a'] == 'b'", "object.metadata.uid != ''") == []
     (found,) = warnings("object.spec.litres == 'a'")

@@ -11,7 +11,7 @@ from tests.apiserver.serving import Api
 
 from kontinuum.api.kubernetes.declared import declared_kind
 from kontinuum.api.machinery.cel import CompileError, Environment
-from kontinuum.apiserver.admission.policies.reporting import checked
+from kontinuum.apiserver.admission.policies.typechecking import subject_of, warnings_of
 
 
 async def looked_at(api: Api, name: str, generation: int = 1) -> dict[str, Any]:
@@ -41,8 +41,8 @@ async def test_a_policy_says_when_it_has_been_looked_at(api: Api) -> None:
 
 def warnings(api: Api, *rules: Any, **spec: Any) -> list[tuple[str, str]]:
     policy = validating("p", *rules, **{"match": DEPLOYMENTS_RULE, **spec})
-    found = checked(policy, api.server._context.catalog)["status"]["typeChecking"]
-    return [(one["fieldRef"], one["warning"]) for one in found.get("expressionWarnings", ())]
+    found = warnings_of(policy["spec"], subject_of(policy["spec"], api.server._context.catalog))
+    return [(one["fieldRef"], one["warning"]) for one in found]
 
 
 async def test_confused_types_are_told_for_expressions_and_messages(api: Api) -> None:

@@ -401,3 +401,20 @@ async def test_what_policies_decide_is_counted(api: Api) -> None:
         'apiserver_mutating_admission_policy_check_total{error_type="no_error",policy="m.example.com",'
         'policy_binding="m.example.com-0"} 1.0',
     }
+
+
+async def test_others_are_answered_while_long_expressions_are_compiled(api: Api) -> None:
+    rules = [f"[{','.join(['1 + 2'] * 2000)}].size() > {count}" for count in range(2)]
+    writing = asyncio.create_task(put_in_force(api, validating("p", *rules)))
+    answered = 0
+    while not writing.done():
+        assert (await api.get("/api/v1/namespaces/default")).code == 200
+        answered += 1
+    await writing
+    creating = asyncio.create_task(api.create(CONFIGMAPS, configmap("a")))
+    while not creating.done():
+        assert (await api.get("/api/v1/namespaces/default")).code == 200
+        answered += 1
+    assert (await creating).code == 201
+    # On the server's own thread, nobody would have been answered in between.
+    assert answered > 10

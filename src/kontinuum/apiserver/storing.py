@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import orjson
 
@@ -85,7 +86,7 @@ async def _complete(
     writing.name_for_create(served.resource, obj["metadata"])
     await held.enter_async_context(holding(context, served, obj, None, dry_run=dry_run))
     served.kind.prepare_create(obj)
-    _raise_invalid(served, obj, served.kind.validate(obj, None))
+    _raise_invalid(served, obj, await _checked(served, lambda: served.kind.validate(obj, None)))
     _warn(served, call, obj, None)
     await context.admission.validate(attributes, context)
     return is_generated
@@ -162,7 +163,8 @@ async def change(
         try:
             async with holding(context, served, new, old, dry_run=dry_run):
                 if checked:
-                    _raise_invalid(served, new, _problems(served, call, new, old))
+                    problems = await _checked(served, partial(_problems, served, call, new, old))
+                    _raise_invalid(served, new, problems)
                     _warn(served, call, new, old)
                 if not admitted:
                     return await replace(context, served, entry, new, dry_run=dry_run)
@@ -259,6 +261,11 @@ def check_may_create(context: Context, call: Call) -> None:
 def _is_same(new: bytes, old: bytes) -> bool:
     """Equal but for the order of fields, which does not change the length."""
     return new == old or (len(new) == len(old) and bool(orjson.loads(new) == orjson.loads(old)))
+
+
+async def _checked(served: Served, check: Callable[[], list[FieldError]]) -> list[FieldError]:
+    """What is wrong with an object. Where finding out may take seconds, others are answered meanwhile."""
+    return await asyncio.to_thread(check) if served.kind.checks_slowly else check()
 
 
 def _problems(served: Served, call: Call, new: Object, old: Object) -> list[FieldError]:

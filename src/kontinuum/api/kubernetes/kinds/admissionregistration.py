@@ -24,6 +24,7 @@ class WebhookConfiguration(Kind):
 
     mutating: ClassVar[bool]
     has_generation = True
+    checks_slowly = True
     columns = (
         NAME,
         Column("Webhooks", "integer", description="Webhooks indicates the number of webhooks registered in this "
@@ -54,6 +55,7 @@ class ValidatingWebhookConfiguration(WebhookConfiguration):
 
 class ValidatingAdmissionPolicy(Kind):
     has_generation = True
+    checks_slowly = True
     columns = (
         NAME,
         Column("Validations", "integer", description="Validations indicates the number of validation rules defined in "
@@ -81,6 +83,7 @@ class ValidatingAdmissionPolicy(Kind):
 
 class MutatingAdmissionPolicy(Kind):
     has_generation = True
+    checks_slowly = True
     columns = (
         NAME,
         Column("Mutations", "integer", description="Mutation indicates the number of mutations rules defined in this "

@@ -27,6 +27,7 @@ FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 
 class CustomResourceDefinition(Kind):
     has_generation = True
+    checks_slowly = True
     columns = (NAME, Column("Created At", "date", description="When the definition was created."))
 
     def check_name(self, name: str) -> list[str]:

@@ -55,6 +55,9 @@ class Kind:
     has_generation: bool = False
     """``metadata.generation`` counts the changes of everything but metadata and status."""
 
+    checks_slowly: bool = False
+    """Validation may take seconds for large objects (expressions are compiled): the server does it on a thread."""
+
     columns: tuple[Column, ...] = (NAME, AGE)
 
     scaling: Scaling = WorkloadScaling()

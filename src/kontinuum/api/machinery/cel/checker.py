@@ -41,6 +41,8 @@ class Checked:
     root: Node
     references: frozenset[str]
     """The declared variables that it uses."""
+    nodes: list[Node]
+    """All its parts."""
 
 
 @dataclass(slots=True)
@@ -81,7 +83,7 @@ class Checker:
             raise CompileError(self._source, list(dict.fromkeys(self._issues)))
         for node in self._nodes:
             node.type = self._unifier.resolve(node.type, final=True)
-        return Checked(root, frozenset(self._references))
+        return Checked(root, frozenset(self._references), self._nodes)
 
     def _visit(self, node: Node) -> Type:
         self._nodes.append(node)

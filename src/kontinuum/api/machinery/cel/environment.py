@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from kontinuum.api.machinery.cel import types as t
@@ -120,7 +120,7 @@ class Environment:
         """``results`` are the types that the expression may have; none: any. Raises CompileError."""
         root = parse(source)
         checked = Checker(source, self._types, functions(), self._structs).check(root)
-        _check_literals(source, root)
+        _check_literals(source, checked.nodes)
         if results and not any(_is_exactly(root.type, one) for one in results):
             raise CompileError(source, [], wrong_result(root.type, results))
         # Functions have been resolved, so a free list of unknown elements is one of dyn by now.
@@ -169,33 +169,19 @@ LITERAL_READERS: dict[str, tuple[int, Callable[[str], Any], str]] = {
 }
 
 
-def _check_literals(source: str, root: Node) -> None:
+def _check_literals(source: str, nodes: Iterable[Node]) -> None:
     """Texts that are written into the expression can be judged at once."""
-    waiting: list[Any] = [root]
     issues: list[Issue] = []
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, Call) and node.function in LITERAL_READERS:
-            place, read, problem = LITERAL_READERS[node.function]
-            parts = [*([node.target] if node.target else ()), *node.arguments]
-            literal = parts[place] if place < len(parts) else None
-            if isinstance(literal, Literal) and isinstance(literal.value, str):
-                try:
-                    read(literal.value)
-                except EvaluationError:
-                    issues.append(Issue(literal.position, problem))
-        waiting.extend(_children(node))
+    for node in nodes:
+        if not isinstance(node, Call) or node.function not in LITERAL_READERS:
+            continue
+        place, read, problem = LITERAL_READERS[node.function]
+        parts = [*([node.target] if node.target else ()), *node.arguments]
+        literal = parts[place] if place < len(parts) else None
+        if isinstance(literal, Literal) and isinstance(literal.value, str):
+            try:
+                read(literal.value)
+            except EvaluationError:
+                issues.append(Issue(literal.position, problem))
     if issues:
         raise CompileError(source, issues)
-
-
-def _children(node: Any) -> list[Any]:
-    """Everything below a node that is a node, or holds some."""
-    found: list[Any] = []
-    for name in type(node).__dataclass_fields__:
-        value = getattr(node, name)
-        if name == "overloads":
-            continue
-        many = value if isinstance(value, list) else [value]
-        found += [one for one in many if hasattr(type(one), "__dataclass_fields__") and not isinstance(one, Type)]
-    return found

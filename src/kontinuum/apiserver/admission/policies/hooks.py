@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
@@ -81,32 +82,41 @@ class Hooks(Generic[Body]):
         self._changed_policies, self._changed_bindings = policies.follow(), bindings.follow()
         self._compiled: dict[str, Policy[Body]] = {}
         self._hooks: tuple[Hook[Body], ...] = ()
+        self._renewal: asyncio.Task[None] | None = None
 
-    def current(self) -> tuple[Hook[Body], ...]:
+    async def current(self) -> tuple[Hook[Body], ...]:
         """In the order of the policies' names, and each one's bindings in the order of theirs.
 
-        Whoever goes through them may wait meanwhile: a tuple never changes, later requests get another one.
+        Waits while what has changed is compiled, so that nobody slips through. Whoever goes through the hooks may wait
+        meanwhile: a tuple never changes, later requests get another one.
         """
-        if self._changed_policies or self._changed_bindings:
-            self._renew()
+        while self._changed_policies or self._changed_bindings or self._renewal is not None:
+            if self._renewal is None:
+                self._renewal = asyncio.create_task(self._renew())
+            await asyncio.shield(self._renewal)
         return self._hooks
 
-    def _renew(self) -> None:
-        bindings = self._bindings_by_policy()
+    async def _renew(self) -> None:
         changed = set(self._changed_policies)
+        # What changes from here on makes for another round.
         self._changed_policies.clear()
         self._changed_bindings.clear()
         for key in changed:
             self._compiled.pop(key, None)
-        found = []
-        for entry in self._policies.select(Selection()):
-            bound = bindings.get(entry.name)
-            # Nobody pays for a policy that is not bound.
-            if bound:
-                if entry.key not in self._compiled:
-                    self._compiled[entry.key] = self._compile(orjson.loads(entry.value))
-                found.append(Hook(self._compiled[entry.key], tuple(bound)))
-        self._hooks = tuple(found)
+        bindings = self._bindings_by_policy()
+        # Nobody pays for a policy that is not bound.
+        bound = [entry for entry in self._policies.select(Selection()) if entry.name in bindings]
+        missing = {entry.key: entry.value for entry in bound if entry.key not in self._compiled}
+        try:
+            if missing:
+                # On a thread, because it may take seconds; reads, and requests that have begun, go on.
+                self._compiled |= await asyncio.to_thread(self._compile_all, missing)
+            self._hooks = tuple(Hook(self._compiled[entry.key], tuple(bindings[entry.name])) for entry in bound)
+        except BaseException:
+            self._changed_policies |= {entry.key for entry in bound}
+            raise
+        finally:
+            self._renewal = None
 
     def _bindings_by_policy(self) -> dict[str, list[Binding]]:
         found: dict[str, list[Binding]] = {}
@@ -114,6 +124,9 @@ class Hooks(Generic[Body]):
             document = orjson.loads(entry.value)
             found.setdefault(document["spec"].get("policyName", ""), []).append(binding_of(document))
         return found
+
+    def _compile_all(self, values: Mapping[str, bytes]) -> dict[str, Policy[Body]]:
+        return {key: self._compile(orjson.loads(value)) for key, value in values.items()}
 
     def _compile(self, document: Object) -> Policy[Body]:
         spec = document["spec"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -72,19 +72,19 @@ class Found(Generic[Body]):
 class Finder(Generic[Body]):
     """``current`` answers the hooks in force."""
 
-    def __init__(self, current: Callable[[], tuple[Hook[Body], ...]], catalog: Catalog, authorizer: Authorizer) -> None:
+    def __init__(
+        self, current: Callable[[], Awaitable[tuple[Hook[Body], ...]]], catalog: Catalog, authorizer: Authorizer
+    ) -> None:
         self._current = current
         self._catalog = catalog
         self._authorizer = authorizer
 
-    def has_any(self, attributes: Attributes) -> bool:
-        """Whether it is worth looking at all."""
-        return bool(self._current()) and attributes.resource.group not in UNTOUCHED_GROUPS
-
     async def find(self, attributes: Attributes, reader: Reader) -> Found[Body]:
         """What applies to the request, in order; and what cannot be evaluated, unless its policy ignores that."""
         found: Found[Body] = Found([], [])
-        for hook in self._current():
+        if attributes.resource.group in UNTOUCHED_GROUPS:
+            return found
+        for hook in await self._current():
             policy = hook.policy
             try:
                 match = await policy.criteria.match(attributes, reader, self._catalog)

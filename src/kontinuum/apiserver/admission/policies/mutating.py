@@ -97,7 +97,7 @@ class MutatingPolicies(Base):
 
     async def admit(self, attributes: Attributes, reader: Reader) -> None:
         obj = attributes.obj
-        if obj is None or not self._finder.has_any(attributes):
+        if obj is None:
             return
         found = await self._finder.find(attributes, reader)
         if not found.invocations and not found.failures:

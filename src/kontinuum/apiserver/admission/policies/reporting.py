@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import orjson
 
 from kontinuum.api.kubernetes.resources import VALIDATINGADMISSIONPOLICIES
 from kontinuum.api.machinery.objects import Object
-from kontinuum.apiserver.admission.policies.typechecking import warnings_of
-from kontinuum.apiserver.catalog import Catalog
+from kontinuum.apiserver.admission.policies.typechecking import subject_of, warnings_of
 from kontinuum.apiserver.context import Context
 from kontinuum.store.port import Missing, StaleRevision
 
@@ -30,20 +31,26 @@ async def _report(context: Context, key: str) -> None:
     if entry is None:
         return
     policy: Object = orjson.loads(entry.value)
-    new = checked(policy, context.catalog)
-    if new is policy:
+    if not is_due(policy):
         return
+    subject = subject_of(policy["spec"], context.catalog)
+    # On a thread, because it may take seconds.
+    warnings = await asyncio.to_thread(warnings_of, policy["spec"], subject)
     try:
-        await context.store.update(entry.key, served.layout.encode(new), expected=entry.revision)
+        await context.store.update(entry.key, served.layout.encode(marked(policy, warnings)), expected=entry.revision)
     except (StaleRevision, Missing):
         return  # Whoever was faster has made it a change that is looked at next.
 
 
-def checked(policy: Object, catalog: Catalog) -> Object:
-    """``policy`` with the outcome in its status; itself if this generation has been looked at, by anybody."""
-    generation, status = policy["metadata"].get("generation", 1), policy.get("status") or {}
-    if status.get("observedGeneration", 0) >= generation:
-        return policy
-    warnings = warnings_of(policy["spec"], catalog)
+def is_due(policy: Object) -> bool:
+    """False if this generation has been looked at, by anybody."""
+    observed = (policy.get("status") or {}).get("observedGeneration", 0)
+    return bool(observed < policy["metadata"].get("generation", 1))
+
+
+def marked(policy: Object, warnings: list[Object]) -> Object:
+    """``policy`` with the outcome in its status."""
     outcome = {"expressionWarnings": warnings} if warnings else {}
-    return {**policy, "status": {**status, "observedGeneration": generation, "typeChecking": outcome}}
+    generation = policy["metadata"].get("generation", 1)
+    status = {**(policy.get("status") or {}), "observedGeneration": generation, "typeChecking": outcome}
+    return {**policy, "status": status}

@@ -7,6 +7,7 @@ of them. Nothing depends on the outcome: it is a warning to the author. Kinds be
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from kontinuum.api.kubernetes.expressions import environment, with_variables
 from kontinuum.api.machinery.cel import CompileError, Environment
@@ -22,13 +23,24 @@ MOST_KINDS = 10
 EXPRESSIONS = ("expression", "messageExpression")
 
 
-def warnings_of(spec: Object, catalog: Catalog) -> list[Object]:
-    """The ``expressionWarnings`` of a policy, in the order of its validations."""
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a policy is checked against; looked up at once, because what is served may change while it is checked."""
+
+    kinds: tuple[tuple[Resource, Declared], ...]
+    params: Declared | None
+
+
+def subject_of(spec: Object, catalog: Catalog) -> Subject:
+    kinds = ((served.resource, served.kind.declared) for served in matched_kinds(spec, catalog))
+    return Subject(tuple((resource, one) for resource, one in kinds if one is not None), _params(spec, catalog))
+
+
+def warnings_of(spec: Object, subject: Subject) -> list[Object]:
+    """The ``expressionWarnings`` of a policy, in the order of its validations. May take seconds."""
     environments = [
-        (served.resource, _environment(spec, declared, _params(spec, catalog)))
-        for served in matched_kinds(spec, catalog)
-        if (declared := served.kind.declared) is not None
-    ]
+        (resource, _environment(spec, declared, subject.params)) for resource, declared in subject.kinds
+    ]  # fmt: skip
     found: list[Object] = []
     for index, validation in enumerate(spec.get("validations") or ()):
         for field in EXPRESSIONS:

@@ -50,9 +50,9 @@ class ValidatingPolicies(Base):
         self._finder: Finder[Rules] = Finder(hooks.current, catalog, authorizer)
 
     async def validate(self, attributes: Attributes, reader: Reader) -> None:
-        if not self._finder.has_any(attributes):
-            return
         found = await self._finder.find(attributes, reader)
+        if not found.invocations and not found.failures:
+            return
         refusals = [
             Refusal(one.policy.name, one.binding.name if one.binding is not None else "", one.problem, "")
             for one in found.failures
