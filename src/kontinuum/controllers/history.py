@@ -7,10 +7,14 @@ from collections.abc import Iterable
 from kontinuum.api.kubernetes.resources import CONTROLLERREVISIONS
 from kontinuum.api.machinery.objects import Object, name_of, namespace_of
 from kontinuum.api.machinery.resources import Resource
+from kontinuum.api.machinery.selectors import from_object
 from kontinuum.api.machinery.status import ApiError
+from kontinuum.client.informer import Informer
 from kontinuum.client.rest import Client
 from kontinuum.client.writes import Writer
-from kontinuum.controllers.lib import revisions
+from kontinuum.controllers.adoption import settle_claim
+from kontinuum.controllers.context import children
+from kontinuum.controllers.lib import owners, revisions
 from kontinuum.controllers.lib.revisions import History
 from kontinuum.foundation.errors import Retryable
 
@@ -20,10 +24,13 @@ class HashCollision(Retryable):
 
 
 async def keep_history(
-    client: Client, writer: Writer, owner: Object, resource: Resource, found: Iterable[Object]
+    client: Client, writer: Writer, owner: Object, resource: Resource, revisions_there: Informer
 ) -> History:
     """The owner's history, with a revision for its present template in it. Raises HashCollision, ApiError."""
-    history = revisions.history(owner, resource, found)
+    selector = from_object(owner["spec"].get("selector"))
+    claim = owners.claim(owner, children(revisions_there, owner), selector)
+    await settle_claim(client, writer, owner, resource, claim, CONTROLLERREVISIONS)
+    history = revisions.history(owner, resource, claim.owned)
     if history.is_new:
         made = await _create(client, writer, history.update)
         return History([*history.revisions, made], made, is_new=False)
@@ -32,6 +39,13 @@ async def keep_history(
         others = [one for one in history.revisions if one is not history.update]
         return History([*others, changed], changed, is_new=False)
     return history
+
+
+async def count_collision(writer: Writer, owner: Object, resource: Resource) -> None:
+    """Make the owner's next try choose another hash."""
+    status = owner.get("status") or {}
+    status = {**status, "collisionCount": (status.get("collisionCount") or 0) + 1}
+    await writer.update(resource, {**owner, "status": status}, subresource="status")
 
 
 async def _create(client: Client, writer: Writer, revision: Object) -> Object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from kontinuum.api.machinery.objects import Object, labels_of, name_of, namespace_of, uid_of
 from kontinuum.controllers.lib.pods import is_finished, is_leaving, is_ready, node_of
@@ -26,6 +26,12 @@ def is_headless(service: Object) -> bool:
 def selects(service: Object, pod: Object) -> bool:
     selector = (service.get("spec") or {}).get("selector") or {}
     return bool(selector) and selector.items() <= labels_of(pod).items()
+
+
+def selecting(services: Iterable[Object], pod: Object, old: Object | None) -> list[Object]:
+    """The services that a pod's change is news for: those that select it, or did before."""
+    versions = [one for one in (pod, old) if one is not None]
+    return [service for service in services if any(selects(service, version) for version in versions)]
 
 
 def addresses_of(pod: Object, family: str) -> list[str]:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from kontinuum.api.kubernetes.resources import CONTROLLERREVISIONS, DAEMONSETS, NODES, PODS
 from kontinuum.api.machinery.objects import Object, key_of, labels_of, name_of, namespace_of
-from kontinuum.api.machinery.selectors import LabelSelector, from_object
+from kontinuum.api.machinery.selectors import from_object
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.client.reconcile import DONE, Result, Workers
 from kontinuum.client.writes import Writer
 from kontinuum.controllers.adoption import settle_claim
 from kontinuum.controllers.context import BY_NAMESPACE, Context, children
-from kontinuum.controllers.history import HashCollision, forget_surplus, keep_history
+from kontinuum.controllers.history import HashCollision, count_collision, forget_surplus, keep_history
 from kontinuum.controllers.lib import daemonsets, owners
 from kontinuum.controllers.lib.batches import slow_start
 from kontinuum.controllers.lib.daemonsets import Plan
-from kontinuum.controllers.lib.revisions import HASH_LABEL, History
+from kontinuum.controllers.lib.revisions import HASH_LABEL
 from kontinuum.foundation.backoff import Backoff
 
 SELECTS_ALL = "This daemon set is selecting all pods. A non-empty selector is required."
@@ -65,9 +65,10 @@ class DaemonSetReconciler:
         claim = owners.claim(daemonset, children(self._pods, daemonset), selector)
         await settle_claim(self._context.client, writer, daemonset, DAEMONSETS, claim, PODS)
         try:
-            history = await self._history(daemonset, selector, writer)
+            history = await keep_history(self._context.client, writer, daemonset, DAEMONSETS, self._revisions)
         except HashCollision:
-            return await self._count_collision(daemonset, writer)
+            await count_collision(writer, daemonset, DAEMONSETS)
+            return DONE
         revision = labels_of(history.update)[HASH_LABEL]
         now = self._context.clock.time()
         nodes = [node for name in sorted(self._nodes.all_keys()) if (node := self._nodes.get(name)) is not None]
@@ -82,18 +83,6 @@ class DaemonSetReconciler:
         if failure is not None:
             raise failure
         return Result(min((one for one in (wait, step.look_after) if one is not None), default=None))
-
-    async def _history(self, daemonset: Object, selector: LabelSelector, writer: Writer) -> History:
-        client = self._context.client
-        claim = owners.claim(daemonset, children(self._revisions, daemonset), selector)
-        await settle_claim(client, writer, daemonset, DAEMONSETS, claim, CONTROLLERREVISIONS)
-        return await keep_history(client, writer, daemonset, DAEMONSETS, claim.owned)
-
-    async def _count_collision(self, daemonset: Object, writer: Writer) -> Result:
-        status = daemonset.get("status") or {}
-        status = {**status, "collisionCount": (status.get("collisionCount") or 0) + 1}
-        await writer.update(DAEMONSETS, {**daemonset, "status": status}, subresource="status")
-        return DONE
 
     async def _carry_out(
         self, daemonset: Object, step: Plan, writer: Writer

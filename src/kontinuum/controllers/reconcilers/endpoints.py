@@ -133,7 +133,6 @@ class EndpointsReconciler:
         return DONE
 
     def _pod_changed(self, change: str, pod: Object, old: Object | None) -> None:
-        versions = [one for one in (pod, old) if one is not None]
-        for service in self._services.by_index(BY_NAMESPACE, namespace_of(pod)):
-            if any(endpoints.selects(service, version) for version in versions):
-                self._workers.queue.add(key_of(service))
+        services = self._services.by_index(BY_NAMESPACE, namespace_of(pod))
+        for service in endpoints.selecting(services, pod, old):
+            self._workers.queue.add(key_of(service))

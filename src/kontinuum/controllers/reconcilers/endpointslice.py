@@ -207,10 +207,9 @@ class EndpointSliceReconciler:
         return {name_of(node): labels_of(node).get(endpoints.ZONE, "") for node in nodes}
 
     def _pod_changed(self, change: str, pod: Object, old: Object | None) -> None:
-        versions = [one for one in (pod, old) if one is not None]
-        for service in self._services.by_index(BY_NAMESPACE, namespace_of(pod)):
-            if any(endpoints.selects(service, version) for version in versions):
-                self._workers.queue.add(key_of(service))
+        services = self._services.by_index(BY_NAMESPACE, namespace_of(pod))
+        for service in endpoints.selecting(services, pod, old):
+            self._workers.queue.add(key_of(service))
 
     def _node_changed(self, change: str, node: Object, old: Object | None) -> None:
         if old is not None and labels_of(node).get(endpoints.ZONE) != labels_of(old).get(endpoints.ZONE):

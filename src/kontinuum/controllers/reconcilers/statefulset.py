@@ -9,13 +9,13 @@ from collections.abc import Sequence
 
 from kontinuum.api.kubernetes.resources import CONTROLLERREVISIONS, PERSISTENTVOLUMECLAIMS, PODS, STATEFULSETS
 from kontinuum.api.machinery.objects import Object, key_of, labels_of, name_of, namespace_of
-from kontinuum.api.machinery.selectors import LabelSelector, from_object
+from kontinuum.api.machinery.selectors import from_object
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.client.reconcile import DONE, Result, Workers
 from kontinuum.client.writes import Writer
 from kontinuum.controllers.adoption import settle_claim
 from kontinuum.controllers.context import BY_NAMESPACE, Context, children
-from kontinuum.controllers.history import HashCollision, forget_surplus, keep_history
+from kontinuum.controllers.history import HashCollision, count_collision, forget_surplus, keep_history
 from kontinuum.controllers.lib import owners, statefulsets
 from kontinuum.controllers.lib.batches import slow_start
 from kontinuum.controllers.lib.pods import phase_of
@@ -62,9 +62,10 @@ class StatefulSetReconciler:
         claim = owners.claim(statefulset, candidates, selector)
         await settle_claim(self._context.client, writer, statefulset, STATEFULSETS, claim, PODS)
         try:
-            history = await self._history(statefulset, selector, writer)
+            history = await keep_history(self._context.client, writer, statefulset, STATEFULSETS, self._revisions)
         except HashCollision:
-            return await self._count_collision(statefulset, writer)
+            await count_collision(writer, statefulset, STATEFULSETS)
+            return DONE
         revisions = _revisions(statefulset, history)
         now = self._context.clock.time()
         step = statefulsets.plan(statefulset, claim.owned, revisions, now)
@@ -82,18 +83,6 @@ class StatefulSetReconciler:
     def _may_own(self, statefulset: Object, pod: Object) -> bool:
         """An orphan is taken in only if it has one of the set's names."""
         return owners.controller_of(pod) is not None or statefulsets.ordinal_of(statefulset, pod) is not None
-
-    async def _history(self, statefulset: Object, selector: LabelSelector, writer: Writer) -> History:
-        client = self._context.client
-        claim = owners.claim(statefulset, children(self._revisions, statefulset), selector)
-        await settle_claim(client, writer, statefulset, STATEFULSETS, claim, CONTROLLERREVISIONS)
-        return await keep_history(client, writer, statefulset, STATEFULSETS, claim.owned)
-
-    async def _count_collision(self, statefulset: Object, writer: Writer) -> Result:
-        status = statefulset.get("status") or {}
-        status = {**status, "collisionCount": (status.get("collisionCount") or 0) + 1}
-        await writer.update(STATEFULSETS, {**statefulset, "status": status}, subresource="status")
-        return DONE
 
     async def _carry_out(self, statefulset: Object, step: Plan, writer: Writer) -> ApiError | None:
         """Answers the error that ended it; people have been told of it."""
