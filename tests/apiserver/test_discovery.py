@@ -21,10 +21,6 @@ needs_reference = pytest.mark.skipif(
     not REFERENCE.exists(),
     reason="the answers of a real API server are not here; point KUBERNETES_REFERENCE at them",
 )
-NOT_YET = {
-    # Subresources and reviews that nobody answers yet; what has no function is not told of.
-    "pods/portforward",
-}  # fmt: skip
 STORED_OTHERWISE = {
     # Kubernetes keeps these in a beta version that it also serves; we store what we serve.
     "customresourcedefinitions", "mutatingadmissionpolicies", "mutatingadmissionpolicybindings",
@@ -51,11 +47,7 @@ def test_the_resources_of_a_group_are_described_as_a_real_server_does(discovery:
     ours = content(discovery.find(f"/{prefix}/{group_version}", "application/json"))
     theirs = json.loads((REFERENCE / f"{prefix}__{group_version.replace('/', '__')}.json").read_text())
     served = {resource.plural for resource in RESOURCES}
-    expected = [
-        entry
-        for entry in theirs["resources"]
-        if entry["name"].partition("/")[0] in served and entry["name"] not in NOT_YET
-    ]
+    expected = [entry for entry in theirs["resources"] if entry["name"].partition("/")[0] in served]
     assert [entry["name"] for entry in ours["resources"]] == [entry["name"] for entry in expected]
     for entry in (*ours["resources"], *expected):
         if entry["name"] in STORED_OTHERWISE:
@@ -81,11 +73,7 @@ def test_the_aggregated_form_says_the_same_as_a_real_server_s(discovery: Discove
                         assert key[0] == "", f"{key} is unknown to a real server"
                         continue
                     expected = theirs[key]
-                    below = [
-                        each
-                        for each in expected.get("subresources", [])
-                        if f"{resource['resource']}/{each['subresource']}" not in NOT_YET
-                    ]
+                    below = expected.get("subresources", [])
                     assert resource == ({**expected, "subresources": below} if below else _without(expected))
 
 

@@ -204,6 +204,9 @@ class FakeRuntime:
     async def exec_url(self, container_id: str, command: list[str], streams: Config) -> str:
         raise NotThere(container_id)
 
+    async def port_forward_url(self, sandbox_id: str, ports: list[int]) -> str:
+        raise NotThere(sandbox_id)
+
     async def reopen_log(self, container_id: str) -> None:
         await self._enter("reopen_log")
         self.reopened.append(container_id)

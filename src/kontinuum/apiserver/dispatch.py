@@ -17,6 +17,7 @@ from kontinuum.api.machinery.resources import Resource
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.components import get_component, list_components
 from kontinuum.apiserver.context import Context, Served
+from kontinuum.apiserver.port_forward import port_forward
 from kontinuum.apiserver.reviews.access import (
     review_local_subject,
     review_own_access,
@@ -59,6 +60,7 @@ SUBRESOURCES: dict[tuple[Resource, str], dict[str, Verb]] = {
     (r.PODS, "attach"): STREAM,
     (r.PODS, "ephemeralcontainers"): STATUS,
     (r.PODS, "exec"): STREAM,
+    (r.PODS, "portforward"): {"get": port_forward, "create": port_forward},
     (r.PODS, "proxy"): PROXY,
     (r.PODS, "resize"): STATUS,
     (r.NODES, "proxy"): PROXY,

@@ -10,7 +10,7 @@ from aiohttp.web_response import StreamResponse
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from kontinuum.apiserver.passing import pass_on
-from kontinuum.apiserver.takeover import Taken, join, take_over, upgraded
+from kontinuum.foundation.takeover import Taken, join, take_over, upgraded
 
 HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding",

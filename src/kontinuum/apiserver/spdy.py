@@ -16,8 +16,8 @@ from collections.abc import Iterable
 from aiohttp import ClientWebSocketResponse, WSMsgType
 from aiohttp.web_request import BaseRequest
 
-from kontinuum.apiserver.takeover import Taken, take_over
 from kontinuum.foundation import spdy
+from kontinuum.foundation.takeover import Taken, take_over
 from kontinuum.foundation.tasks import cancel
 
 PROTOCOL = "v4.channel.k8s.io"

@@ -41,10 +41,10 @@ async def log(context: Context, served: Served, call: Call) -> StreamResponse:
     query = log_query(call.query)
     pod = orjson.loads((await context.current(served, call.route.namespace, call.route.name)).value)
     url = f"{await _place(context, pod, call, 'containerLogs')}?{query}"
-    with _translated(url):
+    with translated(url):
         async with context.nodes.session().get(url) as answer:
             if answer.status != 200:
-                raise await _refusal(answer)
+                raise await refusal(answer)
             return await _copy(answer, call)
 
 
@@ -54,10 +54,10 @@ async def connect(context: Context, served: Served, call: Call) -> StreamRespons
     upgrade = call.request.headers.get("Upgrade", "").lower()
     if upgrade not in ("websocket", "spdy/3.1"):
         raise status.bad_request("Upgrade request required: exec and attach are spoken over a WebSocket")
-    protocols = _offered(call.request) if upgrade == "websocket" else [spdy.NODE_PROTOCOL]
+    protocols = offered(call.request) if upgrade == "websocket" else [spdy.NODE_PROTOCOL]
     pod = orjson.loads((await context.current(served, call.route.namespace, call.route.name)).value)
     url = f"{await _place(context, pod, call, call.route.subresource)}?{_stream_query(call.request)}"
-    with _translated(url):
+    with translated(url):
         try:
             node = await context.nodes.session().ws_connect(url, protocols=protocols, max_msg_size=0)
         except WSServerHandshakeError as refused:
@@ -120,15 +120,20 @@ def container_of(pod: Object, wanted: str) -> str:
 
 async def _place(context: Context, pod: Object, call: Call, what: str) -> str:
     """The URL, without query, under which the pod's node does ``what``. Raises ApiError."""
-    name, namespace = call.route.name, call.route.namespace
     container = container_of(pod, call.query.get("container", ""))
+    return f"{await node_place(context, pod, call, what)}/{quote(container)}"
+
+
+async def node_place(context: Context, pod: Object, call: Call, what: str) -> str:
+    """The same for what is done to the pod as a whole."""
+    name, namespace = call.route.name, call.route.namespace
     node_name = (pod.get("spec") or {}).get("nodeName")
     if not node_name:
         raise status.bad_request(f"pod {name} does not have a host assigned")
     node = await context.find(NODES, "", node_name)
     if node is None:
         raise status.not_found(NODES, node_name)
-    return f"{address_of(node)}/{what}/{quote(namespace)}/{quote(name)}/{quote(container)}"
+    return f"{address_of(node)}/{what}/{quote(namespace)}/{quote(name)}"
 
 
 def _stream_query(request: BaseRequest) -> str:
@@ -137,7 +142,8 @@ def _stream_query(request: BaseRequest) -> str:
     return urlencode([(key, value) for key, value in parse_qsl(text, keep_blank_values=True) if key != "container"])
 
 
-def _offered(request: BaseRequest) -> list[str]:
+def offered(request: BaseRequest) -> list[str]:
+    """The subprotocols that a WebSocket's client would speak."""
     header = request.headers.get("Sec-WebSocket-Protocol", "")
     return [one.strip() for one in header.split(",") if one.strip()]
 
@@ -189,7 +195,7 @@ async def _handshake_refusal(context: Context, url: str, code: int) -> ApiError:
         return _error(code, (await answer.text()).strip() if answer.status == code else "")
 
 
-async def _refusal(answer: ClientResponse) -> ApiError:
+async def refusal(answer: ClientResponse) -> ApiError:
     """What the node objects, in the API's form."""
     return _error(answer.status, (await answer.text()).strip())
 
@@ -205,7 +211,7 @@ def _error(code: int, text: str) -> ApiError:
 
 
 @contextlib.contextmanager
-def _translated(url: str) -> Iterator[None]:
+def translated(url: str) -> Iterator[None]:
     """A node that cannot be reached is the API's 500 with the reason, as in Kubernetes ("error dialing backend")."""
     try:
         yield

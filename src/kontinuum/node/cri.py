@@ -223,6 +223,11 @@ class CriClient:
         answer = await self.call("Exec", container_id=container_id, cmd=command, **streams)
         return str(answer.url)
 
+    async def port_forward_url(self, sandbox_id: str, ports: list[int]) -> str:
+        """Where connections to the sandbox's ports can be made, once. Over SPDY the ports are named later."""
+        answer = await self.call("PortForward", pod_sandbox_id=sandbox_id, port=ports)
+        return str(answer.url)
+
     async def reopen_log(self, container_id: str) -> None:
         """Write the container's log under its own name again, after the file has been renamed."""
         await self._if_there("ReopenContainerLog", CALL_SECONDS, {"container_id": container_id})

@@ -23,6 +23,7 @@ from kontinuum.node.observed import Container, ContainerState, Observed
 from kontinuum.node.port import ContainerRuntime, ContainerUsage, NotThere, RuntimeAway
 from kontinuum.node.sandbox_config import log_directory
 from kontinuum.node.settings import NodeSettings
+from kontinuum.node.streams import port_forward
 from kontinuum.node.streams.remote_command import PROTOCOLS, Wanted, bridge
 
 log = structlog.get_logger(__name__)
@@ -77,6 +78,8 @@ class NodeServer:
             "/attach/{namespace}/{pod}/{container}": self._attach,
         }.items():
             application.router.add_get(path, handler)
+        for method in ("GET", "POST"):
+            application.router.add_route(method, "/portForward/{namespace}/{pod}", self._port_forward)
         self._runner = web.AppRunner(
             application, handle_signals=False, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS
         )
@@ -153,13 +156,30 @@ class NodeServer:
         wanted = Wanted(asked.stdin, asked.stdout, asked.stderr and not tty, tty)
         return await bridge(request, await self._runtime.attach_url(running.id, wanted.as_cri()), wanted)
 
-    def _known(self, request: web.Request) -> tuple[KnownPod, Object]:
+    async def _port_forward(self, request: web.Request) -> web.StreamResponse:
+        sandbox = self._known_pod(request).observed.sandbox
+        if sandbox is None or not sandbox.is_ready:
+            raise Answer(404, f'pod "{request.match_info["pod"]}" is not running')
+        if "Upgrade" not in request.headers:
+            raise Answer(400, "ports are forwarded over SPDY/3.1 or a WebSocket")
+        ports = request.query.getall("port", [])
+        if not all(port.isdecimal() for port in ports):
+            raise Answer(400, f"no port numbers: {', '.join(ports)}")
+        url = await self._runtime.port_forward_url(sandbox.id, [int(port) for port in ports])
+        return await port_forward.carry(request, url, ports)
+
+    def _known_pod(self, request: web.Request) -> KnownPod:
         namespace, name = request.match_info["namespace"], request.match_info["pod"]
         known = self._find_pod(namespace, name)
         if known is None:
             raise Answer(404, f'pod "{name}" not found in namespace "{namespace}"')
+        return known
+
+    def _known(self, request: web.Request) -> tuple[KnownPod, Object]:
+        known = self._known_pod(request)
         container = pods.find_container(known.pod, request.match_info["container"])
         if container is None:
+            name = request.match_info["pod"]
             raise Answer(404, f"container {request.match_info['container']} is not valid for pod {name}")
         return known, container
 
