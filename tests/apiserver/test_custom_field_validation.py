@@ -70,6 +70,11 @@ async def test_fields_given_twice_are_found_where_unknown_ones_are_kept(api: Api
         content_type="application/apply-patch+yaml",
     )  # fmt: skip
     assert in_yaml.code == 400 and 'key "litres" already set in map' in in_yaml.body["message"]
+    posted = await api.call(
+        "POST", f"{PONDS}?fieldValidation=Strict", TWICE_IN_YAML.encode(), content_type="application/yaml"
+    )
+    assert posted.code == 400 and "strict decoding error: yaml: unmarshal errors" in posted.body["message"]
+    assert 'key "litres" already set in map' in posted.body["message"]
     warned = await api.create(PONDS, TWICE)
     assert len(warned.headers.getall("Warning")) == 2
     assert good(warned, 201)["spec"] == {"litres": 2, "any": {"thing": 2}}

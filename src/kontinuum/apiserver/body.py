@@ -61,17 +61,21 @@ async def read_object(context: Context, served: Served, call: Call) -> Object:
     if not body:
         raise status.bad_request(f"the body is empty; expected a {served.resource.kind}")
     obj = codecs.decode(body, media_type(call.request))
-    duplicates = _duplicates(call, body, obj)
+    problems = _duplicates(call, body, obj)
     writing.check_kind(served.resource, obj)
-    check_shape(served, call, obj, duplicates=duplicates)
+    check_shape(served, call, obj, problems=problems)
     return obj
 
 
 def _duplicates(call: Call, body: bytes, obj: Object) -> list[str]:
-    is_json = media_type(call.request) in ("", codecs.JSON)
-    if not is_json or options.field_validation(call) == "Ignore":
+    """Texts about what the body says twice, where anybody wants to know."""
+    media = media_type(call.request)
+    if options.field_validation(call) == "Ignore":
         return []
-    return codecs.duplicate_fields_of(body, obj)
+    if media in ("", codecs.JSON):
+        return field_problems((), codecs.duplicate_fields_of(body, obj))
+    twice = codecs.decode_configuration(body, strictly=True)[1] if media == codecs.YAML else ""
+    return [twice] if twice else []
 
 
 async def read_as(context: Context, call: Call, shape: Definition) -> Object | None:
@@ -97,14 +101,15 @@ def conform_document(document: Object, shape: Definition) -> None:
         raise status.bad_request(f"{expected} cannot be handled: {mismatch}") from mismatch
 
 
-def check_shape(served: Served, call: Call, obj: Object, *, duplicates: Sequence[str] = ()) -> None:
-    """Refuse wrong types, and treat unknown and duplicate fields as ``fieldValidation`` says; none of them is kept.
+def check_shape(served: Served, call: Call, obj: Object, *, problems: Sequence[str] = ()) -> None:
+    """Refuse wrong types, and treat unknown fields as ``fieldValidation`` says; none of them is kept.
 
+    ``problems`` are texts about what is wrong with the body itself, and treated alike.
     Raises ApiError 400, or 422 for an unknown ``fieldValidation``.
     """
     mode = options.field_validation(call)
     kind, version = served.resource.kind, served.resource.api_version
-    problems = field_problems(served.kind.conform(obj), duplicates)
+    problems = [*problems, *field_problems(served.kind.conform(obj), ())]
     if problems and mode == "Strict":
         raise strict_error(kind, version, problems)
     if mode == "Warn":
