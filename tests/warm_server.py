@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -11,11 +12,15 @@ from kontinuum.store.etcd import members
 
 assert members  # imported for the children, as what ``preload`` imports is
 assemble.preload("server")
+PR_SET_PDEATHSIG = 1
+libc = ctypes.CDLL(None, use_errno=True)
 # Nobody asks how the servers have ended; ignored, they leave no zombies.
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 for line in sys.stdin:
     child = os.fork()
     if not child:
+        # When a test run is cut off, our input ends, and no server must be left behind.
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.dup2(os.open(line.strip(), os.O_RDONLY), 0)
         sys.stdin = open(0)  # noqa: SIM115 (it lives as long as the process)
