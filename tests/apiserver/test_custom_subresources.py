@@ -80,6 +80,23 @@ async def test_the_replicas_are_scaled_where_the_definition_says(api: Api) -> No
     assert good(await api.patch(f"{PONDS}/unsized/scale", {"spec": {"replicas": 1}}))["spec"] == {"replicas": 1}
 
 
+async def test_a_scale_is_applied_by_a_manager_that_owns_the_replicas_and_nothing_else(api: Api) -> None:
+    await define(api, scaled())
+    good(await api.patch(f"{PONDS}/a?fieldManager=owner", pond("a", size=2, other="x"), "apply"), 201)
+    body = {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "a"}, "spec": {"replicas": 4}}
+    conflict = await api.patch(f"{PONDS}/a/scale?fieldManager=scaler", body, "apply")
+    assert conflict.code == 409 and ".spec.size" in conflict.body["message"]
+    forced = good(await api.patch(f"{PONDS}/a/scale?fieldManager=scaler&force=true", body, "apply"))
+    assert (forced["kind"], forced["spec"]) == ("Scale", {"replicas": 4})
+    found = good(await api.get(f"{PONDS}/a"))
+    assert (found["spec"], found["metadata"]["generation"]) == ({"size": 4, "other": "x"}, 2)
+    (own,) = [one for one in found["metadata"]["managedFields"] if one["manager"] == "scaler"]
+    assert (own["operation"], own["subresource"]) == ("Apply", "scale")
+    assert own["fieldsV1"] == {"f:spec": {"f:size": {}}}
+    refused = await api.patch(f"{PONDS}/a/scale?fieldManager=scaler", pond("a", size=1), "apply")
+    assert refused.code == 400
+
+
 LISTS = schema({
     "type": "object",
     "properties": {

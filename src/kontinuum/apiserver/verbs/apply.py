@@ -19,6 +19,7 @@ from kontinuum.api.machinery.patches import copy
 from kontinuum.api.machinery.shapes import Shape
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.apiserver import options, ownership, writing
+from kontinuum.apiserver.admission.requests import View
 from kontinuum.apiserver.body import check_shape, read_bytes
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
@@ -68,8 +69,12 @@ async def read_configuration(context: Context, call: Call) -> Object:
 class Apply:
     """One apply request. ``decide`` may be asked again when other writers were faster."""
 
-    def __init__(self, context: Context, served: Served, call: Call, config: Object) -> None:
+    def __init__(
+        self, context: Context, served: Served, call: Call, config: Object, *, view: View | None = None
+    ) -> None:
+        """``view``: what admission sees, where that is of another kind."""
         self._context = context
+        self._view = view
         self._served = served
         self._call = call
         self._config = config
@@ -99,7 +104,9 @@ class Apply:
         context, served, call = self._context, self._served, self._call
         while True:
             try:
-                return await change(context, served, call, self._decide, dry_run=dry_run, tracked=False)
+                return await change(
+                    context, served, call, self._decide, dry_run=dry_run, tracked=False, view=self._view
+                )  # fmt: skip
             except ApiError as error:
                 if not error.is_not_found or call.route.subresource:
                     raise

@@ -147,8 +147,11 @@ class Kind:
             keep(obj["metadata"], old["metadata"], field)
 
     def prepare_subresource(self, subresource: str, obj: Object, old: Object) -> None:
-        """As ``prepare_status_update``, for any subresource whose body is the object itself."""
-        self.prepare_status_update(obj, old)
+        """As ``prepare_status_update``, for any subresource whose body is the object, or becomes part of it."""
+        if subresource == "scale":
+            self.prepare_update(obj, old)
+        else:
+            self.prepare_status_update(obj, old)
 
     def is_changed(self, obj: Object, old: Object) -> bool:
         """True if what the user wants has changed, which is what a generation counts."""
