@@ -335,3 +335,23 @@ def test_counts_add_up_whatever_fails(is_indexed: bool, completions: int, parall
         assert not finalizers(cluster) and not status.get("uncountedTerminatedPods")
 
     scenario(main)
+
+
+@pytest.mark.behaviour("Job should adopt matching orphans and release non-matching pods")
+def test_orphans_are_taken_in_and_strangers_let_go() -> None:
+    async def main(cluster: Cluster) -> None:
+        await cluster.client.create(JOBS, job(completions=4, parallelism=2))
+        await cluster.settle(10)
+        orphan, stranger = (name_of(pod) for pod in cluster.pods())
+        await cluster.client.patch(PODS, orphan, {"metadata": {"ownerReferences": None}}, namespace="default")
+        await cluster.settle(10)
+        adopted = await cluster.client.get(PODS, orphan, namespace="default")
+        assert adopted["metadata"]["ownerReferences"][0]["kind"] == "Job"
+        assert len(cluster.pods()) == 2
+        await cluster.client.patch(PODS, stranger, {"metadata": {"labels": {"job-name": "other"}}}, namespace="default")
+        await cluster.settle(10)
+        released = await cluster.client.get(PODS, stranger, namespace="default")
+        assert "ownerReferences" not in released["metadata"] and "finalizers" not in released["metadata"]
+        assert len(cluster.pods()) == 3, "another has taken its place"
+
+    scenario(main)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from kontinuum.api.kubernetes.resources import DAEMONSETS, PODS
 from kontinuum.api.machinery.objects import Object, labels_of, name_of, namespace_of, uid_of
 from kontinuum.controllers.lib import owners, placement, taints
-from kontinuum.controllers.lib.names import child_name
+from kontinuum.controllers.lib.names import FreshNames
 from kontinuum.controllers.lib.pods import is_finished, is_leaving, is_ready, phase_of, seconds_until_available
 from kontinuum.controllers.lib.revisions import HASH_LABEL
 
@@ -79,13 +79,15 @@ def verdict(daemonset: Object, node: Object) -> tuple[bool, bool]:
     return True, True
 
 
-def plan(daemonset: Object, nodes: Sequence[Object], pods: Sequence[Object], revision: str, now: float) -> Plan:
+def plan(
+    daemonset: Object, nodes: Sequence[Object], pods: Sequence[Object], revision: str, names: FreshNames, now: float
+) -> Plan:
     """``revision`` is the hash that pods of the present template carry."""
     result = Plan()
     if "deletionTimestamp" in daemonset["metadata"]:
         return result
     places = _places(daemonset, nodes, pods)
-    view = _View(daemonset, revision, now, result)
+    view = _View(daemonset, revision, names, now, result)
     for place in places:
         _keep_one(daemonset, place, view, result)
     if (daemonset["spec"].get("updateStrategy") or {}).get("type") != "OnDelete":
@@ -108,8 +110,9 @@ def _places(daemonset: Object, nodes: Sequence[Object], pods: Sequence[Object]) 
 class _View:
     """What the pods are, seen from the present template."""
 
-    def __init__(self, daemonset: Object, revision: str, now: float, result: Plan) -> None:
+    def __init__(self, daemonset: Object, revision: str, names: FreshNames, now: float, result: Plan) -> None:
         self.revision = revision
+        self.names = names
         self._minimum = daemonset["spec"].get("minReadySeconds") or 0
         self._now = now
         self._result = result
@@ -135,7 +138,7 @@ def _keep_one(daemonset: Object, place: _Node, view: _View, result: Plan) -> Non
         (result.failed if phase_of(pod) == "Failed" else result.finished).append(pod)
     running = sorted((pod for pod in living if pod not in ended), key=_age)
     if not running and not ended and place.runs and not place.pods:
-        result.create.append(new_pod(daemonset, place.name, view.revision, place.pods))
+        result.create.append(new_pod(daemonset, place.name, view.revision, view.names))
     # While a rollout puts a new pod beside the old one there may be one of each.
     for group in (
         [pod for pod in running if view.is_new(pod)],
@@ -176,7 +179,7 @@ def _roll(daemonset: Object, places: Sequence[_Node], view: _View, result: Plan)
             candidates.append(old)
     result.delete += [*free, *candidates[: max(0, unavailable - missing)]]
     for place in to_surge[: max(0, surge - surging)]:
-        result.create.append(new_pod(daemonset, place.name, view.revision, place.pods))
+        result.create.append(new_pod(daemonset, place.name, view.revision, view.names))
 
 
 def limits(daemonset: Object, wanted: int) -> tuple[int, int]:
@@ -195,17 +198,12 @@ def _resolve(value: int | str | None, absent: int, of: int) -> int:
     return int(value)
 
 
-def new_pod(daemonset: Object, node_name: str, revision: str, beside: Sequence[Object]) -> Object:
+def new_pod(daemonset: Object, node_name: str, revision: str, names: FreshNames) -> Object:
     """The daemon's pod for one node; the scheduler is left no other."""
     template = daemonset["spec"]["template"]
     wanted = template.get("metadata") or {}
-    taken = {name_of(pod) for pod in beside}
-    ordinal = 0
-    seed = f"{uid_of(daemonset)}/{node_name}/{revision}"
-    while (name := child_name(name_of(daemonset), seed, ordinal)) in taken:
-        ordinal += 1
     metadata: Object = {
-        "name": name,
+        "name": names.child(name_of(daemonset), f"{uid_of(daemonset)}/{node_name}/{revision}"),
         "generateName": f"{name_of(daemonset)}-",
         "namespace": namespace_of(daemonset),
         "labels": {**(wanted.get("labels") or {}), HASH_LABEL: revision},

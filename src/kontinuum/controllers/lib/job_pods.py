@@ -8,7 +8,7 @@ from kontinuum.api.kubernetes.resources import JOBS, PODS
 from kontinuum.api.machinery.conditions import get_condition
 from kontinuum.api.machinery.objects import Object, annotations_of, name_of, namespace_of, uid_of
 from kontinuum.controllers.lib import owners
-from kontinuum.controllers.lib.names import child_name
+from kontinuum.controllers.lib.names import FreshNames
 from kontinuum.controllers.lib.pods import is_finished, is_leaving, phase_of
 from kontinuum.foundation.clock import parse_rfc3339
 
@@ -81,18 +81,12 @@ def restarts_of(pod: Object) -> int:
     return sum(one.get("restartCount", 0) for one in statuses)
 
 
-def new_pod(job: Object, index: int | None, taken: set[str], *, failures: int = 0, ignored: int = 0) -> Object:
-    """A pod for ``index`` (None: the Job is not indexed), after so many failures of that index.
-
-    Its name is none of ``taken``, and is added there.
-    """
+def new_pod(job: Object, index: int | None, names: FreshNames, *, failures: int = 0, ignored: int = 0) -> Object:
+    """A pod for ``index`` (None: the Job is not indexed), after so many failures of that index."""
     template = job["spec"]["template"]
     wanted = template.get("metadata") or {}
     base = name_of(job) if index is None else f"{name_of(job)}-{index}"
-    ordinal = 0
-    while (name := child_name(base, uid_of(job), ordinal)) in taken:
-        ordinal += 1
-    taken.add(name)
+    name = names.child(base, uid_of(job))
     labels, annotations = dict(wanted.get("labels") or {}), dict(wanted.get("annotations") or {})
     spec = copy.deepcopy(template.get("spec") or {})
     if index is not None:

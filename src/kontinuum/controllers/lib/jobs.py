@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kontinuum.api.machinery.conditions import get_condition, is_true, set_condition
-from kontinuum.api.machinery.objects import Object, name_of
+from kontinuum.api.machinery.objects import Object
 from kontinuum.controllers.lib import indexes, job_pods
 from kontinuum.controllers.lib.job_counts import Counts, count, generation_of
 from kontinuum.controllers.lib.job_pods import completions_of, index_of, is_active, is_indexed
 from kontinuum.controllers.lib.job_policies import judge_failure, matched_success_rule
+from kontinuum.controllers.lib.names import FreshNames
 from kontinuum.controllers.lib.pods import deletion_order, is_leaving, is_ready, phase_of
 from kontinuum.foundation.backoff import Backoff
 from kontinuum.foundation.clock import parse_rfc3339, rfc3339
@@ -62,7 +63,7 @@ def is_suspended(job: Object) -> bool:
     return bool(job["spec"].get("suspend"))
 
 
-def plan(job: Object, pods: Sequence[Object], now: float) -> Plan:
+def plan(job: Object, pods: Sequence[Object], names: FreshNames, now: float) -> Plan:
     """``pods`` are the Job's own, ended ones too. The Job has not finished."""
     status = dict(job.get("status") or {})
     result = Plan(status)
@@ -78,7 +79,7 @@ def plan(job: Object, pods: Sequence[Object], now: float) -> Plan:
     elif is_suspended(job):
         result.dismiss = active
     else:
-        _manage(job, pods, active, counts, now, result)
+        _manage(job, pods, active, counts, names, now, result)
     result.let_go = counts.let_go
     _tell_suspension(job, status, now, result)
     _fill_status(job, status, pods, active, counts, result)
@@ -154,7 +155,8 @@ def _is_done(job: Object, pods: Sequence[Object], counts: Counts) -> bool:
 
 
 def _manage(
-    job: Object, pods: Sequence[Object], active: list[Object], counts: Counts, now: float, result: Plan
+    job: Object, pods: Sequence[Object], active: list[Object], counts: Counts, names: FreshNames, now: float,
+    result: Plan,
 ) -> None:  # fmt: skip
     """As many pods as may run now, no more."""
     wanted = _wanted_active(job, active, counts)
@@ -166,15 +168,14 @@ def _manage(
     missing = wanted - len(active) - (leaving if job_pods.replaces_failed_only(job) else 0)
     if missing <= 0:
         return
-    taken = {name_of(pod) for pod in pods}
     if is_indexed(job):
-        result.create = _missing_indexes(job, pods, counts, min(missing, BURST), taken, now, result)
+        result.create = _missing_indexes(job, pods, counts, min(missing, BURST), names, now, result)
         return
     wait = _wait_after_failures(pods, now)
     if wait > 0:
         result.look_after = min(wait, result.look_after or math.inf)
         return
-    result.create = [job_pods.new_pod(job, None, taken) for _ in range(min(missing, BURST))]
+    result.create = [job_pods.new_pod(job, None, names) for _ in range(min(missing, BURST))]
 
 
 def _wanted_active(job: Object, active: Sequence[Object], counts: Counts) -> int:
@@ -203,7 +204,7 @@ def _surplus(job: Object, active: list[Object], counts: Counts, wanted: int, now
 
 
 def _missing_indexes(
-    job: Object, pods: Sequence[Object], counts: Counts, most: int, taken: set[str], now: float, result: Plan
+    job: Object, pods: Sequence[Object], counts: Counts, most: int, names: FreshNames, now: float, result: Plan
 ) -> list[Object]:
     """Pods for the lowest indexes that need one and whose time has come."""
     occupied = {index_of(pod) for pod in pods if _occupies(job, pod)}
@@ -224,7 +225,7 @@ def _missing_indexes(
             result.look_after = min(wait, result.look_after or math.inf)
             continue
         failures, ignored = _history_of(job, before) if per_index else (0, 0)
-        found.append(job_pods.new_pod(job, index, taken, failures=failures, ignored=ignored))
+        found.append(job_pods.new_pod(job, index, names, failures=failures, ignored=ignored))
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -32,6 +33,23 @@ def child_name(parent: str, parent_uid: str, ordinal: int) -> str:
     digest = hashlib.blake2b(f"{parent_uid}/{ordinal}".encode(), digest_size=_SUFFIX).digest()
     suffix = "".join(_SAFE[byte % len(_SAFE)] for byte in digest)
     return f"{parent[: _LONGEST - _SUFFIX - 1]}-{suffix}"
+
+
+class FreshNames:
+    """Names for children that nobody has yet, though they follow from their parent: the first that is free."""
+
+    def __init__(self, is_taken: Callable[[str], bool]) -> None:
+        """``is_taken`` says whether the namespace has a child of that name, whoever owns it."""
+        self._is_taken = is_taken
+        self._given: set[str] = set()
+
+    def child(self, parent: str, seed: str) -> str:
+        """As ``child_name``; never the same twice."""
+        ordinal = 0
+        while (name := child_name(parent, seed, ordinal)) in self._given or self._is_taken(name):
+            ordinal += 1
+        self._given.add(name)
+        return name
 
 
 def without_nulls(value: Any) -> Any:

@@ -14,6 +14,7 @@ from kontinuum.controllers.history import HashCollision, count_collision, forget
 from kontinuum.controllers.lib import daemonsets, owners
 from kontinuum.controllers.lib.batches import slow_start
 from kontinuum.controllers.lib.daemonsets import Plan
+from kontinuum.controllers.lib.names import FreshNames
 from kontinuum.controllers.lib.revisions import HASH_LABEL
 from kontinuum.foundation.backoff import Backoff
 
@@ -72,7 +73,8 @@ class DaemonSetReconciler:
         revision = labels_of(history.update)[HASH_LABEL]
         now = self._context.clock.time()
         nodes = [node for name in sorted(self._nodes.all_keys()) if (node := self._nodes.get(name)) is not None]
-        step = daemonsets.plan(daemonset, nodes, claim.owned, revision, now)
+        names = FreshNames(lambda name: self._pods.get(f"{namespace_of(daemonset)}/{name}") is not None)
+        step = daemonsets.plan(daemonset, nodes, claim.owned, revision, names, now)
         wait, failure = await self._carry_out(daemonset, step, writer)
         status = daemonsets.status(daemonset, nodes, claim.owned, revision, now)
         if status != (daemonset.get("status") or {}):

@@ -15,6 +15,7 @@ from kontinuum.controllers.context import BY_NAMESPACE, Context, children
 from kontinuum.controllers.lib import job_pods, jobs, owners
 from kontinuum.controllers.lib.batches import slow_start
 from kontinuum.controllers.lib.jobs import Plan
+from kontinuum.controllers.lib.names import FreshNames
 
 OUR_NAME = "kubernetes.io/job-controller"
 
@@ -63,7 +64,8 @@ class JobReconciler:
         if jobs.is_finished(job) or "deletionTimestamp" in job["metadata"]:
             await self._let_go(claim.owned, writer)
             return DONE
-        todo = jobs.plan(job, claim.owned, self._context.clock.time())
+        names = FreshNames(lambda name: self._pods.get(f"{namespace_of(job)}/{name}") is not None)
+        todo = jobs.plan(job, claim.owned, names, self._context.clock.time())
         failure = await self._carry_out(job, todo, writer)
         if todo.status != (job.get("status") or {}):
             await writer.update(JOBS, {**job, "status": todo.status}, subresource="status")
