@@ -91,6 +91,23 @@ async def test_a_server_that_starts_serves_what_was_defined_before(certificates:
         assert [one["metadata"]["name"] for one in good(await api.get(PONDS))["items"]] == ["a"]
 
 
+async def test_a_server_that_starts_goes_on_emptying_what_was_being_deleted(certificates: Certificates) -> None:
+    store = MemoryStore()
+    async with serving(store, certificates) as api:
+        await define(api, definition())
+        for name, finalizers in (("held", ["ponds.example/drain"]), ("free", [])):
+            body = pond(name, litres=1)
+            body["metadata"]["finalizers"] = finalizers
+            good(await api.create(PONDS, body), 201)
+        good(await api.delete(f"{DEFINITIONS}/ponds.ponds.example"))
+        await until_gone(api, f"{PONDS}/free")
+    async with serving(store, certificates) as api:
+        held = good(await api.get(f"{PONDS}/held"))
+        assert held["metadata"]["deletionTimestamp"]
+        good(await api.patch(f"{PONDS}/held", {"metadata": {"finalizers": None}}))
+        await until_gone(api, f"{DEFINITIONS}/ponds.ponds.example")
+
+
 async def test_objects_are_held_against_the_schema_in_kubernetes_words(api: Api) -> None:
     await define(api, definition())
     assert causes(await api.create(PONDS, pond("x", litres=-1))) == [
