@@ -15,7 +15,7 @@ from aiohttp import ClientSession, TCPConnector, WSMsgType, WSServerHandshakeErr
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.apiserver.app import ApiServer
 from kontinuum.apiserver.settings import ServerSettings
-from kontinuum.apiserver.streams import container_of, log_query
+from kontinuum.apiserver.streams import LARGEST_MESSAGE, container_of, log_query
 from kontinuum.foundation.clock import RealClock
 from kontinuum.foundation.pki import Authority
 from kontinuum.store.memory import MemoryStore
@@ -164,6 +164,28 @@ async def test_frames_pass_both_ways_under_the_protocol_that_the_node_chose(worl
     assert world.node.asked == ["/exec/default/web/c?command=sh&command=-c&command=a+b&stdin=true"]
     async with world.websocket("command=sh", "v4.channel.k8s.io") as socket:
         assert socket.protocol == "v4.channel.k8s.io"
+
+
+async def test_a_message_without_end_closes_the_connection(world: World) -> None:
+    async with world.websocket("command=sh&stdin=true&container=c") as socket:
+        await socket.send_bytes(b"\x00" + b"x" * (LARGEST_MESSAGE + 1))
+        message = await socket.receive(timeout=10)
+        assert message.type in (WSMsgType.CLOSE, WSMsgType.CLOSED, WSMsgType.CLOSING, WSMsgType.ERROR)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"\xff\xff", b"\x83\x80\x00\x00\x00\x00", b"\x82\xff" + b"\xff" * 8 + b"\x00" * 4,
+        b"\x89\xfe\x01\x00" + b"\x00" * 260, b"\x00\x80" + b"\x00" * 4, b"\xc2\x80" + b"\x00" * 4,
+    ],
+)  # fmt: skip
+async def test_frames_that_are_none_close_the_connection(world: World, frame: bytes) -> None:
+    async with world.websocket("command=sh&stdin=true&container=c") as socket:
+        transport = socket._response.connection.transport  # type: ignore[union-attr]
+        transport.write(frame)
+        message = await socket.receive(timeout=10)
+        assert message.type in (WSMsgType.CLOSE, WSMsgType.CLOSED, WSMsgType.CLOSING, WSMsgType.ERROR)
 
 
 async def test_a_client_that_leaves_closes_the_nodes_side_too(world: World) -> None:

@@ -23,7 +23,7 @@ from kontinuum.apiserver.admission.requests import review_connect
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
 from kontinuum.apiserver.forwarding import SET_BY_US, Headers, pass_back
-from kontinuum.apiserver.streams import node_place, offered, refusal, translated
+from kontinuum.apiserver.streams import LARGEST_MESSAGE, node_place, offered, refusal, translated
 from kontinuum.foundation.takeover import PIECE, Streams, upgraded
 from kontinuum.foundation.tasks import cancel
 
@@ -76,7 +76,7 @@ async def _ask(context: Context, method: str, url: str, headers: dict[str, str])
 
 async def _tunnel(answer: ClientResponse, call: Call) -> StreamResponse:
     """Carry the bytes between the client's WebSocket and the node's SPDY until either side ends."""
-    socket = WebSocketResponse(protocols=[TUNNEL], compress=False, max_msg_size=0)
+    socket = WebSocketResponse(protocols=[TUNNEL], compress=False, max_msg_size=LARGEST_MESSAGE)
     await socket.prepare(call.request)
     node = upgraded(answer)
     ways = [asyncio.create_task(_inwards(socket, node)), asyncio.create_task(_outwards(node, socket))]

@@ -33,6 +33,8 @@ from kontinuum.apiserver.passing import pass_on
 from kontinuum.foundation.tasks import cancel
 
 LOG_OPTIONS = ("follow", "previous", "tailLines", "sinceSeconds", "sinceTime", "timestamps", "limitBytes", "stream")
+LARGEST_MESSAGE = 4 * 1024 * 1024
+"""Bytes that a client may send in one WebSocket message, which is kept until it is whole; kubectl sends 32 KiB."""
 NORMAL_CLOSE, GOING_AWAY = 1000, 1001
 
 
@@ -66,7 +68,7 @@ async def connect(context: Context, served: Served, call: Call) -> StreamRespons
             if upgrade != "websocket":
                 return await spdy.relay(call.request, node, stream_kinds(call.query))
             agreed = [node.protocol] if node.protocol else []
-            client = WebSocketResponse(protocols=agreed, compress=False, max_msg_size=0)
+            client = WebSocketResponse(protocols=agreed, compress=False, max_msg_size=LARGEST_MESSAGE)
             await client.prepare(call.request)
             await _relay(client, node)
             return client
