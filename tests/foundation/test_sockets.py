@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,13 @@ async def test_readiness_reaches_who_asked(tmp_path: Path, monkeypatch: pytest.M
     listener.close()
     assert not (tmp_path / "ready").exists()
     assert not notify_ready()
+
+
+def test_a_process_gets_the_open_files_that_it_wants_as_far_as_the_system_allows() -> None:
+    program = (
+        "import resource; from kontinuum.foundation.sockets import allow_open_files as allow;"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (100, 200));"
+        "print(allow(50), allow(150), allow(1000), resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == ["100", "150", "200", "200"]

@@ -52,6 +52,7 @@ from kontinuum.apiserver.versions import PureConverter
 from kontinuum.apiserver.watchcache import WatchCache
 from kontinuum.foundation.addresses import listening_at, split_listen
 from kontinuum.foundation.clock import Clock
+from kontinuum.foundation.sockets import allow_open_files
 from kontinuum.foundation.tasks import cancel, restarting
 from kontinuum.store.port import Store
 
@@ -61,6 +62,8 @@ STOP_SECONDS = 5.0
 """How long requests may finish after a stop was asked for."""
 HANDSHAKE_SECONDS = 10.0
 """How long a client may take to agree on TLS."""
+OTHER_FILES = 256
+"""Descriptors that the server needs beside its clients' connections."""
 WAITING_PART = 0.25
 """Of the time that a request may take, how much it may wait for its turn."""
 FAREWELL_SECONDS = 5.0
@@ -231,11 +234,13 @@ def _context(store: Store, settings: ServerSettings, clock: Clock) -> Context:
 
 
 def _limits(settings: ServerSettings) -> Limits:
+    # Without a descriptor no connection could be accepted, and none be told so.
+    most = settings.maximum_connections
     return Limits(
         header_seconds=settings.header_timeout_seconds,
         idle_seconds=settings.idle_timeout_seconds,
         stalled_seconds=settings.stalled_timeout_seconds,
-        most=settings.maximum_connections,
+        most=min(most, allow_open_files(most + OTHER_FILES) - OTHER_FILES),
     )
 
 

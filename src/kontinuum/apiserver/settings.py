@@ -123,7 +123,8 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     may be left unread for as long as their user likes."""
 
     maximum_connections: int = 10_000
-    """Connections at the same time; further ones are closed at once."""
+    """Connections at the same time; further ones are closed at once. The system's limit of open files may allow
+    fewer."""
 
     maximum_in_flight: int = 600
     """Requests that are answered at the same time (a long list counts for several, a watch only at its beginning).

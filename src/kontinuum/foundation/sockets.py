@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import socket
 import struct
 from contextlib import suppress
@@ -26,6 +27,15 @@ class PathTooLong(Refused):
 
 class NotListening(Retryable):
     """Nobody answered on the socket in time."""
+
+
+def allow_open_files(wanted: int) -> int:
+    """Let this process have ``wanted`` files and sockets open, as far as the system does. Answers how many it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY not in (soft, hard) and soft < wanted:
+        soft = min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return wanted if soft == resource.RLIM_INFINITY else soft
 
 
 def check_path(path: Path) -> str:
