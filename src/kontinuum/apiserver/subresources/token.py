@@ -5,6 +5,7 @@ Nothing is stored: who asks gets the token in the answer, and nobody can read it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from aiohttp.web_response import StreamResponse
@@ -17,7 +18,7 @@ from kontinuum.api.machinery.objects import Object, name_of, namespace_of, uid_o
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.apiserver import options, replies, writing
 from kontinuum.apiserver.admission.chain import Kind
-from kontinuum.apiserver.admission.requests import attributes_of, review
+from kontinuum.apiserver.admission.requests import attributes_of
 from kontinuum.apiserver.authn.serviceaccounts.claims import Reference
 from kontinuum.apiserver.authn.serviceaccounts.issuer import LEAST_SECONDS, Issuer
 from kontinuum.apiserver.body import read_as
@@ -52,12 +53,15 @@ async def request_token(context: Context, served: Served, call: Call) -> StreamR
     account = await context.find(served.resource, call.route.namespace, call.route.name)
     if account is None:
         raise status.not_found(served.resource, call.route.name)
-    complete(request, account, issuer)
+    # Whoever asks for no audience is admitted as such: nodes may ask only for what their pods name.
+    complete(request, account)
     request["metadata"]["creationTimestamp"] = rfc3339(context.clock.time())
     dry_run = options.dry_run(call)
-    await review(context, attributes_of("CREATE", served, call, request, kind=TOKEN_REQUEST, dry_run=dry_run))
+    attributes = attributes_of("CREATE", served, call, request, kind=TOKEN_REQUEST, dry_run=dry_run)
+    await context.admission.admit(attributes, context)
     # Once more, because admission may have changed what is asked for.
-    spec = complete(request, account, issuer)
+    spec = complete(request, account, issuer.audiences)
+    await context.admission.validate(attributes, context)
     bond = await _bond(context, spec.get("boundObjectRef"), account)
     seconds = shortened(spec, issuer, call)
     issued = issuer.issue(account, spec["audiences"], seconds, pod=bond.pod, node=bond.node, secret=bond.secret)
@@ -66,7 +70,7 @@ async def request_token(context: Context, served: Served, call: Call) -> StreamR
     return replies.of_object(request, replies.headers(call.audit_id, call.warnings, call.output.media), 201)
 
 
-def complete(request: Object, account: Object, issuer: Issuer) -> Object:
+def complete(request: Object, account: Object, audiences: Sequence[str] = ()) -> Object:
     """Fill in what was left out, and answer the request's spec. Raises ApiError 422."""
     metadata = writing.metadata_of(request)
     for key, value in (("name", name_of(account)), ("namespace", namespace_of(account))):
@@ -77,7 +81,8 @@ def complete(request: Object, account: Object, issuer: Issuer) -> Object:
     request["kind"], request["apiVersion"] = TOKEN_REQUEST.kind, TOKEN_REQUEST.api_version
     spec: Object = request.get("spec") or {}
     request["spec"] = spec
-    spec["audiences"] = spec.get("audiences") or list(issuer.audiences)
+    if audiences and not spec.get("audiences"):
+        spec["audiences"] = list(audiences)
     if spec.get("expirationSeconds") is None:
         spec["expirationSeconds"] = DEFAULT_SECONDS
     seconds = spec["expirationSeconds"]
