@@ -13,6 +13,7 @@ from kontinuum.client.election import Election
 from kontinuum.client.rest import Client
 from kontinuum.controllers.context import Context, Reconciler
 from kontinuum.controllers.reconcilers.certificate_requests import certificate_reconcilers
+from kontinuum.controllers.reconcilers.cronjob import CronJobReconciler
 from kontinuum.controllers.reconcilers.daemonset import DaemonSetReconciler
 from kontinuum.controllers.reconcilers.deployment import DeploymentReconciler
 from kontinuum.controllers.reconcilers.disruption import DisruptionReconciler
@@ -81,6 +82,7 @@ def assemble(context: Context) -> list[Reconciler]:
         StatefulSetReconciler,
         DaemonSetReconciler,
         JobReconciler,
+        CronJobReconciler,
         TimeToLiveReconciler,
         DisruptionReconciler,
         EndpointSliceReconciler,
