@@ -19,11 +19,13 @@ import pytest
 from tests.apiserver.serving import make_certificates, serving
 from tests.store.etcd import etcd
 
+from kontinuum.apiserver.authz.defaults.own import CONTROLLER_MANAGER
 from kontinuum.client import kubeconfig
 from kontinuum.client.connect import connect
 from kontinuum.controllers import manager
 from kontinuum.controllers.settings import ControllersSettings
 from kontinuum.foundation.clock import RealClock
+from kontinuum.foundation.pki import Authority
 from kontinuum.store.etcd import EtcdStore
 from kontinuum.store.port import Store
 from kontinuum.store.sqlite import SqliteStore
@@ -82,14 +84,16 @@ class Cluster:
         certificates = make_certificates(self._directory)
         store = await self._open_store()
         async with serving(store, certificates) as api:
-            text = KUBECONFIG.format(
-                server=api.address,
-                authority=certificates.authority,
-                certificate=certificates.admin.certificate,
-                key=certificates.admin.key,
-            )
-            self.kubeconfig.write_text(text)
-            client = connect(kubeconfig.load(self.kubeconfig))
+            authority = Authority.ensure(self._directory, RealClock())
+            # As in earnest, so that tests notice what the controllers' roles do not allow.
+            controllers = authority.ensure_client("controllers", user=CONTROLLER_MANAGER)
+            theirs = self._directory / "controllers.kubeconfig"
+            for path, pair in ((self.kubeconfig, certificates.admin), (theirs, controllers)):
+                text = KUBECONFIG.format(
+                    server=api.address, authority=certificates.authority, certificate=pair.certificate, key=pair.key
+                )
+                path.write_text(text)
+            client = connect(kubeconfig.load(theirs))
             settings = ControllersSettings(
                 signing_certificate=str(certificates.authority),
                 signing_key=str(certificates.authority.with_suffix(".key")),

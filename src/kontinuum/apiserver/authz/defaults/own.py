@@ -12,26 +12,35 @@ PREFIX = "kontinuum:"
 OUR_CONTROLLERS = (
     "certificate-controller",
     "clusterrole-aggregation-controller",
+    "cronjob-controller",
+    "daemon-set-controller",
     "deployment-controller",
+    "disruption-controller",
+    "endpointslice-controller",
     "generic-garbage-collector",
+    "job-controller",
     "namespace-controller",
     "node-controller",
     "pod-garbage-collector",
     "pv-protection-controller",
     "pvc-protection-controller",
     "replicaset-controller",
+    "replication-controller",
     "resourcequota-controller",
     "root-ca-cert-publisher",
     "service-account-controller",
+    "statefulset-controller",
+    "ttl-after-finished-controller",
     "volumeattributesclass-protection-controller",
 )
 """The controllers of Kubernetes that our controllers' process runs."""
 
 OWN_ROLES: dict[str, str] = {
-    # Status is patched rather than replaced, and the classes of isolation are kept in existence.
+    # Status and the owners of claims are patched rather than replaced, and the classes of isolation are kept in
+    # existence.
     "kontinuum:controllers": """
         apps: deployments/status replicasets/status: patch
-        core: namespaces/finalize namespaces/status: patch
+        core: namespaces/finalize namespaces/status persistentvolumeclaims: patch
         node.k8s.io: runtimeclasses: read create update patch
     """,
 }
