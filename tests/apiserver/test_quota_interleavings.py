@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kontinuum.api.kubernetes.resources import CONFIGMAPS, PODS, RESOURCEQUOTAS
@@ -187,6 +187,7 @@ async def play(
 
 
 @settings(max_examples=150, deadline=None)
+@example(todo=[(0, False, False)] * 4, choices=[0, 0, 2, 4])
 @given(todo=writes, choices=st.lists(st.integers(0, 12), max_size=160))
 def test_counted_objects_fill_a_quota_and_never_overfill_it(
     todo: list[tuple[int, bool, bool]], choices: list[int]
@@ -202,6 +203,7 @@ def test_counted_objects_fill_a_quota_and_never_overfill_it(
 
 
 @settings(max_examples=100, deadline=None)
+@example(todo=[(0, False, False)] * 4, choices=[0, 0, 2, 0, 8])
 @given(todo=writes, choices=st.lists(st.integers(0, 12), max_size=160))
 def test_pods_fill_a_quota_of_cpu_and_never_overfill_it(todo: list[tuple[int, bool, bool]], choices: list[int]) -> None:
     world = virtual_time.run(lambda: play(PODS, {"requests.cpu": f"{HARD * 1000}m"}, todo, choices))

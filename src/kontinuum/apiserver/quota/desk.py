@@ -171,12 +171,14 @@ class Desk:
         ledger = await ledgers.read(server.store, self._namespace)
         known = set(ledger.reservations)
         # An object that has no reservation any more was stored before the ledger was read, so its revision is lower.
-        await server.wait_revision(max([ledger.revision, *self._settled.values()]))
+        # What is settled while we wait for that may be stored later still, and keeps its reservation for now.
+        settled = dict(self._settled)
+        await server.wait_revision(max([ledger.revision, *settled.values()]))
         account = self._books.account(self._namespace)
         if account is None:
             self._answer_all()
             return True
-        self._drop_settled(ledger)
+        self._drop_settled(ledger, settled)
         verdict = self._judge(self._asked, account, ledger)
         if verdict.refused or verdict.waiting:
             # Something may have been deleted that the caches had not heard of.
@@ -231,10 +233,11 @@ class Desk:
         until = self._server.clock.time() + longest
         return Reservation(asked.key, uid_of(asked.obj), until, dict(self._charges(asked, account)))
 
-    def _drop_settled(self, ledger: Ledger) -> None:
+    def _drop_settled(self, ledger: Ledger, settled: Mapping[str, int]) -> None:
+        """``settled`` are shown by the caches."""
         now = self._server.clock.time()
         for name, one in list(ledger.reservations.items()):
-            if name in self._settled or one.until < now:
+            if name in settled or one.until < now:
                 del ledger.reservations[name]
 
     def _forget(self, ledger: Ledger) -> None:
