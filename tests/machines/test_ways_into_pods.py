@@ -30,24 +30,22 @@ def forwarded(platform: Platform, target: str, ports: str) -> Iterator[int]:
             process.kill()
 
 
-@pytest.fixture
-def web(platform: Platform) -> None:
+def run_example(platform: Platform, isolation_class: str) -> None:
     platform.kubectl("apply", "-f", str(EXAMPLE))
-    for isolation_class in CLASSES:
-        platform.kubectl("rollout", "status", f"deployment/web-{isolation_class}", "--timeout=90s", timeout=100)
+    platform.kubectl("rollout", "status", f"deployment/web-{isolation_class}", "--timeout=90s", timeout=100)
 
 
-@pytest.mark.usefixtures("web")
 def test_a_containers_port_is_forwarded(platform: Platform) -> None:
+    run_example(platform, "container")
     with forwarded(platform, "deployment/web-container", ":80") as port:
         for _ in range(3):
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20) as page:
                 assert PAGE in page.read().decode()
 
 
-@pytest.mark.usefixtures("web")
 @pytest.mark.parametrize("isolation_class", CLASSES)
 def test_a_pod_answers_through_the_api_server(platform: Platform, isolation_class: str) -> None:
+    run_example(platform, isolation_class)
     for found in platform.list("pods", labels=f"app=web-{isolation_class}"):
         path = f"/api/v1/namespaces/default/pods/{found['metadata']['name']}:80/proxy/"
         assert PAGE in platform.kubectl("get", "--raw", path).stdout
