@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 
 LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 SUBDOMAIN = rf"{LABEL}(\.{LABEL})*"
@@ -16,6 +17,8 @@ LABEL_VALUE = rf"({QUALIFIED})?"
 ENV_NAME = r"[ -<>-~]+"
 CONFIG_KEY = r"[-._a-zA-Z0-9]+"
 REASON = r"[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?"
+
+LONGEST_QUALIFIED = 253 + 1 + 63
 
 _compiled = {
     pattern: re.compile(pattern, re.ASCII)
@@ -66,6 +69,11 @@ def dns_1035_label(name: str) -> list[str]:
 
 def qualified_name(text: str) -> list[str]:
     """``name`` or ``prefix.example.com/name``: label and annotation keys, finalizers, resource names."""
+    # The same keys come with every object; what is longer than any good one is not worth remembering.
+    return list(_qualified_again(text)) if len(text) <= LONGEST_QUALIFIED else _qualified(text)
+
+
+def _qualified(text: str) -> list[str]:
     prefix, slash, name = text.rpartition("/")
     if "/" in prefix:
         return [
@@ -79,6 +87,11 @@ def qualified_name(text: str) -> list[str]:
     if not name:
         return [*problems, "name part must be non-empty", *_name_part(name)]
     return problems + [f"name part {problem}" for problem in too_long(name, 63)] + _name_part(name)
+
+
+@lru_cache(maxsize=4096)
+def _qualified_again(text: str) -> tuple[str, ...]:
+    return tuple(_qualified(text))
 
 
 def label_value(value: str) -> list[str]:
