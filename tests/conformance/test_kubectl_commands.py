@@ -136,7 +136,7 @@ def test_everything_that_create_can_make_is_made(kubectl: Kubectl) -> None:
     kubectl("create", "priorityclass", kubectl.namespace, "--value=7", "--description=seven")
     kubectl("create", "ingress", "web", "--rule=web.example/=web:80", "--class=any")
     kubectl("create", "job", "once", "--image=busybox", "--", "true")
-    kubectl("create", "cronjob", "often", "--image=busybox", "--schedule=*/5 * * * *", "--", "true")
+    kubectl("create", "cronjob", "often", "--image=busybox", "--schedule=0 3 1 1 *", "--", "true")
     kubectl("create", "job", "now", "--from=cronjob/often")
     kubectl("create", "secret", "docker-registry", "pull", "--docker-username=a", "--docker-password=b")
     kubectl("create", "service", "nodeport", "open", "--tcp=80:80")
