@@ -248,12 +248,10 @@ class _Watches:
         changes = store.watch("pods/", after=0)
         await store.create("pods/a/first", b"v")
         assert (await take(changes, 1))[0].revision == 1
-        await asyncio.gather(*(store.create(f"pods/a/{number}", b"v") for number in range(6000)))
-        found = await take(changes, 6000)
-        assert sorted(change.key for change in found) == sorted(f"pods/a/{number}" for number in range(6000))
-        # Rising, with gaps if this flood is more than an engine can take in time: a try of its own may count as one.
-        revisions = [change.revision for change in found]
-        assert revisions == sorted(set(revisions)) and revisions[0] > 1
+        # More than any buffer holds, but not at once: a member that does not answer in time is another test's matter.
+        for start in range(0, 6000, 500):
+            await asyncio.gather(*(store.create(f"pods/a/{number}", b"v") for number in range(start, start + 500)))
+        assert [change.revision for change in await take(changes, 6000)] == list(range(2, 6002))
 
     async def test_a_watch_that_is_given_up_leaves_the_others(self, store: Store) -> None:
         first, second = store.watch("pods/", after=0), store.watch("pods/", after=0)
