@@ -14,9 +14,10 @@ from pathlib import Path
 from kontinuum.api.kubernetes.resources import CERTIFICATESIGNINGREQUESTS, SUBJECTACCESSREVIEWS
 from kontinuum.api.machinery.objects import Object, name_of
 from kontinuum.api.machinery.status import ApiError
-from kontinuum.client.reconcile import DONE, Result, Workers
+from kontinuum.client.reconcile import DONE, Result
 from kontinuum.client.rest import Client
 from kontinuum.controllers.context import Context
+from kontinuum.controllers.frame import KeyReconciler
 from kontinuum.controllers.lib.certificate_requests import is_open, is_to_be_signed, seconds_to_live, with_condition
 
 LEAST_SECONDS = 600.0
@@ -115,33 +116,18 @@ class CertificateCleaning:
         return DONE
 
 
-class CertificateRequestsReconciler:
+class CertificateRequestsReconciler(KeyReconciler):
     """One of the three at work. Keys are requests' names."""
 
     def __init__(self, context: Context, name: str, step: Callable[[Object], Awaitable[Result]]) -> None:
         self.name = name
+        super().__init__(context, CERTIFICATESIGNINGREQUESTS)
         self._step = step
-        self._requests = context.informer(CERTIFICATESIGNINGREQUESTS)
-        self._workers = Workers(name, self.reconcile, count=context.settings.workers)
-        self._requests.add_handler(self._changed)
-
-    async def run(self) -> None:
-        """See ``Reconciler``."""
-        await self._workers.run()
-
-    def look_again(self) -> None:
-        """See ``Reconciler``."""
-        for key in self._requests.all_keys():
-            self._workers.queue.add(key)
 
     async def reconcile(self, key: str) -> Result:
         """Take one request one step further."""
-        csr = self._requests.get(key)
+        csr = self._objects.get(key)
         return DONE if csr is None else await self._step(csr)
-
-    def _changed(self, change: str, csr: Object, old: Object | None) -> None:
-        if change != "deleted":
-            self._workers.queue.add(name_of(csr))
 
 
 def certificate_reconcilers(context: Context) -> list[CertificateRequestsReconciler]:

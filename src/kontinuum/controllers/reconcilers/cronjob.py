@@ -10,47 +10,35 @@ from collections.abc import Sequence
 from kontinuum.api.kubernetes.resources import CRONJOBS, JOBS
 from kontinuum.api.machinery.objects import Object, key_of, name_of, namespace_of, uid_of
 from kontinuum.api.machinery.status import ApiError
-from kontinuum.client.reconcile import DONE, Result, Workers
+from kontinuum.client.reconcile import DONE, Result
 from kontinuum.client.writes import Writer
 from kontinuum.controllers.context import BY_CONTROLLER, Context
+from kontinuum.controllers.frame import KeyReconciler
 from kontinuum.controllers.lib import cronjobs, owners
 from kontinuum.controllers.lib.cronjobs import Notice, Plan
 
 
-class CronJobReconciler:
+class CronJobReconciler(KeyReconciler):
     """See the module."""
 
     name = "cronjob"
 
     def __init__(self, context: Context) -> None:
-        self._context = context
+        super().__init__(context, CRONJOBS, writes=(CRONJOBS, JOBS))
         self._events = context.recorder("cronjob-controller")
-        self._cron_jobs = context.informer(CRONJOBS)
         self._jobs = context.informer(JOBS)
-        self._writes = context.own_writes(CRONJOBS, JOBS)
-        self._workers = Workers(self.name, self.reconcile, writes=self._writes, count=context.settings.workers)
         self._told: dict[str, frozenset[Notice]] = {}
         """What each key was told last, so that it is not told again."""
         self._since: dict[str, float] = {}
         """When each key's schedule was last changed: a new schedule means no times before."""
-        self._cron_jobs.add_handler(self._cron_job_changed)
         self._jobs.add_handler(self._job_changed)
-
-    async def run(self) -> None:
-        """See ``Reconciler``."""
-        await self._workers.run()
-
-    def look_again(self) -> None:
-        """See ``Reconciler``."""
-        for key in self._cron_jobs.all_keys():
-            self._workers.queue.add(key)
 
     async def reconcile(self, key: str) -> Result:
         """Take one step of one CronJob."""
-        cron_job = self._cron_jobs.get(key)
+        cron_job = self._objects.get(key)
         if cron_job is None:
             return DONE
-        writer = Writer(self._context.client, self._writes, key)
+        writer = Writer(self._client, self._writes, key)
         jobs = self._jobs.by_index(BY_CONTROLLER, uid_of(cron_job))
         jobs = [*jobs, *await self._not_heard_of(cronjobs.unseen(cron_job, jobs))]
         todo = cronjobs.plan(cron_job, jobs, self._context.clock.time(), since=self._since.get(key, 0.0))
@@ -69,7 +57,7 @@ class CronJobReconciler:
         found = []
         for reference in references:
             try:
-                job = await self._context.client.get(JOBS, reference["name"], namespace=reference["namespace"])
+                job = await self._client.get(JOBS, reference["name"], namespace=reference["namespace"])
             except ApiError as error:
                 if not error.is_not_found:
                     raise
@@ -99,7 +87,7 @@ class CronJobReconciler:
             made = await writer.create(JOBS, job)
         except ApiError as error:
             if error.is_already_exists:
-                found = await self._context.client.get(JOBS, name_of(job), namespace=namespace_of(job))
+                found = await self._client.get(JOBS, name_of(job), namespace=namespace_of(job))
                 return found if owners.controller_uid(found) == uid_of(cron_job) else None
             if not error.is_namespace_terminating:
                 self._events.event(cron_job, "Warning", "FailedCreate", f"Error creating job: {error.message}")
@@ -124,14 +112,14 @@ class CronJobReconciler:
                 self._events.event(cron_job, notice.kind, notice.reason, notice.message)
         self._told[key] = notices
 
-    def _cron_job_changed(self, change: str, cron_job: Object, old: Object | None) -> None:
-        key = key_of(cron_job)
+    def _object_changed(self, change: str, obj: Object, old: Object | None) -> None:
+        key = key_of(obj)
         if change == "deleted":
             self._told.pop(key, None)
             self._since.pop(key, None)
-        elif old is not None and _timing(old) != _timing(cron_job):
+        elif old is not None and _timing(old) != _timing(obj):
             self._since[key] = self._context.clock.time()
-        self._workers.queue.add(key)
+        super()._object_changed(change, obj, old)
 
     def _job_changed(self, change: str, job: Object, old: Object | None) -> None:
         for version in (job, old):

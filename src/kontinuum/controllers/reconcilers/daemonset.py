@@ -6,10 +6,11 @@ from kontinuum.api.kubernetes.resources import CONTROLLERREVISIONS, DAEMONSETS, 
 from kontinuum.api.machinery.objects import Object, key_of, labels_of, name_of, namespace_of
 from kontinuum.api.machinery.selectors import from_object
 from kontinuum.api.machinery.status import ApiError
-from kontinuum.client.reconcile import DONE, Result, Workers
+from kontinuum.client.reconcile import DONE, Result
 from kontinuum.client.writes import Writer
 from kontinuum.controllers.adoption import settle_claim
-from kontinuum.controllers.context import BY_NAMESPACE, Context, children
+from kontinuum.controllers.context import Context, children
+from kontinuum.controllers.frame import OwnerReconciler
 from kontinuum.controllers.history import HashCollision, count_collision, forget_surplus, keep_history
 from kontinuum.controllers.lib import daemonsets, owners
 from kontinuum.controllers.lib.batches import slow_start
@@ -23,38 +24,23 @@ FAILED_AGAIN = Backoff(initial=1.0, maximum=900.0, jitter=0.0)
 """A daemon that fails on a node at once is not started there as fast as the API allows (Kubernetes' 1 s to 15 min)."""
 
 
-class DaemonSetReconciler:
+class DaemonSetReconciler(OwnerReconciler):
     """See the module."""
 
     name = "daemonset"
 
     def __init__(self, context: Context) -> None:
-        self._context = context
+        super().__init__(context, DAEMONSETS, PODS, writes=(PODS, DAEMONSETS, CONTROLLERREVISIONS))
         self._events = context.recorder("daemonset-controller")
-        self._pods = context.informer(PODS)
         self._nodes = context.informer(NODES)
-        self._sets = context.informer(DAEMONSETS)
         self._revisions = context.informer(CONTROLLERREVISIONS)
-        self._writes = context.own_writes(PODS, DAEMONSETS, CONTROLLERREVISIONS)
-        self._workers = Workers(self.name, self.reconcile, writes=self._writes, count=context.settings.workers)
         self._failures: dict[str, dict[str, tuple[int, float]]] = {}
         """By set and node: how often its pod has failed, and when the next one may be replaced (monotonic)."""
-        self._sets.add_handler(lambda change, obj, old: self._workers.queue.add(key_of(obj)))
-        self._pods.add_handler(self._pod_changed)
         self._nodes.add_handler(self._node_changed)
-
-    async def run(self) -> None:
-        """See ``Reconciler``."""
-        await self._workers.run()
-
-    def look_again(self) -> None:
-        """See ``Reconciler``."""
-        for key in self._sets.all_keys():
-            self._workers.queue.add(key)
 
     async def reconcile(self, key: str) -> Result:
         """Bring one DaemonSet's pods and status to what its nodes ask for."""
-        daemonset = self._sets.get(key)
+        daemonset = self._objects.get(key)
         if daemonset is None:
             self._failures.pop(key, None)
             return DONE
@@ -62,18 +48,18 @@ class DaemonSetReconciler:
         if selector.is_empty:
             self._events.event(daemonset, "Warning", "SelectingAll", SELECTS_ALL)
             return DONE
-        writer = Writer(self._context.client, self._writes, key)
-        claim = owners.claim(daemonset, children(self._pods, daemonset), selector)
-        await settle_claim(self._context.client, writer, daemonset, DAEMONSETS, claim, PODS)
+        writer = Writer(self._client, self._writes, key)
+        claim = owners.claim(daemonset, children(self._children, daemonset), selector)
+        await settle_claim(self._client, writer, daemonset, DAEMONSETS, claim, PODS)
         try:
-            history = await keep_history(self._context.client, writer, daemonset, DAEMONSETS, self._revisions)
+            history = await keep_history(self._client, writer, daemonset, DAEMONSETS, self._revisions)
         except HashCollision:
             await count_collision(writer, daemonset, DAEMONSETS)
             return DONE
         revision = labels_of(history.update)[HASH_LABEL]
         now = self._context.clock.time()
         nodes = [node for name in sorted(self._nodes.all_keys()) if (node := self._nodes.get(name)) is not None]
-        names = FreshNames(lambda name: self._pods.get(f"{namespace_of(daemonset)}/{name}") is not None)
+        names = FreshNames(lambda name: self._children.get(f"{namespace_of(daemonset)}/{name}") is not None)
         step = daemonsets.plan(daemonset, nodes, claim.owned, revision, names, now)
         wait, failure = await self._carry_out(daemonset, step, writer)
         status = daemonsets.status(daemonset, nodes, claim.owned, revision, now)
@@ -133,22 +119,6 @@ class DaemonSetReconciler:
             due.append(pod)
             failures[_node(pod)] = (count + 1, now + FAILED_AGAIN.delay(count))
         return due, min(waits, default=None)
-
-    def _pod_changed(self, change: str, pod: Object, old: Object | None) -> None:
-        for version in (pod, old):
-            if version is None:
-                continue
-            reference = owners.controller_of(version)
-            if reference is not None and reference["kind"] == DAEMONSETS.kind:
-                self._workers.queue.add(f"{namespace_of(version)}/{reference['name']}")
-            elif reference is None:
-                self._orphan_changed(version)
-
-    def _orphan_changed(self, pod: Object) -> None:
-        """Somebody may want to adopt it."""
-        for daemonset in self._sets.by_index(BY_NAMESPACE, namespace_of(pod)):
-            if from_object(daemonset["spec"].get("selector")).matches(labels_of(pod)):
-                self._workers.queue.add(key_of(daemonset))
 
     def _node_changed(self, change: str, node: Object, old: Object | None) -> None:
         """Heartbeats change nothing that a daemon depends on."""

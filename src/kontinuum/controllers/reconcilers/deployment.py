@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kontinuum.api.kubernetes.resources import DEPLOYMENTS, PODS, REPLICASETS
-from kontinuum.api.machinery.objects import Object, key_of, labels_of, name_of, namespace_of, uid_of
+from kontinuum.api.machinery.objects import Object, name_of, namespace_of, uid_of
 from kontinuum.api.machinery.selectors import from_object
 from kontinuum.api.machinery.status import ApiError
-from kontinuum.client.reconcile import DONE, Result, Workers
+from kontinuum.client.reconcile import DONE, Result
 from kontinuum.client.writes import Writer
 from kontinuum.controllers.adoption import settle_claim
-from kontinuum.controllers.context import BY_CONTROLLER, BY_NAMESPACE, Context, children
+from kontinuum.controllers.context import BY_CONTROLLER, Context, children
+from kontinuum.controllers.frame import OwnerReconciler
 from kontinuum.controllers.lib import owners, progress
 from kontinuum.controllers.lib.deployments import REVISION, Plan, is_recreate, plan, template_of
 from kontinuum.controllers.lib.pods import is_finished
@@ -33,44 +34,29 @@ class CreationFailed(Retryable):
         self.cause = cause
 
 
-class DeploymentReconciler:
+class DeploymentReconciler(OwnerReconciler):
     """The hand that carries ``plan`` out."""
 
     name = "deployment"
 
     def __init__(self, context: Context) -> None:
-        self._context = context
+        super().__init__(context, DEPLOYMENTS, REPLICASETS, writes=(DEPLOYMENTS, REPLICASETS))
         self._events = context.recorder("deployment-controller")
-        self._deployments = context.informer(DEPLOYMENTS)
-        self._replicasets = context.informer(REPLICASETS)
         self._pods = context.informer(PODS)
-        self._writes = context.own_writes(DEPLOYMENTS, REPLICASETS)
-        self._workers = Workers(self.name, self.reconcile, writes=self._writes, count=context.settings.workers)
-        self._deployments.add_handler(lambda change, obj, old: self._workers.queue.add(key_of(obj)))
-        self._replicasets.add_handler(self._replicaset_changed)
         self._pods.add_handler(self._pod_changed)
-
-    async def run(self) -> None:
-        """See ``Reconciler``."""
-        await self._workers.run()
-
-    def look_again(self) -> None:
-        """See ``Reconciler``."""
-        for key in self._deployments.all_keys():
-            self._workers.queue.add(key)
 
     async def reconcile(self, key: str) -> Result:
         """Take one step of one Deployment."""
-        deployment = self._deployments.get(key)
+        deployment = self._objects.get(key)
         if deployment is None:
             return DONE
         selector = from_object(deployment["spec"].get("selector"))
         if selector.is_empty:
             self._events.event(deployment, "Warning", "SelectingAll", _SELECTS_ALL)
             return DONE
-        writer = Writer(self._context.client, self._writes, key)
-        claim = owners.claim(deployment, children(self._replicasets, deployment), selector)
-        await settle_claim(self._context.client, writer, deployment, DEPLOYMENTS, claim, REPLICASETS)
+        writer = Writer(self._client, self._writes, key)
+        claim = owners.claim(deployment, children(self._children, deployment), selector)
+        await settle_claim(self._client, writer, deployment, DEPLOYMENTS, claim, REPLICASETS)
         now = self._context.clock.time()
         step = plan(deployment, claim.owned, old_pods_run=self._old_pods_run(deployment, claim.owned), now=now)
         status, failure = step.status, None
@@ -112,7 +98,7 @@ class DeploymentReconciler:
 
     async def _is_made(self, deployment: Object, wanted: Object) -> bool:
         """Whose is the name: True if it is what an earlier try of ours made and we have not seen yet."""
-        there = await self._context.client.get(REPLICASETS, name_of(wanted), namespace=namespace_of(wanted))
+        there = await self._client.get(REPLICASETS, name_of(wanted), namespace=namespace_of(wanted))
         ours = owners.controller_uid(there) == uid_of(deployment)
         return ours and same_template(there["spec"]["template"], template_of(deployment))
 
@@ -143,22 +129,6 @@ class DeploymentReconciler:
         pods = (pod for one in old for pod in self._pods.by_index(BY_CONTROLLER, uid_of(one)))
         return any(not is_finished(pod) for pod in pods)
 
-    def _replicaset_changed(self, change: str, replicaset: Object, old: Object | None) -> None:
-        for version in (replicaset, old):
-            if version is None:
-                continue
-            reference = owners.controller_of(version)
-            if reference is None:
-                self._orphan_changed(version)
-            elif reference["kind"] == DEPLOYMENTS.kind:
-                self._workers.queue.add(f"{namespace_of(version)}/{reference['name']}")
-
-    def _orphan_changed(self, replicaset: Object) -> None:
-        """Somebody may want to adopt it."""
-        for deployment in self._deployments.by_index(BY_NAMESPACE, namespace_of(replicaset)):
-            if from_object(deployment["spec"].get("selector")).matches(labels_of(replicaset)):
-                self._workers.queue.add(key_of(deployment))
-
     def _pod_changed(self, change: str, pod: Object, old: Object | None) -> None:
         """Only Recreate looks at pods: it waits for the last old one to go."""
         if change != "deleted" and not is_finished(pod):
@@ -166,7 +136,7 @@ class DeploymentReconciler:
         reference = owners.controller_of(pod)
         if reference is None or reference["kind"] != REPLICASETS.kind:
             return
-        replicaset = self._replicasets.get(f"{namespace_of(pod)}/{reference['name']}")
+        replicaset = self._children.get(f"{namespace_of(pod)}/{reference['name']}")
         owner = owners.controller_of(replicaset) if replicaset else None
         if owner is not None and owner["kind"] == DEPLOYMENTS.kind:
             self._workers.queue.add(f"{namespace_of(pod)}/{owner['name']}")

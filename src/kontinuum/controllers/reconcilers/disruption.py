@@ -18,12 +18,13 @@ from kontinuum.api.kubernetes.resources import (
     STATEFULSETS,
 )
 from kontinuum.api.machinery.conditions import set_condition
-from kontinuum.api.machinery.objects import Object, key_of, labels_of, name_of, namespace_of, uid_of
+from kontinuum.api.machinery.objects import Object, labels_of, name_of, namespace_of, uid_of
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.api.machinery.selectors import from_object
-from kontinuum.client.reconcile import DONE, Result, Workers
+from kontinuum.client.reconcile import DONE, Result
 from kontinuum.client.writes import Writer
 from kontinuum.controllers.context import BY_NAMESPACE, Context
+from kontinuum.controllers.frame import KeyReconciler
 from kontinuum.controllers.lib import owners
 from kontinuum.controllers.lib.pods import is_finished, is_leaving, is_ready
 from kontinuum.foundation.clock import parse_rfc3339, rfc3339
@@ -128,37 +129,24 @@ def status(budget: Object, wanted: Expectation, pods: Sequence[Object], waiting:
     return found
 
 
-class DisruptionReconciler:
+class DisruptionReconciler(KeyReconciler):
     """The hand that writes the status."""
 
     name = "disruption"
 
     def __init__(self, context: Context) -> None:
-        self._context = context
+        super().__init__(context, PODDISRUPTIONBUDGETS, writes=(PODDISRUPTIONBUDGETS,))
         self._events = context.recorder("controllermanager")
-        self._budgets = context.informer(PODDISRUPTIONBUDGETS)
         self._pods = context.informer(PODS)
         self._deployments = context.informer(DEPLOYMENTS)
         self._scaled = {resource.kind: context.informer(resource) for resource in SCALED}
-        self._writes = context.own_writes(PODDISRUPTIONBUDGETS)
-        self._workers = Workers(self.name, self.reconcile, writes=self._writes, count=context.settings.workers)
-        self._budgets.add_handler(lambda change, obj, old: self._workers.queue.add(key_of(obj)))
         self._pods.add_handler(self._pod_changed)
         for informer in (self._deployments, *self._scaled.values()):
             informer.add_handler(self._scale_changed)
 
-    async def run(self) -> None:
-        """See ``Reconciler``."""
-        await self._workers.run()
-
-    def look_again(self) -> None:
-        """See ``Reconciler``."""
-        for key in self._budgets.all_keys():
-            self._workers.queue.add(key)
-
     async def reconcile(self, key: str) -> Result:
         """Bring one budget's status to what its pods are."""
-        budget = self._budgets.get(key)
+        budget = self._objects.get(key)
         if budget is None:
             return DONE
         pods = self._pods_of(budget)
@@ -174,7 +162,7 @@ class DisruptionReconciler:
             self._events.event(budget, "Warning", "CalculateExpectedPodCountFailed", text)
         found = status(budget, wanted, pods, waiting, now)
         if found != (budget.get("status") or {}):
-            writer = Writer(self._context.client, self._writes, key)
+            writer = Writer(self._client, self._writes, key)
             await writer.update(PODDISRUPTIONBUDGETS, {**budget, "status": found}, subresource="status")
         return Result(wait)
 
@@ -204,10 +192,10 @@ class DisruptionReconciler:
 
     def _pod_changed(self, change: str, pod: Object, old: Object | None) -> None:
         versions = [one for one in (pod, old) if one is not None]
-        for key in self._budgets.all_keys():
+        for key in self._objects.all_keys():
             if not key.startswith(f"{namespace_of(pod)}/"):
                 continue
-            budget = self._budgets.get(key)
+            budget = self._objects.get(key)
             selector = budget["spec"].get("selector") if budget is not None else None
             if selector is not None and any(from_object(selector).matches(labels_of(one)) for one in versions):
                 self._workers.queue.add(key)
@@ -215,6 +203,6 @@ class DisruptionReconciler:
     def _scale_changed(self, change: str, owner: Object, old: Object | None) -> None:
         if old is not None and owner["spec"].get("replicas") == old["spec"].get("replicas"):
             return
-        for key in self._budgets.all_keys():
+        for key in self._objects.all_keys():
             if key.startswith(f"{namespace_of(owner)}/"):
                 self._workers.queue.add(key)

@@ -12,9 +12,10 @@ import orjson
 from kontinuum.api.kubernetes.resources import ENDPOINTS, PODS, SERVICES
 from kontinuum.api.machinery.objects import Object, annotations_of, key_of, labels_of, name_of, namespace_of
 from kontinuum.api.machinery.status import ApiError
-from kontinuum.client.reconcile import DONE, Result, Workers
+from kontinuum.client.reconcile import DONE, Result
 from kontinuum.client.writes import Writer
 from kontinuum.controllers.context import BY_NAMESPACE, Context
+from kontinuum.controllers.frame import KeyReconciler
 from kontinuum.controllers.lib import endpoints
 from kontinuum.controllers.lib.pods import is_leaving, is_ready, node_of
 
@@ -84,34 +85,21 @@ def wanted(service: Object, pods: Sequence[Object], existing: Object | None) -> 
     return {**made, "subsets": found} if found else made
 
 
-class EndpointsReconciler:
+class EndpointsReconciler(KeyReconciler):
     """The hand that writes the object."""
 
     name = "endpoints"
 
     def __init__(self, context: Context) -> None:
-        self._client = context.client
-        self._services = context.informer(SERVICES)
+        super().__init__(context, SERVICES, writes=(ENDPOINTS,))
         self._pods = context.informer(PODS)
         self._endpoints = context.informer(ENDPOINTS)
-        self._writes = context.own_writes(ENDPOINTS)
-        self._workers = Workers(self.name, self.reconcile, writes=self._writes, count=context.settings.workers)
-        self._services.add_handler(lambda change, obj, old: self._workers.queue.add(key_of(obj)))
         self._endpoints.add_handler(lambda change, obj, old: self._workers.queue.add(key_of(obj)))
         self._pods.add_handler(self._pod_changed)
 
-    async def run(self) -> None:
-        """See ``Reconciler``."""
-        await self._workers.run()
-
-    def look_again(self) -> None:
-        """See ``Reconciler``."""
-        for key in self._services.all_keys():
-            self._workers.queue.add(key)
-
     async def reconcile(self, key: str) -> Result:
         """Bring one Service's Endpoints to what its pods are; those of a Service that is gone go too."""
-        service, existing = self._services.get(key), self._endpoints.get(key)
+        service, existing = self._objects.get(key), self._endpoints.get(key)
         writer = Writer(self._client, self._writes, key)
         if service is None:
             if existing is not None and labels_of(existing).get(MANAGED_BY) == CONTROLLER:
@@ -133,6 +121,6 @@ class EndpointsReconciler:
         return DONE
 
     def _pod_changed(self, change: str, pod: Object, old: Object | None) -> None:
-        services = self._services.by_index(BY_NAMESPACE, namespace_of(pod))
+        services = self._objects.by_index(BY_NAMESPACE, namespace_of(pod))
         for service in endpoints.selecting(services, pod, old):
             self._workers.queue.add(key_of(service))

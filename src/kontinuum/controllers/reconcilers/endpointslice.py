@@ -14,9 +14,10 @@ import orjson
 from kontinuum.api.kubernetes.resources import ENDPOINTSLICES, NODES, PODS, SERVICES
 from kontinuum.api.machinery.objects import Object, key_of, labels_of, name_of, namespace_of, uid_of
 from kontinuum.api.machinery.status import ApiError
-from kontinuum.client.reconcile import DONE, Result, Workers
+from kontinuum.client.reconcile import DONE, Result
 from kontinuum.client.writes import Writer
 from kontinuum.controllers.context import BY_NAMESPACE, BY_SERVICE, Context
+from kontinuum.controllers.frame import KeyReconciler
 from kontinuum.controllers.lib import endpoints, owners
 from kontinuum.controllers.lib.names import child_name
 
@@ -141,37 +142,24 @@ def _new_slice(service: Object, group: Wanted, batch: list[Object], labels: Obje
     }
 
 
-class EndpointSliceReconciler:
+class EndpointSliceReconciler(KeyReconciler):
     """The hand that carries ``plan`` out."""
 
     name = "endpointslice"
 
     def __init__(self, context: Context) -> None:
-        self._client = context.client
+        super().__init__(context, SERVICES, writes=(ENDPOINTSLICES,))
         self._events = context.recorder("endpoint-slice-controller")
-        self._services = context.informer(SERVICES)
         self._pods = context.informer(PODS)
         self._nodes = context.informer(NODES)
         self._slices = context.informer(ENDPOINTSLICES)
-        self._writes = context.own_writes(ENDPOINTSLICES)
-        self._workers = Workers(self.name, self.reconcile, writes=self._writes, count=context.settings.workers)
-        self._services.add_handler(lambda change, obj, old: self._workers.queue.add(key_of(obj)))
         self._pods.add_handler(self._pod_changed)
         self._nodes.add_handler(self._node_changed)
         self._slices.add_handler(self._slice_changed)
 
-    async def run(self) -> None:
-        """See ``Reconciler``."""
-        await self._workers.run()
-
-    def look_again(self) -> None:
-        """See ``Reconciler``."""
-        for key in self._services.all_keys():
-            self._workers.queue.add(key)
-
     async def reconcile(self, key: str) -> Result:
         """Bring one Service's slices to what its pods are."""
-        service = self._services.get(key)
+        service = self._objects.get(key)
         if service is None or "deletionTimestamp" in service["metadata"] or not endpoints.is_selecting(service):
             return DONE
         candidates = self._pods.by_index(BY_NAMESPACE, namespace_of(service))
@@ -207,7 +195,7 @@ class EndpointSliceReconciler:
         return {name_of(node): labels_of(node).get(endpoints.ZONE, "") for node in nodes}
 
     def _pod_changed(self, change: str, pod: Object, old: Object | None) -> None:
-        services = self._services.by_index(BY_NAMESPACE, namespace_of(pod))
+        services = self._objects.by_index(BY_NAMESPACE, namespace_of(pod))
         for service in endpoints.selecting(services, pod, old):
             self._workers.queue.add(key_of(service))
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import ipaddress
 
 from kontinuum.api.kubernetes.resources import ENDPOINTS, ENDPOINTSLICES, SERVICES
-from kontinuum.api.machinery.objects import Object, annotations_of, key_of, labels_of, name_of, namespace_of, uid_of
+from kontinuum.api.machinery.objects import Object, annotations_of, labels_of, name_of, namespace_of, uid_of
 from kontinuum.api.machinery.status import ApiError
-from kontinuum.client.reconcile import DONE, Result, Workers
+from kontinuum.client.reconcile import DONE, Result
 from kontinuum.client.writes import Writer
 from kontinuum.controllers.context import BY_SERVICE, Context
+from kontinuum.controllers.frame import KeyReconciler
 from kontinuum.controllers.lib import endpoints, owners
 from kontinuum.controllers.lib.names import child_name
 
@@ -67,34 +68,21 @@ def _slice(source: Object, seed: str, family: str, told: list[Object], ports: li
     return {**made, "addressType": family, "endpoints": told, "ports": offered}
 
 
-class EndpointSliceMirroringReconciler:
+class EndpointSliceMirroringReconciler(KeyReconciler):
     """The hand that writes the slices."""
 
     name = "endpointslice-mirroring"
 
     def __init__(self, context: Context) -> None:
-        self._client = context.client
+        super().__init__(context, ENDPOINTS, writes=(ENDPOINTSLICES,))
         self._services = context.informer(SERVICES)
-        self._endpoints = context.informer(ENDPOINTS)
         self._slices = context.informer(ENDPOINTSLICES)
-        self._writes = context.own_writes(ENDPOINTSLICES)
-        self._workers = Workers(self.name, self.reconcile, writes=self._writes, count=context.settings.workers)
-        for informer in (self._services, self._endpoints):
-            informer.add_handler(lambda change, obj, old: self._workers.queue.add(key_of(obj)))
+        self._services.add_handler(self._object_changed)
         self._slices.add_handler(self._slice_changed)
-
-    async def run(self) -> None:
-        """See ``Reconciler``."""
-        await self._workers.run()
-
-    def look_again(self) -> None:
-        """See ``Reconciler``."""
-        for key in self._endpoints.all_keys():
-            self._workers.queue.add(key)
 
     async def reconcile(self, key: str) -> Result:
         """Bring the mirrors of one Endpoints object to what it says."""
-        service, source = self._services.get(key), self._endpoints.get(key)
+        service, source = self._services.get(key), self._objects.get(key)
         wanted = mirrors(source) if source is not None and is_mirrored(service, source) else []
         mine = [one for one in self._slices.by_index(BY_SERVICE, key) if labels_of(one).get(MANAGED_BY) == CONTROLLER]
         existing = {name_of(one): one for one in mine}

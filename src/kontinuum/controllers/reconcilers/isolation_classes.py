@@ -9,9 +9,9 @@ from __future__ import annotations
 from kontinuum.api.kubernetes.resources import RUNTIMECLASSES
 from kontinuum.api.machinery.objects import Object, name_of
 from kontinuum.api.machinery.status import ApiError
-from kontinuum.client.informer import Informer
-from kontinuum.client.reconcile import DONE, Result, Workers
+from kontinuum.client.reconcile import DONE, Result
 from kontinuum.controllers.context import Context
+from kontinuum.controllers.frame import KeyReconciler
 from kontinuum.controllers.settings import ControllersSettings
 
 NODE_LABEL = "kontinuum.dev/class."
@@ -40,22 +40,15 @@ def _class(name: str, overhead: dict[str, str] | None = None) -> Object:
     return runtime_class | ({"overhead": {"podFixed": overhead}} if overhead else {})
 
 
-class IsolationClassesReconciler:
+class IsolationClassesReconciler(KeyReconciler):
     """The hand that carries ``plan`` out. Keys are names of our classes."""
 
     name = "isolation-classes"
 
     def __init__(self, context: Context) -> None:
-        self._context = context
+        super().__init__(context, RUNTIMECLASSES, workers=1)
         self._wanted = classes(context.settings)
-        self._existing: Informer = context.informer(RUNTIMECLASSES)
-        self._workers = Workers(self.name, self.reconcile, count=1)
-        self._existing.add_handler(self._class_changed)
         self.look_again()
-
-    async def run(self) -> None:
-        """See ``Reconciler``."""
-        await self._workers.run()
 
     def look_again(self) -> None:
         """See ``Reconciler``."""
@@ -64,15 +57,15 @@ class IsolationClassesReconciler:
 
     async def reconcile(self, key: str) -> Result:
         """Create one class if it is absent."""
-        missing = plan(self._wanted[key], self._existing.get(key))
+        missing = plan(self._wanted[key], self._objects.get(key))
         if missing is not None:
             try:
-                await self._context.client.create(RUNTIMECLASSES, missing)
+                await self._client.create(RUNTIMECLASSES, missing)
             except ApiError as error:
                 if not error.is_already_exists:
                     raise
         return DONE
 
-    def _class_changed(self, change: str, obj: Object, old: Object | None) -> None:
+    def _object_changed(self, change: str, obj: Object, old: Object | None) -> None:
         if change == "deleted" and name_of(obj) in self._wanted:
-            self._workers.queue.add(name_of(obj))
+            super()._object_changed(change, obj, old)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kontinuum.api.kubernetes.resources import JOBS, PODS
-from kontinuum.api.machinery.objects import Object, key_of, labels_of, name_of, namespace_of
+from kontinuum.api.machinery.objects import Object, name_of, namespace_of
 from kontinuum.api.machinery.selectors import from_object
 from kontinuum.api.machinery.status import ApiError
-from kontinuum.client.reconcile import DONE, Result, Workers
+from kontinuum.client.reconcile import DONE, Result
 from kontinuum.client.writes import Writer
 from kontinuum.controllers.adoption import settle_claim
 from kontinuum.controllers.context import BY_NAMESPACE, Context, children
+from kontinuum.controllers.frame import OwnerReconciler
 from kontinuum.controllers.lib import job_pods, jobs, owners
 from kontinuum.controllers.lib.batches import slow_start
 from kontinuum.controllers.lib.jobs import Plan
@@ -20,51 +21,40 @@ from kontinuum.controllers.lib.names import FreshNames
 OUR_NAME = "kubernetes.io/job-controller"
 
 
-class JobReconciler:
+class JobReconciler(OwnerReconciler):
     """See the module."""
 
     name = "job"
 
     def __init__(self, context: Context) -> None:
-        self._context = context
+        super().__init__(context, JOBS, PODS, writes=(PODS, JOBS))
         self._events = context.recorder("job-controller")
-        self._pods = context.informer(PODS)
-        self._jobs = context.informer(JOBS)
-        self._writes = context.own_writes(PODS, JOBS)
-        self._workers = Workers(self.name, self.reconcile, writes=self._writes, count=context.settings.workers)
-        self._jobs.add_handler(lambda change, obj, old: self._workers.queue.add(key_of(obj)))
-        self._pods.add_handler(self._pod_changed)
-
-    async def run(self) -> None:
-        """See ``Reconciler``."""
-        await self._workers.run()
 
     def look_again(self) -> None:
         """See ``Reconciler``."""
-        for key in self._jobs.all_keys():
-            self._workers.queue.add(key)
-        for key in self._pods.all_keys():
-            pod = self._pods.get(key)
+        super().look_again()
+        for key in self._children.all_keys():
+            pod = self._children.get(key)
             if pod is not None and job_pods.is_tracked(pod):
-                self._pod_changed("updated", pod, None)
+                self._child_changed("updated", pod, None)
 
     async def reconcile(self, key: str) -> Result:
         """Take one step of one Job."""
-        job = self._jobs.get(key)
-        writer = Writer(self._context.client, self._writes, key)
+        job = self._objects.get(key)
+        writer = Writer(self._client, self._writes, key)
         if job is None:
             await self._let_go(self._orphans(key), writer)
             return DONE
         if job["spec"].get("managedBy") not in (None, OUR_NAME):
             return DONE
-        claim = owners.claim(job, children(self._pods, job), from_object(job["spec"].get("selector")))
+        claim = owners.claim(job, children(self._children, job), from_object(job["spec"].get("selector")))
         # First, because a pod that is no longer ours would keep our finalizer.
         await self._let_go(claim.release, writer)
-        await settle_claim(self._context.client, writer, job, JOBS, claim, PODS)
+        await settle_claim(self._client, writer, job, JOBS, claim, PODS)
         if jobs.is_finished(job) or "deletionTimestamp" in job["metadata"]:
             await self._let_go(claim.owned, writer)
             return DONE
-        names = FreshNames(lambda name: self._pods.get(f"{namespace_of(job)}/{name}") is not None)
+        names = FreshNames(lambda name: self._children.get(f"{namespace_of(job)}/{name}") is not None)
         todo = jobs.plan(job, claim.owned, names, self._context.clock.time())
         failure = await self._carry_out(job, todo, writer)
         if todo.status != (job.get("status") or {}):
@@ -122,22 +112,7 @@ class JobReconciler:
     def _orphans(self, key: str) -> list[Object]:
         """Pods of a Job that is gone: nobody will count them, and nobody else takes the finalizer off."""
         namespace, _, name = key.partition("/")
-        return [pod for pod in self._pods.by_index(BY_NAMESPACE, namespace) if _job_of(pod) == name]
-
-    def _pod_changed(self, change: str, pod: Object, old: Object | None) -> None:
-        for version in (pod, old):
-            if version is None:
-                continue
-            if name := _job_of(version):
-                self._workers.queue.add(f"{namespace_of(version)}/{name}")
-            elif owners.controller_of(version) is None:
-                self._orphan_changed(version)
-
-    def _orphan_changed(self, pod: Object) -> None:
-        """Somebody may want to adopt it."""
-        for job in self._jobs.by_index(BY_NAMESPACE, namespace_of(pod)):
-            if from_object(job["spec"].get("selector")).matches(labels_of(pod)):
-                self._workers.queue.add(key_of(job))
+        return [pod for pod in self._children.by_index(BY_NAMESPACE, namespace) if _job_of(pod) == name]
 
 
 def _job_of(pod: Object) -> str:

@@ -17,8 +17,9 @@ from kontinuum.api.machinery.objects import Object, name_of, namespace_of, uid_o
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.client.discovery import discover
-from kontinuum.client.reconcile import DONE, Result, Workers
+from kontinuum.client.reconcile import DONE, Result
 from kontinuum.controllers.context import Context
+from kontinuum.controllers.frame import KeyReconciler
 from kontinuum.foundation.clock import rfc3339
 
 FINALIZER = "kubernetes"
@@ -106,34 +107,22 @@ def _conditions(namespace: Object, content: Content, now: float) -> list[Object]
     return conditions
 
 
-class NamespaceReconciler:
+class NamespaceReconciler(KeyReconciler):
     """The hand that carries ``plan`` out. Keys are names of namespaces."""
 
     name = "namespace"
 
     def __init__(self, context: Context) -> None:
-        self._context = context
-        self._namespaces = context.informer(NAMESPACES)
-        self._workers = Workers(self.name, self.reconcile, count=context.settings.workers)
-        self._namespaces.add_handler(self._namespace_changed)
+        super().__init__(context, NAMESPACES)
         context.informer(PODS).add_handler(self._pod_changed)
-
-    async def run(self) -> None:
-        """See ``Reconciler``."""
-        await self._workers.run()
-
-    def look_again(self) -> None:
-        """See ``Reconciler``."""
-        for namespace in self._namespaces.items():
-            self._namespace_changed("updated", namespace, None)
 
     async def reconcile(self, key: str) -> Result:
         """Take one step of one namespace's end."""
-        if self._namespaces.get(key) is None:
+        if self._objects.get(key) is None:
             return DONE
         try:
             # Fresh, because the deletion of everything must not be decided on an old copy.
-            namespace = await self._context.client.get(NAMESPACES, key)
+            namespace = await self._client.get(NAMESPACES, key)
         except ApiError as error:
             if error.is_not_found:
                 return DONE
@@ -153,7 +142,7 @@ class NamespaceReconciler:
         return Result(SOON if step.delete else LATER)
 
     async def _look_into(self, namespace: str) -> Content:
-        discovery = await discover(self._context.client)
+        discovery = await discover(self._client)
         objects: list[tuple[Resource, Object]] = []
         failures: list[str] = []
         for served in discovery.served:
@@ -171,7 +160,7 @@ class NamespaceReconciler:
         items: list[Object] = []
         continue_ = ""
         while True:
-            page = await self._context.client.list(
+            page = await self._client.list(
                 resource, namespace=namespace, limit=PAGE, continue_=continue_, metadata_only=True
             )
             items += page.items
@@ -186,7 +175,7 @@ class NamespaceReconciler:
         async def delete(resource: Resource, obj: Object) -> str:
             async with gate:
                 try:
-                    await self._context.client.delete(
+                    await self._client.delete(
                         resource, name_of(obj), namespace=namespace_of(obj), uid=uid_of(obj)
                     )  # fmt: skip
                 except ApiError as error:
@@ -202,20 +191,20 @@ class NamespaceReconciler:
         if conditions == list(status.get("conditions") or ()):
             return namespace
         new = {**namespace, "status": {**status, "conditions": conditions}}
-        return await self._context.client.update(NAMESPACES, new, subresource="status")
+        return await self._client.update(NAMESPACES, new, subresource="status")
 
     async def _let_go(self, namespace: Object) -> None:
         finalizers = [one for one in namespace["spec"]["finalizers"] if one != FINALIZER]
         new = {**namespace, "spec": {**namespace["spec"], "finalizers": finalizers}}
-        await self._context.client.update(NAMESPACES, new, subresource="finalize")
+        await self._client.update(NAMESPACES, new, subresource="finalize")
 
-    def _namespace_changed(self, change: str, namespace: Object, old: Object | None) -> None:
-        if change != "deleted" and _is_ours_to_empty(namespace):
-            self._workers.queue.add(name_of(namespace))
+    def _object_changed(self, change: str, obj: Object, old: Object | None) -> None:
+        if change != "deleted" and _is_ours_to_empty(obj):
+            super()._object_changed(change, obj, old)
 
     def _pod_changed(self, change: str, pod: Object, old: Object | None) -> None:
         """Pods take their time to stop; when one has, its namespace need not wait for the next look."""
-        namespace = self._namespaces.get(namespace_of(pod)) if change == "deleted" else None
+        namespace = self._objects.get(namespace_of(pod)) if change == "deleted" else None
         if namespace is not None and _is_ours_to_empty(namespace):
             self._workers.queue.add(name_of(namespace))
 

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 
 from kontinuum.api.kubernetes.resources import PODS, REPLICASETS, REPLICATIONCONTROLLERS
 from kontinuum.api.machinery.conditions import remove_condition, set_condition
-from kontinuum.api.machinery.objects import Object, key_of, labels_of, name_of, namespace_of, uid_of
+from kontinuum.api.machinery.objects import Object, labels_of, name_of, namespace_of, uid_of
 from kontinuum.api.machinery.selectors import LabelSelector, from_object
 from kontinuum.api.machinery.status import ApiError
-from kontinuum.client.reconcile import DONE, Result, Workers
+from kontinuum.client.reconcile import DONE, Result
 from kontinuum.client.writes import Writer
 from kontinuum.controllers.adoption import settle_claim
-from kontinuum.controllers.context import BY_CONTROLLER, BY_NAMESPACE, Context, children
+from kontinuum.controllers.context import BY_CONTROLLER, Context, children
+from kontinuum.controllers.frame import OwnerReconciler
 from kontinuum.controllers.lib import owners
 from kontinuum.controllers.lib.batches import slow_start
 from kontinuum.controllers.lib.names import child_name
@@ -121,7 +122,7 @@ def _new_pods(replicaset: Object, reference: Object, count: int, is_taken: Calla
     return pods
 
 
-class ReplicaSetReconciler:
+class ReplicaSetReconciler(OwnerReconciler):
     """The hand that carries ``plan`` out."""
 
     name = "replicaset"
@@ -129,36 +130,21 @@ class ReplicaSetReconciler:
     component = "replicaset-controller"
 
     def __init__(self, context: Context) -> None:
-        self._context = context
+        super().__init__(context, self.resource, PODS, writes=(PODS, self.resource))
         self._events = context.recorder(self.component)
-        self._pods = context.informer(PODS)
-        self._replicasets = context.informer(self.resource)
-        self._writes = context.own_writes(PODS, self.resource)
-        self._workers = Workers(self.name, self.reconcile, writes=self._writes, count=context.settings.workers)
-        self._replicasets.add_handler(lambda change, obj, old: self._workers.queue.add(key_of(obj)))
-        self._pods.add_handler(self._pod_changed)
 
     @staticmethod
     def selector_of(replicaset: Object) -> LabelSelector:
         return from_object(replicaset["spec"]["selector"])
 
-    async def run(self) -> None:
-        """See ``Reconciler``."""
-        await self._workers.run()
-
-    def look_again(self) -> None:
-        """See ``Reconciler``."""
-        for key in self._replicasets.all_keys():
-            self._workers.queue.add(key)
-
     async def reconcile(self, key: str) -> Result:
         """Bring one ReplicaSet's pods and status to what they should be."""
-        replicaset = self._replicasets.get(key)
+        replicaset = self._objects.get(key)
         if replicaset is None:
             return DONE
-        writer = Writer(self._context.client, self._writes, key)
-        claim = owners.claim(replicaset, children(self._pods, replicaset), self.selector_of(replicaset))
-        await settle_claim(self._context.client, writer, replicaset, self.resource, claim, PODS)
+        writer = Writer(self._client, self._writes, key)
+        claim = owners.claim(replicaset, children(self._children, replicaset), self.selector_of(replicaset))
+        await settle_claim(self._client, writer, replicaset, self.resource, claim, PODS)
         now = self._context.clock.time()
         related = self._related(replicaset, claim.owned)
         reference = owners.controller_reference(replicaset, self.resource)
@@ -205,28 +191,15 @@ class ReplicaSetReconciler:
         if sum(is_active(pod) for pod in owned) <= replicas_of(replicaset):
             return []
         owner = owners.controller_uid(replicaset)
-        siblings = self._replicasets.by_index(BY_CONTROLLER, owner) if owner else [replicaset]
-        pods = (pod for sibling in siblings for pod in self._pods.by_index(BY_CONTROLLER, uid_of(sibling)))
+        siblings = self._objects.by_index(BY_CONTROLLER, owner) if owner else [replicaset]
+        pods = (pod for sibling in siblings for pod in self._children.by_index(BY_CONTROLLER, uid_of(sibling)))
         return [pod for pod in pods if is_active(pod)]
 
     def _name_test(self, replicaset: Object) -> Callable[[str], bool]:
-        return lambda name: self._pods.get(f"{namespace_of(replicaset)}/{name}") is not None
+        return lambda name: self._children.get(f"{namespace_of(replicaset)}/{name}") is not None
 
-    def _pod_changed(self, change: str, pod: Object, old: Object | None) -> None:
-        for version in (pod, old):
-            if version is None:
-                continue
-            reference = owners.controller_of(version)
-            if reference is None:
-                self._orphan_changed(version)
-            elif reference["kind"] == self.resource.kind:
-                self._workers.queue.add(f"{namespace_of(version)}/{reference['name']}")
-
-    def _orphan_changed(self, pod: Object) -> None:
-        """Somebody may want to adopt it."""
-        for replicaset in self._replicasets.by_index(BY_NAMESPACE, namespace_of(pod)):
-            if self.selector_of(replicaset).matches(labels_of(pod)):
-                self._workers.queue.add(key_of(replicaset))
+    def _wants(self, owner: Object, orphan: Object) -> bool:
+        return self.selector_of(owner).matches(labels_of(orphan))
 
 
 class ReplicationControllerReconciler(ReplicaSetReconciler):

@@ -16,8 +16,9 @@ from kontinuum.api.machinery.objects import Object, key_of, namespace_of
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.client.discovery import discover
 from kontinuum.client.informer import Informer
-from kontinuum.client.reconcile import DONE, Result, Workers
+from kontinuum.client.reconcile import DONE, Result
 from kontinuum.controllers.context import BY_NAMESPACE, Context, by_namespace
+from kontinuum.controllers.frame import KeyReconciler
 from kontinuum.controllers.lib.quotas import resources_of, status_of, without_the_rest
 from kontinuum.foundation.tasks import restarting
 
@@ -25,36 +26,32 @@ ENDING_SECONDS = 5.0
 """How soon a namespace is counted again in which something is being deleted: it may cease to count by time alone."""
 
 
-class ResourceQuotaReconciler:
+class ResourceQuotaReconciler(KeyReconciler):
     """See the module. Keys are the quotas'."""
 
     name = "resourcequota-controller"
 
     def __init__(self, context: Context) -> None:
-        self._context = context
-        self._quotas = context.informer(RESOURCEQUOTAS)
+        super().__init__(context, RESOURCEQUOTAS)
         self._followed: dict[Resource, Informer] = {}
         self._served: frozenset[Resource] = frozenset()
-        self._workers = Workers(self.name, self.reconcile, count=context.settings.workers)
         self._group: asyncio.TaskGroup | None = None
-        self._quotas.add_handler(lambda change, obj, old: self._workers.queue.add(key_of(obj)))
 
     async def run(self) -> None:
         """See ``Reconciler``."""
         async with asyncio.TaskGroup() as self._group:
             for informer in self._followed.values():
                 self._begin(informer)
-            await self._workers.run()
+            await super().run()
 
     def look_again(self) -> None:
         """See ``Reconciler``."""
         self._served = frozenset()
-        for key in self._quotas.all_keys():
-            self._workers.queue.add(key)
+        super().look_again()
 
     async def reconcile(self, key: str) -> Result:
         """Count what is used of one quota, and say so."""
-        obj = self._quotas.get(key)
+        obj = self._objects.get(key)
         if obj is None or "deletionTimestamp" in obj["metadata"]:
             return DONE
         quota, namespace, now = Quota.of(obj), namespace_of(obj), self._context.clock.time()
@@ -67,13 +64,13 @@ class ResourceQuotaReconciler:
             is_ending = is_ending or any("deletionTimestamp" in one["metadata"] for one in objects)
         status = status_of(obj, used)
         if status is not None:
-            await self._context.client.update(RESOURCEQUOTAS, {**obj, "status": status}, subresource="status")
+            await self._client.update(RESOURCEQUOTAS, {**obj, "status": status}, subresource="status")
         return Result(ENDING_SECONDS) if is_ending else DONE
 
     async def _resources_of(self, quota: Quota) -> set[Resource]:
         """What the quota speaks of, as far as it is served."""
         if any(name.startswith("count/") for name in quota.hard) and not self._served:
-            found = await discover(self._context.client)
+            found = await discover(self._client)
             self._served = frozenset(one.resource for one in found.served if one.resource.namespaced)
         return resources_of(quota.hard, self._served)
 
@@ -82,7 +79,7 @@ class ResourceQuotaReconciler:
         informer = self._followed.get(resource)
         if informer is None:
             informer = self._followed[resource] = Informer(
-                self._context.client,
+                self._client,
                 resource,
                 clock=self._context.clock,
                 indexes={BY_NAMESPACE: by_namespace},
@@ -102,7 +99,7 @@ class ResourceQuotaReconciler:
     def _object_changed(self, change: str, obj: Object, old: Object | None) -> None:
         if change == "updated" and obj == {**(old or {}), "metadata": obj["metadata"]} and not _is_ending(obj):
             return  # Nothing but metadata is new, which no quota counts.
-        for quota in self._quotas.by_index(BY_NAMESPACE, namespace_of(obj)):
+        for quota in self._objects.by_index(BY_NAMESPACE, namespace_of(obj)):
             self._workers.queue.add(key_of(quota))
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from kontinuum.api.kubernetes.resources import CONFIGMAPS, NAMESPACES
 from kontinuum.api.machinery.objects import Object, annotations_of, name_of, namespace_of
 from kontinuum.api.machinery.status import ApiError
-from kontinuum.client.reconcile import DONE, Result, Workers
+from kontinuum.client.reconcile import DONE, Result
 from kontinuum.controllers.context import Context
+from kontinuum.controllers.frame import KeyReconciler
 
 NAME = "kube-root-ca.crt"
 KEY = "ca.crt"
@@ -35,35 +36,23 @@ def plan(namespace: Object | None, found: Object | None, authorities: str) -> Ob
     return {**found, "metadata": {**found["metadata"], "annotations": annotations}, "data": wanted["data"]}
 
 
-class RootAuthoritiesReconciler:
+class RootAuthoritiesReconciler(KeyReconciler):
     """The hand that carries ``plan`` out. Keys are names of namespaces."""
 
     name = "root-ca-certificate-publisher"
 
     def __init__(self, context: Context) -> None:
-        self._context = context
+        super().__init__(context, NAMESPACES)
         self._authorities = Path(context.settings.root_ca).read_text()
-        self._namespaces = context.informer(NAMESPACES)
         self._published = context.selection(CONFIGMAPS, fields=f"metadata.name={NAME}")
-        self._workers = Workers(self.name, self.reconcile, count=context.settings.workers)
-        self._namespaces.add_handler(lambda change, obj, old: self._workers.queue.add(name_of(obj)))
         self._published.add_handler(lambda change, obj, old: self._workers.queue.add(namespace_of(obj)))
-
-    async def run(self) -> None:
-        """See ``Reconciler``."""
-        await self._workers.run()
-
-    def look_again(self) -> None:
-        """See ``Reconciler``."""
-        for key in self._namespaces.all_keys():
-            self._workers.queue.add(key)
 
     async def reconcile(self, key: str) -> Result:
         """Publish in one namespace."""
-        wanted = plan(self._namespaces.get(key), self._published.get(f"{key}/{NAME}"), self._authorities)
+        wanted = plan(self._objects.get(key), self._published.get(f"{key}/{NAME}"), self._authorities)
         if wanted is None:
             return DONE
-        client = self._context.client
+        client = self._client
         try:
             if wanted["metadata"].get("resourceVersion"):
                 await client.update(CONFIGMAPS, wanted)

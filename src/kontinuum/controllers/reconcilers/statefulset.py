@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kontinuum.api.kubernetes.resources import CONTROLLERREVISIONS, PERSISTENTVOLUMECLAIMS, PODS, STATEFULSETS
-from kontinuum.api.machinery.objects import Object, key_of, labels_of, name_of, namespace_of
+from kontinuum.api.machinery.objects import Object, key_of, labels_of, name_of
 from kontinuum.api.machinery.selectors import from_object
 from kontinuum.api.machinery.status import ApiError
-from kontinuum.client.reconcile import DONE, Result, Workers
+from kontinuum.client.reconcile import DONE, Result
 from kontinuum.client.writes import Writer
 from kontinuum.controllers.adoption import settle_claim
-from kontinuum.controllers.context import BY_NAMESPACE, Context, children
+from kontinuum.controllers.context import Context, children
+from kontinuum.controllers.frame import OwnerReconciler
 from kontinuum.controllers.history import HashCollision, count_collision, forget_surplus, keep_history
 from kontinuum.controllers.lib import owners, statefulsets
 from kontinuum.controllers.lib.batches import slow_start
@@ -23,46 +24,33 @@ from kontinuum.controllers.lib.revisions import HASH_LABEL, History
 from kontinuum.controllers.lib.statefulsets import Plan, Revisions
 
 
-class StatefulSetReconciler:
+class StatefulSetReconciler(OwnerReconciler):
     """See the module."""
 
     name = "statefulset"
 
     def __init__(self, context: Context) -> None:
-        self._context = context
+        super().__init__(
+            context, STATEFULSETS, PODS, writes=(PODS, STATEFULSETS, PERSISTENTVOLUMECLAIMS, CONTROLLERREVISIONS)
+        )
         self._events = context.recorder("statefulset-controller")
-        self._pods = context.informer(PODS)
-        self._sets = context.informer(STATEFULSETS)
         self._claims = context.informer(PERSISTENTVOLUMECLAIMS)
         self._revisions = context.informer(CONTROLLERREVISIONS)
-        self._writes = context.own_writes(PODS, STATEFULSETS, PERSISTENTVOLUMECLAIMS, CONTROLLERREVISIONS)
-        self._workers = Workers(self.name, self.reconcile, writes=self._writes, count=context.settings.workers)
-        self._sets.add_handler(lambda change, obj, old: self._workers.queue.add(key_of(obj)))
-        self._pods.add_handler(self._pod_changed)
-
-    async def run(self) -> None:
-        """See ``Reconciler``."""
-        await self._workers.run()
-
-    def look_again(self) -> None:
-        """See ``Reconciler``."""
-        for key in self._sets.all_keys():
-            self._workers.queue.add(key)
 
     async def reconcile(self, key: str) -> Result:
         """Take one step of one StatefulSet."""
-        statefulset = self._sets.get(key)
+        statefulset = self._objects.get(key)
         if statefulset is None:
             return DONE
         selector = from_object(statefulset["spec"].get("selector"))
         if selector.is_empty:
             return DONE
-        writer = Writer(self._context.client, self._writes, key)
-        candidates = [one for one in children(self._pods, statefulset) if self._may_own(statefulset, one)]
+        writer = Writer(self._client, self._writes, key)
+        candidates = [one for one in children(self._children, statefulset) if self._may_own(statefulset, one)]
         claim = owners.claim(statefulset, candidates, selector)
-        await settle_claim(self._context.client, writer, statefulset, STATEFULSETS, claim, PODS)
+        await settle_claim(self._client, writer, statefulset, STATEFULSETS, claim, PODS)
         try:
-            history = await keep_history(self._context.client, writer, statefulset, STATEFULSETS, self._revisions)
+            history = await keep_history(self._client, writer, statefulset, STATEFULSETS, self._revisions)
         except HashCollision:
             await count_collision(writer, statefulset, STATEFULSETS)
             return DONE
@@ -158,21 +146,9 @@ class StatefulSetReconciler:
                     patch = {"metadata": {"ownerReferences": references or None, "resourceVersion": version}}
                     await writer.patch(PERSISTENTVOLUMECLAIMS, claim, patch)
 
-    def _pod_changed(self, change: str, pod: Object, old: Object | None) -> None:
-        for version in (pod, old):
-            if version is None:
-                continue
-            reference = owners.controller_of(version)
-            if reference is not None and reference["kind"] == STATEFULSETS.kind:
-                self._workers.queue.add(f"{namespace_of(version)}/{reference['name']}")
-            elif reference is None:
-                self._orphan_changed(version)
-
-    def _orphan_changed(self, pod: Object) -> None:
-        """Somebody may want to adopt it, or waits for its name."""
-        for statefulset in self._sets.by_index(BY_NAMESPACE, namespace_of(pod)):
-            if statefulsets.ordinal_of(statefulset, pod) is not None:
-                self._workers.queue.add(key_of(statefulset))
+    def _wants(self, owner: Object, orphan: Object) -> bool:
+        """To adopt it, or its name."""
+        return statefulsets.ordinal_of(owner, orphan) is not None
 
 
 def _revisions(statefulset: Object, history: History) -> Revisions:

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from kontinuum.api.kubernetes.claims import attributes_classes_of
 from kontinuum.api.kubernetes.protection import FINALIZERS
 from kontinuum.api.kubernetes.resources import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, VOLUMEATTRIBUTESCLASSES
-from kontinuum.api.machinery.objects import Object, key_of, name_of, namespace_of
+from kontinuum.api.machinery.objects import Object, name_of, namespace_of
 from kontinuum.api.machinery.resources import Resource
-from kontinuum.client.reconcile import DONE, Result, Workers
+from kontinuum.client.reconcile import DONE, Result
 from kontinuum.client.rest import Client
 from kontinuum.controllers.context import Context
+from kontinuum.controllers.frame import KeyReconciler
 from kontinuum.controllers.lib.claims import claims_of
 
 LATER = 5.0
@@ -81,28 +82,16 @@ KINDS = (
 )
 
 
-class StorageProtection:
+class StorageProtection(KeyReconciler):
     """Lets go of the objects of one kind. Keys are theirs."""
 
     def __init__(self, context: Context, kind: _Protected) -> None:
         self.name = kind.name
-        self._client = context.client
+        super().__init__(context, kind.resource)
         self._kind = kind
         self._finalizer = FINALIZERS[kind.resource]
-        self._objects = context.informer(kind.resource)
-        self._workers = Workers(self.name, self.reconcile, count=context.settings.workers)
-        self._objects.add_handler(self._changed)
         if kind.resource is PERSISTENTVOLUMECLAIMS:
             context.informer(PODS).add_handler(self._pod_changed)
-
-    async def run(self) -> None:
-        """See ``Reconciler``."""
-        await self._workers.run()
-
-    def look_again(self) -> None:
-        """See ``Reconciler``."""
-        for obj in self._objects.items():
-            self._changed("updated", obj, None)
 
     async def reconcile(self, key: str) -> Result:
         """Let one object go, if nobody uses it."""
@@ -117,9 +106,9 @@ class StorageProtection:
         )
         return DONE
 
-    def _changed(self, change: str, obj: Object, old: Object | None) -> None:
+    def _object_changed(self, change: str, obj: Object, old: Object | None) -> None:
         if change != "deleted" and is_waiting(obj, self._finalizer):
-            self._workers.queue.add(key_of(obj))
+            super()._object_changed(change, obj, old)
 
     def _pod_changed(self, change: str, pod: Object, old: Object | None) -> None:
         """The last user's end is the moment to look."""

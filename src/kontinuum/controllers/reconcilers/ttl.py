@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from kontinuum.api.kubernetes.resources import JOBS
 from kontinuum.api.machinery.conditions import get_condition
-from kontinuum.api.machinery.objects import Object, key_of, name_of, namespace_of
-from kontinuum.client.reconcile import DONE, Result, Workers
+from kontinuum.api.machinery.objects import Object, name_of, namespace_of
+from kontinuum.client.reconcile import DONE, Result
 from kontinuum.client.writes import Writer
 from kontinuum.controllers.context import Context
+from kontinuum.controllers.frame import KeyReconciler
 from kontinuum.foundation.clock import parse_rfc3339
 
 
@@ -23,30 +24,17 @@ def due_at(job: Object) -> float | None:
     return None
 
 
-class TimeToLiveReconciler:
+class TimeToLiveReconciler(KeyReconciler):
     """See the module."""
 
     name = "ttl-after-finished"
 
     def __init__(self, context: Context) -> None:
-        self._context = context
-        self._jobs = context.informer(JOBS)
-        self._writes = context.own_writes(JOBS)
-        self._workers = Workers(self.name, self.reconcile, writes=self._writes, count=context.settings.workers)
-        self._jobs.add_handler(lambda change, obj, old: self._workers.queue.add(key_of(obj)))
-
-    async def run(self) -> None:
-        """See ``Reconciler``."""
-        await self._workers.run()
-
-    def look_again(self) -> None:
-        """See ``Reconciler``."""
-        for key in self._jobs.all_keys():
-            self._workers.queue.add(key)
+        super().__init__(context, JOBS, writes=(JOBS,))
 
     async def reconcile(self, key: str) -> Result:
         """Delete one Job if its time has come."""
-        job = self._jobs.get(key)
+        job = self._objects.get(key)
         due = due_at(job) if job is not None else None
         if job is None or due is None:
             return DONE
@@ -54,9 +42,9 @@ class TimeToLiveReconciler:
         if left > 0:
             return Result(left)
         # Our copy may be old: its user may have given it more time.
-        fresh = await self._context.client.get(JOBS, name_of(job), namespace=namespace_of(job))
+        fresh = await self._client.get(JOBS, name_of(job), namespace=namespace_of(job))
         again = due_at(fresh)
         if again is not None and again <= self._context.clock.time():
-            writer = Writer(self._context.client, self._writes, key)
+            writer = Writer(self._client, self._writes, key)
             await writer.delete(JOBS, fresh, propagation="Foreground")
         return DONE

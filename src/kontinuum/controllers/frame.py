@@ -1,0 +1,82 @@
+"""The frame that reconcilers share: workers that take keys, and handlers that turn what is heard into keys.
+
+A subclass says what it is about and writes ``reconcile``; whatever else it follows it adds handlers for.
+"""
+
+from __future__ import annotations
+
+from kontinuum.api.machinery.objects import Object, key_of, labels_of, namespace_of
+from kontinuum.api.machinery.resources import Resource
+from kontinuum.api.machinery.selectors import from_object
+from kontinuum.client.reconcile import Result, Workers
+from kontinuum.controllers.context import BY_NAMESPACE, Context
+from kontinuum.controllers.lib import owners
+
+
+class KeyReconciler:
+    """Works on the keys of one kind's objects."""
+
+    name: str
+
+    def __init__(
+        self, context: Context, resource: Resource, *, writes: tuple[Resource, ...] = (), workers: int | None = None
+    ) -> None:
+        """``writes`` are the kinds that it writes and reads: a key waits until what was written for it is seen."""
+        self._context = context
+        self._client = context.client
+        self._resource = resource
+        self._objects = context.informer(resource)
+        self._writes = context.own_writes(*writes)
+        self._workers = Workers(
+            self.name, self.reconcile, writes=self._writes, count=workers or context.settings.workers
+        )  # fmt: skip
+        self._objects.add_handler(self._object_changed)
+
+    async def run(self) -> None:
+        """See ``Reconciler``."""
+        await self._workers.run()
+
+    def look_again(self) -> None:
+        """See ``Reconciler``."""
+        for key in self._objects.all_keys():
+            self._workers.queue.add(key)
+
+    async def reconcile(self, key: str) -> Result:
+        """Bring what ``key`` names to what it should be. Raises ApiError, Unreachable, Refused."""
+        raise NotImplementedError
+
+    def _object_changed(self, change: str, obj: Object, old: Object | None) -> None:
+        self._workers.queue.add(key_of(obj))
+
+
+class OwnerReconciler(KeyReconciler):
+    """Works on objects that control others: news of a child are its owner's, and an orphan's are for whoever wants it.
+
+    ``children`` is the children's kind.
+    """
+
+    def __init__(
+        self, context: Context, resource: Resource, children: Resource, *, writes: tuple[Resource, ...]
+    ) -> None:  # fmt: skip
+        super().__init__(context, resource, writes=writes)
+        self._children = context.informer(children)
+        self._children.add_handler(self._child_changed)
+
+    def _wants(self, owner: Object, orphan: Object) -> bool:
+        """Whether ``owner`` might adopt ``orphan``, or waits for what it stands in the way of."""
+        return from_object(owner["spec"].get("selector")).matches(labels_of(orphan))
+
+    def _child_changed(self, change: str, child: Object, old: Object | None) -> None:
+        for version in (child, old):
+            if version is None:
+                continue
+            reference = owners.controller_of(version)
+            if reference is None:
+                self._orphan_changed(version)
+            elif reference["kind"] == self._resource.kind:
+                self._workers.queue.add(f"{namespace_of(version)}/{reference['name']}")
+
+    def _orphan_changed(self, orphan: Object) -> None:
+        for owner in self._objects.by_index(BY_NAMESPACE, namespace_of(orphan)):
+            if self._wants(owner, orphan):
+                self._workers.queue.add(key_of(owner))
