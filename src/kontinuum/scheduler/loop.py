@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
 
 import structlog
 
@@ -29,16 +30,21 @@ from kontinuum.foundation.backoff import Backoff
 from kontinuum.foundation.clock import Clock, rfc3339
 from kontinuum.foundation.errors import Retryable
 from kontinuum.foundation.tasks import restarting
-from kontinuum.scheduler.demand import read_demand
+from kontinuum.scheduler.companion import BindingRefused, Make
+from kontinuum.scheduler.demand import Demand, read_demand
+from kontinuum.scheduler.events import ASSIGNED_POD, NODE, Event
 from kontinuum.scheduler.place import Placement, Refusal, place
 from kontinuum.scheduler.queue import SchedulingQueue
-from kontinuum.scheduler.reading import is_finished, is_waiting, node_of, priority_of, trim_node, trim_pod
+from kontinuum.scheduler.reading import is_finished, is_waiting, node_of, priority_of, trim_node, trim_pod, what_counts
 from kontinuum.scheduler.settings import SchedulerSettings
 from kontinuum.scheduler.snapshot import Snapshot
 
 log = structlog.get_logger(__name__)
 
 LEASE = "kube-scheduler"
+
+COMPANIONS: Sequence[Make] = ()
+"""What is started beside every scheduler."""
 
 
 async def run(client: Client, clock: Clock, settings: SchedulerSettings) -> None:
@@ -55,10 +61,22 @@ async def run(client: Client, clock: Clock, settings: SchedulerSettings) -> None
         await asyncio.shield(election.release())
 
 
+@dataclass(slots=True)
+class _Assumption:
+    """A pod that has been given a node, though the API does not say so yet."""
+
+    pod: Object
+    node: str
+    timer: asyncio.TimerHandle | None = None
+    """Ends it; runs once the binding has been accepted."""
+
+
 class Scheduler:
     """One scheduler's knowledge and work; see the module."""
 
-    def __init__(self, client: Client, clock: Clock, settings: SchedulerSettings) -> None:
+    def __init__(
+        self, client: Client, clock: Clock, settings: SchedulerSettings, companions: Sequence[Make] = COMPANIONS
+    ) -> None:
         self._client = client
         self._clock = clock
         self._settings = settings
@@ -70,23 +88,22 @@ class Scheduler:
         self._nodes.add_handler(self._node_changed)
         self._pods.add_handler(self._pod_changed)
         self._events = EventRecorder(client, settings.name, clock=clock)
-        self._assumed: dict[str, asyncio.TimerHandle | None] = {}
-        """Pods by uid that the snapshot has on a node though the API does not say so yet; the timer ends it."""
+        self._assumed: dict[str, _Assumption] = {}
+        """Pods by uid that the snapshot has on a node though the API does not say so yet."""
+        self._companions = [make(client, clock, self._snapshot, self._tell) for make in companions]
         self._writers = asyncio.Semaphore(settings.bindings)
         self._tasks: asyncio.TaskGroup
 
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as self._tasks:
-            for name, start in (
-                ("scheduler events", self._events.run),
-                ("scheduler nodes", self._nodes.run),
-                ("scheduler pods", self._pods.run),
-            ):
-                self._tasks.create_task(restarting(name, start, clock=self._clock))
+            informers = [self._nodes, self._pods, *(one for each in self._companions for one in each.informers)]
+            self._start(restarting("scheduler events", self._events.run, clock=self._clock))
+            for one in informers:
+                self._start(restarting(f"scheduler {one.resource.plural}", one.run, clock=self._clock))
             # Deciding on half a cluster would pile pods onto the nodes that happened to be heard of first.
-            await self._nodes.wait_synced()
-            await self._pods.wait_synced()
+            for one in informers:
+                await one.wait_synced()
             log.info("the scheduler is working", nodes=self._snapshot.node_count)
             while True:
                 self._decide(await self._queue.pop())
@@ -95,8 +112,9 @@ class Scheduler:
     def _node_changed(self, change: str, node: Object, old: Object | None) -> None:
         if change == "deleted":
             self._snapshot.remove_node(name_of(node))
+            self._tell(Event(NODE, change, node))
         elif self._snapshot.set_node(node):
-            self._queue.relevant_change()
+            self._tell(Event(NODE, change, node, old))
 
     def _pod_changed(self, change: str, pod: Object, old: Object | None) -> None:
         key, uid = key_of(pod), uid_of(pod)
@@ -104,14 +122,13 @@ class Scheduler:
             self._queue.remove(key)
             self._end_assumption(uid)
             if self._snapshot.remove_pod(uid):
-                self._queue.relevant_change()
+                self._tell(Event(ASSIGNED_POD, "deleted", pod))
         elif node_of(pod):
             self._queue.remove(key)
             self._end_assumption(uid)
-            if old is None or old["spec"] != pod["spec"]:
+            if old is None or what_counts(old) != what_counts(pod):
                 self._snapshot.add_pod(uid, read_demand(pod), node_of(pod))
-                if old is not None and node_of(old):
-                    self._queue.relevant_change()  # resized in place: it may need less now
+                self._tell(Event(ASSIGNED_POD, "updated" if old and node_of(old) else "added", pod, old))
         elif not is_waiting(pod, self._settings.name):
             self._queue.remove(key)
         elif old is None or old["spec"] != pod["spec"]:
@@ -134,12 +151,17 @@ class Scheduler:
             self._queue.fail(key)
             return
         if isinstance(decision, Placement):
-            self._snapshot.add_pod(uid_of(pod), demand, decision.node)
-            self._assumed[uid_of(pod)] = None
+            self._assume(pod, demand, decision.node)
             self._start(self._bind(pod, decision.node))
         else:
             self._queue.refuse(key)
             self._start(self._report(pod, decision))
+
+    def _assume(self, pod: Object, demand: Demand, node: str) -> None:
+        self._snapshot.add_pod(uid_of(pod), demand, node)
+        self._assumed[uid_of(pod)] = _Assumption(pod, node)
+        for one in self._companions:
+            one.reserve(pod, node)
 
     async def _bind(self, pod: Object, node: str) -> None:
         key, uid = key_of(pod), uid_of(pod)
@@ -150,8 +172,15 @@ class Scheduler:
             "target": {"apiVersion": "v1", "kind": "Node", "name": node},
         }
         try:
+            for one in self._companions:
+                await one.before_binding(pod, node)
             async with self._writers:
                 await self._client.create(PODS, binding, name=name_of(pod), subresource="binding")
+        except BindingRefused as error:
+            self._events.event(pod, "Warning", "FailedScheduling", str(error))
+            self._release(uid)
+            self._queue.fail(key)
+            return
         except ApiError as error:
             log.info("a binding was refused", pod=key, node=node, error=str(error))
             self._release(uid)
@@ -163,9 +192,9 @@ class Scheduler:
             self._queue.fail(key)
             return
         self._events.event(pod, "Normal", "Scheduled", f"Successfully assigned {key} to {node}")
-        if uid in self._assumed:
+        if (assumption := self._assumed.get(uid)) is not None:
             loop = asyncio.get_running_loop()
-            self._assumed[uid] = loop.call_later(self._settings.assume_seconds, self._expire, key, uid)
+            assumption.timer = loop.call_later(self._settings.assume_seconds, self._expire, key, uid)
 
     async def _report(self, pod: Object, refusal: Refusal) -> None:
         """Tell people why: an event for each attempt, and the condition when it says something new."""
@@ -192,21 +221,28 @@ class Scheduler:
             # The pod has changed or gone, or the API is away; the next attempt tells it again.
             log.info("the PodScheduled condition was not written", pod=key_of(pod), error=str(error))
 
+    def _tell(self, event: Event) -> None:
+        """Something may help pods that found no node."""
+        self._queue.relevant_change()
+
     def _start(self, work: Coroutine[None, None, None]) -> None:
         self._tasks.create_task(work)
 
-    def _end_assumption(self, uid: str) -> None:
+    def _end_assumption(self, uid: str) -> _Assumption | None:
         """The API has said where the pod is, or that it is gone."""
-        timer = self._assumed.pop(uid, None)
-        if timer is not None:
-            timer.cancel()
+        assumption = self._assumed.pop(uid, None)
+        if assumption is not None and assumption.timer is not None:
+            assumption.timer.cancel()
+        return assumption
 
     def _release(self, uid: str) -> None:
         """The pod is not where it was assumed to be: give its room back."""
-        if uid in self._assumed:
-            self._end_assumption(uid)
+        assumption = self._end_assumption(uid)
+        if assumption is not None:
             self._snapshot.remove_pod(uid)
-            self._queue.relevant_change()
+            for one in self._companions:
+                one.release(assumption.pod, assumption.node)
+            self._tell(Event(ASSIGNED_POD, "deleted", assumption.pod))
 
     def _expire(self, key: str, uid: str) -> None:
         log.warning("a binding never showed in the API; its room is given back", pod=key)

@@ -42,6 +42,10 @@ class Refusal:
     freed_by_pods: int
     """On how many of them the pod would fit if other pods went away."""
     preempts: bool
+    plugins: frozenset[str]
+    """Whose filters refused: only what can help one of them is a reason to try again."""
+    whole: str = ""
+    """Why no node will do, whatever the node; the reasons are empty then."""
 
     @property
     def message(self) -> str:
@@ -55,6 +59,8 @@ class Refusal:
         return f"{self._available(self.reasons)} preemption: {self._available(outlook)}"
 
     def _available(self, reasons: dict[str, int]) -> str:
+        if self.whole and reasons is self.reasons:
+            return f"0/{self.nodes} nodes are available: {self.whole}."
         counted = sorted(f"{count} {reason}" for reason, count in reasons.items() if count)
         return f"0/{self.nodes} nodes are available: {', '.join(counted)}."
 
@@ -74,21 +80,26 @@ def place(demand: Demand, snapshot: Snapshot) -> Placement | Refusal:
 def score(demand: Demand, snapshot: Snapshot, feasible: Mask) -> Column:
     """The weighed points of every row; only those of ``feasible`` mean anything."""
     points = np.zeros(len(snapshot.alive), np.int64)
-    for weight, one in SCORES:
-        points += weight * one(demand, snapshot, feasible)
+    for one in SCORES:
+        points += one.weight * one.points(demand, snapshot, feasible)
     return points
 
 
 def explain(demand: Demand, snapshot: Snapshot) -> Refusal:
     """Why no node fits: for each node, what the first filter says that refuses it."""
+    for one in FILTERS:
+        if whole := one.refuses_all(demand, snapshot):
+            return Refusal(snapshot.node_count, {}, 0, demand.preempts, frozenset({one.name}), whole)
     left = snapshot.alive.copy()
+    plugins: set[str] = set()
     reasons: Counter[str] = Counter()
     freed_by_pods = 0
     for one in FILTERS:
         refused = left & ~one.fits(demand, snapshot)
         if refused.any():
+            plugins.add(one.name)
             for reason, holds in one.reasons(demand, snapshot):
                 reasons[reason] += int((refused & holds).sum())
             freed_by_pods += int((refused & one.freed_by_pods(demand, snapshot)).sum())
             left &= ~refused
-    return Refusal(snapshot.node_count, dict(+reasons), freed_by_pods, demand.preempts)
+    return Refusal(snapshot.node_count, dict(+reasons), freed_by_pods, demand.preempts, frozenset(plugins))

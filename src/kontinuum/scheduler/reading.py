@@ -58,6 +58,12 @@ def is_waiting(pod: Object, scheduler_name: str) -> bool:
     )
 
 
+def what_counts(pod: Object) -> Object:
+    """What makes a difference to others of a pod that is on a node; its status does not."""
+    metadata = pod["metadata"]
+    return {"labels": metadata.get("labels"), "leaves": "deletionTimestamp" in metadata, "spec": pod["spec"]}
+
+
 def priority_of(pod: Object) -> int:
     return pod["spec"].get("priority") or 0
 

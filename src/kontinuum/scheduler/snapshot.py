@@ -39,7 +39,7 @@ class _Node:
 
 
 @dataclass(frozen=True, slots=True)
-class _Use:
+class Use:
     """What a pod takes, and where."""
 
     node: str
@@ -70,7 +70,7 @@ class Snapshot:
         self._requested: dict[str, Column] = {}
         self._compared: dict[str, Column] = {CPU: _zeros(capacity), MEMORY: _zeros(capacity)}
         self._nodes: dict[str, _Node] = {}
-        self._uses: dict[str, _Use] = {}
+        self._uses: dict[str, Use] = {}
         self._uses_on: dict[str, set[str]] = {}
         self._free_rows = list(range(capacity - 1, -1, -1))
 
@@ -123,28 +123,36 @@ class Snapshot:
 
     def add_pod(self, uid: str, demand: Demand, node: str) -> None:
         """Count a pod on a node; one that is counted already is moved."""
-        use = _Use(node, demand.requests, demand.compared, demand.host_ports)
+        use = Use(node, demand.requests, demand.compared, demand.host_ports)
         if self._uses.get(uid) == use:
             return
-        self.remove_pod(uid)
-        self._uses[uid] = use
-        self._uses_on.setdefault(node, set()).add(uid)
-        if node in self.row_of:
-            self._apply(self.row_of[node], use, +1)
+        self.take_out(uid)
+        self.put_back(uid, use)
 
     def remove_pod(self, uid: str) -> bool:
         """Count a pod no longer; False if it was not counted."""
+        return self.take_out(uid) is not None
+
+    def put_back(self, uid: str, use: Use) -> None:
+        """Undo ``take_out``."""
+        self._uses[uid] = use
+        self._uses_on.setdefault(use.node, set()).add(uid)
+        if use.node in self.row_of:
+            self._apply(self.row_of[use.node], use, +1)
+
+    def take_out(self, uid: str) -> Use | None:
+        """Count a pod no longer, for a while: what is answered can be put back. None if it was not counted."""
         use = self._uses.pop(uid, None)
         if use is None:
-            return False
+            return None
         self._uses_on[use.node].discard(uid)
         if not self._uses_on[use.node]:
             del self._uses_on[use.node]
         if use.node in self.row_of:
             self._apply(self.row_of[use.node], use, -1)
-        return True
+        return use
 
-    def _apply(self, row: int, use: _Use, sign: int) -> None:
+    def _apply(self, row: int, use: Use, sign: int) -> None:
         for resource, amount in use.requests.items():
             self.requested(resource)[row] += sign * amount
         for resource in (CPU, MEMORY):

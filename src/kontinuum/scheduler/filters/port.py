@@ -19,6 +19,11 @@ def nowhere(demand: Demand, snapshot: Snapshot) -> Mask:
     return np.zeros_like(snapshot.alive)
 
 
+def nobody(demand: Demand, snapshot: Snapshot) -> str:
+    """No pod is refused whatever the node."""
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Filter:
     """Functions of a demand and a snapshot; a mask has one entry a row."""
@@ -31,3 +36,6 @@ class Filter:
     """Why not: each reason with the nodes that it holds for, which may be more than ``fits`` excludes."""
     freed_by_pods: Callable[[Demand, Snapshot], Mask] = nowhere
     """Of the nodes that do not fit, those that would if pods went away."""
+    refuses_all: Callable[[Demand, Snapshot], str] = nobody
+    """Why the pod can be on no node at all, whatever the node ("" if that is not so): what Kubernetes' PreFilter says,
+    ``persistentvolumeclaim "data" not found``. Told instead of the nodes' reasons; ``fits`` must be false everywhere."""

@@ -7,6 +7,7 @@ import numpy as np
 from kontinuum.scheduler.demand import Demand
 from kontinuum.scheduler.filters.affinity import term_matches
 from kontinuum.scheduler.labels import Mask
+from kontinuum.scheduler.scores.port import Score
 from kontinuum.scheduler.snapshot import Column, Snapshot
 
 
@@ -16,3 +17,6 @@ def score(demand: Demand, snapshot: Snapshot, feasible: Mask) -> Column:
         points += weight * term_matches(term, snapshot)
     best = int(points[feasible].max(initial=0))
     return points * 100 // best if best else points
+
+
+SCORE = Score("NodeAffinity", 2, score)

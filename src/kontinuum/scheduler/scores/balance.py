@@ -6,6 +6,7 @@ import numpy as np
 
 from kontinuum.scheduler.demand import CPU, MEMORY, Demand
 from kontinuum.scheduler.labels import Mask
+from kontinuum.scheduler.scores.port import Score
 from kontinuum.scheduler.snapshot import Column, Snapshot
 
 
@@ -17,3 +18,6 @@ def score(demand: Demand, snapshot: Snapshot, feasible: Mask) -> Column:
         shares.append(np.minimum(1.0, used / np.maximum(1, snapshot.allocatable(resource))))
     points: Column = ((1 - np.abs(shares[0] - shares[1]) / 2) * 100).astype(np.int64)
     return points
+
+
+SCORE = Score("NodeResourcesBalancedAllocation", 1, score)

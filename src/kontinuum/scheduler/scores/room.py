@@ -6,6 +6,7 @@ import numpy as np
 
 from kontinuum.scheduler.demand import CPU, MEMORY, Demand
 from kontinuum.scheduler.labels import Mask
+from kontinuum.scheduler.scores.port import Score
 from kontinuum.scheduler.snapshot import Column, Snapshot
 
 
@@ -21,3 +22,6 @@ def score(demand: Demand, snapshot: Snapshot, feasible: Mask) -> Column:
     # A shift, because dividing 5,000 integers takes as long as all the rest of this score.
     points: Column = np.where(counted == 2, total >> 1, total)
     return points
+
+
+SCORE = Score("NodeResourcesFit", 1, score)

@@ -7,6 +7,7 @@ import numpy as np
 from kontinuum.scheduler.demand import Demand
 from kontinuum.scheduler.filters.taints import tolerates
 from kontinuum.scheduler.labels import Mask
+from kontinuum.scheduler.scores.port import Score
 from kontinuum.scheduler.snapshot import Column, Snapshot
 
 
@@ -18,3 +19,6 @@ def score(demand: Demand, snapshot: Snapshot, feasible: Mask) -> Column:
     disliked: Column = np.array(counts, np.int64)[snapshot.taint_set]
     worst = int(disliked[feasible].max(initial=0))
     return 100 - disliked * 100 // worst if worst else np.full_like(disliked, 100)
+
+
+SCORE = Score("TaintToleration", 3, score)
