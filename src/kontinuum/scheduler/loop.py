@@ -24,7 +24,7 @@ from kontinuum.api.machinery.objects import Object, key_of, name_of, namespace_o
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.client.election import Election
 from kontinuum.client.events import EventRecorder
-from kontinuum.client.informer import Informer
+from kontinuum.client.informer import Change, Informer
 from kontinuum.client.rest import Client
 from kontinuum.foundation.backoff import Backoff
 from kontinuum.foundation.clock import Clock, rfc3339
@@ -109,14 +109,14 @@ class Scheduler:
                 self._decide(await self._queue.pop())
                 await asyncio.sleep(0)  # a thousand waiting pods must not keep the informers from their events
 
-    def _node_changed(self, change: str, node: Object, old: Object | None) -> None:
+    def _node_changed(self, change: Change, node: Object, old: Object | None) -> None:
         if change == "deleted":
             self._snapshot.remove_node(name_of(node))
             self._tell(Event(NODE, change, node))
         elif self._snapshot.set_node(node):
             self._tell(Event(NODE, change, node, old))
 
-    def _pod_changed(self, change: str, pod: Object, old: Object | None) -> None:
+    def _pod_changed(self, change: Change, pod: Object, old: Object | None) -> None:
         key, uid = key_of(pod), uid_of(pod)
         if change == "deleted" or is_finished(pod):
             self._queue.remove(key)

@@ -9,7 +9,7 @@ Room for preemption: it begins where a Refusal says that pods which leave would 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class Refusal:
     freed_by_pods: int
     """On how many of them the pod would fit if other pods went away."""
     preempts: bool
-    plugins: frozenset[str]
+    plugins: frozenset[str] = field(default=frozenset(), compare=False)
     """Whose filters refused: only what can help one of them is a reason to try again."""
     whole: str = ""
     """Why no node will do, whatever the node; the reasons are empty then."""

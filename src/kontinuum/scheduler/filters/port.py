@@ -37,5 +37,5 @@ class Filter:
     freed_by_pods: Callable[[Demand, Snapshot], Mask] = nowhere
     """Of the nodes that do not fit, those that would if pods went away."""
     refuses_all: Callable[[Demand, Snapshot], str] = nobody
-    """Why the pod can be on no node at all, whatever the node ("" if that is not so): what Kubernetes' PreFilter says,
-    ``persistentvolumeclaim "data" not found``. Told instead of the nodes' reasons; ``fits`` must be false everywhere."""
+    """Why the pod can be on no node at all, whatever the node ("" if that is not so): as Kubernetes' PreFilter says
+    ``persistentvolumeclaim "data" not found``. Told instead of nodes' reasons; ``fits`` must be false everywhere."""
