@@ -163,3 +163,12 @@ async def test_nobody_listening_and_a_stranger_listening_are_unreachable(tmp_pat
                 await client.get(CONFIGMAPS, "c", namespace="default")
             await client.close()
         assert server.users == []
+
+
+async def test_a_closed_client_opens_nothing_any_more(tmp_path: Path) -> None:
+    async with serving(tmp_path, answering(200, {"metadata": {}})) as (server, client):
+        await client.get(CONFIGMAPS, "c", namespace="default")
+        await client.close()
+        with pytest.raises(Unreachable, match="this client is closed"):
+            await client.get(CONFIGMAPS, "c", namespace="default")
+        assert len(server.users) == 1

@@ -68,12 +68,12 @@ class Cluster:
 
     def __enter__(self) -> Cluster:
         self._thread.start()
-        assert self._ready.wait(20), "the server did not start"
+        assert self._ready.wait(60), "the server did not start"
         return self
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(20)
+        self._thread.join(60)
         self._loop.close()
 
     def _run(self) -> None:
@@ -150,10 +150,11 @@ class Kubectl:
         return result.stderr
 
     def eventually(self, expected: str, *arguments: str) -> None:
-        """Repeat a command until it prints ``expected``; fails after 20 seconds."""
-        deadline = time.monotonic() + 20
-        while (printed := self(*arguments)) != expected:
-            assert time.monotonic() < deadline, f"kubectl {' '.join(arguments)}: still {printed!r}, not {expected!r}"
+        """Repeat a command, which may fail at first, until it prints ``expected``; fails after a minute."""
+        deadline = time.monotonic() + 60
+        while (result := self._run(arguments, "")).returncode or result.stdout != expected:
+            said = result.stderr or result.stdout
+            assert time.monotonic() < deadline, f"kubectl {' '.join(arguments)}: still {said!r}, not {expected!r}"
             time.sleep(0.1)
 
     @cached_property

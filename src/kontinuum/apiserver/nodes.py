@@ -9,6 +9,7 @@ from aiohttp import ClientSession, ClientTimeout, TCPConnector
 from kontinuum.api.machinery import status
 from kontinuum.api.machinery.objects import Object, name_of
 from kontinuum.apiserver.settings import ServerSettings
+from kontinuum.foundation.sessions import LateSession
 
 CONNECT_SECONDS = 10.0
 """A node that does not answer within this time is away. What it then sends may take as long as it likes."""
@@ -17,36 +18,24 @@ ADDRESS_TYPES = ("InternalIP", "ExternalIP", "Hostname", "InternalDNS", "Externa
 
 
 class Nodes:
-    """Opens its session at first use; ``close`` ends it and every stream on it."""
+    """``close`` ends every stream, and after it no other is opened: both sessions raise ClientError."""
 
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
-        self._session: ClientSession | None = None
-        self._plain: ClientSession | None = None
+        self._session = LateSession(lambda: _session(self._tls()))
+        self._plain = LateSession(lambda: _session(False))
 
     def plain(self) -> ClientSession:
         """For what runs in the cluster: nobody's certificate is shown, and nobody's is checked (as in Kubernetes)."""
-        if self._plain is None:
-            timeout = ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
-            connector = TCPConnector(ssl=False, limit=0)
-            self._plain = ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
-        return self._plain
+        return self._plain.opened()
 
     def session(self) -> ClientSession:
         """Raises ApiError 503 if no certificate for nodes is configured."""
-        if self._session is None:
-            timeout = ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
-            connector = TCPConnector(ssl=self._tls(), limit=0)
-            self._session = ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
-        return self._session
+        return self._session.opened()
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
-        if self._plain is not None:
-            await self._plain.close()
-            self._plain = None
+        await self._session.close()
+        await self._plain.close()
 
     def _tls(self) -> ssl.SSLContext:
         settings = self._settings
@@ -59,6 +48,11 @@ class Nodes:
         except (OSError, ssl.SSLError) as error:
             raise status.service_unavailable(f"reading the certificate for nodes: {error}") from error
         return context
+
+
+def _session(tls: ssl.SSLContext | bool) -> ClientSession:
+    timeout = ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
+    return ClientSession(connector=TCPConnector(ssl=tls, limit=0), timeout=timeout, auto_decompress=False)
 
 
 def address_of(node: Object) -> str:

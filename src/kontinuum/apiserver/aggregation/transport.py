@@ -29,6 +29,7 @@ from kontinuum.apiserver.selection import Selection
 from kontinuum.apiserver.services.resolver import SERVICE_NAME, Unresolved, places_of
 from kontinuum.apiserver.settings import ServerSettings
 from kontinuum.foundation.errors import Broken
+from kontinuum.foundation.sessions import LateSession
 from kontinuum.foundation.tls import trusting
 
 CONNECT_SECONDS = 10.0
@@ -42,25 +43,19 @@ class NoTransport(Broken):
 
 
 class Transport:
-    """Opens its session at first use; ``close`` ends it and every stream on it."""
+    """``close`` ends every stream, and after it no other is opened: ``session`` raises ClientError."""
 
     def __init__(self, settings: ServerSettings) -> None:
         self._pair = (settings.proxy_client_certificate, settings.proxy_client_key)
-        self._session: ClientSession | None = None
+        self._session = LateSession(_session)
         self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
         self._stamp: list[int] = []
 
     def session(self) -> ClientSession:
-        if self._session is None:
-            timeout = ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
-            connector = TCPConnector(limit=0, ttl_dns_cache=5)
-            self._session = ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
-        return self._session
+        return self._session.opened()
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._session.close()
 
     def tls(self, extension: Extension) -> ssl.SSLContext:
         """Made once for each bundle, and anew when our certificate has been renewed. Raises NoTransport."""
@@ -72,6 +67,12 @@ class Transport:
         if key not in self._contexts:
             self._contexts[key] = _context(extension, *self._pair)
         return self._contexts[key]
+
+
+def _session() -> ClientSession:
+    timeout = ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
+    connector = TCPConnector(limit=0, ttl_dns_cache=5)
+    return ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
 
 
 def _context(extension: Extension, certificate: Path | None, key: Path | None) -> ssl.SSLContext:

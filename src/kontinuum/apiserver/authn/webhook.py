@@ -19,6 +19,7 @@ from kontinuum.apiserver.authn.users import authenticated
 from kontinuum.client.kubeconfig import Connection
 from kontinuum.foundation.backoff import Backoff
 from kontinuum.foundation.clock import Clock
+from kontinuum.foundation.sessions import LateSession
 
 SECONDS = 30.0
 """Of one try."""
@@ -57,7 +58,7 @@ class WebhookTokens:
         self._clock = clock
         self._api_audiences = api_audiences
         self._tls = connection.tls_context()
-        self._session: ClientSession | None = None
+        self._session = LateSession(lambda: ClientSession(timeout=ClientTimeout(total=SECONDS)))
 
     async def authenticate(self, token: str, audiences: Audiences) -> TokenUser | None:
         review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}}
@@ -71,9 +72,7 @@ class WebhookTokens:
         return None
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._session.close()
 
     async def _ask(self, review: dict[str, Any]) -> _Status:
         body, problem = orjson.dumps(review), ""
@@ -96,9 +95,7 @@ class WebhookTokens:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if bearer := self._bearer():
             headers["Authorization"] = f"Bearer {bearer}"
-        if self._session is None:
-            self._session = ClientSession(timeout=ClientTimeout(total=SECONDS))
-        async with self._session.post(
+        async with self._session.opened().post(
             self._connection.server, data=body, headers=headers, ssl=self._tls, allow_redirects=False
         ) as answer:
             return answer.status, await bounded.read(answer.content, LARGEST_ANSWER)

@@ -71,8 +71,8 @@ async def proxy(context: Context, served: Served, call: Call) -> StreamResponse:
 async def _forward(context: Context, call: Call, place: Place, behind: str) -> StreamResponse:
     request = call.request
     _, mark, query = request.raw_path.partition("?")
-    session = context.nodes.session() if place.is_node else context.nodes.plain()
     try:
+        session = context.nodes.session() if place.is_node else context.nodes.plain()
         answer = await session.request(
             request.method,
             URL(f"{place.base}{behind}{mark}{query}", encoded=True),

@@ -14,6 +14,7 @@ from kontinuum.client.errors import Unreachable
 from kontinuum.client.kubeconfig import Connection
 from kontinuum.client.transport.port import Request, Response
 from kontinuum.foundation.clock import Clock, RealClock
+from kontinuum.foundation.sessions import LateSession
 
 log = structlog.get_logger(__name__)
 
@@ -31,12 +32,11 @@ class HttpTransport:
         self._user_agent = user_agent
         self._clock = clock or RealClock()
         self._tls = connection.tls_context()
-        self._session: aiohttp.ClientSession | None = None
+        self._session = LateSession(self._make_session)
         self._token = connection.token
         self._files_read = float("-inf")
 
     async def send(self, request: Request) -> Response:
-        session = self._session or self._open()
         # The total is bounded for ordinary requests; a watch only by its silence, else it would be cut off when busy.
         limits = aiohttp.ClientTimeout(
             total=None if request.is_watch else request.timeout, connect=10.0, sock_read=request.timeout
@@ -44,7 +44,7 @@ class HttpTransport:
         url = URL.build(path=request.path, query=dict(request.query))
         try:
             self._refresh_credentials()
-            response = await session.request(
+            response = await self._session.opened().request(
                 request.method,
                 url,
                 data=request.body or None,
@@ -57,19 +57,16 @@ class HttpTransport:
         return _HttpResponse(response, self._connection.server)
 
     async def close(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._session.close()
 
-    def _open(self) -> aiohttp.ClientSession:
+    def _make_session(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(limit=0, ssl=self._tls, keepalive_timeout=90)
-        self._session = aiohttp.ClientSession(
+        return aiohttp.ClientSession(
             self._connection.server,
             connector=connector,
             headers={"User-Agent": self._user_agent},
             cookie_jar=aiohttp.DummyCookieJar(),
         )
-        return self._session
 
     def _headers(self, request: Request) -> dict[str, str]:
         headers = {"Accept": request.accept}

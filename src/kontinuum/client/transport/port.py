@@ -60,5 +60,5 @@ class Transport(Protocol):
         ...
 
     async def close(self) -> None:
-        """Close every connection. Idempotent."""
+        """Close every connection; whatever is sent after it raises Unreachable. Idempotent."""
         ...

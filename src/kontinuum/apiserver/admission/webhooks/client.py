@@ -41,6 +41,7 @@ from kontinuum.apiserver.admission.chain import Reader
 from kontinuum.apiserver.admission.webhooks.words import reason_of, refusal
 from kontinuum.apiserver.services.resolver import SERVICE_NAME, Unresolved, places_of
 from kontinuum.foundation.errors import Refused
+from kontinuum.foundation.sessions import LateSession
 from kontinuum.foundation.tls import trusting
 
 LARGEST_ANSWER = 16 * 1024 * 1024
@@ -124,10 +125,10 @@ class Question:
 
 
 class WebhookClient:
-    """Opens its session at first use; ``close`` ends it."""
+    """``close`` ends its connections; no call succeeds after it."""
 
     def __init__(self) -> None:
-        self._session: ClientSession | None = None
+        self._session = LateSession(_session)
 
     async def post(
         self, endpoint: Endpoint, body: Object, reader: Reader, *, seconds: float, largest: int = LARGEST_ANSWER
@@ -165,7 +166,7 @@ class WebhookClient:
         while True:
             attempt = Attempt()
             try:
-                async with self._opened().post(
+                async with self._session.opened().post(
                     url,
                     data=question.body,
                     params={"timeout": question.timeout},
@@ -184,21 +185,18 @@ class WebhookClient:
                     raise
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._session.close()
 
-    def _opened(self) -> ClientSession:
-        if self._session is None:
-            trace = TraceConfig()
-            trace.on_connection_reuseconn.append(_note_reuse)
-            # Names are looked up again soon: a webhook that moved must be found. Its own proxies are its own business.
-            self._session = ClientSession(
-                connector=TCPConnector(limit=0, ttl_dns_cache=5),
-                trace_configs=[trace],
-                trust_env=False,
-            )
-        return self._session
+
+def _session() -> ClientSession:
+    trace = TraceConfig()
+    trace.on_connection_reuseconn.append(_note_reuse)
+    # Names are looked up again soon: a webhook that moved must be found. Its own proxies are its own business.
+    return ClientSession(
+        connector=TCPConnector(limit=0, ttl_dns_cache=5),
+        trace_configs=[trace],
+        trust_env=False,
+    )
 
 
 @dataclass(slots=True)

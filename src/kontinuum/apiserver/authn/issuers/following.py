@@ -19,6 +19,7 @@ from kontinuum.apiserver.authn.issuers.validation import validate
 from kontinuum.apiserver.authn.port import Audiences, BadCredential, TokenAuthenticator, TokenUser
 from kontinuum.apiserver.authn.remembering import RememberingTokens
 from kontinuum.foundation.clock import Clock
+from kontinuum.foundation.sessions import LateSession
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +39,7 @@ class ConfiguredIssuers:
         self._clock = clock
         self._api_audiences = api_audiences
         self._disallowed = disallowed
-        self._session: ClientSession | None = None
+        self._session = LateSession(ClientSession)
         self._text = ""
         self._issuers: list[TokenAuthenticator] = []
         self.anonymous: Anonymous | None = self._load().anonymous
@@ -79,9 +80,7 @@ class ConfiguredIssuers:
         return True
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._session.close()
 
     def _load(self) -> AuthenticationConfiguration:
         try:
@@ -92,7 +91,7 @@ class ConfiguredIssuers:
                 raise BadConfiguration("; ".join(str(one) for one in errors))
             if text != self._text:
                 self._issuers = [self._remembered(IssuerTokens(
-                    one, self._opened, self._clock, api_audiences=self._api_audiences
+                    one, self._session.opened, self._clock, api_audiences=self._api_audiences
                 )) for one in configuration.jwt]  # fmt: skip
                 self._text = text
         except BadConfiguration as error:
@@ -101,8 +100,3 @@ class ConfiguredIssuers:
 
     def _remembered(self, issuer: IssuerTokens) -> TokenAuthenticator:
         return RememberingTokens(issuer, self._clock, good_seconds=REMEMBER_SECONDS)
-
-    def _opened(self) -> ClientSession:
-        if self._session is None:
-            self._session = ClientSession()
-        return self._session
