@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.controllers.cluster import Cluster, scenario
+from tests.controllers.storage import claim, create, volume
 
 from kontinuum.api.kubernetes.resources import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, VOLUMEATTRIBUTESCLASSES
 from kontinuum.api.machinery.objects import name_of
@@ -57,14 +58,14 @@ def test_a_pod_that_has_no_node_does_not_hold_a_claim() -> None:
 
 def test_a_bound_volume_stays_until_it_is_released() -> None:
     async def main(cluster: Cluster) -> None:
-        volume = held("v", "pv-protection", spec={})
-        del volume["metadata"]["namespace"]
-        await cluster.client.create(PERSISTENTVOLUMES, volume)
-        await cluster.client.patch(PERSISTENTVOLUMES, "v", {"status": {"phase": "Bound"}}, subresource="status")
+        held_volume = volume("v")
+        held_volume["metadata"]["finalizers"] = ["kubernetes.io/pv-protection"]
+        await create(cluster, held_volume, claim("c"))
+        await cluster.settle(5)
         await cluster.client.delete(PERSISTENTVOLUMES, "v")
         await cluster.settle()
         assert names(cluster, PERSISTENTVOLUMES) == ["v"]
-        await cluster.client.patch(PERSISTENTVOLUMES, "v", {"status": {"phase": "Released"}}, subresource="status")
+        await cluster.client.delete(PERSISTENTVOLUMECLAIMS, "c", namespace="default")
         await cluster.settle(10)
         assert names(cluster, PERSISTENTVOLUMES) == []
 

@@ -6,12 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from kontinuum.api.kubernetes import binding
+from kontinuum.api.kubernetes.claims import class_of
 from kontinuum.api.kubernetes.resources import (
     CONTROLLERREVISIONS,
     DAEMONSETS,
     DEPLOYMENTS,
     ENDPOINTSLICES,
     JOBS,
+    PERSISTENTVOLUMECLAIMS,
+    PERSISTENTVOLUMES,
     PODS,
     REPLICASETS,
     REPLICATIONCONTROLLERS,
@@ -25,6 +29,7 @@ from kontinuum.client.events import EventRecorder
 from kontinuum.client.informer import Index, Informer
 from kontinuum.client.rest import Client
 from kontinuum.client.writes import OwnWrites
+from kontinuum.controllers.lib.claims import claims_of
 from kontinuum.controllers.lib.owners import controller_uid
 from kontinuum.controllers.lib.pods import node_of
 from kontinuum.controllers.lib.trims import trim_pod
@@ -35,6 +40,12 @@ BY_NAMESPACE = "namespace"
 BY_CONTROLLER = "controller"
 BY_NODE = "node"
 BY_SERVICE = "service"
+BY_CLAIM = "claim"
+"""Pods by the claims that they use, volumes by the claim that they are bound to or reserved for: ``namespace/name``."""
+BY_VOLUME = "volume"
+"""Claims by the volume that they have or ask for."""
+UNBOUND = "unbound"
+"""Claims that name no volume, and volumes that nobody has, by class."""
 
 
 def by_namespace(obj: Object) -> list[str]:
@@ -52,8 +63,33 @@ def _service(obj: Object) -> list[str]:
     return [f"{namespace_of(obj)}/{name}"] if name else []
 
 
+def _claims(pod: Object) -> list[str]:
+    return [f"{namespace_of(pod)}/{name}" for name in claims_of(pod)]
+
+
+def _unbound_claim(claim: Object) -> list[str]:
+    return [] if binding.volume_of(claim) else [class_of(claim)]
+
+
+def _unbound_volume(volume: Object) -> list[str]:
+    return [] if binding.claim_key(volume) else [binding.class_of_volume(volume)]
+
+
 _INDEXES: Mapping[Resource, Mapping[str, Index]] = {
-    PODS: {BY_CONTROLLER: _controller, BY_NODE: lambda pod: [node_of(pod)], BY_NAMESPACE: by_namespace},
+    PODS: {
+        BY_CONTROLLER: _controller,
+        BY_NODE: lambda pod: [node_of(pod)],
+        BY_NAMESPACE: by_namespace,
+        BY_CLAIM: _claims,
+    },
+    PERSISTENTVOLUMECLAIMS: {
+        UNBOUND: _unbound_claim,
+        BY_VOLUME: lambda claim: [name] if (name := binding.volume_of(claim)) else [],
+    },
+    PERSISTENTVOLUMES: {
+        UNBOUND: _unbound_volume,
+        BY_CLAIM: lambda volume: [key] if (key := binding.claim_key(volume)) else [],
+    },
     SERVICES: {BY_NAMESPACE: by_namespace},
     ENDPOINTSLICES: {BY_SERVICE: _service},
     DEPLOYMENTS: {BY_NAMESPACE: by_namespace},

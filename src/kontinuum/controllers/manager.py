@@ -25,6 +25,7 @@ from kontinuum.controllers.reconcilers.isolation_classes import IsolationClasses
 from kontinuum.controllers.reconcilers.job import JobReconciler
 from kontinuum.controllers.reconcilers.namespace import NamespaceReconciler
 from kontinuum.controllers.reconcilers.node import NodeReconciler
+from kontinuum.controllers.reconcilers.persistentvolume import PersistentVolumeReconciler
 from kontinuum.controllers.reconcilers.podgc import PodGarbageCollector
 from kontinuum.controllers.reconcilers.replicaset import ReplicaSetReconciler, ReplicationControllerReconciler
 from kontinuum.controllers.reconcilers.resource_quota import ResourceQuotaReconciler
@@ -92,6 +93,7 @@ def assemble(context: Context) -> list[Reconciler]:
         GarbageCollector,
         ServiceAccountReconciler,
         NodeReconciler,
+        PersistentVolumeReconciler,
         PodGarbageCollector,
         ResourceQuotaReconciler,
     ]

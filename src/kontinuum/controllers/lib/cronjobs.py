@@ -17,6 +17,7 @@ from kontinuum.api.machinery.conditions import is_true
 from kontinuum.api.machinery.objects import Object, annotations_of, name_of, namespace_of, uid_of
 from kontinuum.controllers.lib import owners
 from kontinuum.controllers.lib.jobs import is_finished
+from kontinuum.controllers.lib.notices import Notice
 from kontinuum.foundation.clock import parse_rfc3339, rfc3339
 
 TIMESTAMP = "batch.kubernetes.io/cronjob-scheduled-timestamp"
@@ -29,16 +30,6 @@ ZONE_IN_SCHEDULE = (
     'CRON_TZ or TZ used in schedule "{}" is not officially supported, '
     "see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """An event that is told once for as long as it holds of the same ``subject`` (a time, a Job)."""
-
-    kind: str
-    reason: str
-    message: str
-    subject: str = ""
 
 
 @dataclass(slots=True)

@@ -15,7 +15,8 @@ from kontinuum.client.writes import Writer
 from kontinuum.controllers.context import BY_CONTROLLER, Context
 from kontinuum.controllers.frame import KeyReconciler
 from kontinuum.controllers.lib import cronjobs, owners
-from kontinuum.controllers.lib.cronjobs import Notice, Plan
+from kontinuum.controllers.lib.cronjobs import Plan
+from kontinuum.controllers.telling import Notices
 
 
 class CronJobReconciler(KeyReconciler):
@@ -27,8 +28,7 @@ class CronJobReconciler(KeyReconciler):
         super().__init__(context, CRONJOBS, writes=(CRONJOBS, JOBS))
         self._events = context.recorder("cronjob-controller")
         self._jobs = context.informer(JOBS)
-        self._told: dict[str, frozenset[Notice]] = {}
-        """What each key was told last, so that it is not told again."""
+        self._notices = Notices(self._events)
         self._since: dict[str, float] = {}
         """When each key's schedule was last changed: a new schedule means no times before."""
         self._jobs.add_handler(self._job_changed)
@@ -106,16 +106,12 @@ class CronJobReconciler(KeyReconciler):
     def _tell(self, cron_job: Object, todo: Plan) -> None:
         for kind, reason, message in todo.events:
             self._events.event(cron_job, kind, reason, message)
-        key, notices = key_of(cron_job), frozenset(todo.notices)
-        for notice in todo.notices:
-            if notice not in self._told.get(key, ()):
-                self._events.event(cron_job, notice.kind, notice.reason, notice.message)
-        self._told[key] = notices
+        self._notices.tell(key_of(cron_job), cron_job, todo.notices)
 
     def _object_changed(self, change: str, obj: Object, old: Object | None) -> None:
         key = key_of(obj)
         if change == "deleted":
-            self._told.pop(key, None)
+            self._notices.forget(key)
             self._since.pop(key, None)
         elif old is not None and _timing(old) != _timing(obj):
             self._since[key] = self._context.clock.time()

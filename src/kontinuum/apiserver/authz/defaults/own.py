@@ -23,6 +23,7 @@ OUR_CONTROLLERS = (
     "job-controller",
     "namespace-controller",
     "node-controller",
+    "persistent-volume-binder",
     "pod-garbage-collector",
     "pv-protection-controller",
     "pvc-protection-controller",
