@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.controllers.cluster import Cluster, running
 from tests.controllers.storage import bindings, claim, create, phases, storage_class, volume
@@ -17,7 +17,12 @@ from kontinuum.api.kubernetes.resources import PERSISTENTVOLUMECLAIMS, PERSISTEN
 from kontinuum.api.machinery.objects import Object, name_of, uid_of
 from kontinuum.api.machinery.status import ApiError, internal_error
 from kontinuum.client.errors import Unreachable
+from kontinuum.client.rest import Client
+from kontinuum.client.transport.fake import Faults
+from kontinuum.client.transport.port import Request
+from kontinuum.controllers import manager
 from kontinuum.foundation import virtual_time
+from kontinuum.foundation.tasks import cancel
 
 
 class Watch:
@@ -122,15 +127,29 @@ ACTION = st.one_of(
 )
 
 
-@settings(max_examples=15, deadline=None)
-@given(st.lists(ACTION, min_size=4, max_size=16), st.lists(FAULT, max_size=6), st.sampled_from([0.001, 0.05, 0.4]))
+@settings(max_examples=10, deadline=None)
+@given(
+    actions=st.lists(ACTION, min_size=4, max_size=16),
+    faults=st.lists(FAULT, max_size=6),
+    delay=st.sampled_from([0.001, 0.05, 0.4]),
+    rival=st.sampled_from([None, 0.001, 0.07, 0.5]),
+)
+@example(  # Two leaders at once, one of them slow: each wants the only volume for another claim.
+    actions=[("claim", 1, "1Gi"), ("claim", 0, "1Gi"), ("volume", 0, "1Gi"), ("wait", 5, None)],
+    faults=[],
+    delay=0.05,
+    rival=0.07,
+)
 def test_no_volume_ever_has_two_claims_and_no_claim_two_volumes(
-    actions: list[tuple[str, Any, Any]], faults: list[tuple[str, int]], delay: float
+    actions: list[tuple[str, Any, Any]], faults: list[tuple[str, int]], delay: float, rival: float | None
 ) -> None:
+    """``rival`` is the delay of a second set of controllers, which believes to be the only one as well."""
+
     async def main() -> None:
         async with running() as cluster:
             watch = Watch(cluster)
             _suffer(cluster, faults, delay)
+            other = asyncio.create_task(_rival(cluster, rival))
             for action in actions:
                 # It may be there already, or not there any more.
                 with contextlib.suppress(ApiError, Unreachable):
@@ -141,12 +160,19 @@ def test_no_volume_ever_has_two_claims_and_no_claim_two_volumes(
             await cluster.settle(400)
             watch.check()
             _assert_settled(cluster)
+            await cancel(other)
             writes = len(cluster.faults.writes)
             await cluster.settle(500)
             changed = [one.path for one in cluster.faults.writes[writes:] if "/persistentvolume" in one.path]
             assert changed == [], "a settled cluster is written to"
 
     virtual_time.run(main)
+
+
+async def _rival(cluster: Cluster, delay: float | None) -> None:
+    if delay is not None:
+        client = Client(cluster.api.channel(Faults(delay=delay)))
+        await manager.run(client, cluster.clock, cluster.settings)
 
 
 async def _act(cluster: Cluster, what: str, which: Any, detail: Any) -> None:
@@ -205,3 +231,34 @@ def _assert_settled(cluster: Cluster) -> None:
         if not one["spec"].get("volumeName"):
             wanted = one["spec"]["resources"]["requests"]["storage"]
             assert all(offer["spec"]["capacity"]["storage"] < wanted for offer in free), "a claim waits for nothing"
+
+
+def test_a_volume_that_somebody_else_takes_in_the_last_moment_is_theirs() -> None:
+    async def main() -> None:
+        async with running() as cluster:
+
+            def forestall(request: Request) -> ApiError | None:
+                found = cluster.api.storage.get(PERSISTENTVOLUMES, "v")
+                if (
+                    request.method == "PUT"
+                    and request.path.endswith("/v")
+                    and found
+                    and "claimRef" not in found["spec"]
+                ):
+                    theirs = {"namespace": "default", "name": "other", "uid": "theirs"}
+                    cluster.api.storage.put(
+                        PERSISTENTVOLUMES, {**found, "spec": {**found["spec"], "claimRef": theirs}}
+                    )  # fmt: skip
+                return None
+
+            await create(cluster, volume("v"))
+            await cluster.settle(5)
+            cluster.faults.refuse = forestall
+            await create(cluster, claim("c"))
+            await cluster.settle(60)
+            assert bindings(cluster) == {}
+            owners = [one.new["spec"].get("claimRef", {}).get("uid") for one in cluster.api.storage.log
+                      if one.resource is PERSISTENTVOLUMES and one.new]  # fmt: skip
+            assert set(owners) == {None, "theirs"}
+
+    virtual_time.run(main)
