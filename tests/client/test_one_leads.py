@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from kontinuum.api.kubernetes.resources import LEASES
 from kontinuum.client.election import Election
 from kontinuum.client.rest import Client
+from kontinuum.client.settings import ElectionSettings
 from kontinuum.client.transport.fake import FakeApi, Faults
 from kontinuum.foundation import virtual_time
 from kontinuum.foundation.clock import VirtualClock
@@ -17,7 +18,9 @@ from kontinuum.foundation.tasks import cancel
 class Candidate:
     def __init__(self, api: FakeApi, name: str, working: set[str], clock: VirtualClock) -> None:
         self.faults = Faults()
-        self.election = Election(Client(api.channel(self.faults)), clock, name="test", identity=name)
+        self.election = Election(
+            Client(api.channel(self.faults)), clock, name="test", settings=ElectionSettings(identity=name)
+        )
         self._name = name
         self._working = working
         self.task = asyncio.create_task(self.election.run(self._work))

@@ -9,15 +9,20 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
+import os
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from kontinuum.cli.settings import Settings
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.sockets import notify_ready
 
 if TYPE_CHECKING:
+    from kontinuum.client.kubeconfig import Connection
     from kontinuum.client.rest import Client
 
 Run = Callable[[Settings, Clock], Awaitable[None]]
@@ -67,6 +72,32 @@ async def controllers(settings: Settings, clock: Clock) -> None:
         await asyncio.gather(managing.close(), scheduling.close())
 
 
+async def manager(settings: Settings, clock: Clock) -> None:
+    """The controllers alone, as clients of the API server that the settings' kubeconfig names, until cancelled."""
+    from kontinuum.controllers import manager
+
+    connection = _connection(settings, "controllers")
+    authorities = settings.controllers.root_ca or _file_of(connection.certificate_authority)
+    client = _connect(connection, "controllers")
+    _settle_later()
+    try:
+        await manager.run(client, clock, replace(settings.controllers, root_ca=authorities))
+    finally:
+        await client.close()
+
+
+async def scheduler(settings: Settings, clock: Clock) -> None:
+    """The scheduler alone, likewise."""
+    from kontinuum.scheduler import loop
+
+    client = _client(settings, "scheduler")
+    _settle_later()
+    try:
+        await loop.run(client, clock, settings.scheduler)
+    finally:
+        await client.close()
+
+
 async def node(settings: Settings, clock: Clock) -> None:
     """The node agent, until cancelled. It mounts, so it must run in containerd's mount namespace."""
     from kontinuum.node import agent
@@ -80,10 +111,18 @@ async def node(settings: Settings, clock: Clock) -> None:
         await client.close()
 
 
-PARTS: dict[str, Run] = {"server": server, "controllers": controllers, "node": node}
+PARTS: dict[str, Run] = {
+    "server": server,
+    "controllers": controllers,
+    "manager": manager,
+    "scheduler": scheduler,
+    "node": node,
+}
 _MODULES = {
     "server": ("kontinuum.apiserver.app", "kontinuum.store.sqlite.store"),
     "controllers": ("kontinuum.controllers.manager", "kontinuum.scheduler.loop", "kontinuum.client.connect"),
+    "manager": ("kontinuum.controllers.manager", "kontinuum.client.connect"),
+    "scheduler": ("kontinuum.scheduler.loop", "kontinuum.client.connect"),
     "node": ("kontinuum.node.agent", "kontinuum.client.connect"),
 }
 
@@ -95,17 +134,37 @@ def preload(part: str) -> None:
 
 
 def _client(settings: Settings, name: str) -> Client:
-    from kontinuum.client.connect import connect
-    from kontinuum.client.kubeconfig import Connection
+    return _connect(_connection(settings, name), name)
 
+
+def _connect(connection: Connection, name: str) -> Client:
+    from kontinuum.client.connect import connect
+
+    return connect(connection, user_agent=f"kontinuum-{name}")
+
+
+def _connection(settings: Settings, name: str) -> Connection:
+    """To whom the settings' kubeconfig says, else to this installation's own API server as ``name``."""
+    from kontinuum.client import kubeconfig
+
+    if settings.kubeconfig is not None:
+        return kubeconfig.load(settings.kubeconfig, context=settings.context)
     pki = settings.installation.pki
-    connection = Connection(
+    return kubeconfig.Connection(
         server=settings.api_address,
         certificate_authority=pki / "ca.crt",
         client_certificate=pki / f"{name}.crt",
         client_key=pki / f"{name}.key",
     )
-    return connect(connection, user_agent=f"kontinuum-{name}")
+
+
+def _file_of(authorities: bytes | Path | None) -> str:
+    """A path to read the authorities from, as long as this process lives; "" if there are none."""
+    if not isinstance(authorities, bytes):
+        return str(authorities or "")
+    descriptor = os.memfd_create("authorities")
+    os.write(descriptor, authorities)
+    return f"/proc/self/fd/{descriptor}"
 
 
 def _settle_later() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,6 +35,15 @@ StoreOption = Annotated[
 Config = Annotated[
     Path | None, typer.Option("--config", help="Settings file (YAML). Default: settings.yaml in the data directory.")
 ]
+
+KubeconfigOption = Annotated[
+    Path | None, typer.Option("--kubeconfig", metavar="FILE", help="Another API server, and our credentials for it.")
+]
+ContextOption = Annotated[str, typer.Option("--context", help="Which of the kubeconfig's contexts.")]
+ElectOption = Annotated[
+    bool | None, typer.Option("--elect/--no-elect", help="Work only while holding the Lease. The default is yes.")
+]
+IdentityOption = Annotated[str, typer.Option("--identity", help="Our name in the Lease. Default: host and chance.")]
 
 
 class Output(StrEnum):
@@ -112,11 +121,47 @@ def server(
 
 
 @app.command()
-def controllers(data_dir: DataDir = DEFAULT_DATA_DIR, config: Config = None) -> None:
-    """Run the controllers and the scheduler alone, in the foreground."""
-    from kontinuum.cli.commands.part import run_part
+def controllers(
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    config: Config = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = "",
+    chosen: Annotated[
+        str, typer.Option("--controllers", metavar="NAMES", help="Which run: names, -NAME, or * for all others.")
+    ] = "",
+    elect: ElectOption = None,
+    identity: IdentityOption = "",
+) -> None:
+    """Run the controllers in the foreground: beside any API server, or with our own installation's scheduler."""
+    from kontinuum.cli.commands.part import run_attached, run_part
 
-    run_part("controllers", data_dir=data_dir, config=config)
+    if kubeconfig is None:
+        _only_attached({"--context": context, "--controllers": chosen, "--elect": elect, "--identity": identity})
+        run_part("controllers", data_dir=data_dir, config=config)
+        return
+    told = _electing(elect, identity) | ({"enabled": [one.strip() for one in chosen.split(",")]} if chosen else {})
+    overrides = {"controllers": told, "context": context}
+    run_attached("manager", kubeconfig=kubeconfig, config=config, overrides=overrides)
+
+
+@app.command()
+def scheduler(
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    config: Config = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = "",
+    elect: ElectOption = None,
+    identity: IdentityOption = "",
+) -> None:
+    """Run the scheduler alone in the foreground: beside any API server, or beside our own installation's."""
+    from kontinuum.cli.commands.part import run_attached, run_part
+
+    if kubeconfig is None:
+        _only_attached({"--context": context, "--elect": elect, "--identity": identity})
+        run_part("scheduler", data_dir=data_dir, config=config)
+        return
+    overrides = {"scheduler": _electing(elect, identity), "context": context}
+    run_attached("scheduler", kubeconfig=kubeconfig, config=config, overrides=overrides)
 
 
 @app.command()
@@ -226,6 +271,18 @@ def _settings(*, data_dir: Path, config: Path | None, store: str = "") -> Settin
     from kontinuum.cli.settings import environment, load
 
     return load(data_dir=data_dir, store=store, config=config, environment=environment())
+
+
+def _electing(elect: bool | None, identity: str) -> dict[str, Any]:
+    return ({} if elect is None else {"elect": elect}) | ({"identity": identity} if identity else {})
+
+
+def _only_attached(options: Mapping[str, object]) -> None:
+    """Settings say it for an installation of our own; said here it would be lost."""
+    from kontinuum.foundation.errors import Refused
+
+    if given := [name for name, value in options.items() if value not in ("", None)]:
+        raise Refused(f"{', '.join(given)}: only with --kubeconfig; an installation's settings.yaml says it otherwise")
 
 
 def _run(command: Coroutine[Any, Any, None]) -> None:

@@ -27,6 +27,7 @@ from kontinuum.scheduler.settings import SchedulerSettings
 READ_ELSEWHERE = frozenset({"KONTINUUM_SHIM_SOCKET"})
 """Environment variables with our prefix that are no settings: the shim's client (C) reads this one."""
 CLONE = Path(__file__).parents[3]
+NO_FILE = Path("/nonexistent")
 INSTALLED_ASSETS = Path("/usr/lib/kontinuum")
 FRONT_PROXY = "front-proxy-client"
 """The common name of our certificate as a front proxy (kubeadm's own)."""
@@ -57,6 +58,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     api_address: str = ""
     """``https://HOST:PORT`` at which this machine's parts and the kubeconfig reach the API server. Empty: follows from
     ``server.listen``."""
+    kubeconfig: Path | None = None
+    """Another API server, whose client the controllers or the scheduler are: ``--kubeconfig``. Then they elect a leader
+    (``elect``) and create no RuntimeClasses (``isolation_classes``) unless they are told otherwise, and what they sign
+    and publish is only what they are told to."""
+    context: str = ""
+    """Which of the kubeconfig's contexts. Empty: its current one."""
     server: ServerSettings = msgspec.field(default_factory=ServerSettings)
     store: StoreSettings = msgspec.field(default_factory=StoreSettings)
     controllers: ControllersSettings = msgspec.field(default_factory=ControllersSettings)
@@ -75,10 +82,14 @@ def load(
     listen: str = "",
     store: str = "",
     config: Path | None = None,
+    kubeconfig: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
     environment: Mapping[str, str],
 ) -> Settings:
     """The settings as the command line, the environment and a settings file say. Raises SettingRefused."""
-    overrides: dict[str, Any] = {}
+    overrides = {key: dict(value) if isinstance(value, Mapping) else value for key, value in (overrides or {}).items()}
+    if kubeconfig is not None:
+        overrides["kubeconfig"] = str(kubeconfig.absolute())
     if data_dir is not None:
         overrides["data_dir"] = str(data_dir.absolute())
     if listen:
@@ -87,6 +98,8 @@ def load(
         overrides["store"] = {"address": store}
     told = data_dir or Path(environment.get("KONTINUUM_DATA_DIR") or DEFAULT_DATA_DIR)
     file = config or Installation.at(told).settings_file
+    if kubeconfig is not None:
+        file = config or NO_FILE  # what this machine's own installation is told is not about another's
     values = loading.gather(
         Settings,
         file=file if config is not None or file.exists() else None,
@@ -94,7 +107,16 @@ def load(
         overrides=overrides,
         not_settings=READ_ELSEWHERE,
     )
-    return derived(from_plain(values))
+    return derived(from_plain(attached(values) if values.get("kubeconfig") else values))
+
+
+def attached(values: Mapping[str, Any]) -> dict[str, Any]:
+    """``values`` with what is otherwise by default beside somebody else's API server."""
+    return {
+        **values,
+        "controllers": {"elect": True, "isolation_classes": False, **values.get("controllers", {})},
+        "scheduler": {"elect": True, **values.get("scheduler", {})},
+    }
 
 
 def from_plain(values: Mapping[str, Any]) -> Settings:
@@ -119,12 +141,14 @@ def derived(settings: Settings) -> Settings:
         node_client_key=settings.server.node_client_key or paths.pki / "node-client.key",
         service_account_key=settings.server.service_account_key or paths.pki / "sa.key",
     )
-    controllers = replace(
-        settings.controllers,
-        root_ca=settings.controllers.root_ca or str(paths.pki / "ca.crt"),
-        signing_certificate=settings.controllers.signing_certificate or str(paths.pki / "ca.crt"),
-        signing_key=settings.controllers.signing_key or str(paths.pki / "ca.key"),
-    )
+    controllers = settings.controllers
+    if settings.kubeconfig is None:
+        controllers = replace(
+            controllers,
+            root_ca=controllers.root_ca or str(paths.pki / "ca.crt"),
+            signing_certificate=controllers.signing_certificate or str(paths.pki / "ca.crt"),
+            signing_key=controllers.signing_key or str(paths.pki / "ca.key"),
+        )
     node = replace(
         settings.node,
         data_dir=str(paths.data),

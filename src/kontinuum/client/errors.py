@@ -2,7 +2,8 @@
 
 Retryable
 ├── Unreachable     no answer came; the outcome of a write is unknown
-└── WatchBroken     a watch ended in the middle of an event; list again
+├── WatchBroken     a watch ended in the middle of an event; list again
+└── NotLeading      the write was not sent, because another may lead by now
 Refused
 └── BadKubeconfig   the file cannot be used as it is
 """
@@ -18,6 +19,10 @@ class Unreachable(Retryable):
 
 class WatchBroken(Retryable):
     """The stream carried something that is no watch event, or an error that is no expiry."""
+
+
+class NotLeading(Retryable):
+    """A leader's time is over: what it wanted to write is its successor's to decide."""
 
 
 class BadKubeconfig(Refused):

@@ -8,7 +8,7 @@ are returned.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -56,6 +56,10 @@ class Client:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+
+    def through(self, wrap: Callable[[Transport], Transport]) -> Client:
+        """A client of the same server whose requests pass through ``wrap``; closing either closes both."""
+        return Client(wrap(self._transport))
 
     async def get(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from kontinuum.api.kubernetes import binding
@@ -128,6 +128,12 @@ class Context:
     informers: dict[Resource, Informer] = field(default_factory=dict)
     selections: list[Informer] = field(default_factory=list)
     recorders: dict[str, EventRecorder] = field(default_factory=dict)
+    needs: list[Informer] = field(default_factory=list)
+    """The informers that were asked for here."""
+
+    def of_one(self) -> Context:
+        """The same for one reconciler: everything is shared but what it needs."""
+        return replace(self, needs=[])
 
     def informer(self, resource: Resource) -> Informer:
         """The one informer of ``resource`` that all reconcilers share."""
@@ -135,12 +141,14 @@ class Context:
             self.informers[resource] = Informer(
                 self.client, resource, clock=self.clock, indexes=_INDEXES.get(resource), trim=_TRIMS.get(resource)
             )
+        self.needs.append(self.informers[resource])
         return self.informers[resource]
 
     def selection(self, resource: Resource, *, fields: str) -> Informer:
         """An informer of one's own, of those objects alone that the field selector ``fields`` names."""
         informer = Informer(self.client, resource, clock=self.clock, fields=fields)
         self.selections.append(informer)
+        self.needs.append(informer)
         return informer
 
     def recorder(self, component: str) -> EventRecorder:

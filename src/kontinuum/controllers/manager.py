@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import structlog
 
-from kontinuum.client.election import Election
+from kontinuum.client.election import leading
+from kontinuum.client.informer import Informer
 from kontinuum.client.rest import Client
 from kontinuum.controllers.context import Context, Reconciler
 from kontinuum.controllers.reconcilers.certificate_requests import certificate_reconcilers
@@ -36,6 +35,7 @@ from kontinuum.controllers.reconcilers.storage_protection import protections
 from kontinuum.controllers.reconcilers.ttl import TimeToLiveReconciler
 from kontinuum.controllers.settings import ControllersSettings
 from kontinuum.foundation.clock import Clock
+from kontinuum.foundation.errors import Refused
 from kontinuum.foundation.tasks import restarting
 
 log = structlog.get_logger(__name__)
@@ -43,22 +43,17 @@ log = structlog.get_logger(__name__)
 LEASE = "kube-controller-manager"
 
 
+Maker = Callable[[Context], Reconciler]
+
+
 async def run(client: Client, clock: Clock, settings: ControllersSettings) -> None:
-    """Run every controller until cancelled; with ``settings.elect``, only while holding the Lease."""
-    if not settings.elect:
-        await work(client, clock, settings)
-        return
-    identity = settings.identity or f"{socket.gethostname()}_{secrets.token_hex(4)}"
-    election = Election(client, clock, name=LEASE, identity=identity)
-    try:
-        await election.run(lambda: work(client, clock, settings))
-    finally:
-        # We are being stopped: shielded, because the next process should not wait for the Lease to run out.
-        await asyncio.shield(election.release())
+    """Run the controllers until cancelled; with ``settings.elect``, only while holding the Lease. Raises Refused."""
+    chosen(available(settings), settings.enabled)
+    await leading(client, clock, settings, lease=LEASE, work=lambda leader: work(leader, clock, settings))
 
 
 async def work(client: Client, clock: Clock, settings: ControllersSettings) -> None:
-    """Run every controller until cancelled, whoever else does."""
+    """Run the enabled controllers until cancelled, whoever else does."""
     context = Context(client, clock, settings)
     reconcilers = assemble(context)
     async with asyncio.TaskGroup() as group:
@@ -66,42 +61,74 @@ async def work(client: Client, clock: Clock, settings: ControllersSettings) -> N
             group.create_task(restarting("events", recorder.run, clock=clock))
         for informer in (*context.informers.values(), *context.selections):
             group.create_task(restarting(f"informer {informer.resource.plural}", informer.run, clock=clock))
-        for informer in (*context.informers.values(), *context.selections):
-            await informer.wait_synced()
-        log.info("controllers are working", controllers=[one.name for one in reconcilers])
-        for reconciler in reconcilers:
-            group.create_task(restarting(reconciler.name, reconciler.run, clock=clock))
-        group.create_task(_look_again(reconcilers, clock, settings.look_again_seconds))
+        for reconciler, needs in reconcilers:
+            group.create_task(_run_when_synced(reconciler, needs, clock))
+        group.create_task(_look_again([one for one, _ in reconcilers], clock, settings.look_again_seconds))
 
 
-def assemble(context: Context) -> list[Reconciler]:
-    """Every reconciler, in no particular order: they meet only through the API."""
-    makers: list[Callable[[Context], Reconciler]] = [
-        DeploymentReconciler,
-        ReplicaSetReconciler,
-        ReplicationControllerReconciler,
-        StatefulSetReconciler,
-        DaemonSetReconciler,
-        JobReconciler,
-        CronJobReconciler,
-        TimeToLiveReconciler,
-        DisruptionReconciler,
-        EndpointSliceReconciler,
-        EndpointsReconciler,
-        EndpointSliceMirroringReconciler,
-        NamespaceReconciler,
-        GarbageCollector,
-        ServiceAccountReconciler,
-        NodeReconciler,
-        PersistentVolumeReconciler,
-        PodGarbageCollector,
-        ResourceQuotaReconciler,
-    ]
-    if context.settings.root_ca:
-        makers.append(RootAuthoritiesReconciler)
-    if context.settings.isolation_classes:
-        makers.append(IsolationClassesReconciler)
-    return [*(make(context) for make in makers), *protections(context), *certificate_reconcilers(context)]
+def assemble(context: Context) -> list[tuple[Reconciler, list[Informer]]]:
+    """The enabled reconcilers, in no particular order, because they meet only through the API; and what each reads."""
+    makers = available(context.settings)
+    assembled = []
+    for name in chosen(makers, context.settings.enabled):
+        own = context.of_one()
+        assembled.append((makers[name](own), own.needs))
+    return assembled
+
+
+def available(settings: ControllersSettings) -> dict[str, Maker]:
+    """How each controller is made that these settings give what it needs, by name."""
+    makers: dict[str, Maker] = {
+        one.name: one
+        for one in (
+            DeploymentReconciler,
+            ReplicaSetReconciler,
+            ReplicationControllerReconciler,
+            StatefulSetReconciler,
+            DaemonSetReconciler,
+            JobReconciler,
+            CronJobReconciler,
+            TimeToLiveReconciler,
+            DisruptionReconciler,
+            EndpointSliceReconciler,
+            EndpointsReconciler,
+            EndpointSliceMirroringReconciler,
+            NamespaceReconciler,
+            GarbageCollector,
+            ServiceAccountReconciler,
+            NodeReconciler,
+            PersistentVolumeReconciler,
+            PodGarbageCollector,
+            ResourceQuotaReconciler,
+        )
+    }
+    if settings.root_ca:
+        makers[RootAuthoritiesReconciler.name] = RootAuthoritiesReconciler
+    if settings.isolation_classes:
+        makers[IsolationClassesReconciler.name] = IsolationClassesReconciler
+    return makers | protections() | certificate_reconcilers(settings)
+
+
+def chosen(names: Collection[str], enabled: Sequence[str]) -> list[str]:
+    """Those of ``names`` that ``enabled`` says, by kube-controller-manager's rules for ``--controllers``.
+
+    ``-NAME`` switches one off, ``*`` means all that are not named; Kubernetes' endings in ``-controller`` may be left
+    out or written. Raises Refused for a name that nobody has.
+    """
+    said = {one.removeprefix("-").removesuffix("-controller"): not one.startswith("-") for one in enabled}
+    if unknown := said.keys() - {"*", *(name.removesuffix("-controller") for name in names)}:
+        known = ", ".join(sorted(names))
+        raise Refused(f"controllers.enabled: no controller is named {', '.join(sorted(unknown))}; there are {known}")
+    others = said.get("*", False)
+    return [name for name in names if said.get(name.removesuffix("-controller"), others)]
+
+
+async def _run_when_synced(reconciler: Reconciler, needs: Sequence[Informer], clock: Clock) -> None:
+    """A server that does not serve (or let us read) one kind keeps from working only those who cannot do without."""
+    for informer in needs:
+        await informer.wait_synced()
+    log.info("a controller is working", controller=reconciler.name)
+    await restarting(reconciler.name, reconciler.run, clock=clock)
 
 
 async def _look_again(reconcilers: Sequence[Reconciler], clock: Clock, seconds: float) -> None:

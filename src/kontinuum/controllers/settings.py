@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import msgspec
+from kontinuum.client.settings import ElectionSettings
 
 
-class ControllersSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ControllersSettings(ElectionSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Times are seconds."""
 
-    elect: bool = False
-    """Work only while holding the Lease ``kube-system/kube-controller-manager``: for several processes at once."""
-    identity: str = ""
-    """This process's name in the Lease; must be unique. Empty: host name and a random part."""
+    enabled: tuple[str, ...] = ("*",)
+    """Which controllers run: a controller's name, ``-NAME`` for all but that one, ``*`` for all others."""
     workers: int = 4
     """Keys of one kind that are worked on at the same time."""
     look_again_seconds: float = 600.0

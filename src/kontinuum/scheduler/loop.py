@@ -11,8 +11,6 @@ or when the API has kept silent about it for too long.
 from __future__ import annotations
 
 import asyncio
-import secrets
-import socket
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +20,7 @@ from kontinuum.api.kubernetes.resources import NODES, PODS
 from kontinuum.api.machinery.conditions import get_condition, set_condition
 from kontinuum.api.machinery.objects import Object, key_of, name_of, namespace_of, uid_of
 from kontinuum.api.machinery.status import ApiError
-from kontinuum.client.election import Election
+from kontinuum.client.election import leading
 from kontinuum.client.events import EventRecorder
 from kontinuum.client.informer import Change, Informer
 from kontinuum.client.rest import Client
@@ -49,16 +47,12 @@ COMPANIONS: Sequence[Make] = ()
 
 async def run(client: Client, clock: Clock, settings: SchedulerSettings) -> None:
     """Schedule pods until cancelled; with ``settings.elect``, only while holding the Lease."""
-    if not settings.elect:
-        await Scheduler(client, clock, settings).run()
-        return
-    identity = settings.identity or f"{socket.gethostname()}_{secrets.token_hex(4)}"
-    election = Election(client, clock, name=LEASE, identity=identity)
-    try:
+
+    async def work(client: Client) -> None:
         # A new Scheduler each time: what was known when we last led is out of date.
-        await election.run(lambda: Scheduler(client, clock, settings).run())
-    finally:
-        await asyncio.shield(election.release())
+        await Scheduler(client, clock, settings).run()
+
+    await leading(client, clock, settings, lease=LEASE, work=work)
 
 
 @dataclass(slots=True)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import msgspec
+from kontinuum.client.settings import ElectionSettings
 
 
-class SchedulerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class SchedulerSettings(ElectionSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Times are seconds."""
 
     name: str = "default-scheduler"
     """Pods whose ``schedulerName`` is this are ours; all others are left alone."""
-    elect: bool = False
-    """Work only while holding the Lease ``kube-system/kube-scheduler``: for several processes at once."""
-    identity: str = ""
-    """This process's name in the Lease; must be unique. Empty: host name and a random part."""
     bindings: int = 32
     """Bindings that may be under way at the same time."""
     backoff_initial_seconds: float = 1.0

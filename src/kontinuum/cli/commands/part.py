@@ -1,13 +1,19 @@
-"""``kontinuum server``, ``controllers``, ``node``: one part in the foreground, as the supervisor would start it."""
+"""``kontinuum server``, ``controllers``, ``scheduler``, ``node``: one part in the foreground.
+
+With a kubeconfig the controllers or the scheduler belong to no installation: nothing of one is read or made.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from kontinuum.cli import settings as composing
 from kontinuum.cli.preparation import prepare
+from kontinuum.cli.settings import Settings
 from kontinuum.foundation.clock import RealClock
 
 
@@ -15,6 +21,22 @@ def run_part(name: str, *, data_dir: Path, config: Path | None, listen: str = ""
     """Make sure of directories and certificates, then become the part. Does not return."""
     settings = composing.load(data_dir=data_dir, listen=listen, store=store, config=config, environment=os.environ)
     prepare(settings, RealClock())
+    _become(name, settings)
+
+
+def run_attached(name: str, *, kubeconfig: Path, config: Path | None, overrides: Mapping[str, Any]) -> None:
+    """Become the part as a client of the API server that ``kubeconfig`` names. Does not return.
+
+    Raises BadKubeconfig or SettingRefused at once, rather than in the log of what it becomes.
+    """
+    from kontinuum.client import kubeconfig as reading
+
+    settings = composing.load(kubeconfig=kubeconfig, config=config, overrides=overrides, environment=os.environ)
+    reading.load(kubeconfig, context=settings.context)
+    _become(name, settings)
+
+
+def _become(name: str, settings: Settings) -> None:
     told = os.memfd_create("settings", os.MFD_CLOEXEC)
     os.write(told, composing.encode(settings))
     os.lseek(told, 0, os.SEEK_SET)

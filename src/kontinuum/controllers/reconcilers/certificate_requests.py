@@ -8,8 +8,10 @@ asked ──a node asks for its own, and may──▶ Approved ──the signer'
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from kontinuum.api.kubernetes.resources import CERTIFICATESIGNINGREQUESTS, SUBJECTACCESSREVIEWS
 from kontinuum.api.machinery.objects import Object, name_of
@@ -19,6 +21,7 @@ from kontinuum.client.rest import Client
 from kontinuum.controllers.context import Context
 from kontinuum.controllers.frame import KeyReconciler
 from kontinuum.controllers.lib.certificate_requests import is_open, is_to_be_signed, seconds_to_live, with_condition
+from kontinuum.controllers.settings import ControllersSettings
 
 LEAST_SECONDS = 600.0
 """No certificate is valid for less, whatever was asked for."""
@@ -116,13 +119,21 @@ class CertificateCleaning:
         return DONE
 
 
+class _Step(Protocol):
+    """What one of them does about a request."""
+
+    def __init__(self, context: Context) -> None: ...
+
+    async def reconcile(self, csr: Object) -> Result: ...
+
+
 class CertificateRequestsReconciler(KeyReconciler):
     """One of the three at work. Keys are requests' names."""
 
-    def __init__(self, context: Context, name: str, step: Callable[[Object], Awaitable[Result]]) -> None:
+    def __init__(self, context: Context, *, name: str, step: type[_Step]) -> None:
         self.name = name
         super().__init__(context, CERTIFICATESIGNINGREQUESTS)
-        self._step = step
+        self._step = step(context).reconcile
 
     async def reconcile(self, key: str) -> Result:
         """Take one request one step further."""
@@ -130,12 +141,14 @@ class CertificateRequestsReconciler(KeyReconciler):
         return DONE if csr is None else await self._step(csr)
 
 
-def certificate_reconcilers(context: Context) -> list[CertificateRequestsReconciler]:
-    """Signing only with an authority to sign with."""
-    steps: list[tuple[str, Callable[[Object], Awaitable[Result]]]] = [
-        ("certificatesigningrequest-approving-controller", CertificateApproval(context).reconcile),
-        ("certificatesigningrequest-cleaner-controller", CertificateCleaning(context).reconcile),
-    ]
-    if context.settings.signing_certificate and context.settings.signing_key:
-        steps.append(("certificatesigningrequest-signing-controller", CertificateSigning(context).reconcile))
-    return [CertificateRequestsReconciler(context, name, step) for name, step in steps]
+def certificate_reconcilers(
+    settings: ControllersSettings,
+) -> dict[str, Callable[[Context], CertificateRequestsReconciler]]:
+    """How each is made, by its name; signing only with an authority to sign with."""
+    steps: dict[str, type[_Step]] = {
+        "certificatesigningrequest-approving-controller": CertificateApproval,
+        "certificatesigningrequest-cleaner-controller": CertificateCleaning,
+    }
+    if settings.signing_certificate and settings.signing_key:
+        steps["certificatesigningrequest-signing-controller"] = CertificateSigning
+    return {name: partial(CertificateRequestsReconciler, name=name, step=step) for name, step in steps.items()}

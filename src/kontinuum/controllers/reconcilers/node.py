@@ -128,7 +128,7 @@ class _Heard:
 class NodeReconciler:
     """The hand that carries the plans out; it looks every TICK_SECONDS at least, because silence makes no event."""
 
-    name = "node"
+    name = "node-lifecycle"
 
     def __init__(self, context: Context) -> None:
         self._context = context

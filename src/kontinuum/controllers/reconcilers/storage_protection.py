@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from kontinuum.api.kubernetes.claims import attributes_classes_of
 from kontinuum.api.kubernetes.protection import FINALIZERS
@@ -76,9 +77,9 @@ async def _class_in_use(client: Client, attributes_class: Object) -> bool:
 
 
 KINDS = (
-    _Protected(PERSISTENTVOLUMECLAIMS, "pvc-protection-controller", _claim_in_use),
-    _Protected(PERSISTENTVOLUMES, "pv-protection-controller", _volume_in_use),
-    _Protected(VOLUMEATTRIBUTESCLASSES, "vac-protection-controller", _class_in_use),
+    _Protected(PERSISTENTVOLUMECLAIMS, "persistentvolumeclaim-protection-controller", _claim_in_use),
+    _Protected(PERSISTENTVOLUMES, "persistentvolume-protection-controller", _volume_in_use),
+    _Protected(VOLUMEATTRIBUTESCLASSES, "volumeattributesclass-protection-controller", _class_in_use),
 )
 
 
@@ -117,6 +118,6 @@ class StorageProtection(KeyReconciler):
                 self._workers.queue.add(f"{namespace_of(pod)}/{claim}")
 
 
-def protections(context: Context) -> list[StorageProtection]:
-    """One for each kind."""
-    return [StorageProtection(context, kind) for kind in KINDS]
+def protections() -> dict[str, Callable[[Context], StorageProtection]]:
+    """How each kind's controller is made, by its name."""
+    return {kind.name: partial(StorageProtection, kind=kind) for kind in KINDS}
