@@ -18,6 +18,7 @@ import asyncio
 import secrets
 import socket
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import structlog
 
@@ -188,9 +189,14 @@ class Fence:
 
     async def send(self, request: Request) -> Response:
         """As ``Transport.send``; raises NotLeading for a write that comes too late."""
-        if request.is_write and not self._election.may_write:
-            raise NotLeading(f"{request.method} {request.path} is not sent: the Lease is no longer ours")
-        return await self._transport.send(request)
+        if not request.is_write:
+            return await self._transport.send(request)
+        self._check()
+        return await self._transport.send(replace(request, guard=self._check))
+
+    def _check(self) -> None:
+        if not self._election.may_write:
+            raise NotLeading("a write is not sent, because the Lease is no longer ours")
 
     async def close(self) -> None:
         await self._transport.close()

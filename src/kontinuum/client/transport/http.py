@@ -1,129 +1,181 @@
-"""The real thing: HTTPS with connection reuse, client certificates and bearer tokens, by aiohttp."""
+"""The real thing: HTTPS with connection reuse, client certificates and bearer tokens, over ``transport.wire``."""
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from urllib.parse import quote, urlencode, urlsplit
 
-import aiohttp
 import structlog
-from yarl import URL
 
 from kontinuum.client.errors import Unreachable
-from kontinuum.client.kubeconfig import Connection
+from kontinuum.client.kubeconfig import Connection as Target
 from kontinuum.client.transport.port import Request, Response
+from kontinuum.client.transport.wire import Connection, Exchange
 from kontinuum.foundation.clock import Clock, RealClock
-from kontinuum.foundation.sessions import LateSession
 
 log = structlog.get_logger(__name__)
 
 _CREDENTIALS_AGE = 60.0
 """Seconds after which token and certificate files are looked at again: both are rotated under our feet."""
-
-_BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
+CONNECT_SECONDS = 10.0
+IDLE_SECONDS = 60.0
+"""An idle connection is not used again after this: servers close theirs after 90 seconds or more."""
+IN_PATHS = "/:@!$&'()*+,;=~"
 
 
 class HttpTransport:
     """One API server. Connections are opened on demand and kept; there is no limit, because watches hold theirs."""
 
-    def __init__(self, connection: Connection, *, user_agent: str = "kontinuum", clock: Clock | None = None) -> None:
-        self._connection = connection
-        self._user_agent = user_agent
+    def __init__(self, target: Target, *, user_agent: str = "kontinuum", clock: Clock | None = None) -> None:
+        self._target = target
         self._clock = clock or RealClock()
-        self._tls = connection.tls_context()
-        self._session = LateSession(self._make_session)
-        self._token = connection.token
+        self._tls = target.tls_context()
+        self._token = target.token
         self._files_read = float("-inf")
+        address = urlsplit(target.server)
+        self._is_plain = address.scheme == "http"
+        self._host = address.hostname or ""
+        self._port = address.port or (80 if self._is_plain else 443)
+        self._prefix = address.path.rstrip("/")
+        self._always = f" HTTP/1.1\r\nHost: {address.netloc}\r\nUser-Agent: {user_agent}\r\n"
+        self._idle: list[Connection] = []
+        self._open: set[Connection] = set()
+        self._is_closed = False
 
     async def send(self, request: Request) -> Response:
-        # The total is bounded for ordinary requests; a watch only by its silence, else it would be cut off when busy.
-        limits = aiohttp.ClientTimeout(
-            total=None if request.is_watch else request.timeout, connect=10.0, sock_read=request.timeout
-        )
-        url = URL.build(path=request.path, query=dict(request.query))
-        try:
-            self._refresh_credentials()
-            response = await self._session.opened().request(
-                request.method,
-                url,
-                data=request.body or None,
-                headers=self._headers(request),
-                timeout=limits,
-                allow_redirects=False,
-            )
-        except _BROKEN as error:
-            raise _unreachable(self._connection.server, error) from error
-        return _HttpResponse(response, self._connection.server)
+        self._check_open()
+        content = self._encoded(request)
+        if (connection := self._reusable()) is not None:
+            exchange = self._begin(connection, request, content)
+            try:
+                return await self._answer(connection, exchange)
+            except Unreachable:
+                # It was closed while it was idle, and we had not heard of that yet. What only reads may ask again.
+                if exchange.status or connection.is_open or request.is_write:
+                    raise
+        connection = await self._connect()
+        return await self._answer(connection, self._begin(connection, request, content))
 
     async def close(self) -> None:
-        await self._session.close()
+        self._is_closed = True
+        connections, self._open, self._idle = self._open, set(), []
+        for connection in connections:
+            connection.close()
+        # The event loop's next turn closes the sockets.
+        await asyncio.sleep(0)
 
-    def _make_session(self) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(limit=0, ssl=self._tls, keepalive_timeout=90)
-        return aiohttp.ClientSession(
-            self._connection.server,
-            connector=connector,
-            headers={"User-Agent": self._user_agent},
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+    def _begin(self, connection: Connection, request: Request, content: bytes) -> Exchange:
+        if request.guard is not None:
+            try:
+                request.guard()
+            except BaseException:
+                self._idle.append(connection)
+                raise
+        return connection.begin(content, seconds=request.timeout, is_stream=request.is_watch)
 
-    def _headers(self, request: Request) -> dict[str, str]:
-        headers = {"Accept": request.accept}
+    async def _answer(self, connection: Connection, exchange: Exchange) -> Response:
+        try:
+            await exchange.wait_head()
+        except BaseException:
+            exchange.drop()
+            self._open.discard(connection)
+            raise
+        return _HttpResponse(self, connection, exchange)
+
+    def _reusable(self) -> Connection | None:
+        oldest = asyncio.get_running_loop().time() - IDLE_SECONDS
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_open and connection.idle_since > oldest:
+                return connection
+            connection.close()
+            self._open.discard(connection)
+        return None
+
+    def _release(self, connection: Connection) -> None:
+        if connection.is_open and connection in self._open:
+            self._idle.append(connection)
+        else:
+            self._open.discard(connection)
+
+    async def _connect(self) -> Connection:
+        server = self._target.server
+        try:
+            self._refresh_credentials()
+            async with asyncio.timeout(CONNECT_SECONDS):
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    lambda: Connection(server), self._host, self._port, ssl=None if self._is_plain else self._tls
+                )
+        except (OSError, TimeoutError) as error:
+            raise Unreachable(f"talking to {server}: {str(error) or type(error).__name__}") from error
+        self._open.add(connection)
+        if self._is_closed:
+            connection.close()
+        self._check_open()
+        return connection
+
+    def _check_open(self) -> None:
+        """What still works while everything ends must open nothing that nobody would close."""
+        if self._is_closed:
+            raise Unreachable(f"talking to {self._target.server}: this client is closed")
+
+    def _encoded(self, request: Request) -> bytes:
+        self._refresh_credentials()
+        target = self._prefix + quote(request.path, safe=IN_PATHS)
+        if request.query:
+            target += "?" + urlencode(request.query, quote_via=quote)
+        head = f"{request.method} {target}{self._always}Accept: {request.accept}\r\n"
         if request.content_type:
-            headers["Content-Type"] = request.content_type
+            head += f"Content-Type: {request.content_type}\r\n"
         if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
-        return headers
+            head += f"Authorization: Bearer {self._token}\r\n"
+        if request.body or request.is_write:
+            head += f"Content-Length: {len(request.body)}\r\n"
+        return f"{head}\r\n".encode("latin-1") + request.body
 
     def _refresh_credentials(self) -> None:
         now = self._clock.monotonic()
         if now - self._files_read < _CREDENTIALS_AGE:
             return
         self._files_read = now
-        if self._connection.token_file:
-            self._token = Path(self._connection.token_file).read_text().strip()
+        if self._target.token_file:
+            self._token = Path(self._target.token_file).read_text().strip()
         if isinstance(self._tls, ssl.SSLContext):
             # New handshakes use the new certificate; connections that stand keep theirs until they end.
-            self._connection.load_certificate(self._tls)
+            self._target.load_certificate(self._tls)
 
 
 class _HttpResponse:
-    def __init__(self, response: aiohttp.ClientResponse, server: str) -> None:
-        self._response = response
-        self._server = server
+    def __init__(self, transport: HttpTransport, connection: Connection, exchange: Exchange) -> None:
+        self._transport = transport
+        self._connection = connection
+        self._exchange = exchange
 
     @property
     def status(self) -> int:
-        return self._response.status
+        return self._exchange.status
 
     async def read(self) -> bytes:
-        try:
-            return await self._response.read()
-        except _BROKEN as error:
-            raise _unreachable(self._server, error) from error
+        return await self._exchange.read()
 
     async def lines(self) -> AsyncGenerator[bytes, None]:
-        # aiohttp's own readline refuses long lines; a watch event may be as long as the largest object.
+        # A watch event may be as long as the largest object: there is no limit.
         rest = bytearray()
-        try:
-            async for chunk in self._response.content.iter_any():
-                start = 0
-                while (end := chunk.find(b"\n", start)) >= 0:
-                    rest += chunk[start:end]
-                    yield bytes(rest)
-                    rest.clear()
-                    start = end + 1
-                rest += chunk[start:]
-        except _BROKEN as error:
-            raise _unreachable(self._server, error) from error
+        async for chunk in self._exchange.chunks():
+            start = 0
+            while (end := chunk.find(b"\n", start)) >= 0:
+                rest += chunk[start:end]
+                yield bytes(rest)
+                rest.clear()
+                start = end + 1
+            rest += chunk[start:]
         if rest:
             yield bytes(rest)
 
     async def close(self) -> None:
-        # A body that was read to its end has given its connection back already; any other cannot be reused.
-        self._response.close()
-
-
-def _unreachable(server: str, error: BaseException) -> Unreachable:
-    return Unreachable(f"talking to {server}: {str(error) or type(error).__name__}")
+        # A body that was read to its end gives its connection back; any other cannot be reused.
+        self._exchange.drop()
+        self._transport._release(self._connection)

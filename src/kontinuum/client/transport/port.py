@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -21,6 +21,8 @@ class Request:
     accept: str = "application/json"
     timeout: float = 30.0
     """Seconds until an answer must be complete; for a watch, the longest silence that is still believed."""
+    guard: Callable[[], None] | None = None
+    """Asked in the moment in which the request leaves, after any waiting; what it raises keeps the request here."""
 
     @property
     def is_watch(self) -> bool:

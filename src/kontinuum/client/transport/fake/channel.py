@@ -37,6 +37,8 @@ class Channel:
     async def send(self, request: Request) -> Response:
         await asyncio.sleep(self.faults.delay)
         try:
+            if request.guard is not None:
+                request.guard()
             self.faults.check(request)
             number = len(self.faults.writes)
             if request.is_watch:
