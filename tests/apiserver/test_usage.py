@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,10 @@ from tests.node.fake_runtime import FakeRuntime
 
 from kontinuum.apiserver.app import ApiServer
 from kontinuum.apiserver.usage.collector import collect_once
+from kontinuum.client.connect import connect
+from kontinuum.client.kubeconfig import Connection
+from kontinuum.controllers.lib.scaling_ratio import Unknown
+from kontinuum.controllers.metrics import Metrics
 from kontinuum.foundation.clock import RealClock
 from kontinuum.foundation.pki import Authority, KeyPair
 from kontinuum.node.observed import Container, ContainerState, Observed, Sandbox
@@ -137,6 +142,27 @@ async def test_two_readings_make_a_rate(world: World) -> None:
     used = (await world.api.get(f"{METRICS}/nodes/n1")).body
     assert used["kind"] == "NodeMetrics" and used["metadata"]["labels"] == {"disk": "fast"}
     assert used["usage"]["memory"].endswith("Ki") and int(used["usage"]["memory"][:-2]) > 1024
+
+
+async def test_an_autoscaler_reads_what_is_served(world: World, certificates: Certificates) -> None:
+    await world.run_pod("web", "main", "side")
+    await world.collect()
+    await asyncio.sleep(0.05)
+    await world.collect()
+    admin = certificates.admin
+    client = connect(Connection(world.api.address, certificates.authority, admin.certificate, admin.key))
+    try:
+        metrics = Metrics(client)
+        whole = (await metrics.of_resource("default", "app=web", "cpu"))["web"]
+        assert abs(whole.value - 1000) <= 10 and whole.window > 0 and abs(whole.at - time.time()) < 60
+        main = (await metrics.of_resource("default", "app=web", "memory", "main"))["web"]
+        assert main.value == 10 * 1024 * 1024 * 1000
+        with pytest.raises(Unknown, match="no metrics returned from resource metrics API"):
+            await metrics.of_resource("default", "app=none", "cpu")
+        with pytest.raises(Unknown, match="unable to fetch metrics from custom metrics API: "):
+            await metrics.of_pods("default", "app=web", "hits", "")
+    finally:
+        await client.close()
 
 
 async def test_lists_follow_the_selectors_of_the_pods_themselves(world: World) -> None:

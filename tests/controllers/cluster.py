@@ -127,6 +127,7 @@ class Nodes:
         now = rfc3339(self._clock.time())
         conditions = set_condition(current["status"].get("conditions"), "Ready", ready, now=now)
         current["status"] |= {"phase": "Running", "conditions": conditions, **self._addresses(uid_of(pod))}
+        current["status"].setdefault("startTime", now)
         await self._client.update(PODS, current, subresource="status")
 
     def _addresses(self, uid: str) -> Object:

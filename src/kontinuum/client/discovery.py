@@ -32,9 +32,7 @@ async def discover(client: Client) -> Discovery:
     versions = ["v1"]
     groups = await client.get_path("/apis")
     for group in groups.get("groups") or ():
-        preferred = group["preferredVersion"]["groupVersion"]
-        others = [one["groupVersion"] for one in group["versions"] if one["groupVersion"] != preferred]
-        versions += [preferred, *others]
+        versions += _versions(group)
     answers = await asyncio.gather(*(_resources(client, version) for version in versions))
     # Not every resource of a group is in its preferred version.
     served: dict[tuple[str, str], Served] = {}
@@ -42,6 +40,33 @@ async def discover(client: Client) -> Discovery:
         served.setdefault((one.resource.group, one.resource.plural), one)
     failed = [version for version, answer in zip(versions, answers, strict=True) if answer is None]
     return Discovery(tuple(served.values()), tuple(failed))
+
+
+async def find_kind(client: Client, group: str, kind: str) -> Resource | None:
+    """The resource of ``kind`` in whichever version of ``group`` has it, the preferred one first; None: there is none.
+
+    Raises ApiError and Unreachable.
+    """
+    for version in await _versions_of(client, group):
+        found = next(
+            (one.resource for one in await _resources(client, version) or () if one.resource.kind == kind), None
+        )
+        if found is not None:
+            return found
+    return None
+
+
+async def _versions_of(client: Client, group: str) -> list[str]:
+    if not group:
+        return ["v1"]
+    groups = (await client.get_path("/apis")).get("groups") or ()
+    return [version for one in groups if one["name"] == group for version in _versions(one)]
+
+
+def _versions(group: Object) -> list[str]:
+    """The preferred one first."""
+    preferred: str = group["preferredVersion"]["groupVersion"]
+    return [preferred, *(one["groupVersion"] for one in group["versions"] if one["groupVersion"] != preferred)]
 
 
 async def _resources(client: Client, version: str) -> list[Served] | None:

@@ -8,7 +8,7 @@ are returned.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -193,9 +193,9 @@ class Client:
         body = _delete_options(uid, resource_version, propagation, grace_seconds)
         return await self._call(_json_request("DELETE", resource.path(namespace, name), body))
 
-    async def get_path(self, path: str) -> Object:
+    async def get_path(self, path: str, query: Mapping[str, str] | None = None) -> Object:
         """GET any path that answers JSON, e.g. discovery's ``/apis/apps/v1``."""
-        return await self._call(Request("GET", path))
+        return await self._call(Request("GET", path, dict(query or {})))
 
     async def close(self) -> None:
         """Close the transport."""

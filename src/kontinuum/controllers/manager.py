@@ -20,6 +20,7 @@ from kontinuum.controllers.reconcilers.endpoints import EndpointsReconciler
 from kontinuum.controllers.reconcilers.endpointslice import EndpointSliceReconciler
 from kontinuum.controllers.reconcilers.endpointslicemirroring import EndpointSliceMirroringReconciler
 from kontinuum.controllers.reconcilers.garbage import GarbageCollector
+from kontinuum.controllers.reconcilers.horizontalpodautoscaler import HorizontalPodAutoscalerReconciler
 from kontinuum.controllers.reconcilers.isolation_classes import IsolationClassesReconciler
 from kontinuum.controllers.reconcilers.job import JobReconciler
 from kontinuum.controllers.reconcilers.namespace import NamespaceReconciler
@@ -90,6 +91,7 @@ def available(settings: ControllersSettings) -> dict[str, Maker]:
             CronJobReconciler,
             TimeToLiveReconciler,
             DisruptionReconciler,
+            HorizontalPodAutoscalerReconciler,
             EndpointSliceReconciler,
             EndpointsReconciler,
             EndpointSliceMirroringReconciler,

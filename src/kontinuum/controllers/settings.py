@@ -35,3 +35,14 @@ class ControllersSettings(ElectionSettings, frozen=True, forbid_unknown_fields=T
     of it; a machine that must boot cold under translation needs it all, and would be killed by its pod's limit."""
     microvm_overhead_cpu: str = "50m"
     """CPU that a microVM costs its host beyond its guest's own use: the class's overhead."""
+    autoscaling_seconds: float = 15.0
+    """How often HorizontalPodAutoscalers read their metrics."""
+    autoscaling_tolerance: float = 0.1
+    """By how much a metric may miss its target before anything is scaled: 0.1 is 10 %. An autoscaler may say otherwise
+    in ``behavior``."""
+    autoscaling_down_window_seconds: float = 300.0
+    """Nothing is scaled below what was recommended within this time, unless a ``behavior`` says otherwise."""
+    autoscaling_cpu_initialization_seconds: float = 300.0
+    """For so long after its start the CPU of a pod counts only while it is ready."""
+    autoscaling_initial_readiness_seconds: float = 30.0
+    """A pod that became unready within this time after its start is taken for one that was never ready."""

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from kontinuum.api.machinery.objects import Object
 from kontinuum.controllers.lib.placement import REQUIRED, only_fields
 
 SPEC_FIELDS = ("nodeName", "tolerations", "hostname", "subdomain")
-STATUS_FIELDS = ("phase", "conditions", "podIP", "podIPs")
+STATUS_FIELDS = ("phase", "conditions", "podIP", "podIPs", "startTime")
 CLAIM_FIELDS = ("name", "persistentVolumeClaim", "ephemeral")
 
 
 def trim_pod(pod: Object) -> Object:
-    """Controllers run no containers: a pod's metadata, place, claims, addresses and state are all they need."""
+    """Controllers run no containers: metadata, place, claims, requests, addresses and state are all they need."""
     spec, status = pod.get("spec") or {}, pod.get("status") or {}
     kept_spec = {key: spec[key] for key in SPEC_FIELDS if key in spec}
     if claims := [one for one in spec.get("volumes") or () if "persistentVolumeClaim" in one or "ephemeral" in one]:
         kept_spec["volumes"] = [{key: one[key] for key in CLAIM_FIELDS if key in one} for one in claims]
     for key in ("containers", "initContainers"):
-        if named := _named_ports(spec.get(key) or ()):
-            kept_spec[key] = named
+        if kept := [_container(one) for one in spec.get(key) or ()]:
+            kept_spec[key] = kept
+    if requests := (spec.get("resources") or {}).get("requests"):
+        kept_spec["resources"] = {"requests": requests}
     if fields := only_fields(spec):
         terms = [{"matchFields": one} for one in fields]
         kept_spec["affinity"] = {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": terms}}}
@@ -38,11 +38,11 @@ def _ended(container: Object) -> Object:
     return kept | ({"state": {"terminated": ended}} if ended else {})
 
 
-def _named_ports(containers: Iterable[Object]) -> list[Object]:
-    """What Services find by name."""
-    found = []
-    for container in containers:
-        ports = [port for port in container.get("ports") or () if port.get("name")]
-        if ports:
-            found.append({"restartPolicy": container.get("restartPolicy"), "ports": ports})
-    return found
+def _container(container: Object) -> Object:
+    """The ports that Services find by name, and the requests that usage is compared with."""
+    kept: Object = {key: container[key] for key in ("name", "restartPolicy") if key in container}
+    if ports := [port for port in container.get("ports") or () if port.get("name")]:
+        kept["ports"] = ports
+    if requests := (container.get("resources") or {}).get("requests"):
+        kept["resources"] = {"requests": requests}
+    return kept

@@ -20,6 +20,7 @@ OUR_CONTROLLERS = (
     "endpointslice-controller",
     "endpointslicemirroring-controller",
     "generic-garbage-collector",
+    "horizontal-pod-autoscaler",
     "job-controller",
     "namespace-controller",
     "node-controller",

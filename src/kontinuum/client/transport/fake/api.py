@@ -42,6 +42,8 @@ class FakeApi:
         self._pages: dict[str, tuple[list[Object], int]] = {}
         self.cuts = 0
         """How often the watches were cut; each remembers the number of its beginning."""
+        self.aggregated: dict[str, Callable[[Request], Object]] = {}
+        """Who answers below a path instead of this server: the APIs that others add to it."""
 
     def client(self) -> Client:
         """A client that nothing goes wrong for."""
@@ -65,10 +67,14 @@ class FakeApi:
         self._begin()
         if request.method == "GET" and (document := routes.discovery(request.path, self.resources)):
             return document
+        for path, answer in self.aggregated.items():
+            if request.path.startswith(path):
+                return answer(request)
         target = routes.parse(request.path, self.resources)
         match request.method, bool(target.name):
             case "GET", True:
-                return _rendering(request)(self._existing(target))
+                found = self._existing(target)
+                return rules.scale_of(found) if target.subresource == "scale" else _rendering(request)(found)
             case "GET", False:
                 return self._list(target, request)
             case "POST", _:
@@ -166,7 +172,8 @@ class FakeApi:
         return self._write(target, old, new)
 
     def _write(self, target: routes.Target, old: Object, new: Object) -> Object:
-        return self._store(target.resource, old, rules.prepare_update(target.resource, old, new, target.subresource))
+        stored = self._store(target.resource, old, rules.prepare_update(target.resource, old, new, target.subresource))
+        return rules.scale_of(stored) if target.subresource == "scale" else stored
 
     def _store(self, resource: Resource, old: Object, new: Object) -> Object:
         """Write, unless nothing changes; remove, if this write lets go of an object that was to be deleted."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from kontinuum.api.kubernetes.resources import NAMESPACES, NODES, PODS
 from kontinuum.api.machinery.objects import Object, name_of
 from kontinuum.api.machinery.resources import Resource
+from kontinuum.api.machinery.selectors import from_map, from_object
 from kontinuum.api.machinery.status import conflict
 from kontinuum.foundation.clock import rfc3339
 
@@ -59,6 +60,9 @@ def prepare_update(resource: Resource, old: Object, new: Object, subresource: st
     check_preconditions(resource, old, new["metadata"].get("uid"), new["metadata"].get("resourceVersion"))
     if subresource == "status":
         return {**old, "status": copy.deepcopy(new.get("status") or {})}
+    if subresource == "scale":
+        scaled = {**old, "spec": {**old["spec"], "replicas": new["spec"].get("replicas", 0)}}
+        return prepare_update(resource, old, scaled, "")
     if subresource == "finalize":
         return {**old, "spec": copy.deepcopy(new.get("spec") or {})}
     result = copy.deepcopy(new)
@@ -73,6 +77,20 @@ def prepare_update(resource: Resource, old: Object, new: Object, subresource: st
     if _desired(result) != _desired(old):
         result["metadata"]["generation"] = old["metadata"]["generation"] + 1
     return result
+
+
+def scale_of(obj: Object) -> Object:
+    """The Scale of a workload whose selector is a whole one or, as a ReplicationController's, a map of labels."""
+    selector = obj["spec"].get("selector") or {}
+    is_whole = "matchLabels" in selector or "matchExpressions" in selector
+    text = str(from_object(selector) if is_whole else from_map(selector))
+    return {
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": {key: obj["metadata"][key] for key in ("name", "namespace", "uid", "resourceVersion")},
+        "spec": {"replicas": obj["spec"].get("replicas", 1)},
+        "status": {"replicas": (obj.get("status") or {}).get("replicas", 0), "selector": text},
+    }
 
 
 def check_preconditions(resource: Resource, old: Object, uid: str | None, resource_version: str | None) -> None:
