@@ -6,22 +6,18 @@ asks for one of ``pods``, the node's pod slots.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
-from kontinuum.api.machinery import quantity
-from kontinuum.api.machinery.objects import Object
+from kontinuum.api.machinery.objects import Object, labels_of, namespace_of
+from kontinuum.scheduler.amounts import ASSUMED, CPU, MEMORY, PODS, Amounts, pod_requests
+from kontinuum.scheduler.terms import PodTerm, Spread, read_spreads, read_terms
 
-CPU, MEMORY, PODS = "cpu", "memory", "pods"
+__all__ = ["CPU", "MEMORY", "PODS", "Amounts", "Demand", "Expression", "HostPort", "Term", "Toleration", "read_demand"]
 
-LARGEST = 2**60
-"""Larger amounts count as this: sums of a node's pods must stay within 64 bits."""
-
-ASSUMED = {CPU: 100, MEMORY: 200 << 20}
-"""What a container that asks for nothing is thought to use when nodes are compared (Kubernetes' non-zero requests)."""
-
-Amounts = dict[str, int]
+SPREADING_CONTROLLERS = {"ReplicaSet": "apps/v1", "StatefulSet": "apps/v1", "ReplicationController": "v1"}
+"""Kinds whose selectors say which pods belong together, for default spreading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +30,12 @@ class Toleration:
     effect: str
 
     def tolerates(self, key: str, value: str, effect: str) -> bool:
+        """Operators Gt and Lt tolerate nothing: they are alpha, and off, in Kubernetes 1.36 (KEP-5471)."""
         if self.effect and self.effect != effect:
             return False
         if self.key and self.key != key:
             return False
-        return self.operator == "Exists" or self.value == value
+        return self.operator == "Exists" or (self.operator == "Equal" and self.value == value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +64,30 @@ class HostPort:
     port: int
 
 
-@dataclass(frozen=True, slots=True)
+class Mark:
+    """All that a pod is to others once it is on a node: pods with equal marks weigh the same there. Hashed once."""
+
+    __slots__ = ("_hash", "_parts")
+
+    def __init__(self, parts: tuple[Hashable, ...]) -> None:
+        self._parts = parts
+        self._hash = hash(parts)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mark) and self._parts == other._parts
+
+
+@dataclass(frozen=True)
 class Demand:
-    """See the module."""
+    """See the module. Equal demands fit the same nodes equally well: what is known of one holds for the other."""
 
     requests: Amounts
     """What the node's allocatable must hold; includes overhead and one of ``pods``, no zeros."""
     compared: Amounts
-    """cpu and memory as the scores see them."""
+    """The same as some scores see it: containers that ask for no cpu or memory are thought to use a little."""
     node_name: str
     selector: tuple[tuple[str, str], ...]
     required: tuple[Term, ...] | None
@@ -84,17 +97,50 @@ class Demand:
     host_ports: tuple[HostPort, ...]
     preempts: bool
     """False for ``preemptionPolicy: Never``."""
+    namespace: str
+    labels: dict[str, str]
+    going: bool
+    """It is being deleted; spreading does not count it any more."""
+    controller: tuple[str, str] | None
+    """Kind and name of what made it, if that is known to spread its pods by default."""
+    terms: tuple[PodTerm, ...]
+    """Inter-pod affinity and anti-affinity."""
+    spreads: tuple[Spread, ...]
+    """Its own; if there are none, the cluster's default spreading applies."""
+    images: tuple[str, ...]
+    """Of its containers, init containers and image volumes; with their tag, one entry each."""
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    @cached_property
+    def _key(self) -> Mark:
+        return Mark((self.mark, self.node_name, self.selector, self.required, self.tolerations, self.images))
+
+    @cached_property
+    def mark(self) -> Mark:
+        return Mark(
+            (
+                tuple(self.requests.items()),
+                tuple(self.compared.items()),
+                self.host_ports,
+                self.namespace,
+                tuple(sorted(self.labels.items())),
+                self.going,
+                self.terms,
+            )
+        )
 
 
 def read_demand(pod: Object) -> Demand:
     """The demand of a pod as the API server stores it."""
-    spec = pod["spec"]
+    spec, metadata = pod["spec"], pod["metadata"]
     affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
     required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
     preferred = affinity.get("preferredDuringSchedulingIgnoredDuringExecution") or ()
     return Demand(
-        requests={name: amount for name, amount in {**pod_requests(spec), PODS: 1}.items() if amount},
-        compared=pod_requests(spec, assumed=ASSUMED),
+        requests={name: amount for name, amount in {**pod_requests(pod), PODS: 1}.items() if amount},
+        compared=pod_requests(pod, assumed=ASSUMED),
         node_name=spec.get("nodeName") or "",
         selector=tuple(sorted((spec.get("nodeSelector") or {}).items())),
         required=None if required is None else tuple(_term(one) for one in required.get("nodeSelectorTerms") or ()),
@@ -102,59 +148,36 @@ def read_demand(pod: Object) -> Demand:
         tolerations=tuple(_toleration(one) for one in spec.get("tolerations") or ()),
         host_ports=tuple(_host_ports(spec)),
         preempts=spec.get("preemptionPolicy") != "Never",
+        namespace=namespace_of(pod),
+        labels=labels_of(pod),
+        going="deletionTimestamp" in metadata,
+        controller=_controller(metadata),
+        terms=read_terms(pod),
+        spreads=read_spreads(pod),
+        images=tuple(_images(spec)),
     )
 
 
-def pod_requests(spec: Object, *, assumed: Amounts | None = None) -> Amounts:
-    """What the whole pod asks for. With ``assumed``, containers that say nothing of a resource ask for that.
-
-    Kubernetes' rule (component-helpers ``resource.PodRequests``): containers and sidecars run together and add up;
-    an ordinary init container runs alone beside the sidecars before it; the greater of the two counts. Requests of the
-    pod as a whole replace that for the resources they name. The overhead of the RuntimeClass comes on top.
-    """
-    running: Amounts = {}
-    for container in spec.get("containers") or ():
-        _add(running, _requests(container, assumed))
-    sidecars: Amounts = {}
-    peak: Amounts = {}
-    for container in spec.get("initContainers") or ():
-        beside = dict(sidecars)
-        _add(beside, _requests(container, assumed))
-        if container.get("restartPolicy") == "Always":
-            sidecars = beside
-        _raise_to(peak, beside)
-    _add(running, sidecars)
-    _raise_to(running, peak)
-    running.update(_requests(spec, None))
-    _add(running, _amounts(spec.get("overhead")))
-    return running
+def _controller(metadata: Object) -> tuple[str, str] | None:
+    for owner in metadata.get("ownerReferences") or ():
+        if owner.get("controller") and SPREADING_CONTROLLERS.get(owner["kind"]) == owner["apiVersion"]:
+            return owner["kind"], owner["name"]
+    return None
 
 
-def allocatable(node: Object) -> Amounts:
-    """What a node has to give."""
-    return _amounts((node.get("status") or {}).get("allocatable"))
+def _images(spec: Object) -> Iterable[str]:
+    for field in ("initContainers", "containers"):
+        for container in spec.get(field) or ():
+            if image := container.get("image"):
+                yield tagged(image)
+    for volume in spec.get("volumes") or ():
+        if reference := (volume.get("image") or {}).get("reference"):
+            yield tagged(reference)
 
 
-def _requests(container: Object, assumed: Amounts | None) -> Amounts:
-    asked = _amounts((container.get("resources") or {}).get("requests"))
-    return {**assumed, **asked} if assumed else asked
-
-
-def _amounts(quantities: dict[str, Any] | None) -> Amounts:
-    return {
-        name: min(LARGEST, quantity.milli(text) if name == CPU else quantity.value(text))
-        for name, text in (quantities or {}).items()
-    }
-
-
-def _add(total: Amounts, more: Amounts) -> None:
-    for name, amount in more.items():
-        total[name] = total.get(name, 0) + amount
-
-
-def _raise_to(total: Amounts, least: Amounts) -> None:
-    for name, amount in least.items():
-        total[name] = max(total.get(name, 0), amount)
+def tagged(image: str) -> str:
+    """An image's name as nodes report it: with a tag. Kubernetes compares no further (registry, digest)."""
+    return image if image.rfind(":") > image.rfind("/") else f"{image}:latest"
 
 
 def _term(term: Object) -> Term:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
 ABSENT = -1
+INTEGER = re.compile(r"[+-]?[0-9]+")
 
 
 class _Column:
@@ -18,20 +20,25 @@ class _Column:
         self.numbers: NDArray[np.int32] = np.full(capacity, ABSENT, np.int32)
         self.values: dict[str, int] = {}
         self._uses: dict[str, int] = {}
-        self._next = 0
+        self.count = 0
+        self._free: list[int] = []
 
     def put(self, row: int, value: str) -> None:
         if value not in self.values:
-            self.values[value] = self._next
-            self._next += 1
+            if self._free:
+                self.values[value] = self._free.pop()
+            else:
+                self.values[value] = self.count
+                self.count += 1
         self._uses[value] = self._uses.get(value, 0) + 1
         self.numbers[row] = self.values[value]
 
     def clear(self, row: int, value: str) -> None:
         self.numbers[row] = ABSENT
         self._uses[value] -= 1
-        if not self._uses[value]:  # host names come and go; their numbers need not stay
-            del self._uses[value], self.values[value]
+        if not self._uses[value]:  # host names come and go; their numbers are given again
+            self._free.append(self.values.pop(value))
+            del self._uses[value]
 
 
 class LabelColumns:
@@ -57,6 +64,16 @@ class LabelColumns:
                 if key not in self._columns:
                     self._columns[key] = _Column(self._capacity)
                 self._columns[key].put(row, value)
+
+    def numbers(self, key: str) -> NDArray[np.int32]:
+        """For each row, the number of its value of the key, below ``count(key)``; ABSENT without the key."""
+        column = self._columns.get(key)
+        return np.full(self._capacity, ABSENT, np.int32) if column is None else column.numbers
+
+    def count(self, key: str) -> int:
+        """How many numbers the values of a key have, those that are not in use included."""
+        column = self._columns.get(key)
+        return 0 if column is None else column.count
 
     def has(self, key: str) -> Mask:
         """Nodes with the key."""
@@ -90,7 +107,8 @@ class LabelColumns:
 
 
 def _integer(text: str) -> int | None:
-    try:
-        return int(text)
-    except ValueError:
+    """As Go's ``ParseInt`` reads it: ASCII digits only (Python would take ``1_000`` too), within 64 bits."""
+    if not INTEGER.fullmatch(text):
         return None
+    number = int(text)
+    return number if -(2**63) <= number < 2**63 else None

@@ -14,8 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kontinuum.api.machinery.objects import Object, labels_of, name_of
-from kontinuum.scheduler.demand import CPU, MEMORY, Amounts, Demand, HostPort, allocatable
+from kontinuum.scheduler.amounts import CPU, MEMORY, Amounts, allocatable
+from kontinuum.scheduler.census import Census, Held, LabelSet
+from kontinuum.scheduler.demand import Demand, HostPort, Mark
 from kontinuum.scheduler.labels import LabelColumns, Mask
+from kontinuum.scheduler.selecting import Selecting
 
 Column = NDArray[np.int64]
 
@@ -38,14 +41,24 @@ class _Node:
     unschedulable: bool
 
 
+@dataclass(slots=True)
+class Load:
+    """What a pod takes and is, shared by all pods with the same mark."""
+
+    demand: Demand
+    """Of one of them."""
+    label_set: LabelSet
+    held: tuple[Held, ...]
+    pods: int = 0
+    """How many there are."""
+
+
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What a pod takes, and where."""
+    """A pod's load, and where it is."""
 
     node: str
-    requests: Amounts
-    compared: Amounts
-    host_ports: tuple[HostPort, ...]
+    load: Load
 
 
 EMPTY = _Node({}, {}, (), False)
@@ -66,12 +79,25 @@ class Snapshot:
         """Which of ``taint_sets`` a node has."""
         self.host_ports: dict[HostPort, dict[int, int]] = {}
         """For each port in use: the rows where it is, and how often."""
+        self.images: dict[str, dict[int, int]] = {}
+        """For each name of an image on some node: the rows that have it, and its size there in bytes."""
+        self.images_version = 0
+        self.census = Census()
+        self.selecting = Selecting()
+        self.nodes_version = 0
+        """Rises when a node comes, goes or changes (but for its images)."""
+        self.version = 0
+        """Rises when pods come or go."""
+        self.changed: Column = _zeros(capacity)
+        """For each row, the version in which pods last came or went."""
         self._allocatable: dict[str, Column] = {}
         self._requested: dict[str, Column] = {}
         self._compared: dict[str, Column] = {CPU: _zeros(capacity), MEMORY: _zeros(capacity)}
         self._nodes: dict[str, _Node] = {}
+        self._loads: dict[Mark, Load] = {}
         self._uses: dict[str, Use] = {}
         self._uses_on: dict[str, set[str]] = {}
+        self._images_on: dict[str, list[Object]] = {}
         self._free_rows = list(range(capacity - 1, -1, -1))
 
     @property
@@ -95,18 +121,28 @@ class Snapshot:
         use = self._uses.get(uid)
         return use.node if use else None
 
+    def pods_on(self, node: str) -> frozenset[str]:
+        """The uids of all pods that the snapshot has on a node."""
+        return frozenset(self._uses_on.get(node, ()))
+
     def set_node(self, node: Object) -> bool:
-        """Take in a node as it is now; True if something changed that can matter to a pod."""
+        """Take in a node as it is now; True if something changed that can matter to whether a pod fits."""
         name, new = name_of(node), _read_node(node)
         old = self._nodes.get(name)
+        images = (node.get("status") or {}).get("images") or []
         if old == new:
+            self._set_images(self.row_of[name], self._images_on[name], images)
+            self._images_on[name] = images
             return False
         row = self.row_of[name] if old else self._take_row(name)
+        self._set_images(row, self._images_on.get(name, []), images)
+        self._images_on[name] = images
         self._write_node(row, old or EMPTY, new)
         self._nodes[name] = new
         if old is None:
             for uid in self._uses_on.get(name, ()):
-                self._apply(row, self._uses[uid], +1)
+                self._apply(row, self._uses[uid].load, +1)
+        self.nodes_version += 1
         return True
 
     def remove_node(self, name: str) -> None:
@@ -115,19 +151,26 @@ class Snapshot:
         if row is None:
             return
         for uid in self._uses_on.get(name, ()):
-            self._apply(row, self._uses[uid], -1)
+            self._apply(row, self._uses[uid].load, -1)
         self._write_node(row, self._nodes.pop(name), EMPTY)
+        self._set_images(row, self._images_on.pop(name), [])
         self.alive[row] = False
         self.names[row] = ""
         self._free_rows.append(row)
+        self.nodes_version += 1
+
+    def set_namespace(self, namespace: Object) -> bool:
+        """Take in a namespace's labels, which affinity terms select; True if they changed."""
+        return self.census.set_namespace(name_of(namespace), labels_of(namespace))
 
     def add_pod(self, uid: str, demand: Demand, node: str) -> None:
         """Count a pod on a node; one that is counted already is moved."""
-        use = Use(node, demand.requests, demand.compared, demand.host_ports)
-        if self._uses.get(uid) == use:
-            return
-        self.take_out(uid)
-        self.put_back(uid, use)
+        old = self._uses.get(uid)
+        if old is not None:
+            if old.node == node and old.load.demand.mark == demand.mark:
+                return
+            self.take_out(uid)
+        self._put(uid, node, demand)
 
     def remove_pod(self, uid: str) -> bool:
         """Count a pod no longer; False if it was not counted."""
@@ -135,10 +178,7 @@ class Snapshot:
 
     def put_back(self, uid: str, use: Use) -> None:
         """Undo ``take_out``."""
-        self._uses[uid] = use
-        self._uses_on.setdefault(use.node, set()).add(uid)
-        if use.node in self.row_of:
-            self._apply(self.row_of[use.node], use, +1)
+        self._put(uid, use.node, use.load.demand)
 
     def take_out(self, uid: str) -> Use | None:
         """Count a pod no longer, for a while: what is answered can be put back. None if it was not counted."""
@@ -149,21 +189,59 @@ class Snapshot:
         if not self._uses_on[use.node]:
             del self._uses_on[use.node]
         if use.node in self.row_of:
-            self._apply(self.row_of[use.node], use, -1)
+            self._apply(self.row_of[use.node], use.load, -1)
+        use.load.pods -= 1
+        if not use.load.pods:
+            self._drop(use.load)
         return use
 
-    def _apply(self, row: int, use: Use, sign: int) -> None:
-        for resource, amount in use.requests.items():
+    def _put(self, uid: str, node: str, demand: Demand) -> None:
+        load = self._loads.get(demand.mark) or self._make_load(demand)
+        load.pods += 1
+        self._uses[uid] = Use(node, load)
+        self._uses_on.setdefault(node, set()).add(uid)
+        if node in self.row_of:
+            self._apply(self.row_of[node], load, +1)
+
+    def _make_load(self, demand: Demand) -> Load:
+        label_set = self.census.label_set(demand.namespace, demand.labels, demand.going)
+        held = tuple(self.census.held(term) for term in demand.terms)
+        load = self._loads[demand.mark] = Load(demand, label_set, held)
+        return load
+
+    def _drop(self, load: Load) -> None:
+        del self._loads[load.demand.mark]
+        self.census.release(load.label_set)
+        if load.held:
+            self.census.clear_away()
+
+    def _apply(self, row: int, load: Load, sign: int) -> None:
+        demand = load.demand
+        for resource, amount in demand.requests.items():
             self.requested(resource)[row] += sign * amount
         for resource in (CPU, MEMORY):
-            self._compared[resource][row] += sign * use.compared.get(resource, 0)
-        for port in use.host_ports:
+            self._compared[resource][row] += sign * demand.compared.get(resource, 0)
+        for port in demand.host_ports:
             rows = self.host_ports.setdefault(port, {})
             rows[row] = rows.get(row, 0) + sign
             if not rows[row]:
                 del rows[row]
             if not rows:
                 del self.host_ports[port]
+        self.census.count(row, load.label_set, load.held, sign)
+        self.version += 1
+        self.changed[row] = self.version
+
+    def _set_images(self, row: int, old: list[Object], new: list[Object]) -> None:
+        if old == new:
+            return
+        for name in _named(old):
+            self.images[name].pop(row, None)
+            if not self.images[name]:
+                del self.images[name]
+        for name, size in _named(new).items():
+            self.images.setdefault(name, {})[row] = size
+        self.images_version += 1
 
     def _write_node(self, row: int, old: _Node, new: _Node) -> None:
         for resource in old.amounts.keys() | new.amounts.keys():
@@ -188,6 +266,7 @@ class Snapshot:
         self.names += [""] * (capacity - before)
         self.alive, self.unschedulable = (_longer(mask, capacity) for mask in (self.alive, self.unschedulable))
         self.taint_set = np.concatenate([self.taint_set, np.zeros(capacity - before, np.int32)])
+        self.changed = np.concatenate([self.changed, _zeros(capacity - before)])
         self.labels.grow(capacity)
         for columns in (self._allocatable, self._requested, self._compared):
             for resource, column in columns.items():
@@ -206,6 +285,11 @@ def _zeros(length: int) -> Column:
 
 def _longer(mask: Mask, capacity: int) -> Mask:
     return np.concatenate([mask, np.zeros(capacity - len(mask), np.bool_)])
+
+
+def _named(images: list[Object]) -> dict[str, int]:
+    """``status.images`` by name. The same name twice: the later one, as in Kubernetes."""
+    return {name: image.get("sizeBytes", 0) for image in images for name in image.get("names") or ()}
 
 
 def _read_node(node: Object) -> _Node:
