@@ -13,13 +13,17 @@ from tests.scheduler.cluster import a_node, a_pod
 
 from kontinuum.api.machinery.objects import Object, name_of
 from kontinuum.scheduler.demand import read_demand
-from kontinuum.scheduler.place import Placement, Refusal, place
+from kontinuum.scheduler.place import Placement, Refusal, place, place_batch
 from kontinuum.scheduler.snapshot import Snapshot
 
 NAMES = st.sampled_from(["n1", "n2", "n3", "n4", "n5", "n6"])
 CPU = st.sampled_from(["0", "100m", "250m", "0.5", "1", "1500m", "2"])
 MEMORY = st.sampled_from(["0", "64Mi", "100M", "1Gi", "2Gi"])
-KEYS = st.sampled_from(["zone", "disk", "level"])
+KEYS = st.sampled_from([oracle.ZONE, "disk", "level"])
+TOPOLOGIES = st.sampled_from([oracle.ZONE, oracle.HOSTNAME, "disk"])
+NAMESPACES = st.sampled_from(["default", "default", "other"])
+LABELS = st.dictionaries(st.sampled_from(["app", "tier"]), st.sampled_from(["a", "b"]))
+IMAGES = st.sampled_from(["busybox:latest", "registry.local:5000/db:1"])
 VALUES = st.sampled_from(["a", "b", "1", "2", "10"])
 EFFECTS = st.sampled_from(["NoSchedule", "NoExecute", "PreferNoSchedule"])
 OPERATORS = st.sampled_from(["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"])
@@ -36,18 +40,24 @@ def taints(draw: st.DrawFn) -> Object:
 
 
 @st.composite
+def images(draw: st.DrawFn) -> Object:
+    return {"names": [draw(IMAGES)], "sizeBytes": draw(st.sampled_from([1 << 20, 200 << 20, 3 << 30]))}
+
+
+@st.composite
 def nodes(draw: st.DrawFn, name: str) -> Object:
     extended = {"example.com/gpu": draw(st.sampled_from(["0", "1", "4"]))} if draw(st.booleans()) else {}
     node = a_node(
         name,
         cpu=draw(CPU),
         memory=draw(MEMORY),
-        pods=draw(st.sampled_from(["0", "1", "2", "110"])),
+        pods=draw(st.sampled_from(["0", "1", "2", "110", "110"])),
         labels=draw(st.dictionaries(KEYS, VALUES)),
         taints=draw(st.lists(taints(), max_size=2)),
         unschedulable=draw(st.sampled_from([False, False, False, True])),
     )
     node["status"]["allocatable"] |= extended
+    node["status"]["images"] = draw(st.lists(images(), max_size=2, unique_by=lambda one: one["names"][0]))
     return node
 
 
@@ -80,7 +90,12 @@ def containers(draw: st.DrawFn) -> Object:
         protocol=draw(st.sampled_from(["TCP", "UDP"])),
         hostIP=draw(st.sampled_from(["", "10.0.0.1", "10.0.0.2"])),
     )
-    return compact(name="c", resources=compact(requests=requests), ports=[port] if draw(st.integers(0, 4)) == 0 else [])
+    return compact(
+        name="c",
+        image=draw(st.sampled_from(["", "busybox", "registry.local:5000/db:1"])),
+        resources=compact(requests=requests),
+        ports=[port] if draw(st.integers(0, 4)) == 0 else [],
+    )
 
 
 @st.composite
@@ -100,68 +115,215 @@ def tolerations(draw: st.DrawFn) -> Object:
 
 
 @st.composite
+def selectors(draw: st.DrawFn) -> Object:
+    """A metav1.LabelSelector."""
+    operator = draw(st.sampled_from(["In", "NotIn", "Exists", "DoesNotExist"]))
+    values = [draw(st.sampled_from(["a", "b"]))] if operator in ("In", "NotIn") else []
+    expression = compact(key=draw(st.sampled_from(["app", "tier"])), operator=operator, values=values)
+    return compact(matchLabels=draw(LABELS), matchExpressions=draw(st.sampled_from([[], [], [expression]])))
+
+
+@st.composite
+def pod_terms(draw: st.DrawFn) -> Object:
+    term = {"topologyKey": draw(TOPOLOGIES), "labelSelector": draw(selectors())}
+    match draw(st.integers(0, 5)):
+        case 0:
+            term["namespaces"] = ["other"]
+        case 1:
+            term["namespaceSelector"] = draw(st.sampled_from([{}, {"matchLabels": {"team": "a"}}]))
+        case 2:
+            del term["labelSelector"]
+        case 3:
+            term[draw(st.sampled_from(["matchLabelKeys", "mismatchLabelKeys"]))] = ["app"]
+    return term
+
+
+@st.composite
+def pod_affinities(draw: st.DrawFn) -> Object:
+    required = draw(st.sampled_from([0, 0, 1, 2]))
+    weighed = st.fixed_dictionaries({"weight": st.integers(1, 100), "podAffinityTerm": pod_terms()})
+    return compact(
+        requiredDuringSchedulingIgnoredDuringExecution=[draw(pod_terms()) for _ in range(required)],
+        preferredDuringSchedulingIgnoredDuringExecution=draw(st.lists(weighed, max_size=2)),
+    )
+
+
+@st.composite
+def constraints(draw: st.DrawFn) -> Object:
+    hard = draw(st.booleans())
+    return compact(
+        topologyKey=draw(TOPOLOGIES),
+        whenUnsatisfiable=oracle.HARD if hard else oracle.SOFT,
+        maxSkew=draw(st.integers(1, 3)),
+        minDomains=draw(st.sampled_from([None, 1, 2, 3])) if hard else None,
+        nodeAffinityPolicy=draw(st.sampled_from(["", "Honor", "Ignore"])),
+        nodeTaintsPolicy=draw(st.sampled_from(["", "Honor", "Ignore"])),
+        matchLabelKeys=draw(st.sampled_from([[], ["tier"]])),
+    ) | {"labelSelector": draw(selectors())}
+
+
+@st.composite
 def pods(draw: st.DrawFn, name: str) -> Object:
-    required = draw(st.one_of(st.none(), st.none(), st.lists(terms(), min_size=1, max_size=2)))
+    required = draw(st.one_of(st.none(), st.none(), st.none(), st.lists(terms(), min_size=1, max_size=2)))
     weighed = st.fixed_dictionaries({"weight": st.integers(1, 100), "preference": terms()})
     affinity = compact(
         requiredDuringSchedulingIgnoredDuringExecution=required and {"nodeSelectorTerms": required},
         preferredDuringSchedulingIgnoredDuringExecution=draw(st.lists(weighed, max_size=2)),
     )
+    sociable = draw(st.booleans())
     spec = compact(
         containers=draw(st.lists(containers(), min_size=1, max_size=3)),
         initContainers=draw(st.lists(init_containers(), max_size=3)),
         nodeSelector=draw(st.one_of(st.just({}), st.just({}), st.dictionaries(KEYS, VALUES, max_size=1))),
-        affinity=compact(nodeAffinity=affinity),
+        affinity=compact(
+            nodeAffinity=affinity,
+            podAffinity=draw(pod_affinities()) if sociable else {},
+            podAntiAffinity=draw(pod_affinities()) if sociable else {},
+        ),
+        topologySpreadConstraints=draw(st.lists(constraints(), max_size=2)) if draw(st.booleans()) else [],
         tolerations=draw(st.lists(tolerations(), max_size=2)),
         overhead=draw(st.sampled_from([{}, {}, {"cpu": "50m", "memory": "60Mi"}])),
+        resources=draw(st.sampled_from([{}, {}, {"requests": {"cpu": "300m", "memory": "70Mi"}}])),
     )
-    return a_pod(name, **spec)
+    pod = a_pod(name, **spec)
+    pod["metadata"] |= compact(
+        namespace=draw(NAMESPACES),
+        labels=draw(LABELS),
+        deletionTimestamp=draw(st.sampled_from(["", "", "", "2026-01-01T00:00:00Z"])),
+        ownerReferences=draw(st.sampled_from([[], [OWNER]])),
+    )
+    return pod
 
 
-def decide_by_oracle(
-    pod: Object, cluster: dict[str, Object], bound: dict[str, tuple[str, Object]], rows: dict[str, int]
-) -> Placement | Refusal:
+OWNER = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "w", "controller": True}
+
+
+@st.composite
+def selecting(draw: st.DrawFn) -> Object:
+    """A Service or a ReplicaSet."""
+    kind = draw(st.sampled_from(["Service", "ReplicaSet"]))
+    selector = draw(LABELS) if kind == "Service" else draw(selectors())
+    metadata = {"name": "web", "namespace": draw(NAMESPACES)}
+    return {"kind": kind, "metadata": metadata, "spec": {"selector": selector}}
+
+
+def decide_by_oracle(pod: Object, cluster: oracle.Cluster, rows: dict[str, int]) -> Placement | Refusal:
     """``rows`` decides between equals."""
-    others = {name: [other for where, other in bound.values() if where == name] for name in cluster}
-    refusals = {name: oracle.why_not(pod, node, others[name]) for name, node in cluster.items()}
-    feasible = {name: (cluster[name], others[name]) for name, reasons in refusals.items() if not reasons}
+    refusals = {name: oracle.why_not(pod, node, cluster) for name, node in cluster.nodes.items()}
+    feasible = [node for name, node in cluster.nodes.items() if not refusals[name]]
     if feasible:
-        points = oracle.points(pod, feasible)
+        points = oracle.points(pod, feasible, cluster)
         best = min(points, key=lambda name: (-points[name], rows[name]))
         return Placement(best, points[best])
-    helped = sum(oracle.victims_could_help(pod, node, refusals[name]) for name, node in cluster.items())
-    return Refusal(len(cluster), dict(Counter(chain.from_iterable(refusals.values()))), helped, preempts=True)
+    whole = "pod affinity terms conflict" if oracle.named_nodes(pod) == set() else ""
+    if whole:
+        return Refusal(len(cluster.nodes), {}, 0, preempts=True, whole=whole)
+    helped = sum(oracle.victims_could_help(pod, node, refusals[name]) for name, node in cluster.nodes.items())
+    return Refusal(len(cluster.nodes), dict(Counter(chain.from_iterable(refusals.values()))), helped, preempts=True)
+
+
+class Twins:
+    """A cluster twice: as the scheduler keeps it, and as the oracle reads it."""
+
+    def __init__(self) -> None:
+        self.snapshot = Snapshot(capacity=2)
+        self.cluster = oracle.Cluster()
+
+    def change(self, data: st.DataObject) -> None:
+        """Something happens."""
+        snapshot, cluster = self.snapshot, self.cluster
+        match data.draw(st.sampled_from(["node"] * 3 + ["node gone"] + ["pod"] * 4 + ["pod gone", "namespace", "set"])):
+            case "node":
+                node = data.draw(nodes(data.draw(NAMES)))
+                changed = snapshot.set_node(node)
+                assert changed or {**cluster.nodes[name_of(node)], "status": {}} == {**node, "status": {}}
+                cluster.nodes[name_of(node)] = node
+            case "node gone":
+                name = data.draw(NAMES)
+                snapshot.remove_node(name)
+                cluster.nodes.pop(name, None)
+            case "pod":
+                name = f"p{data.draw(st.integers(0, 9))}"
+                self.bind(data.draw(pods(name)), data.draw(NAMES))
+            case "pod gone":
+                name = f"p{data.draw(st.integers(0, 9))}"
+                assert snapshot.remove_pod(name) == (name in cluster.bound)
+                cluster.bound.pop(name, None)
+            case "namespace":
+                labels = data.draw(st.sampled_from([{}, {"team": "a"}]))
+                name = data.draw(NAMESPACES)
+                snapshot.set_namespace({"metadata": {"name": name, "labels": labels}})
+                cluster.namespaces[name] = labels
+            case "set":
+                obj = data.draw(selecting())
+                snapshot.selecting.put(obj)
+                same = [
+                    one for one in cluster.selecting if (one["kind"], one["metadata"]) == (obj["kind"], obj["metadata"])
+                ]
+                cluster.selecting = [one for one in cluster.selecting if one not in same] + [obj]
+
+    def bind(self, pod: Object, node: str) -> None:
+        self.snapshot.add_pod(name_of(pod), read_demand(pod), node)
+        self.cluster.bound[name_of(pod)] = (node, pod)
+
+    def by_oracle(self, pod: Object) -> Placement | Refusal:
+        return decide_by_oracle(pod, self.cluster, self.snapshot.row_of)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_place_agrees_with_the_oracle_after_every_change(data: st.DataObject) -> None:
+    twins = Twins()
+    known: list[Object] = []
+    for step in range(data.draw(st.integers(1, 12), label="steps")):
+        twins.change(data)
+        # Some are like one before, so that what is remembered of those must have kept up.
+        if known and data.draw(st.booleans()):
+            pod = {**data.draw(st.sampled_from(known))}
+            pod["metadata"] = {**pod["metadata"], "name": f"new-{step}"}
+        else:
+            pod = data.draw(pods(f"new-{step}"))
+            known.append(pod)
+        decision = place(read_demand(pod), twins.snapshot)
+        assert decision == twins.by_oracle(pod)
+        if isinstance(decision, Placement):  # bind most of them, so that nodes fill up
+            twins.bind(pod, decision.node)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_a_batch_is_placed_as_its_pods_one_by_one(data: st.DataObject) -> None:
+    twins = Twins()
+    for _ in range(data.draw(st.integers(2, 12), label="changes")):
+        twins.change(data)
+    pod = data.draw(pods("new"))
+    uids = [f"new-{number}" for number in range(data.draw(st.integers(1, 6), label="pods"))]
+    batch = place_batch(read_demand(pod), uids, twins.snapshot)
+    for uid, decision in zip(uids, batch, strict=True):
+        assert decision == twins.by_oracle(pod)
+        if isinstance(decision, Placement):
+            twins.cluster.bound[uid] = (decision.node, pod)
+            assert twins.snapshot.pod_node(uid) == decision.node
+        else:
+            assert twins.snapshot.pod_node(uid) is None
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_place_agrees_with_the_oracle_after_every_change(data: st.DataObject) -> None:
-    snapshot = Snapshot(capacity=2)
-    cluster: dict[str, Object] = {}
-    bound: dict[str, tuple[str, Object]] = {}
-    for step in range(data.draw(st.integers(1, 14), label="steps")):
-        match data.draw(st.sampled_from(["node", "node", "node gone", "pod", "pod", "pod", "pod gone"])):
-            case "node":
-                node = data.draw(nodes(data.draw(NAMES)))
-                changed = snapshot.set_node(node)
-                assert changed or cluster.get(name_of(node)) == node
-                cluster[name_of(node)] = node
-            case "node gone":
-                name = data.draw(NAMES)
-                snapshot.remove_node(name)
-                cluster.pop(name, None)
-            case "pod":
-                name = f"p{data.draw(st.integers(0, 9))}"
-                where, pod = data.draw(NAMES), data.draw(pods(name))
-                snapshot.add_pod(name, read_demand(pod), where)
-                bound[name] = (where, pod)
-            case "pod gone":
-                name = f"p{data.draw(st.integers(0, 9))}"
-                assert snapshot.remove_pod(name) == (name in bound)
-                bound.pop(name, None)
-        pod = data.draw(pods(f"new-{step}"))
-        decision = place(read_demand(pod), snapshot)
-        assert decision == decide_by_oracle(pod, cluster, bound, snapshot.row_of)
-        if isinstance(decision, Placement):  # bind most of them, so that nodes fill up
-            snapshot.add_pod(name_of(pod), read_demand(pod), decision.node)
-            bound[name_of(pod)] = (decision.node, pod)
+def test_pods_taken_out_for_a_while_leave_no_trace(data: st.DataObject) -> None:
+    """As preemption does: what is decided without them is the oracle's, and with them again too."""
+    twins = Twins()
+    for _ in range(data.draw(st.integers(4, 14), label="changes")):
+        twins.change(data)
+    pod = data.draw(pods("new"))
+    place(read_demand(pod), twins.snapshot)
+    bound = dict(twins.cluster.bound)
+    victims = data.draw(st.lists(st.sampled_from(sorted(bound)), unique=True)) if bound else []
+    taken = {name: twins.snapshot.take_out(name) for name in victims}
+    twins.cluster.bound = {name: one for name, one in bound.items() if name not in victims}
+    assert place(read_demand(pod), twins.snapshot) == twins.by_oracle(pod)
+    for name, use in taken.items():
+        assert use is not None
+        twins.snapshot.put_back(name, use)
+    twins.cluster.bound = bound
+    assert place(read_demand(pod), twins.snapshot) == twins.by_oracle(pod)

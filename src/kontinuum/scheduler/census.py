@@ -1,7 +1,7 @@
 """Which pods are where, as far as pods speak of each other: counted as they come and go, never by looking at all.
 
-    pod on a row ──▶ its LabelSet (namespace and labels) ──▶ Tallies: how many pods that somebody selects are on each row
-              └────▶ its terms ──▶ Held: how many pods with that affinity or anti-affinity term are on each row
+    pod on a row ─▶ its LabelSet (namespace and labels) ─▶ Tallies: how many pods that somebody selects are on each row
+              └───▶ its terms ─▶ Held: how many pods with that affinity or anti-affinity term are on each row
 
 A pod that comes or goes costs the tallies and terms that it belongs to, not the cluster. Tallies are made when a demand
 first asks for one, from the label sets (of which there are far fewer than pods), and vanish when nobody uses them.
@@ -132,7 +132,7 @@ class Census:
             one.tally.count(row, pods)
 
     def tally(self, selections: tuple[Selection, ...]) -> Tally:
-        """How many pods that all ``selections`` match are on each row, now and from now on: until the next generation."""
+        """How many pods that all ``selections`` match are on each row, now and until the next generation begins."""
         found = self._tallies.get(selections)
         if found is None:
             found = self._tallies[selections] = Tally()

@@ -17,7 +17,7 @@ class _Column:
     """One label key. Each value has a number; nodes without the key have ABSENT."""
 
     def __init__(self, capacity: int) -> None:
-        self.numbers: NDArray[np.int32] = np.full(capacity, ABSENT, np.int32)
+        self.numbers: NDArray[np.intp] = np.full(capacity, ABSENT, np.intp)
         self.values: dict[str, int] = {}
         self._uses: dict[str, int] = {}
         self.count = 0
@@ -50,7 +50,7 @@ class LabelColumns:
 
     def grow(self, capacity: int) -> None:
         for column in self._columns.values():
-            more = np.full(capacity - self._capacity, ABSENT, np.int32)
+            more = np.full(capacity - self._capacity, ABSENT, np.intp)
             column.numbers = np.concatenate([column.numbers, more])
         self._capacity = capacity
 
@@ -65,10 +65,10 @@ class LabelColumns:
                     self._columns[key] = _Column(self._capacity)
                 self._columns[key].put(row, value)
 
-    def numbers(self, key: str) -> NDArray[np.int32]:
+    def numbers(self, key: str) -> NDArray[np.intp]:
         """For each row, the number of its value of the key, below ``count(key)``; ABSENT without the key."""
         column = self._columns.get(key)
-        return np.full(self._capacity, ABSENT, np.int32) if column is None else column.numbers
+        return np.full(self._capacity, ABSENT, np.intp) if column is None else column.numbers
 
     def count(self, key: str) -> int:
         """How many numbers the values of a key have, those that are not in use included."""

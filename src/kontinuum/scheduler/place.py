@@ -9,15 +9,12 @@ Room for preemption: it begins where a Refusal says that pods which leave would 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from kontinuum.scheduler.demand import Demand
-from kontinuum.scheduler.filters import FILTERS
-from kontinuum.scheduler.labels import Mask
-from kontinuum.scheduler.scores import SCORES
-from kontinuum.scheduler.snapshot import Column, Snapshot
+from kontinuum.scheduler.evaluation import DEFAULT, Plugins, evaluation
+from kontinuum.scheduler.snapshot import Snapshot
 
 HELPLESS = "Preemption is not helpful for scheduling"
 NO_VICTIMS = "No preemption victims found for incoming pod"
@@ -65,41 +62,48 @@ class Refusal:
         return f"0/{self.nodes} nodes are available: {', '.join(counted)}."
 
 
-def place(demand: Demand, snapshot: Snapshot) -> Placement | Refusal:
+def place(demand: Demand, snapshot: Snapshot, plugins: Plugins = DEFAULT) -> Placement | Refusal:
     """The node for a pod with this demand (``demand.read_demand(pod)``)."""
-    feasible = snapshot.alive.copy()
-    for one in FILTERS:
-        feasible &= one.fits(demand, snapshot)
-        if not feasible.any():
-            return explain(demand, snapshot)
-    points = score(demand, snapshot, feasible)
-    row = int(np.where(feasible, points, -1).argmax())
-    return Placement(snapshot.names[row], int(points[row]))
+    best = evaluation(demand, snapshot, plugins).best()
+    if best is None:
+        return explain(demand, snapshot, plugins)
+    row, points = best
+    return Placement(snapshot.names[row], points)
 
 
-def score(demand: Demand, snapshot: Snapshot, feasible: Mask) -> Column:
-    """The weighed points of every row; only those of ``feasible`` mean anything."""
-    points = np.zeros(len(snapshot.alive), np.int64)
-    for one in SCORES:
-        points += one.weight * one.points(demand, snapshot, feasible)
-    return points
+def place_batch(
+    demand: Demand, uids: Sequence[str], snapshot: Snapshot, plugins: Plugins = DEFAULT
+) -> list[Placement | Refusal]:
+    """The same for several pods with this demand, each counted on its node before the next is looked at.
+
+    The snapshot holds those that were placed under their ``uids``; one that is refused leaves it as it was, so that all
+    after it are refused too.
+    """
+    decisions: list[Placement | Refusal] = []
+    for uid in uids:
+        decision = place(demand, snapshot, plugins)
+        if isinstance(decision, Refusal):
+            return decisions + [decision] * (len(uids) - len(decisions))
+        snapshot.add_pod(uid, demand, decision.node)
+        decisions.append(decision)
+    return decisions
 
 
-def explain(demand: Demand, snapshot: Snapshot) -> Refusal:
+def explain(demand: Demand, snapshot: Snapshot, plugins: Plugins = DEFAULT) -> Refusal:
     """Why no node fits: for each node, what the first filter says that refuses it."""
-    for one in FILTERS:
+    for one in plugins.filters:
         if whole := one.refuses_all(demand, snapshot):
             return Refusal(snapshot.node_count, {}, 0, demand.preempts, frozenset({one.name}), whole)
     left = snapshot.alive.copy()
-    plugins: set[str] = set()
+    refusing: set[str] = set()
     reasons: Counter[str] = Counter()
     freed_by_pods = 0
-    for one in FILTERS:
+    for one in plugins.filters:
         refused = left & ~one.fits(demand, snapshot)
         if refused.any():
-            plugins.add(one.name)
+            refusing.add(one.name)
             for reason, holds in one.reasons(demand, snapshot):
                 reasons[reason] += int((refused & holds).sum())
             freed_by_pods += int((refused & one.freed_by_pods(demand, snapshot)).sum())
             left &= ~refused
-    return Refusal(snapshot.node_count, dict(+reasons), freed_by_pods, demand.preempts, frozenset(plugins))
+    return Refusal(snapshot.node_count, dict(+reasons), freed_by_pods, demand.preempts, frozenset(refusing))

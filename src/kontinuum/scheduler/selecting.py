@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from kontinuum.api.machinery.objects import Object, name_of, namespace_of
 from kontinuum.api.machinery.selectors import NOTHING, LabelSelector, from_map, from_object
 from kontinuum.scheduler.demand import SPREADING_CONTROLLERS, Demand
@@ -18,10 +20,13 @@ class Selecting:
     """What is known of them."""
 
     def __init__(self) -> None:
-        self.version = 0
-        """Rises with every change."""
+        self._versions: Counter[str] = Counter()
         self._services: dict[str, Known] = {}
         self._controllers: dict[str, Known] = {}
+
+    def version(self, namespace: str) -> int:
+        """Rises with every change in a namespace."""
+        return self._versions[namespace]
 
     def put(self, obj: Object) -> bool:
         """One of KINDS has come or changed; True if its selector did."""
@@ -29,17 +34,17 @@ class Selecting:
         if known.get(key) == selector:
             return False
         known[key] = selector
-        self.version += 1
+        self._versions[namespace_of(obj)] += 1
         return True
 
     def remove(self, obj: Object) -> None:
         if self._beside(obj).pop((obj["kind"], name_of(obj)), None) is not None:
-            self.version += 1
+            self._versions[namespace_of(obj)] += 1
 
     def pods_like(self, demand: Demand) -> LabelSelector | None:
         """The pods that are to be spread together with this one; None if nothing says so.
 
-        Kubernetes' ``helper.DefaultSelector``: the selectors of all Services that select the pod, and of its controller.
+        Kubernetes' ``helper.DefaultSelector``: what all Services that select the pod select, and its controller too.
         """
         services = self._services.get(demand.namespace, {}).values()
         requirements = {one for each in services if each.matches(demand.labels) for one in each.requirements}

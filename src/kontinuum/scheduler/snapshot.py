@@ -7,8 +7,10 @@ that the order in which nodes and pods are heard of does not matter.
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +92,8 @@ class Snapshot:
         """Rises when pods come or go."""
         self.changed: Column = _zeros(capacity)
         """For each row, the version in which pods last came or went."""
+        self.remembered: OrderedDict[Hashable, Any] = OrderedDict()
+        """Evaluations of demands (see ``evaluation``), the one used last at the end."""
         self._allocatable: dict[str, Column] = {}
         self._requested: dict[str, Column] = {}
         self._compared: dict[str, Column] = {CPU: _zeros(capacity), MEMORY: _zeros(capacity)}

@@ -71,9 +71,7 @@ def read_terms(pod: Object) -> tuple[PodTerm, ...]:
     if not affinity:
         return ()
     near, away = affinity.get("podAffinity") or {}, affinity.get("podAntiAffinity") or {}
-    required, preferred = (
-        f"{word}DuringSchedulingIgnoredDuringExecution" for word in ("required", "preferred")
-    )
+    required, preferred = (f"{word}DuringSchedulingIgnoredDuringExecution" for word in ("required", "preferred"))
     return (
         *(_term(pod, Role.REQUIRED, one) for one in near.get(required) or ()),
         *(_term(pod, Role.FORBIDDEN, one) for one in away.get(required) or ()),
@@ -87,7 +85,7 @@ def read_spreads(pod: Object) -> tuple[Spread, ...]:
 
 
 def default_spreads(namespace: str, labels: Mapping[str, str], selector: LabelSelector) -> tuple[Spread, ...]:
-    """What Kubernetes (``defaultingType: System``) wants for a pod that says nothing: not all of a workload in one place.
+    """What Kubernetes (``defaultingType: System``) wants for a pod that says nothing: a workload not all in one place.
 
     ``selector``: the pods of the same Services and the same controller.
     """

@@ -4,16 +4,29 @@ A filter looks at all nodes at once and answers a mask. The first one that refus
 Kubernetes' (the order of its default plugins). To add a filter: write its file, and put it in FILTERS.
 """
 
-from kontinuum.scheduler.filters import affinity, node_name, ports, resources, taints, unschedulable
+from kontinuum.scheduler.filters import (
+    affinity,
+    named_nodes,
+    node_name,
+    pod_affinity,
+    ports,
+    resources,
+    spread,
+    taints,
+    unschedulable,
+)
 from kontinuum.scheduler.filters.port import Filter
 
 FILTERS: tuple[Filter, ...] = (
+    named_nodes.FILTER,
     unschedulable.FILTER,
     node_name.FILTER,
     taints.FILTER,
     affinity.FILTER,
     ports.FILTER,
     resources.FILTER,
+    spread.FILTER,
+    pod_affinity.FILTER,
 )
 
 __all__ = ["FILTERS", "Filter"]

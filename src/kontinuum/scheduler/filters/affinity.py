@@ -7,6 +7,7 @@ import numpy as np
 from kontinuum.scheduler.demand import Demand, Expression, Term
 from kontinuum.scheduler.filters.port import Filter, Reasons
 from kontinuum.scheduler.labels import Mask
+from kontinuum.scheduler.scope import Scope
 from kontinuum.scheduler.snapshot import Snapshot
 
 
@@ -63,4 +64,8 @@ def _name_matches(expression: Expression, snapshot: Snapshot) -> Mask:
     return ~mask if expression.operator == "NotIn" else mask
 
 
-FILTER = Filter("NodeAffinity", fits, reasons)
+def applies(demand: Demand, snapshot: Snapshot) -> bool:
+    return bool(demand.selector) or demand.required is not None
+
+
+FILTER = Filter("NodeAffinity", fits, reasons, applies=applies, scope=Scope.NODES)

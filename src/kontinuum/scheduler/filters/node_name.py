@@ -7,7 +7,12 @@ import numpy as np
 from kontinuum.scheduler.demand import Demand
 from kontinuum.scheduler.filters.port import Filter, Reasons
 from kontinuum.scheduler.labels import Mask
+from kontinuum.scheduler.scope import Scope
 from kontinuum.scheduler.snapshot import Snapshot
+
+
+def applies(demand: Demand, snapshot: Snapshot) -> bool:
+    return bool(demand.node_name)
 
 
 def fits(demand: Demand, snapshot: Snapshot) -> Mask:
@@ -23,4 +28,4 @@ def reasons(demand: Demand, snapshot: Snapshot) -> Reasons:
     return [("node(s) didn't match the requested node name", ~fits(demand, snapshot))]
 
 
-FILTER = Filter("NodeName", fits, reasons)
+FILTER = Filter("NodeName", fits, reasons, applies=applies, scope=Scope.NODES)

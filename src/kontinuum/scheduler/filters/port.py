@@ -9,6 +9,7 @@ import numpy as np
 
 from kontinuum.scheduler.demand import Demand
 from kontinuum.scheduler.labels import Mask
+from kontinuum.scheduler.scope import FollowingFilter, Rows, Scope
 from kontinuum.scheduler.snapshot import Snapshot
 
 Reasons = list[tuple[str, Mask]]
@@ -22,6 +23,10 @@ def nowhere(demand: Demand, snapshot: Snapshot) -> Mask:
 def nobody(demand: Demand, snapshot: Snapshot) -> str:
     """No pod is refused whatever the node."""
     return ""
+
+
+def always(demand: Demand, snapshot: Snapshot) -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +44,10 @@ class Filter:
     refuses_all: Callable[[Demand, Snapshot], str] = nobody
     """Why the pod can be on no node at all, whatever the node ("" if that is not so): as Kubernetes' PreFilter says
     ``persistentvolumeclaim "data" not found``. Told instead of nodes' reasons; ``fits`` must be false everywhere."""
+    applies: Callable[[Demand, Snapshot], bool] = always
+    """False if the filter has nothing against such a pod on any node, whatever pods come or go: it is not asked."""
+    scope: Scope = Scope.CLUSTER
+    fits_rows: Callable[[Demand, Snapshot, Rows], Mask] | None = None
+    """What ``fits`` says of some rows; for the scope ROWS."""
+    follow: Callable[[Demand, Snapshot], FollowingFilter] | None = None
+    """An answer that keeps up with the pods; for the scope CLUSTER, where asking anew takes long."""

@@ -28,6 +28,10 @@ def fits(demand: Demand, snapshot: Snapshot) -> Mask:
     return mask
 
 
+def applies(demand: Demand, snapshot: Snapshot) -> bool:
+    return bool(demand.host_ports)
+
+
 def reasons(demand: Demand, snapshot: Snapshot) -> Reasons:
     return [("node(s) didn't have free ports for the requested pod ports", ~fits(demand, snapshot))]
 
@@ -36,4 +40,4 @@ def freed_by_pods(demand: Demand, snapshot: Snapshot) -> Mask:
     return ~fits(demand, snapshot)
 
 
-FILTER = Filter("NodePorts", fits, reasons, freed_by_pods)
+FILTER = Filter("NodePorts", fits, reasons, freed_by_pods, applies=applies)

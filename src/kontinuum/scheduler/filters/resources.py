@@ -7,13 +7,18 @@ import numpy as np
 from kontinuum.scheduler.demand import PODS, Demand
 from kontinuum.scheduler.filters.port import Filter, Reasons
 from kontinuum.scheduler.labels import Mask
+from kontinuum.scheduler.scope import ALL, Rows, Scope
 from kontinuum.scheduler.snapshot import Snapshot
 
 
 def fits(demand: Demand, snapshot: Snapshot) -> Mask:
-    mask = np.ones_like(snapshot.alive)
+    return fits_rows(demand, snapshot, ALL)
+
+
+def fits_rows(demand: Demand, snapshot: Snapshot, rows: Rows) -> Mask:
+    mask = np.ones_like(snapshot.alive[rows])
     for resource, amount in demand.requests.items():
-        mask &= snapshot.requested(resource) + amount <= snapshot.allocatable(resource)
+        mask &= snapshot.requested(resource)[rows] + amount <= snapshot.allocatable(resource)[rows]
     return mask
 
 
@@ -35,4 +40,4 @@ def freed_by_pods(demand: Demand, snapshot: Snapshot) -> Mask:
     return mask
 
 
-FILTER = Filter("NodeResourcesFit", fits, reasons, freed_by_pods)
+FILTER = Filter("NodeResourcesFit", fits, reasons, freed_by_pods, scope=Scope.ROWS, fits_rows=fits_rows)

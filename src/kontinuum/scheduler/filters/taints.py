@@ -7,6 +7,7 @@ import numpy as np
 from kontinuum.scheduler.demand import Demand
 from kontinuum.scheduler.filters.port import Filter, Reasons
 from kontinuum.scheduler.labels import Mask
+from kontinuum.scheduler.scope import Scope
 from kontinuum.scheduler.snapshot import Snapshot, Taint
 
 
@@ -29,4 +30,4 @@ def reasons(demand: Demand, snapshot: Snapshot) -> Reasons:
     return [("node(s) had untolerated taint(s)", ~fits(demand, snapshot))]
 
 
-FILTER = Filter("TaintToleration", fits, reasons)
+FILTER = Filter("TaintToleration", fits, reasons, scope=Scope.NODES)

@@ -7,6 +7,7 @@ import numpy as np
 from kontinuum.scheduler.demand import Demand
 from kontinuum.scheduler.filters.port import Filter, Reasons
 from kontinuum.scheduler.labels import Mask
+from kontinuum.scheduler.scope import Scope
 from kontinuum.scheduler.snapshot import Snapshot
 
 TAINT = ("node.kubernetes.io/unschedulable", "", "NoSchedule")
@@ -22,4 +23,4 @@ def reasons(demand: Demand, snapshot: Snapshot) -> Reasons:
     return [("node(s) were unschedulable", ~fits(demand, snapshot))]
 
 
-FILTER = Filter("NodeUnschedulable", fits, reasons)
+FILTER = Filter("NodeUnschedulable", fits, reasons, scope=Scope.NODES)

@@ -3,9 +3,17 @@
 To add a score: write its file, and put its SCORE in SCORES.
 """
 
-from kontinuum.scheduler.scores import affinity, balance, room, taints
+from kontinuum.scheduler.scores import affinity, balance, images, pod_affinity, room, spread, taints
 from kontinuum.scheduler.scores.port import Score
 
-SCORES: tuple[Score, ...] = (taints.SCORE, affinity.SCORE, room.SCORE, balance.SCORE)
+SCORES: tuple[Score, ...] = (
+    taints.SCORE,
+    affinity.SCORE,
+    room.SCORE,
+    spread.SCORE,
+    pod_affinity.SCORE,
+    balance.SCORE,
+    images.SCORE,
+)
 
 __all__ = ["SCORES", "Score"]

@@ -7,6 +7,7 @@ import numpy as np
 from kontinuum.scheduler.demand import Demand
 from kontinuum.scheduler.filters.affinity import term_matches
 from kontinuum.scheduler.labels import Mask
+from kontinuum.scheduler.scope import Scope
 from kontinuum.scheduler.scores.port import Score
 from kontinuum.scheduler.snapshot import Column, Snapshot
 
@@ -19,4 +20,8 @@ def score(demand: Demand, snapshot: Snapshot, feasible: Mask) -> Column:
     return points * 100 // best if best else points
 
 
-SCORE = Score("NodeAffinity", 2, score)
+def applies(demand: Demand, snapshot: Snapshot) -> bool:
+    return bool(demand.preferred)
+
+
+SCORE = Score("NodeAffinity", 2, score, applies=applies, scope=Scope.NODES)

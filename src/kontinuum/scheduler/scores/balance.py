@@ -1,23 +1,72 @@
-"""More points for nodes whose cpu and memory fill up alike (Kubernetes' BalancedAllocation)."""
+"""More points for nodes whose resources fill up more alike with the pod than without it.
+
+Kubernetes' plugin NodeResourcesBalancedAllocation as it is since 1.36 (kubernetes/kubernetes#135573: before, only the
+balance with the pod counted). Pods that ask for none of the resources have no points: they would gather on one node.
+"""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+from functools import partial
 
-from kontinuum.scheduler.demand import CPU, MEMORY, Demand
+import numpy as np
+from numpy.typing import NDArray
+
+from kontinuum.scheduler.amounts import CPU, MEMORY
+from kontinuum.scheduler.demand import Demand
 from kontinuum.scheduler.labels import Mask
+from kontinuum.scheduler.scope import ALL, Rows, Scope
 from kontinuum.scheduler.scores.port import Score
+from kontinuum.scheduler.scores.room import NATIVE
 from kontinuum.scheduler.snapshot import Column, Snapshot
 
 
-def score(demand: Demand, snapshot: Snapshot, feasible: Mask) -> Column:
-    """100 less the standard deviation, in percent, of the shares in use; of two numbers that is half their distance."""
-    shares = []
-    for resource in (CPU, MEMORY):
-        used = snapshot.requested(resource) + demand.requests.get(resource, 0)
-        shares.append(np.minimum(1.0, used / np.maximum(1, snapshot.allocatable(resource))))
-    points: Column = ((1 - np.abs(shares[0] - shares[1]) / 2) * 100).astype(np.int64)
+def balance(*, resources: Sequence[str] = (CPU, MEMORY)) -> Score:
+    """The score by these resources."""
+    of_rows = partial(_points, resources)
+
+    def points(demand: Demand, snapshot: Snapshot, feasible: Mask) -> Column:
+        return of_rows(demand, snapshot, ALL)
+
+    def applies(demand: Demand, snapshot: Snapshot) -> bool:
+        return any(resource in demand.requests for resource in resources)
+
+    return Score(
+        "NodeResourcesBalancedAllocation", 1, points, applies=applies, scope=Scope.ROWS, points_rows=of_rows
+    )  # fmt: skip
+
+
+def _points(resources: Sequence[str], demand: Demand, snapshot: Snapshot, rows: Rows) -> Column:
+    if not any(resource in demand.requests for resource in resources):
+        return np.zeros_like(snapshot.changed[rows])
+    counted = [one for one in resources if one in NATIVE or one in demand.requests]
+    capacities = [snapshot.allocatable(resource)[rows] for resource in counted]
+    before = [snapshot.requested(resource)[rows] for resource in counted]
+    after = [used + demand.requests.get(resource, 0) for used, resource in zip(before, counted, strict=True)]
+    return 50 + (50 + _evenness(after, capacities) - _evenness(before, capacities)) // 2
+
+
+def _evenness(used: Sequence[Column], capacities: Sequence[Column]) -> Column:
+    """100 less the standard deviation, in percent, of the shares in use; resources that a node lacks do not count."""
+    shares = [np.minimum(1.0, one / np.maximum(1, capacity)) for one, capacity in zip(used, capacities, strict=True)]
+    there = [capacity > 0 for capacity in capacities]
+    if len(shares) == 2:
+        deviation = np.abs(shares[0] - shares[1]) / 2 * (there[0] & there[1])
+    else:
+        deviation = _deviation(np.array(shares), np.array(there))
+    points: Column = ((1 - deviation) * 100).astype(np.int64)
     return points
 
 
-SCORE = Score("NodeResourcesBalancedAllocation", 1, score)
+def _deviation(shares: NDArray[np.float64], there: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Of any number of shares, one row a resource."""
+    count = np.maximum(1, there.sum(axis=0))
+    mean = (shares * there).sum(axis=0) / count
+    deviation: NDArray[np.float64] = np.sqrt((((shares - mean) * there) ** 2).sum(axis=0) / count)
+    # Of two, it is half their distance: exactly, where a root might be off by the last digit.
+    highest = np.where(there, shares, 0.0).max(axis=0)
+    lowest = np.where(there, shares, 1.0).min(axis=0)
+    return np.where(count == 2, (highest - lowest) / 2, deviation)
+
+
+SCORE = balance()

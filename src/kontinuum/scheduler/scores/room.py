@@ -1,27 +1,52 @@
-"""More points for more room left (Kubernetes' LeastAllocated)."""
+"""More points for more room left, or for less: the scoring strategies of Kubernetes' plugin NodeResourcesFit."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
+
 import numpy as np
 
-from kontinuum.scheduler.demand import CPU, MEMORY, Demand
+from kontinuum.scheduler.amounts import CPU, EPHEMERAL_STORAGE, MEMORY
+from kontinuum.scheduler.demand import Demand
 from kontinuum.scheduler.labels import Mask
+from kontinuum.scheduler.scope import ALL, Rows, Scope
 from kontinuum.scheduler.scores.port import Score
 from kontinuum.scheduler.snapshot import Column, Snapshot
 
-
-def score(demand: Demand, snapshot: Snapshot, feasible: Mask) -> Column:
-    """The mean, over cpu and memory, of the share that is still free with the pod in place."""
-    total = np.zeros(len(snapshot.alive), np.int64)
-    counted = np.zeros(len(snapshot.alive), np.int64)
-    for resource in (CPU, MEMORY):
-        capacity = snapshot.allocatable(resource)
-        free = np.maximum(0, capacity - snapshot.compared(resource) - demand.compared.get(resource, 0))
-        total += (free / np.maximum(1, capacity) * 100).astype(np.int64)
-        counted += capacity > 0
-    # A shift, because dividing 5,000 integers takes as long as all the rest of this score.
-    points: Column = np.where(counted == 2, total >> 1, total)
-    return points
+NATIVE = (CPU, MEMORY, EPHEMERAL_STORAGE)
+"""Resources that count although the pod asks for none of them; others count only for pods that ask."""
 
 
-SCORE = Score("NodeResourcesFit", 1, score)
+def room(*, weights: Mapping[str, int] | None = None, least: bool = True) -> Score:
+    """The score by the resources in ``weights`` (cpu and memory alike if None).
+
+    ``least``: LeastAllocated, the mean of the shares that are still free with the pod in place; else MostAllocated, the
+    mean of the shares in use. A resource counts by its weight, and only on nodes that have it.
+    """
+    of_rows = partial(_points, weights or {CPU: 1, MEMORY: 1}, least)
+
+    def points(demand: Demand, snapshot: Snapshot, feasible: Mask) -> Column:
+        return of_rows(demand, snapshot, ALL)
+
+    return Score("NodeResourcesFit", 1, points, scope=Scope.ROWS, points_rows=of_rows)
+
+
+def _points(weights: Mapping[str, int], least: bool, demand: Demand, snapshot: Snapshot, rows: Rows) -> Column:
+    total = np.zeros_like(snapshot.changed[rows])
+    weighed = np.zeros_like(total)
+    for resource, weight in weights.items():
+        if resource in (CPU, MEMORY):
+            used = snapshot.compared(resource)[rows] + demand.compared.get(resource, 0)
+        elif resource in NATIVE or resource in demand.requests:
+            used = snapshot.requested(resource)[rows] + demand.requests.get(resource, 0)
+        else:
+            continue
+        capacity = snapshot.allocatable(resource)[rows]
+        wanted = np.maximum(0, capacity - used) if least else np.minimum(used, capacity)
+        total += weight * (wanted * 100 // np.maximum(1, capacity))
+        weighed += weight * (capacity > 0)
+    return total // np.maximum(1, weighed)
+
+
+SCORE = room()

@@ -7,6 +7,7 @@ import numpy as np
 from kontinuum.scheduler.demand import Demand
 from kontinuum.scheduler.filters.taints import tolerates
 from kontinuum.scheduler.labels import Mask
+from kontinuum.scheduler.scope import Scope
 from kontinuum.scheduler.scores.port import Score
 from kontinuum.scheduler.snapshot import Column, Snapshot
 
@@ -21,4 +22,4 @@ def score(demand: Demand, snapshot: Snapshot, feasible: Mask) -> Column:
     return 100 - disliked * 100 // worst if worst else np.full_like(disliked, 100)
 
 
-SCORE = Score("TaintToleration", 3, score)
+SCORE = Score("TaintToleration", 3, score, scope=Scope.NODES)

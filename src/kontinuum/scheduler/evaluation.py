@@ -1,0 +1,163 @@
+"""One demand against the whole cluster, remembered: the next like it costs only what has changed since.
+
+    a node changed ──▶ everything is asked anew
+    pods changed   ──▶ answers of scope ROWS on those rows, followers are told of the rows, CLUSTER is asked anew
+    nothing        ──▶ what was found last time
+
+Whatever happened before, an evaluation says exactly what the filters and scores say when asked afresh.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kontinuum.scheduler.demand import Demand
+from kontinuum.scheduler.filters import FILTERS, Filter
+from kontinuum.scheduler.labels import Mask
+from kontinuum.scheduler.scope import ALL, FollowingFilter, FollowingScore, Rows, Scope
+from kontinuum.scheduler.scores import SCORES, Score
+from kontinuum.scheduler.snapshot import Column, Snapshot
+
+KEPT = 32
+"""Demands that are remembered. Each takes some hundred bytes a node."""
+
+
+@dataclass(frozen=True)
+class Plugins:
+    """What decides, in this order."""
+
+    filters: tuple[Filter, ...] = FILTERS
+    scores: tuple[Score, ...] = SCORES
+
+
+DEFAULT = Plugins()
+
+
+def evaluation(demand: Demand, snapshot: Snapshot, plugins: Plugins = DEFAULT) -> Evaluation:
+    """The evaluation of a demand; that of an equal one, if it is remembered."""
+    key = (demand, id(plugins))  # an evaluation keeps its plugins, so that nothing else can get their id
+    found: Evaluation | None = snapshot.remembered.get(key)
+    if found is None:
+        found = snapshot.remembered[key] = Evaluation(demand, snapshot, plugins)
+        if len(snapshot.remembered) > KEPT:
+            snapshot.remembered.popitem(last=False)
+    else:
+        snapshot.remembered.move_to_end(key)
+    return found
+
+
+class Evaluation:
+    """See the module."""
+
+    def __init__(self, demand: Demand, snapshot: Snapshot, plugins: Plugins = DEFAULT) -> None:
+        self._demand = demand
+        self._snapshot = snapshot
+        self._plugins = plugins
+        self._known: tuple[int, ...] = ()
+        self._version = -1
+
+    def feasible(self) -> Mask:
+        """The nodes that fit now."""
+        self._catch_up()
+        return self._feasible
+
+    def best(self) -> tuple[int, int] | None:
+        """The row of the best node now, and its points; None if none fits. Of equals, the first row."""
+        self._catch_up()
+        if not self._is_any:
+            return None
+        points = np.where(self._feasible, self._points(), -1)
+        row = int(points.argmax())
+        return row, int(points[row])
+
+    def _points(self) -> Column:
+        """The weighed points of every row; only those of nodes that fit mean anything."""
+        points = self._by_nodes + self._by_rows
+        for weight, following in self._following_scores:
+            points += weight * following.points(self._feasible)
+        for score in self._other_scores:
+            points += score.weight * score.points(self._demand, self._snapshot, self._feasible)
+        return points
+
+    def _catch_up(self) -> None:
+        snapshot = self._snapshot
+        selecting = snapshot.selecting.version(self._demand.namespace)
+        known = (snapshot.nodes_version, snapshot.census.generation, selecting)
+        if known != self._known:
+            self._ask_all()
+            self._known = known
+        elif snapshot.version != self._version:
+            self._ask_again(np.flatnonzero(snapshot.changed > self._version).tolist())
+        elif not self._other_filters:
+            return
+        self._version = snapshot.version
+        self._find_feasible()
+
+    def _ask_all(self) -> None:
+        demand, snapshot = self._demand, self._snapshot
+        filters = [one for one in self._plugins.filters if one.applies(demand, snapshot)]
+        scores = [one for one in self._plugins.scores if one.applies(demand, snapshot)]
+        self._by_nodes_fit = snapshot.alive.copy()
+        self._row_filters = []
+        self._following_filters: list[FollowingFilter] = []
+        self._other_filters = []
+        for one in filters:
+            if one.scope is Scope.NODES:
+                self._by_nodes_fit &= one.fits(demand, snapshot)
+            elif one.fits_rows is not None:
+                self._row_filters.append(one.fits_rows)
+            elif one.follow is not None:
+                self._following_filters.append(one.follow(demand, snapshot))
+            else:
+                self._other_filters.append(one.fits)
+        self._node_scores = []
+        self._row_scores = []
+        self._following_scores: list[tuple[int, FollowingScore]] = []
+        self._other_scores = []
+        for score in scores:
+            if score.scope is Scope.NODES:
+                self._node_scores.append(score)
+            elif score.points_rows is not None:
+                self._row_scores.append((score.weight, score.points_rows))
+            elif score.follow is not None:
+                self._following_scores.append((score.weight, score.follow(demand, snapshot)))
+            else:
+                self._other_scores.append(score)
+        self._by_rows_fit = np.ones_like(snapshot.alive)
+        self._by_rows = np.zeros(len(snapshot.alive), np.int64)
+        self._ask_rows(ALL)
+        self._feasible = np.zeros_like(snapshot.alive)
+        self._is_any = False
+
+    def _ask_again(self, rows: list[int]) -> None:
+        self._ask_rows(rows)
+        for filtering in self._following_filters:
+            filtering.update(rows)
+        for _, scoring in self._following_scores:
+            scoring.update(rows)
+
+    def _ask_rows(self, rows: Rows) -> None:
+        demand, snapshot = self._demand, self._snapshot
+        self._by_rows_fit[rows] = True
+        for fits in self._row_filters:
+            self._by_rows_fit[rows] &= fits(demand, snapshot, rows)
+        self._by_rows[rows] = 0
+        for weight, points in self._row_scores:
+            self._by_rows[rows] += weight * points(demand, snapshot, rows)
+
+    def _find_feasible(self) -> None:
+        feasible = self._by_nodes_fit & self._by_rows_fit
+        for following in self._following_filters:
+            feasible &= following.mask()
+        for fits in self._other_filters:
+            feasible &= fits(self._demand, self._snapshot)
+        if self._is_any and np.array_equal(feasible, self._feasible):
+            return
+        self._feasible = feasible
+        self._is_any = bool(feasible.any())
+        self._by_nodes = np.zeros(len(feasible), np.int64)
+        if self._is_any:
+            for one in self._node_scores:
+                self._by_nodes += one.weight * one.points(self._demand, self._snapshot, feasible)

@@ -1,0 +1,76 @@
+"""Preferred affinity and anti-affinity between pods, of this one and of those that run; the best node has 100.
+
+Kubernetes' rule (plugin InterPodAffinity): each pod that matches a preferred term of this pod, and each whose preferred
+term this pod matches, gives the term's weight (anti-affinity takes it) to all nodes of its domain; a required affinity
+term that this pod matches counts as if preferred with a small weight. The sums are stretched over 0 to 100.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from kontinuum.scheduler.demand import Demand
+from kontinuum.scheduler.filters.pod_affinity import ByKey
+from kontinuum.scheduler.labels import Mask
+from kontinuum.scheduler.scope import Scope
+from kontinuum.scheduler.scores.port import Score
+from kontinuum.scheduler.snapshot import Column, Snapshot
+from kontinuum.scheduler.terms import PodTerm, Role
+
+
+class Following:
+    """All that draws one demand to nodes or away from them."""
+
+    def __init__(self, hard_weight: int, demand: Demand, snapshot: Snapshot) -> None:
+        self._hard_weight = hard_weight
+        self._demand = demand
+        self._census = snapshot.census
+        self._domains = ByKey(snapshot)
+        self._none = np.zeros(len(snapshot.alive), np.int64)
+        for term in demand.terms:
+            if term.role is Role.PREFERRED:
+                self._domains[term.key].count(snapshot.census.tally((term.pods,)), term.weight)
+        self._met = 0
+        self._meet_new_terms()
+
+    def update(self, rows: list[int]) -> None:
+        self._domains.update(rows)
+        self._meet_new_terms()
+
+    def points(self, feasible: Mask) -> Column:
+        total = self._none
+        for domains in self._domains:
+            total = total + domains.at_nodes(domains.pods)
+        among = total[feasible]
+        least, most = int(among.min()), int(among.max())
+        if least == most:
+            return self._none
+        points: Column = (100.0 * ((total - least) / (most - least))).astype(np.int64)
+        return points
+
+    def _meet_new_terms(self) -> None:
+        """Terms of pods that nobody held before."""
+        terms = self._census.terms
+        for held in terms[self._met :]:
+            weight = self._weight(held.term)
+            if weight and self._census.concerns(held.term, self._demand.namespace, self._demand.labels):
+                self._domains[held.term.key].count(held.tally, weight)
+        self._met = len(terms)
+
+    def _weight(self, term: PodTerm) -> int:
+        return self._hard_weight if term.role is Role.REQUIRED else term.weight
+
+
+def pod_affinity(*, hard_weight: int = 1) -> Score:
+    """``hard_weight``: what a required affinity term of a running pod counts (Kubernetes' hardPodAffinityWeight)."""
+    follow = partial(Following, hard_weight)
+
+    def points(demand: Demand, snapshot: Snapshot, feasible: Mask) -> Column:
+        return follow(demand, snapshot).points(feasible)
+
+    return Score("InterPodAffinity", 2, points, scope=Scope.CLUSTER, follow=follow)
+
+
+SCORE = pod_affinity()
