@@ -270,7 +270,7 @@ class Twins:
         return decide_by_oracle(pod, self.cluster, self.snapshot.row_of)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_place_agrees_with_the_oracle_after_every_change(data: st.DataObject) -> None:
     twins = Twins()
@@ -290,7 +290,7 @@ def test_place_agrees_with_the_oracle_after_every_change(data: st.DataObject) ->
             twins.bind(pod, decision.node)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_a_batch_is_placed_as_its_pods_one_by_one(data: st.DataObject) -> None:
     twins = Twins()
@@ -308,7 +308,7 @@ def test_a_batch_is_placed_as_its_pods_one_by_one(data: st.DataObject) -> None:
             assert twins.snapshot.pod_node(uid) is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_pods_taken_out_for_a_while_leave_no_trace(data: st.DataObject) -> None:
     """As preemption does: what is decided without them is the oracle's, and with them again too."""

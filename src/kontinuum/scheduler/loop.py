@@ -34,6 +34,7 @@ from kontinuum.scheduler.events import ASSIGNED_POD, NODE, Event
 from kontinuum.scheduler.place import Placement, Refusal, place
 from kontinuum.scheduler.queue import SchedulingQueue
 from kontinuum.scheduler.reading import is_finished, is_waiting, node_of, priority_of, trim_node, trim_pod, what_counts
+from kontinuum.scheduler.relations import Relations
 from kontinuum.scheduler.settings import SchedulerSettings
 from kontinuum.scheduler.snapshot import Snapshot
 
@@ -41,7 +42,7 @@ log = structlog.get_logger(__name__)
 
 LEASE = "kube-scheduler"
 
-COMPANIONS: Sequence[Make] = ()
+COMPANIONS: Sequence[Make] = (Relations,)
 """What is started beside every scheduler."""
 
 

@@ -7,9 +7,10 @@ from kontinuum.api.machinery.objects import Object
 _METADATA = ("name", "namespace", "uid", "resourceVersion", "labels", "deletionTimestamp")
 _POD_SPEC = (
     "nodeName", "schedulerName", "schedulingGates", "nodeSelector", "affinity", "tolerations", "overhead",
-    "priority", "preemptionPolicy", "resources",
+    "priority", "preemptionPolicy", "resources", "topologySpreadConstraints",
 )  # fmt: skip
-_CONTAINER = ("name", "resources", "ports", "restartPolicy")
+_CONTAINER = ("name", "image", "resources", "ports", "restartPolicy")
+_RESIZED = ("allocatedResources", "resources")
 
 
 def trim_pod(pod: Object) -> Object:
@@ -18,21 +19,40 @@ def trim_pod(pod: Object) -> Object:
     for field in ("containers", "initContainers"):
         if containers := pod["spec"].get(field):
             spec[field] = [_pick(container, _CONTAINER) for container in containers]
+    status = pod.get("status") or {}
+    owners = [one for one in pod["metadata"].get("ownerReferences") or () if one.get("controller")]
     return {
         **_pick(pod, ("apiVersion", "kind")),
-        "metadata": _pick(pod["metadata"], _METADATA),
+        "metadata": _pick(pod["metadata"], _METADATA) | ({"ownerReferences": owners} if owners else {}),
         "spec": spec,
-        "status": _pick(pod.get("status") or {}, ("phase", "conditions")),
+        "status": _pick(status, ("phase", "conditions", *_RESIZED)) | _resized(pod["spec"], status),
     }
 
 
+def _resized(spec: Object, status: Object) -> Object:
+    """Container statuses whose resources are not those of the spec (a resize is under way, or cannot be)."""
+    asked = {
+        one["name"]: (one.get("resources") or {}).get("requests") or {}
+        for field in ("containers", "initContainers")
+        for one in spec.get(field) or ()
+    }
+    kept: Object = {}
+    for field in ("containerStatuses", "initContainerStatuses"):
+        for one in status.get(field) or ():
+            requests = (one.get("resources") or {}).get("requests") or {}
+            allocated = one.get("allocatedResources") or requests
+            if one.get("resources") and (requests, allocated) != (asked.get(one["name"]),) * 2:
+                kept.setdefault(field, []).append(_pick(one, ("name", *_RESIZED)))
+    return kept
+
+
 def trim_node(node: Object) -> Object:
-    """The node without its images, addresses and heartbeats, which change often and decide nothing."""
+    """The node without its addresses and heartbeats, which change often and decide nothing."""
     return {
         **_pick(node, ("apiVersion", "kind")),
         "metadata": _pick(node["metadata"], _METADATA),
         "spec": _pick(node.get("spec") or {}, ("taints", "unschedulable")),
-        "status": _pick(node.get("status") or {}, ("allocatable",)),
+        "status": _pick(node.get("status") or {}, ("allocatable", "images")),
     }
 
 
@@ -59,9 +79,16 @@ def is_waiting(pod: Object, scheduler_name: str) -> bool:
 
 
 def what_counts(pod: Object) -> Object:
-    """What makes a difference to others of a pod that is on a node; its status does not."""
+    """What makes a difference to others of a pod that is on a node; of its status, only how it was resized."""
     metadata = pod["metadata"]
-    return {"labels": metadata.get("labels"), "leaves": "deletionTimestamp" in metadata, "spec": pod["spec"]}
+    resized = _pick(pod["status"], ("containerStatuses", "initContainerStatuses", *_RESIZED))
+    return {
+        "labels": metadata.get("labels"),
+        "leaves": "deletionTimestamp" in metadata,
+        "spec": pod["spec"],
+        "resized": resized,
+        "infeasible": resized and pod["status"].get("conditions"),
+    }
 
 
 def priority_of(pod: Object) -> int:

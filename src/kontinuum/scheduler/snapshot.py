@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,8 @@ from kontinuum.scheduler.labels import LabelColumns, Mask
 from kontinuum.scheduler.selecting import Selecting
 
 Column = NDArray[np.int64]
+Images = tuple[tuple[str, int], ...]
+"""Names of images and their sizes in bytes."""
 
 
 class Taint(NamedTuple):
@@ -101,7 +104,7 @@ class Snapshot:
         self._loads: dict[Mark, Load] = {}
         self._uses: dict[str, Use] = {}
         self._uses_on: dict[str, set[str]] = {}
-        self._images_on: dict[str, list[Object]] = {}
+        self._images_on: dict[str, Images] = {}
         self._free_rows = list(range(capacity - 1, -1, -1))
 
     @property
@@ -133,13 +136,13 @@ class Snapshot:
         """Take in a node as it is now; True if something changed that can matter to whether a pod fits."""
         name, new = name_of(node), _read_node(node)
         old = self._nodes.get(name)
-        images = (node.get("status") or {}).get("images") or []
+        images = _images(node)
         if old == new:
             self._set_images(self.row_of[name], self._images_on[name], images)
             self._images_on[name] = images
             return False
         row = self.row_of[name] if old else self._take_row(name)
-        self._set_images(row, self._images_on.get(name, []), images)
+        self._set_images(row, self._images_on.get(name, ()), images)
         self._images_on[name] = images
         self._write_node(row, old or EMPTY, new)
         self._nodes[name] = new
@@ -157,7 +160,7 @@ class Snapshot:
         for uid in self._uses_on.get(name, ()):
             self._apply(row, self._uses[uid].load, -1)
         self._write_node(row, self._nodes.pop(name), EMPTY)
-        self._set_images(row, self._images_on.pop(name), [])
+        self._set_images(row, self._images_on.pop(name), ())
         self.alive[row] = False
         self.names[row] = ""
         self._free_rows.append(row)
@@ -236,14 +239,14 @@ class Snapshot:
         self.version += 1
         self.changed[row] = self.version
 
-    def _set_images(self, row: int, old: list[Object], new: list[Object]) -> None:
+    def _set_images(self, row: int, old: Images, new: Images) -> None:
         if old == new:
             return
-        for name in _named(old):
+        for name, _ in old:
             self.images[name].pop(row, None)
             if not self.images[name]:
                 del self.images[name]
-        for name, size in _named(new).items():
+        for name, size in new:
             self.images.setdefault(name, {})[row] = size
         self.images_version += 1
 
@@ -291,9 +294,17 @@ def _longer(mask: Mask, capacity: int) -> Mask:
     return np.concatenate([mask, np.zeros(capacity - len(mask), np.bool_)])
 
 
-def _named(images: list[Object]) -> dict[str, int]:
-    """``status.images`` by name. The same name twice: the later one, as in Kubernetes."""
-    return {name: image.get("sizeBytes", 0) for image in images for name in image.get("names") or ()}
+def _images(node: Object) -> Images:
+    """``status.images`` by name."""
+    images = (node.get("status") or {}).get("images") or ()
+    sizes = {name: image.get("sizeBytes", 0) for image in images for name in image.get("names") or ()}
+    return tuple(_image(name, size) for name, size in sizes.items())
+
+
+@lru_cache(maxsize=8192)
+def _image(name: str, size: int) -> tuple[str, int]:
+    """One for all nodes that have the image: thousands have the same few."""
+    return name, size
 
 
 def _read_node(node: Object) -> _Node:
