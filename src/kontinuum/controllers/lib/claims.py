@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from kontinuum.api.machinery.objects import Object, name_of
+from kontinuum.api.kubernetes.claims import claimed_volumes
+from kontinuum.api.machinery.objects import Object
 
 
 def claims_of(pod: Object) -> set[str]:
     """Names of claims in the pod's namespace: those it names, and those made for it alone (``<pod>-<volume>``)."""
-    found = set()
-    for volume in (pod.get("spec") or {}).get("volumes") or ():
-        if claim := (volume.get("persistentVolumeClaim") or {}).get("claimName"):
-            found.add(claim)
-        elif "ephemeral" in volume:
-            found.add(f"{name_of(pod)}-{volume.get('name', '')}")
-    return found
+    return {one.claim for one in claimed_volumes(pod)}

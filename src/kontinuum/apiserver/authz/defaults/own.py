@@ -19,6 +19,8 @@ OUR_CONTROLLERS = (
     "endpoint-controller",
     "endpointslice-controller",
     "endpointslicemirroring-controller",
+    "ephemeral-volume-controller",
+    "expand-controller",
     "generic-garbage-collector",
     "horizontal-pod-autoscaler",
     "job-controller",
