@@ -102,6 +102,8 @@ def available(settings: ControllersSettings) -> dict[str, Maker]:
             ServiceAccountReconciler,
             NodeReconciler,
             PersistentVolumeReconciler,
+            EphemeralVolumesReconciler,
+            ExpansionReconciler,
             PodGarbageCollector,
             ResourceQuotaReconciler,
         )
@@ -133,38 +135,6 @@ async def _run_when_synced(reconciler: Reconciler, needs: Sequence[Informer], cl
         await informer.wait_synced()
     log.info("a controller is working", controller=reconciler.name)
     await restarting(reconciler.name, reconciler.run, clock=clock)
-
-
-def assemble(context: Context) -> list[Reconciler]:
-    """Every reconciler, in no particular order: they meet only through the API."""
-    makers: list[Callable[[Context], Reconciler]] = [
-        DeploymentReconciler,
-        ReplicaSetReconciler,
-        ReplicationControllerReconciler,
-        StatefulSetReconciler,
-        DaemonSetReconciler,
-        JobReconciler,
-        CronJobReconciler,
-        TimeToLiveReconciler,
-        DisruptionReconciler,
-        EndpointSliceReconciler,
-        EndpointsReconciler,
-        EndpointSliceMirroringReconciler,
-        NamespaceReconciler,
-        GarbageCollector,
-        ServiceAccountReconciler,
-        NodeReconciler,
-        PersistentVolumeReconciler,
-        EphemeralVolumesReconciler,
-        ExpansionReconciler,
-        PodGarbageCollector,
-        ResourceQuotaReconciler,
-    ]
-    if context.settings.root_ca:
-        makers.append(RootAuthoritiesReconciler)
-    if context.settings.isolation_classes:
-        makers.append(IsolationClassesReconciler)
-    return [*(make(context) for make in makers), *protections(context), *certificate_reconcilers(context)]
 
 
 async def _look_again(reconcilers: Sequence[Reconciler], clock: Clock, seconds: float) -> None:

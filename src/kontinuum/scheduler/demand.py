@@ -12,6 +12,7 @@ from functools import cached_property
 
 from kontinuum.api.machinery.objects import Object, labels_of, namespace_of
 from kontinuum.scheduler.amounts import ASSUMED, CPU, MEMORY, PODS, Amounts, pod_requests
+from kontinuum.scheduler.storage.wishes import NOTHING, Wishes, read_wishes
 from kontinuum.scheduler.terms import PodTerm, Spread, read_spreads, read_terms
 
 __all__ = ["CPU", "MEMORY", "PODS", "Amounts", "Demand", "Expression", "HostPort", "Term", "Toleration", "read_demand"]
@@ -109,6 +110,8 @@ class Demand:
     """Its own; if there are none, the cluster's default spreading applies."""
     images: tuple[str, ...]
     """Of its containers, init containers and image volumes; with their tag, one entry each."""
+    wishes: Wishes = NOTHING
+    """Of its volumes."""
 
     def __hash__(self) -> int:
         return hash(self._key)
@@ -128,6 +131,7 @@ class Demand:
                 tuple(sorted(self.labels.items())),
                 self.going,
                 self.terms,
+                self.wishes,
             )
         )
 
@@ -155,6 +159,7 @@ def read_demand(pod: Object) -> Demand:
         terms=read_terms(pod),
         spreads=read_spreads(pod),
         images=tuple(_images(spec)),
+        wishes=read_wishes(pod),
     )
 
 

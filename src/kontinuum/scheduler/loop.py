@@ -37,12 +37,13 @@ from kontinuum.scheduler.reading import is_finished, is_waiting, node_of, priori
 from kontinuum.scheduler.relations import Relations
 from kontinuum.scheduler.settings import SchedulerSettings
 from kontinuum.scheduler.snapshot import Snapshot
+from kontinuum.scheduler.storage.companion import Volumes
 
 log = structlog.get_logger(__name__)
 
 LEASE = "kube-scheduler"
 
-COMPANIONS: Sequence[Make] = (Relations,)
+COMPANIONS: Sequence[Make] = (Relations, Volumes)
 """What is started beside every scheduler."""
 
 

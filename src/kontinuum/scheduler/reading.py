@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kontinuum.api.machinery.objects import Object
+from kontinuum.scheduler.storage.wishes import trim_volumes
 
 _METADATA = ("name", "namespace", "uid", "resourceVersion", "labels", "deletionTimestamp")
 _POD_SPEC = (
@@ -19,6 +20,8 @@ def trim_pod(pod: Object) -> Object:
     for field in ("containers", "initContainers"):
         if containers := pod["spec"].get(field):
             spec[field] = [_pick(container, _CONTAINER) for container in containers]
+    if volumes := trim_volumes(pod["spec"].get("volumes") or ()):
+        spec["volumes"] = volumes
     status = pod.get("status") or {}
     owners = [one for one in pod["metadata"].get("ownerReferences") or () if one.get("controller")]
     return {

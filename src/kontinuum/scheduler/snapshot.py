@@ -22,6 +22,7 @@ from kontinuum.scheduler.census import Census, Held, LabelSet
 from kontinuum.scheduler.demand import Demand, HostPort, Mark
 from kontinuum.scheduler.labels import LabelColumns, Mask
 from kontinuum.scheduler.selecting import Selecting
+from kontinuum.scheduler.storage.state import Storage
 
 Column = NDArray[np.int64]
 Images = tuple[tuple[str, int], ...]
@@ -97,6 +98,7 @@ class Snapshot:
         """For each row, the version in which pods last came or went."""
         self.remembered: OrderedDict[Hashable, Any] = OrderedDict()
         """Evaluations of demands (see ``evaluation``), the one used last at the end."""
+        self.storage = Storage()
         self._allocatable: dict[str, Column] = {}
         self._requested: dict[str, Column] = {}
         self._compared: dict[str, Column] = {CPU: _zeros(capacity), MEMORY: _zeros(capacity)}
@@ -236,6 +238,7 @@ class Snapshot:
             if not rows:
                 del self.host_ports[port]
         self.census.count(row, load.label_set, load.held, sign)
+        self.storage.count(row, demand.wishes, sign)
         self.version += 1
         self.changed[row] = self.version
 

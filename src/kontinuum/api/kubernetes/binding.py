@@ -7,13 +7,13 @@ Kubernetes' ``component-helpers/storage/volume`` and its volume controller.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable
 
 from kontinuum.api.kubernetes.claims import CLASS_ANNOTATION, class_of, size_of
 from kontinuum.api.machinery import quantity
 from kontinuum.api.machinery.objects import Object, annotations_of, labels_of, name_of, namespace_of, uid_of
 from kontinuum.api.machinery.patches import copy
-from kontinuum.api.machinery.selectors import Requirement, from_object
+from kontinuum.api.machinery.selectors import from_object
 
 BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
 """On a claim: it has been bound, and is never bound anew. What it was bound to is its data."""
@@ -26,8 +26,6 @@ BETA_PROVISIONER = "volume.beta.kubernetes.io/storage-provisioner"
 """On a claim: who is asked to make a volume for it."""
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
 """On a claim: where the scheduler wants the volume. Whoever cannot make it there takes the annotation away."""
-
-OPERATORS = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!", "Gt": ">", "Lt": "<"}
 
 
 def class_of_volume(volume: Object) -> str:
@@ -82,24 +80,6 @@ def have_same_mode(volume: Object, claim: Object) -> bool:
     return (volume["spec"].get("volumeMode") or "Filesystem") == (claim["spec"].get("volumeMode") or "Filesystem")
 
 
-def fits_node(volume: Object, labels: Mapping[str, str]) -> bool:
-    """Whether a node with these labels can reach the volume: its ``nodeAffinity``, which looks at labels alone."""
-    required = (volume["spec"].get("nodeAffinity") or {}).get("required")
-    if required is None:
-        return True
-    return any(_term_matches(term, labels) for term in required.get("nodeSelectorTerms") or ())
-
-
-def _term_matches(term: Object, labels: Mapping[str, str]) -> bool:
-    expressions = term.get("matchExpressions") or ()
-    if not expressions or term.get("matchFields"):
-        return False
-    return all(
-        Requirement(one["key"], OPERATORS[one["operator"]], tuple(one.get("values") or ())).matches(labels)
-        for one in expressions
-    )
-
-
 def mismatch(volume: Object, claim: Object) -> str:
     """Why a volume that the claim names cannot be given to it, in Kubernetes' words; "" if it can."""
     if "deletionTimestamp" in volume["metadata"]:
@@ -117,36 +97,24 @@ def mismatch(volume: Object, claim: Object) -> str:
     return ""
 
 
-def best_match(
-    claim: Object,
-    volumes: Iterable[Object],
-    *,
-    node_labels: Mapping[str, str] | None = None,
-    is_delayed: bool = False,
-    taken: Collection[str] = (),
-) -> Object | None:
-    """The volume to bind to a claim that names none: one that is reserved for it, else the smallest that fits.
+def matches(claim: Object, volumes: Iterable[Object]) -> list[Object]:
+    """The volumes that a claim which names none could be given, the best first; where they are does not count here.
 
-    Of equally good ones the one with the fewest access modes beyond those asked for, then the first by name. With
-    ``node_labels`` (the scheduler's case) the node must reach it; without, a claim whose class waits for its first
-    consumer (``is_delayed``) gets a reserved one only. ``taken`` are names of volumes that are given away already.
+    One that is reserved for the claim is the only one; else the smallest that holds it, of equally good ones the one
+    with the fewest access modes beyond those asked for, then the first by name.
     """
     usable = [
         volume
         for volume in volumes
-        if name_of(volume) not in taken
-        and "deletionTimestamp" not in volume["metadata"]
-        and ((volume.get("spec") or {}).get("claimRef") is None or is_meant_for(volume, claim))
+        if "deletionTimestamp" not in volume["metadata"]
+        and (volume["spec"].get("claimRef") is None or is_meant_for(volume, claim))
         and have_same_mode(volume, claim)
         and is_large_enough(volume, claim)
         and _attributes_class(volume) == _attributes_class(claim)
         and _has_modes(volume, claim)
     ]
-    reserved = next((volume for volume in usable if is_meant_for(volume, claim)), None)
-    if reserved is not None:
-        return reserved if node_labels is None or fits_node(reserved, node_labels) else None
-    if is_delayed and node_labels is None:
-        return None
+    if reserved := [volume for volume in usable if is_meant_for(volume, claim)]:
+        return reserved[:1]
     selector = claim["spec"].get("selector")
     fitting = [
         volume
@@ -154,9 +122,8 @@ def best_match(
         if (volume.get("status") or {}).get("phase") == "Available"
         and class_of_volume(volume) == class_of(claim)
         and (selector is None or from_object(selector).matches(labels_of(volume)))
-        and (node_labels is None or fits_node(volume, node_labels))
     ]
-    return min(fitting, key=_preference, default=None)
+    return sorted(fitting, key=_preference)
 
 
 def bound_volume(volume: Object, claim: Object) -> Object:

@@ -75,9 +75,9 @@ def decide_claim(claim: Object, around: Surroundings) -> Decision:
     if binding.volume_of(claim):
         return _asking_claim(claim, around.volume)
     delayed = binding.is_delayed(claim, around.storage_class)
-    found = binding.best_match(claim, around.candidates, is_delayed=delayed)
-    if found is not None:
-        return bind(found, claim)
+    found = binding.matches(claim, around.candidates)
+    if found and (not delayed or binding.is_meant_for(found[0], claim)):
+        return bind(found[0], claim)
     if around.default_class is not None and not binding.has_class(claim):
         new = copy(claim)
         new["spec"]["storageClassName"] = name_of(around.default_class)

@@ -14,6 +14,10 @@ from kontinuum.scheduler.filters import (
     spread,
     taints,
     unschedulable,
+    volume_binding,
+    volume_limits,
+    volume_restrictions,
+    volume_zone,
 )
 from kontinuum.scheduler.filters.port import Filter
 
@@ -25,6 +29,10 @@ FILTERS: tuple[Filter, ...] = (
     affinity.FILTER,
     ports.FILTER,
     resources.FILTER,
+    volume_restrictions.FILTER,
+    volume_limits.FILTER,
+    volume_binding.FILTER,
+    volume_zone.FILTER,
     spread.FILTER,
     pod_affinity.FILTER,
 )
