@@ -15,7 +15,7 @@ from kontinuum.controllers.telling import Notices
 class ExpansionReconciler(KeyReconciler):
     """Keys are claims."""
 
-    name = "expand"
+    name = "persistentvolume-expander"
 
     def __init__(self, context: Context) -> None:
         super().__init__(context, PERSISTENTVOLUMECLAIMS)
