@@ -146,6 +146,7 @@ def derived(settings: Settings) -> Settings:
         controllers = replace(
             controllers,
             root_ca=controllers.root_ca or str(paths.pki / "ca.crt"),
+            service_account_key=controllers.service_account_key or str(server.service_account_key),
             signing_certificate=controllers.signing_certificate or str(paths.pki / "ca.crt"),
             signing_key=controllers.signing_key or str(paths.pki / "ca.key"),
         )

@@ -8,24 +8,24 @@ from __future__ import annotations
 from kontinuum.api.machinery.objects import Object, key_of, labels_of, namespace_of
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.api.machinery.selectors import from_object
+from kontinuum.client.informer import Informer
 from kontinuum.client.reconcile import Result, Workers
 from kontinuum.controllers.context import BY_NAMESPACE, Context
 from kontinuum.controllers.lib import owners
 
 
-class KeyReconciler:
-    """Works on the keys of one kind's objects."""
+class SelectionReconciler:
+    """Works on the keys of the objects that one informer shows."""
 
     name: str
 
     def __init__(
-        self, context: Context, resource: Resource, *, writes: tuple[Resource, ...] = (), workers: int | None = None
+        self, context: Context, objects: Informer, *, writes: tuple[Resource, ...] = (), workers: int | None = None
     ) -> None:
         """``writes`` are the kinds that it writes and reads: a key waits until what was written for it is seen."""
         self._context = context
         self._client = context.client
-        self._resource = resource
-        self._objects = context.informer(resource)
+        self._objects = objects
         self._writes = context.own_writes(*writes)
         self._workers = Workers(
             self.name, self.reconcile, writes=self._writes, count=workers or context.settings.workers
@@ -47,6 +47,16 @@ class KeyReconciler:
 
     def _object_changed(self, change: str, obj: Object, old: Object | None) -> None:
         self._workers.queue.add(key_of(obj))
+
+
+class KeyReconciler(SelectionReconciler):
+    """Works on the keys of one kind's objects."""
+
+    def __init__(
+        self, context: Context, resource: Resource, *, writes: tuple[Resource, ...] = (), workers: int | None = None
+    ) -> None:
+        super().__init__(context, context.informer(resource), writes=writes, workers=workers)
+        self._resource = resource
 
 
 class OwnerReconciler(KeyReconciler):

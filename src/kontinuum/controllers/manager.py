@@ -11,7 +11,9 @@ from kontinuum.client.election import leading
 from kontinuum.client.informer import Informer
 from kontinuum.client.rest import Client
 from kontinuum.controllers.context import Context, Reconciler
+from kontinuum.controllers.reconcilers.bootstrap_tokens import BootstrapSigner, TokenCleaner
 from kontinuum.controllers.reconcilers.certificate_requests import certificate_reconcilers
+from kontinuum.controllers.reconcilers.clusterrole_aggregation import ClusterRoleAggregationReconciler
 from kontinuum.controllers.reconcilers.cronjob import CronJobReconciler
 from kontinuum.controllers.reconcilers.daemonset import DaemonSetReconciler
 from kontinuum.controllers.reconcilers.deployment import DeploymentReconciler
@@ -35,6 +37,7 @@ from kontinuum.controllers.reconcilers.root_ca import RootAuthoritiesReconciler
 from kontinuum.controllers.reconcilers.serviceaccount import ServiceAccountReconciler
 from kontinuum.controllers.reconcilers.statefulset import StatefulSetReconciler
 from kontinuum.controllers.reconcilers.storage_protection import protections
+from kontinuum.controllers.reconcilers.tokens import TokensReconciler
 from kontinuum.controllers.reconcilers.ttl import TimeToLiveReconciler
 from kontinuum.controllers.settings import ControllersSettings
 from kontinuum.foundation.clock import Clock
@@ -91,7 +94,10 @@ def available(settings: ControllersSettings) -> dict[str, Maker]:
             DaemonSetReconciler,
             JobReconciler,
             CronJobReconciler,
+            BootstrapSigner,
+            ClusterRoleAggregationReconciler,
             TimeToLiveReconciler,
+            TokenCleaner,
             DisruptionReconciler,
             HorizontalPodAutoscalerReconciler,
             EndpointSliceReconciler,
@@ -110,6 +116,8 @@ def available(settings: ControllersSettings) -> dict[str, Maker]:
     }
     if settings.root_ca:
         makers[RootAuthoritiesReconciler.name] = RootAuthoritiesReconciler
+    if settings.service_account_key:
+        makers[TokensReconciler.name] = TokensReconciler
     if settings.isolation_classes:
         makers[IsolationClassesReconciler.name] = IsolationClassesReconciler
     return makers | protections() | certificate_reconcilers(settings)

@@ -22,6 +22,9 @@ class ControllersSettings(ElectionSettings, frozen=True, forbid_unknown_fields=T
     """Finished pods beyond this number are deleted, the oldest first. 0: never."""
     root_ca: str = ""
     """PEM file with the API server's authorities, published to pods in every namespace. Empty: nothing is published."""
+    service_account_key: str = ""
+    """PEM file with the private key that signs the tokens of ``kubernetes.io/service-account-token`` Secrets: the API
+    server's own. Empty: such Secrets are left alone."""
     signing_certificate: str = ""
     """PEM file with the authority that signs approved certificate requests. Empty: none is signed."""
     signing_key: str = ""

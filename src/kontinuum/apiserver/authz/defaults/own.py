@@ -46,6 +46,7 @@ OWN_ROLES: dict[str, str] = {
     # existence.
     "kontinuum:controllers": """
         apps: deployments/status replicasets/status: patch
+        core: configmaps[cluster-info]: update
         core: namespaces/finalize namespaces/status persistentvolumeclaims: patch
         node.k8s.io: runtimeclasses: read create update patch
     """,
