@@ -55,9 +55,18 @@ class EventRecorder:
         self._sent: OrderedDict[str, _Sent] = OrderedDict()
         self._allowances: OrderedDict[str, _Allowance] = OrderedDict()
 
-    def event(self, obj: Object, type_: str, reason: str, message: str) -> None:
-        """Tell something about ``obj``. ``type_`` is Normal or Warning, ``reason`` one CamelCase word."""
+    def event(
+        self, obj: Object, type_: str, reason: str, message: str, *, action: str = "", related: Object | None = None
+    ) -> None:
+        """Tell something about ``obj``. ``type_`` is Normal or Warning, ``reason`` one CamelCase word.
+
+        ``action`` is what was done or failed, one CamelCase word, and ``related`` the other object that it is about.
+        """
         event = self._event(obj, type_, reason, message)
+        if action:
+            event["action"] = action
+        if related is not None:
+            event["related"] = _reference(related)
         if not self._is_allowed(uid_of(obj)):
             return
         try:
@@ -84,21 +93,12 @@ class EventRecorder:
 
     def _event(self, obj: Object, type_: str, reason: str, message: str) -> Object:
         now = rfc3339(self._clock.time())
-        involved = {
-            "apiVersion": obj.get("apiVersion", ""),
-            "kind": obj.get("kind", ""),
-            "name": name_of(obj),
-            "namespace": namespace_of(obj),
-            "uid": uid_of(obj),
-            "resourceVersion": obj["metadata"].get("resourceVersion", ""),
-        }
-        involved = {key: value for key, value in involved.items() if value}
         return {
             "apiVersion": "v1",
             "kind": "Event",
             # Events about cluster-scoped objects live in "default", where kubectl looks for them.
             "metadata": {"namespace": namespace_of(obj) or "default"},
-            "involvedObject": involved,
+            "involvedObject": _reference(obj),
             "reason": reason,
             "message": message,
             "type": type_,
@@ -144,6 +144,18 @@ class EventRecorder:
         self._sent.move_to_end(key)
         if len(self._sent) > REMEMBERED:
             self._sent.popitem(last=False)
+
+
+def _reference(obj: Object) -> Object:
+    reference = {
+        "apiVersion": obj.get("apiVersion", ""),
+        "kind": obj.get("kind", ""),
+        "name": name_of(obj),
+        "namespace": namespace_of(obj),
+        "uid": uid_of(obj),
+        "resourceVersion": obj["metadata"].get("resourceVersion", ""),
+    }
+    return {key: value for key, value in reference.items() if value}
 
 
 def _identity(event: Object) -> str:

@@ -1,39 +1,63 @@
-"""The scheduler at work: hears of nodes and pods, decides one pod at a time, and binds many at once.
+"""The scheduler at work: hears of nodes and pods, decides one pod or pod group at a time, and binds many at once.
 
-    informers ──▶ snapshot, queue ──pop──▶ place ──▶ Placement: assume it, bind it; the informer shows it
-                                             └────▶ Refusal: tell why; wait for a relevant change
+    informers ──▶ snapshot, queue ──pop──▶ decide ──▶ a node: assume it, bind it; the informer shows it
+                                              ├────▶ a preemption: promise the node, ask the victims to leave; wait
+                                              └────▶ a refusal: tell why; wait for an event that can help
 
 A decision counts at once: the snapshot holds the pod on its node before the API does (the pod is *assumed*), so that
 the next decision need not wait. The assumption ends when the API shows the pod on a node, when the binding is refused,
-or when the API has kept silent about it for too long.
+or when the API has kept silent about it for too long. Likewise a promise counts at once, and a victim is taken for one
+that leaves as soon as it has been chosen.
+
+A pod group's plan is written down (as promises) before the first of it is bound: whoever takes over in the middle of it
+finds the same places. Its bindings are repeated for as long as the group's time lasts, because half a group is no use.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
 import structlog
 
-from kontinuum.api.kubernetes.resources import NODES, PODS
-from kontinuum.api.machinery.conditions import get_condition, set_condition
-from kontinuum.api.machinery.objects import Object, key_of, name_of, namespace_of, uid_of
+from kontinuum.api.kubernetes.resources import NODES, PODDISRUPTIONBUDGETS, PODS
+from kontinuum.api.machinery.objects import Object, key_of, labels_of, name_of, uid_of
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.client.election import leading
 from kontinuum.client.events import EventRecorder
 from kontinuum.client.informer import Change, Informer
 from kontinuum.client.rest import Client
 from kontinuum.foundation.backoff import Backoff
-from kontinuum.foundation.clock import Clock, rfc3339
+from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.errors import Retryable
 from kontinuum.foundation.tasks import restarting
+from kontinuum.scheduler import deciding, groups
+from kontinuum.scheduler.acts import Acts
 from kontinuum.scheduler.companion import BindingRefused, Make
+from kontinuum.scheduler.deciding import Decision, Situation
 from kontinuum.scheduler.demand import Demand, read_demand
-from kontinuum.scheduler.events import ASSIGNED_POD, NODE, Event
-from kontinuum.scheduler.place import Placement, Refusal, place
+from kontinuum.scheduler.events import ASSIGNED_POD, NODE, WAITING_POD, Event
+from kontinuum.scheduler.gangs import Gangs
+from kontinuum.scheduler.groups import Group
+from kontinuum.scheduler.hints import Cluster, Waiter
+from kontinuum.scheduler.nominations import Nomination, Nominations
+from kontinuum.scheduler.occupants import Occupant, Occupants, read_occupant
+from kontinuum.scheduler.preemption import Preemption, read_budget
+from kontinuum.scheduler.profiles import Profile, read_profiles
 from kontinuum.scheduler.queue import SchedulingQueue
-from kontinuum.scheduler.reading import is_finished, is_waiting, node_of, priority_of, trim_node, trim_pod, what_counts
+from kontinuum.scheduler.reading import (
+    is_finished,
+    is_waiting,
+    node_of,
+    priority_of,
+    promised_node,
+    scheduler_of,
+    trim_node,
+    trim_pod,
+    what_counts,
+)
 from kontinuum.scheduler.relations import Relations
 from kontinuum.scheduler.settings import SchedulerSettings
 from kontinuum.scheduler.snapshot import Snapshot
@@ -42,6 +66,11 @@ from kontinuum.scheduler.storage.companion import Volumes
 log = structlog.get_logger(__name__)
 
 LEASE = "kube-scheduler"
+FIRST_OF_ALL = 2**31
+"""Above every priority: the rest of a pod group that is half bound, before anybody takes its room."""
+
+UNKNOWN = Backoff(initial=1.0, maximum=8.0)
+"""Between two questions about a binding whose outcome is unknown, and between a group's attempts to be bound."""
 
 COMPANIONS: Sequence[Make] = (Relations, Volumes)
 """What is started beside every scheduler."""
@@ -62,6 +91,7 @@ class _Assumption:
     """A pod that has been given a node, though the API does not say so yet."""
 
     pod: Object
+    demand: Demand
     node: str
     timer: asyncio.TimerHandle | None = None
     """Ends it; runs once the binding has been accepted."""
@@ -71,161 +101,417 @@ class Scheduler:
     """One scheduler's knowledge and work; see the module."""
 
     def __init__(
-        self, client: Client, clock: Clock, settings: SchedulerSettings, companions: Sequence[Make] = COMPANIONS
+        self,
+        client: Client,
+        clock: Clock,
+        settings: SchedulerSettings,
+        companions: Sequence[Make] = COMPANIONS,
+        chance: random.Random | None = None,
     ) -> None:
-        self._client = client
         self._clock = clock
         self._settings = settings
+        self._profiles = read_profiles(settings)
         self._snapshot = Snapshot()
-        backoff = Backoff(initial=settings.backoff_initial_seconds, maximum=settings.backoff_maximum_seconds)
-        self._queue = SchedulingQueue(clock, backoff, look_again=settings.look_again_seconds)
+        self._occupants = Occupants()
+        self._nominations = Nominations()
+        self._cluster = Cluster(self._snapshot, self._occupants)
+        self._queue = SchedulingQueue(
+            clock,
+            Backoff(initial=settings.backoff_initial_seconds, maximum=settings.backoff_maximum_seconds),
+            look_again=settings.look_again_seconds,
+        )
         self._nodes = Informer(client, NODES, clock=clock, trim=trim_node)
-        self._pods = Informer(client, PODS, clock=clock, trim=trim_pod)
+        self._pods = Informer(client, PODS, clock=clock, trim=trim_pod, indexes={"group": _groups_of})
+        self._budgets = Informer(client, PODDISRUPTIONBUDGETS, clock=clock)
+        self._gangs = Gangs(client, clock, self._members, self._tell)
         self._nodes.add_handler(self._node_changed)
         self._pods.add_handler(self._pod_changed)
-        self._events = EventRecorder(client, settings.name, clock=clock)
+        self._recorders = {name: EventRecorder(client, name, clock=clock) for name in self._profiles}
+        self._acts = Acts(client, clock, at_once=settings.bindings)
         self._assumed: dict[str, _Assumption] = {}
         """Pods by uid that the snapshot has on a node though the API does not say so yet."""
+        self._victims: set[str] = set()
+        """Pods by uid that have been chosen to make way, though the API does not say so yet."""
         self._companions = [make(client, clock, self._snapshot, self._tell) for make in companions]
-        self._writers = asyncio.Semaphore(settings.bindings)
+        chance = chance or random.Random()
+        self._situation = Situation(
+            self._snapshot,
+            self._occupants,
+            self._nominations,
+            budgets=lambda: [read_budget(one) for one in self._budgets.items()],
+            labels=lambda key: labels_of(self._pods.get(key) or {"metadata": {}}),
+            offset=lambda count: chance.randrange(count) if count else 0,
+        )
         self._tasks: asyncio.TaskGroup
 
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as self._tasks:
-            informers = [self._nodes, self._pods, *(one for each in self._companions for one in each.informers)]
-            self._start(restarting("scheduler events", self._events.run, clock=self._clock))
+            for name, recorder in self._recorders.items():
+                self._start(restarting(f"scheduler events of {name}", recorder.run, clock=self._clock))
+            companions = [one for each in self._companions for one in each.informers]
+            informers = [self._nodes, self._pods, self._budgets, *companions]
             for one in informers:
                 self._start(restarting(f"scheduler {one.resource.plural}", one.run, clock=self._clock))
+            self._start(restarting("scheduler pod groups", self._gangs.run, clock=self._clock))
             # Deciding on half a cluster would pile pods onto the nodes that happened to be heard of first.
             for one in informers:
                 await one.wait_synced()
+            await self._gangs.wait_known()
+            self._complete_half_bound_groups()
             log.info("the scheduler is working", nodes=self._snapshot.node_count)
             while True:
                 self._decide(await self._queue.pop())
                 await asyncio.sleep(0)  # a thousand waiting pods must not keep the informers from their events
 
+    # What is heard
+
     def _node_changed(self, change: Change, node: Object, old: Object | None) -> None:
         if change == "deleted":
             self._snapshot.remove_node(name_of(node))
             self._tell(Event(NODE, change, node))
+            for nomination in self._nominations.on(name_of(node)):
+                self._queue.wake(nomination.key)
         elif self._snapshot.set_node(node):
             self._tell(Event(NODE, change, node, old))
 
     def _pod_changed(self, change: Change, pod: Object, old: Object | None) -> None:
         key, uid = key_of(pod), uid_of(pod)
+        self._gangs.pod_changed(pod)
         if change == "deleted" or is_finished(pod):
             self._queue.remove(key)
+            self._victims.discard(uid)
             self._end_assumption(uid)
-            if self._snapshot.remove_pod(uid):
-                self._tell(Event(ASSIGNED_POD, "deleted", pod))
+            promised = self._nominations.remove(uid)
+            node = self._snapshot.pod_node(uid) or (promised.node if promised else "")
+            self._snapshot.remove_pod(uid)
+            self._occupants.remove(uid)
+            if node:
+                self._left(pod, node)
         elif node_of(pod):
             self._queue.remove(key)
+            self._nominations.remove(uid)
             self._end_assumption(uid)
+            self._occupants.put(self._occupant(pod), node_of(pod))
             if old is None or what_counts(old) != what_counts(pod):
                 self._snapshot.add_pod(uid, read_demand(pod), node_of(pod))
                 self._tell(Event(ASSIGNED_POD, "updated" if old and node_of(old) else "added", pod, old))
-        elif not is_waiting(pod, self._settings.name):
+        elif not self._is_ours(pod):
             self._queue.remove(key)
-        elif old is None or old["spec"] != pod["spec"]:
-            self._queue.add(key, priority_of(pod))
+            if promised := self._nominations.remove(uid):
+                self._left(pod, promised.node)
+        else:
+            self._note_promise(pod, old)
+            if old is None or what_counts(old) != what_counts(pod):
+                self._queue.add(key, priority_of(pod))
+                if old is None and groups.group_key(pod):
+                    self._tell(Event(WAITING_POD, "added", pod))
+
+    def _note_promise(self, pod: Object, old: Object | None) -> None:
+        """Take over what the pod says of its promised node; what we have promised but not yet written stays."""
+        if node := promised_node(pod):
+            if self._nominations.node_of(uid_of(pod)) != node:
+                self._nominate(pod, read_demand(pod), node)
+        elif old is not None and promised_node(old):
+            self._nominations.remove(uid_of(pod))
+
+    def _left(self, pod: Object, node: str) -> None:
+        """A pod is on ``node`` no more: that helps those who fit now, and those to whom the node was promised."""
+        self._tell(Event(ASSIGNED_POD, "deleted", {**pod, "spec": {**pod["spec"], "nodeName": node}}))
+        for nomination in self._nominations.on(node):
+            self._queue.wake(nomination.key)
+
+    def _tell(self, event: Event) -> None:
+        """Something may help pods that found no node."""
+        self._queue.happened(event, self._cluster)
+
+    def _occupant(self, pod: Object) -> Occupant:
+        occupant = read_occupant(pod)
+        if uid_of(pod) not in self._victims or occupant.makes_way:
+            return occupant
+        return Occupant(occupant.uid, occupant.key, occupant.priority, occupant.started, makes_way=True)
+
+    def _is_ours(self, pod: Object) -> bool:
+        return is_waiting(pod) and scheduler_of(pod) in self._profiles
+
+    def _profile(self, pod: Object) -> Profile:
+        return self._profiles[scheduler_of(pod)]
+
+    def _members(self, group: str) -> list[Object]:
+        return self._pods.by_index("group", group)
+
+    # What is decided
 
     def _decide(self, key: str) -> None:
-        """Find a node for one pod and set in motion what follows."""
+        """Decide one pod, or all that wait of its group, and set in motion what follows."""
         pod = self._pods.get(key)
-        if pod is None or not is_waiting(pod, self._settings.name):
+        if pod is None or not self._is_ours(pod):
             self._queue.remove(key)
             return
-        # It may be assumed still, if the answer to its last binding was lost: what is decided now replaces that.
-        self._release(uid_of(pod))
+        taken = [pod]
         try:
-            demand = read_demand(pod)
-            decision = place(demand, self._snapshot)
+            if self._profile(pod).gangs and self._gangs.is_member(pod):
+                taken = self._waiting_members(pod)
+                self._queue.take(key_of(one) for one in taken if key_of(one) != key)
+                group = self._gangs.group_of(pod)
+                self._carry_out_together(self._decide_together(pod, taken, group), group)
+            else:
+                # It may be assumed still, if the answer to its last binding was lost: this replaces that.
+                self._release(uid_of(pod))
+                self._carry_out(deciding.decide(pod, self._situation, self._profile(pod)))
         except Exception:
             # A defect met by one pod must not stop the scheduling of all others.
             log.exception("a pod could not be decided and will be tried again", pod=key)
-            self._queue.fail(key)
-            return
-        if isinstance(decision, Placement):
-            self._assume(pod, demand, decision.node)
-            self._start(self._bind(pod, decision.node))
+            for one in taken:
+                self._queue.fail(key_of(one))
+
+    def _waiting_members(self, pod: Object) -> list[Object]:
+        """The pods of the group that are to be decided, the most important first; never those that are being bound."""
+        waiting = [
+            one
+            for one in self._members(groups.group_key(pod))
+            if self._is_ours(one) and uid_of(one) not in self._assumed and scheduler_of(one) == scheduler_of(pod)
+        ]
+        return sorted(waiting, key=lambda one: (-priority_of(one), key_of(one)))
+
+    def _decide_together(self, pod: Object, waiting: list[Object], group: Group | None) -> list[Decision]:
+        nodes = self._snapshot.node_count
+        if group is None:
+            return [deciding.refused_whole(one, groups.NOT_FOUND, nodes) for one in waiting]
+        placed = self._placed(group)
+        if placed + len(waiting) < group.minimum:
+            why = groups.too_few(pod, group, placed + len(waiting))
+            return [deciding.refused_whole(one, why, nodes) for one in waiting]
+        return deciding.decide_together(group, waiting, self._situation, self._profile(pod), placed=placed)
+
+    def _complete_half_bound_groups(self) -> None:
+        """Our predecessor may have been killed in the middle of a group: nobody else comes before the rest of it."""
+        for group in self._gangs.half_bound():
+            for pod in self._members(group):
+                if self._is_ours(pod):
+                    self._queue.add(key_of(pod), FIRST_OF_ALL)
+
+    # What follows
+
+    def _carry_out(self, decision: Decision) -> None:
+        if decision.node:
+            self._assume(decision.pod, decision.demand, decision.node)
+            self._start(self._bind(decision.pod, decision.node))
         else:
-            self._queue.refuse(key)
-            self._start(self._report(pod, decision))
+            self._turn_down(decision)
+
+    def _carry_out_together(self, decisions: Sequence[Decision], group: Group | None) -> None:
+        placed = [one for one in decisions if one.node]
+        for one in placed:
+            self._assume(one.pod, one.demand, one.node)
+        for one in decisions:
+            if not one.node:
+                self._turn_down(one)
+        if placed and group is not None:
+            self._start(self._bind_together(placed, group))
+
+    def _turn_down(self, decision: Decision) -> None:
+        """The pod gets no node now: it waits, for its victims to leave or for better times, and is told why."""
+        pod, refusal = decision.pod, decision.refusal
+        assert refusal is not None
+        key, uid = key_of(pod), uid_of(pod)
+        waiter = Waiter(decision.demand, priority_of(pod), groups.group_key(pod))
+        self._queue.refuse(key, waiter, refusal.plugins)
+        if decision.preemption is not None:
+            self._nominate(pod, decision.demand, decision.preemption.node)
+            self._start(self._preempt(pod, decision.preemption, self._make_way(pod, decision.preemption)))
+        elif not decision.keeps_promise and (withdrawn := self._nominations.remove(uid)):
+            # Whoever respected the promise may have the room.
+            self._left(pod, withdrawn.node)
+        self._recorder(pod).event(pod, "Warning", "FailedScheduling", refusal.message, action="Scheduling")
+        self._start(self._tell_why_not(pod, refusal.message, self._nominations.node_of(uid)))
+
+    def _nominate(self, pod: Object, demand: Demand, node: str) -> None:
+        self._nominations.put(Nomination(uid_of(pod), key_of(pod), priority_of(pod), demand, node))
+
+    def _make_way(self, pod: Object, preemption: Preemption) -> list[Nomination]:
+        """From now on the victims count as leaving; answers whose weaker promises on the node are void."""
+        for victim in preemption.victims:
+            self._victims.add(victim.uid)
+            leaving = Occupant(victim.uid, victim.key, victim.priority, victim.started, makes_way=True)
+            self._occupants.put(leaving, preemption.node)
+        void = [one for one in self._nominations.on(preemption.node) if one.priority < priority_of(pod)]
+        for one in void:
+            self._nominations.remove(one.uid)
+            self._queue.wake(one.key)
+        return void
+
+    async def _preempt(self, pod: Object, preemption: Preemption, void: Sequence[Nomination]) -> None:
+        """Withdraw weaker promises and ask the victims to leave, all at once."""
+        await asyncio.gather(
+            *(self._withdraw(one) for one in void),
+            *(self._evict(victim, pod, preemption) for victim in preemption.victims),
+        )
+
+    async def _withdraw(self, nomination: Nomination) -> None:
+        pod = self._pods.get(nomination.key)
+        if pod is None or uid_of(pod) != nomination.uid:
+            return
+        try:
+            await self._acts.promise(pod, self._nominations.node_of(nomination.uid))
+        except (ApiError, Retryable) as error:
+            log.info("a promise was not withdrawn", pod=nomination.key, error=str(error))
+
+    async def _evict(self, victim: Occupant, pod: Object, preemption: Preemption) -> None:
+        assumption = self._assumed.get(victim.uid)
+        found = self._pods.get(victim.key) or (assumption.pod if assumption else None)
+        if found is None or uid_of(found) != victim.uid or "deletionTimestamp" in found["metadata"]:
+            return
+        try:
+            await self._acts.evict(found, scheduler_of(pod))
+        except (ApiError, Retryable) as error:
+            # The pod that wanted its room is decided again, and may well choose the same victim.
+            log.info("a victim was not asked to leave", victim=victim.key, pod=key_of(pod), error=str(error))
+            self._victims.discard(victim.uid)
+            if (now := self._pods.get(victim.key)) is not None and uid_of(now) == victim.uid and node_of(now):
+                self._occupants.put(read_occupant(now), preemption.node)
+            self._queue.wake(key_of(pod))
+            return
+        message = f"Preempted by pod {uid_of(pod)} on node {preemption.node}"
+        self._recorder(pod).event(found, "Normal", "Preempted", message, action="Preempting", related=pod)
 
     def _assume(self, pod: Object, demand: Demand, node: str) -> None:
-        self._snapshot.add_pod(uid_of(pod), demand, node)
-        self._assumed[uid_of(pod)] = _Assumption(pod, node)
+        uid = uid_of(pod)
+        self._nominations.remove(uid)
+        self._snapshot.add_pod(uid, demand, node)
+        self._occupants.put(read_occupant(pod), node)
+        self._assumed[uid] = _Assumption(pod, demand, node)
         for one in self._companions:
             one.reserve(pod, node)
 
     async def _bind(self, pod: Object, node: str) -> None:
+        """Bind one pod; if that fails it is decided again."""
         key, uid = key_of(pod), uid_of(pod)
-        binding = {
-            "apiVersion": "v1",
-            "kind": "Binding",
-            "metadata": {"name": name_of(pod), "namespace": namespace_of(pod), "uid": uid},
-            "target": {"apiVersion": "v1", "kind": "Node", "name": node},
-        }
         try:
-            for one in self._companions:
-                await one.before_binding(pod, node)
-            async with self._writers:
-                await self._client.create(PODS, binding, name=name_of(pod), subresource="binding")
-        except BindingRefused as error:
-            self._events.event(pod, "Warning", "FailedScheduling", str(error))
-            self._release(uid)
-            self._queue.fail(key)
-            return
-        except ApiError as error:
-            log.info("a binding was refused", pod=key, node=node, error=str(error))
-            self._release(uid)
-            self._queue.fail(key)
-            return
+            await self._try_to_bind(pod, node)
+        except (BindingRefused, ApiError) as error:
+            self._give_up(pod, node, error)
         except Retryable as error:
-            # It may have happened: the room stays taken until the next attempt or the informer knows better.
+            # It may have happened. Its room stays taken until the API says where the pod is.
             log.info("the outcome of a binding is unknown", pod=key, node=node, error=str(error))
-            self._queue.fail(key)
-            return
-        self._events.event(pod, "Normal", "Scheduled", f"Successfully assigned {key} to {node}")
-        if (assumption := self._assumed.get(uid)) is not None:
-            loop = asyncio.get_running_loop()
-            assumption.timer = loop.call_later(self._settings.assume_seconds, self._expire, key, uid)
+            while uid in self._assumed and not await self._is_settled(pod):
+                await self._clock.sleep(UNKNOWN.delay(0))
 
-    async def _report(self, pod: Object, refusal: Refusal) -> None:
-        """Tell people why: an event for each attempt, and the condition when it says something new."""
-        self._events.event(pod, "Warning", "FailedScheduling", refusal.message)
-        condition = get_condition(pod, "PodScheduled") or {}
-        if (condition.get("reason"), condition.get("message")) == ("Unschedulable", refusal.message):
-            return
-        conditions = set_condition(
-            pod["status"].get("conditions"),
-            "PodScheduled",
-            False,
-            now=rfc3339(self._clock.time()),
-            reason="Unschedulable",
-            message=refusal.message,
-        )
-        patch = {
-            "metadata": {"resourceVersion": pod["metadata"]["resourceVersion"], "uid": uid_of(pod)},
-            "status": {"conditions": conditions},
-        }
+    async def _try_to_bind(self, pod: Object, node: str) -> None:
+        """Raises BindingRefused, ApiError and Retryable."""
+        for one in self._companions:
+            await one.before_binding(pod, node)
         try:
-            async with self._writers:
-                await self._client.patch(PODS, name_of(pod), patch, namespace=namespace_of(pod), subresource="status")
+            await self._acts.bind(pod, node)
+        except ApiError as error:
+            # A conflict can mean that the pod has a node: from an earlier attempt, or somebody else's.
+            if not error.is_conflict or not (found := await self._acts.whereabouts(pod)):
+                raise
+            self._move_assumption(pod, found)
+            self._await_sight(pod)
+        else:
+            self._bound(pod, node)
+
+    async def _is_settled(self, pod: Object) -> bool:
+        """Ask the API where the pod is; False if it does not answer."""
+        try:
+            found = await self._acts.whereabouts(pod)
         except (ApiError, Retryable) as error:
-            # The pod has changed or gone, or the API is away; the next attempt tells it again.
+            log.info("it is still unknown whether a pod is bound", pod=key_of(pod), error=str(error))
+            return False
+        if found:
+            self._move_assumption(pod, found)
+            self._bound(pod, found)
+        else:
+            self._release(uid_of(pod))
+            self._queue.fail(key_of(pod))
+        return True
+
+    def _give_up(self, pod: Object, node: str, error: Exception) -> None:
+        log.info("a binding was refused", pod=key_of(pod), node=node, error=str(error))
+        if isinstance(error, BindingRefused):
+            self._recorder(pod).event(pod, "Warning", "FailedScheduling", str(error), action="Scheduling")
+        self._release(uid_of(pod))
+        self._queue.fail(key_of(pod))
+
+    def _bound(self, pod: Object, node: str) -> None:
+        """The API has accepted the binding; soon the informer shows it."""
+        message = f"Successfully assigned {key_of(pod)} to {node}"
+        self._recorder(pod).event(pod, "Normal", "Scheduled", message, action="Binding")
+        self._await_sight(pod)
+
+    def _await_sight(self, pod: Object) -> None:
+        """The API has the pod on its node: the assumption ends soon, one way or the other."""
+        if (assumption := self._assumed.get(uid_of(pod))) is not None:
+            loop = asyncio.get_running_loop()
+            assumption.timer = loop.call_later(
+                self._settings.assume_seconds, self._expire, key_of(pod), uid_of(pod)
+            )  # fmt: skip
+
+    def _move_assumption(self, pod: Object, node: str) -> None:
+        """The API has the pod on a node, whichever we meant."""
+        assumption = self._assumed.get(uid_of(pod))
+        if assumption is None or assumption.node == node:
+            return
+        self._release(uid_of(pod))
+        self._assume(pod, assumption.demand, node)
+
+    async def _bind_together(self, placed: Sequence[Decision], group: Group) -> None:
+        """Write the plan of a group down, then bind it; what fails is repeated while the group's time lasts."""
+        until = self._clock.monotonic() + group.timeout
+        await asyncio.gather(*(self._insist(one, self._promise, until) for one in placed))
+        if self._placed(group) < group.minimum:
+            # Some of the group went away meanwhile, and nothing is bound yet: the rest must be decided anew.
+            for one in placed:
+                self._release(uid_of(one.pod))
+                self._queue.fail(key_of(one.pod))
+            return
+        await asyncio.gather(*(self._insist(one, self._try_to_bind, until) for one in placed))
+
+    async def _promise(self, pod: Object, node: str) -> None:
+        await self._acts.promise(pod, node)
+
+    async def _insist(
+        self, decision: Decision, act: Callable[[Object, str], Awaitable[None]], until: float
+    ) -> None:  # fmt: skip
+        """Repeat ``act`` until it succeeds, the pod is gone, it is refused for good, or the time is over."""
+        pod, node, attempt = decision.pod, decision.node, 0
+        while uid_of(pod) in self._assumed:
+            try:
+                await act(pod, node)
+                return
+            except (BindingRefused, ApiError, Retryable) as error:
+                passes = isinstance(error, Retryable) or (
+                    isinstance(error, ApiError) and (error.code >= 500 or error.is_too_many_requests)
+                )
+                if not passes or self._clock.monotonic() >= until:
+                    self._give_up(pod, node, error)
+                    return
+            await self._clock.sleep(UNKNOWN.delay(attempt))
+            attempt += 1
+
+    def _placed(self, group: Group) -> int:
+        """How many of a group have a node, or are assumed to have one."""
+        return sum(
+            groups.counts_as_placed(one) or uid_of(one) in self._assumed for one in self._members(group.key)
+        )  # fmt: skip
+
+    async def _tell_why_not(self, pod: Object, message: str, promised: str) -> None:
+        try:
+            await self._acts.tell_why_not(pod, message, promised)
+        except (ApiError, Retryable) as error:
+            # The API is away, or the pod changes all the time; the next attempt tells it again.
             log.info("the PodScheduled condition was not written", pod=key_of(pod), error=str(error))
 
-    def _tell(self, event: Event) -> None:
-        """Something may help pods that found no node."""
-        self._queue.relevant_change()
+    def _recorder(self, pod: Object) -> EventRecorder:
+        return self._recorders[scheduler_of(pod)]
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         self._tasks.create_task(work)
 
+    # How assumptions end
+
     def _end_assumption(self, uid: str) -> _Assumption | None:
-        """The API has said where the pod is, or that it is gone."""
         assumption = self._assumed.pop(uid, None)
         if assumption is not None and assumption.timer is not None:
             assumption.timer.cancel()
@@ -236,13 +522,21 @@ class Scheduler:
         assumption = self._end_assumption(uid)
         if assumption is not None:
             self._snapshot.remove_pod(uid)
+            self._occupants.remove(uid)
             for one in self._companions:
                 one.release(assumption.pod, assumption.node)
-            self._tell(Event(ASSIGNED_POD, "deleted", assumption.pod))
+            pod = self._pods.get(key_of(assumption.pod))
+            if pod is not None and uid_of(pod) == uid and self._is_ours(pod) and (node := promised_node(pod)):
+                self._nominate(pod, assumption.demand, node)
+            self._left(assumption.pod, assumption.node)
 
     def _expire(self, key: str, uid: str) -> None:
         log.warning("a binding never showed in the API; its room is given back", pod=key)
         self._release(uid)
         pod = self._pods.get(key)
-        if pod is not None and is_waiting(pod, self._settings.name):
+        if pod is not None and self._is_ours(pod):
             self._queue.add(key, priority_of(pod))
+
+
+def _groups_of(pod: Object) -> list[str]:
+    return [key] if (key := groups.group_key(pod)) else []

@@ -3,21 +3,26 @@
     every node ──filters──▶ those that fit ──scores──▶ the best (of equals, the one in the first row)
                      └─ none: a Refusal, in the words that people know from ``kubectl describe``
 
-Room for preemption: it begins where a Refusal says that pods which leave would help.
+A Refusal says on which nodes the pod would fit if others left: there ``preemption`` begins.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from kontinuum.scheduler.demand import Demand
 from kontinuum.scheduler.evaluation import DEFAULT, Plugins, evaluation
-from kontinuum.scheduler.snapshot import Snapshot
+from kontinuum.scheduler.labels import Mask
+from kontinuum.scheduler.nominations import Nomination, present
+from kontinuum.scheduler.snapshot import Column, Snapshot
 
 HELPLESS = "Preemption is not helpful for scheduling"
 NO_VICTIMS = "No preemption victims found for incoming pod"
+NEVER = "preemption: not eligible due to preemptionPolicy=Never."
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,32 +48,74 @@ class Refusal:
     """Whose filters refused: only what can help one of them is a reason to try again."""
     whole: str = ""
     """Why no node will do, whatever the node; the reasons are empty then."""
+    helpable: tuple[int, ...] = field(default=(), compare=False)
+    """The rows of the nodes of ``freed_by_pods``."""
+    outlook: str | None = field(default=None, compare=False)
+    """What preemption says of it; None if it was not asked."""
 
     @property
     def message(self) -> str:
         """As the FailedScheduling event and the PodScheduled condition of Kubernetes 1.36 say it."""
         if not self.nodes:
             return "no nodes available to schedule pods"
+        why = f"0/{self.nodes} nodes are available: {self.whole}." if self.whole else counted(self.nodes, self.reasons)
+        outlook = self._default_outlook if self.outlook is None else self.outlook
+        return f"{why} {outlook}".rstrip()
+
+    @property
+    def _default_outlook(self) -> str:
         if not self.preempts:
-            return f"{self._available(self.reasons)} preemption: not eligible due to preemptionPolicy=Never."
-        helpless = self.nodes - self.freed_by_pods
-        outlook = {NO_VICTIMS: self.freed_by_pods, HELPLESS: helpless}
-        return f"{self._available(self.reasons)} preemption: {self._available(outlook)}"
-
-    def _available(self, reasons: dict[str, int]) -> str:
-        if self.whole and reasons is self.reasons:
-            return f"0/{self.nodes} nodes are available: {self.whole}."
-        counted = sorted(f"{count} {reason}" for reason, count in reasons.items() if count)
-        return f"0/{self.nodes} nodes are available: {', '.join(counted)}."
+            return NEVER
+        reasons = {NO_VICTIMS: self.freed_by_pods, HELPLESS: self.nodes - self.freed_by_pods}
+        return f"preemption: {counted(self.nodes, reasons)}"
 
 
-def place(demand: Demand, snapshot: Snapshot, plugins: Plugins = DEFAULT) -> Placement | Refusal:
-    """The node for a pod with this demand (``demand.read_demand(pod)``)."""
+def counted(nodes: int, reasons: Mapping[str, int]) -> str:
+    """``0/5 nodes are available: 2 Insufficient cpu, 3 node(s) were unschedulable.``, sorted as text."""
+    texts = sorted(f"{count} {reason}" for reason, count in reasons.items() if count)
+    return f"0/{nodes} nodes are available: {', '.join(texts)}."
+
+
+def place(
+    demand: Demand,
+    snapshot: Snapshot,
+    plugins: Plugins = DEFAULT,
+    *,
+    rivals: Sequence[Nomination] = (),
+    promised: str = "",
+) -> Placement | Refusal:
+    """The node for a pod with this demand (``demand.read_demand(pod)``).
+
+    ``rivals`` are pods whose promised room is not to be had; the ``promised`` node, if any, is taken whenever it fits.
+    """
+    if rivals or promised:
+        return _place_among(demand, snapshot, plugins, rivals=rivals, promised=promised)
     best = evaluation(demand, snapshot, plugins).best()
     if best is None:
         return explain(demand, snapshot, plugins)
     row, points = best
     return Placement(snapshot.names[row], points)
+
+
+def _place_among(
+    demand: Demand, snapshot: Snapshot, plugins: Plugins, *, rivals: Sequence[Nomination], promised: str
+) -> Placement | Refusal:
+    feasible = evaluation(demand, snapshot, plugins).feasible().copy()
+    if rivals and feasible.any():
+        # A node must do with those who may come and without them: a pod may need, by affinity, that they do not.
+        with present(rivals, snapshot):
+            crowded = evaluation(demand, snapshot, plugins).feasible()
+            awaited = [snapshot.row_of[one.node] for one in rivals if one.node in snapshot.row_of]
+            feasible[awaited] &= crowded[awaited]
+    if not feasible.any():
+        with present(rivals, snapshot):
+            return explain(demand, snapshot, plugins)
+    row = snapshot.row_of.get(promised, -1)
+    if row >= 0 and feasible[row]:
+        return Placement(promised, 0)
+    points = score(demand, snapshot, feasible, plugins)
+    row = int(np.where(feasible, points, -1).argmax())
+    return Placement(snapshot.names[row], int(points[row]))
 
 
 def place_batch(
@@ -89,21 +136,33 @@ def place_batch(
     return decisions
 
 
+def score(demand: Demand, snapshot: Snapshot, feasible: Mask, plugins: Plugins = DEFAULT) -> Column:
+    """The weighed points of every row; only those of ``feasible`` mean anything."""
+    points = np.zeros(len(snapshot.alive), np.int64)
+    for one in plugins.scores:
+        if one.applies(demand, snapshot):
+            points += one.weight * one.points(demand, snapshot, feasible)
+    return points
+
+
 def explain(demand: Demand, snapshot: Snapshot, plugins: Plugins = DEFAULT) -> Refusal:
     """Why no node fits: for each node, what the first filter says that refuses it."""
     for one in plugins.filters:
         if whole := one.refuses_all(demand, snapshot):
             return Refusal(snapshot.node_count, {}, 0, demand.preempts, frozenset({one.name}), whole)
     left = snapshot.alive.copy()
+    helpable = np.zeros_like(snapshot.alive)
     refusing: set[str] = set()
     reasons: Counter[str] = Counter()
-    freed_by_pods = 0
     for one in plugins.filters:
         refused = left & ~one.fits(demand, snapshot)
         if refused.any():
             refusing.add(one.name)
             for reason, holds in one.reasons(demand, snapshot):
                 reasons[reason] += int((refused & holds).sum())
-            freed_by_pods += int((refused & one.freed_by_pods(demand, snapshot)).sum())
+            helpable |= refused & one.freed_by_pods(demand, snapshot)
             left &= ~refused
-    return Refusal(snapshot.node_count, dict(+reasons), freed_by_pods, demand.preempts, frozenset(refusing))
+    rows = tuple(np.flatnonzero(helpable).tolist())
+    return Refusal(
+        snapshot.node_count, dict(+reasons), len(rows), demand.preempts, frozenset(refusing), helpable=rows
+    )  # fmt: skip

@@ -10,6 +10,7 @@ _POD_SPEC = (
     "nodeName", "schedulerName", "schedulingGates", "nodeSelector", "affinity", "tolerations", "overhead",
     "priority", "preemptionPolicy", "resources", "topologySpreadConstraints",
 )  # fmt: skip
+_POD_STATUS = ("phase", "conditions", "startTime", "nominatedNodeName")
 _CONTAINER = ("name", "image", "resources", "ports", "restartPolicy")
 _RESIZED = ("allocatedResources", "resources")
 
@@ -28,7 +29,7 @@ def trim_pod(pod: Object) -> Object:
         **_pick(pod, ("apiVersion", "kind")),
         "metadata": _pick(pod["metadata"], _METADATA) | ({"ownerReferences": owners} if owners else {}),
         "spec": spec,
-        "status": _pick(status, ("phase", "conditions", *_RESIZED)) | _resized(pod["spec"], status),
+        "status": _pick(status, (*_POD_STATUS, *_RESIZED)) | _resized(pod["spec"], status),
     }
 
 
@@ -69,12 +70,16 @@ def is_finished(pod: Object) -> bool:
     return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
-def is_waiting(pod: Object, scheduler_name: str) -> bool:
-    """True if this scheduler is to find a node for the pod now."""
+def scheduler_of(pod: Object) -> str:
+    """Who is to find a node for the pod."""
+    return pod["spec"].get("schedulerName") or "default-scheduler"
+
+
+def is_waiting(pod: Object) -> bool:
+    """True if whoever schedules the pod is to find a node for it now."""
     spec = pod["spec"]
     return (
         not node_of(pod)
-        and (spec.get("schedulerName") or "default-scheduler") == scheduler_name
         and "deletionTimestamp" not in pod["metadata"]
         and not spec.get("schedulingGates")
         and not is_finished(pod)
@@ -92,6 +97,11 @@ def what_counts(pod: Object) -> Object:
         "resized": resized,
         "infeasible": resized and pod["status"].get("conditions"),
     }
+
+
+def promised_node(pod: Object) -> str:
+    """``status.nominatedNodeName``, or ""."""
+    return (pod.get("status") or {}).get("nominatedNodeName") or ""
 
 
 def priority_of(pod: Object) -> int:

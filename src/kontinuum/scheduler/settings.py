@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from kontinuum.client.settings import ElectionSettings
+
+
+class ProfileSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What decides for the pods of one ``schedulerName``. Plugins go by Kubernetes' names (``TaintToleration``)."""
+
+    scheduler_name: str
+    """Pods that ask for this scheduler are decided by this profile."""
+    disabled: tuple[str, ...] = ()
+    """Plugins that neither filter nor score; also ``DefaultPreemption`` and ``Coscheduling``."""
+    disabled_filters: tuple[str, ...] = ()
+    """Plugins that refuse no node, though they may score."""
+    disabled_scores: tuple[str, ...] = ()
+    """Plugins that give no points, though they may filter."""
+    weights: dict[str, int] = {}
+    """What a plugin's points count, 1 to 100, instead of what they count in Kubernetes."""
 
 
 class SchedulerSettings(ElectionSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Times are seconds."""
 
     name: str = "default-scheduler"
-    """Pods whose ``schedulerName`` is this are ours; all others are left alone."""
+    """Pods whose ``schedulerName`` is this are ours; all others are left alone. Events come from this name."""
+    profiles: tuple[ProfileSettings, ...] = ()
+    """Several schedulers in one process, each under its ``scheduler_name``, with plugins ``disabled`` (or only
+    ``disabled_filters``, ``disabled_scores``) and ``weights`` of its own: see ``scheduling.md``. If any are given, only
+    they are ours, and ``name`` counts for nothing."""
     bindings: int = 32
     """Bindings that may be under way at the same time."""
     backoff_initial_seconds: float = 1.0
