@@ -62,10 +62,17 @@ def always(waiter: Waiter, event: Event, cluster: Cluster) -> bool:
     return True
 
 
+def changes_load(event: Event) -> bool:
+    """A node that changed, a pod that left, or one that was resized in place: not one that was only relabelled."""
+    return event.kind == NODE or event.old is None or event.old["spec"] != event.new["spec"]
+
+
 def lets_through_now(one: Filter) -> Helps:
     """The node of the event passes this filter as it is now."""
 
     def helps(waiter: Waiter, event: Event, cluster: Cluster) -> bool:
+        if not changes_load(event):
+            return False
         row = cluster.snapshot.row_of.get(place_of(event))
         return row is not None and bool(one.fits(waiter.demand, cluster.snapshot)[row])
 
@@ -76,7 +83,7 @@ def has_room_now(waiter: Waiter, event: Event, cluster: Cluster) -> bool:
     """What was asked for is there, or it would be if less important pods made way."""
     node = place_of(event)
     row = cluster.snapshot.row_of.get(node)
-    if row is None:
+    if row is None or not changes_load(event):
         return False
     snapshot, demand = cluster.snapshot, waiter.demand
     if all(
