@@ -91,4 +91,5 @@ def bound(served: Served, pod: Object, binding: Object, *, now: float) -> Object
         "type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": rfc3339(now),
     }  # fmt: skip
     state["conditions"] = [*others, scheduled]
+    state.pop("nominatedNodeName", None)  # a promise that has been kept is none any more (KEP-5278)
     return pod

@@ -18,6 +18,14 @@ from kontinuum.api.machinery.fields import FieldError
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.patches import copy
 
+GATED = {
+    "type": "PodScheduled",
+    "status": "False",
+    "reason": "SchedulingGated",
+    "message": "Scheduling is blocked due to non-empty scheduling gates",
+}
+"""What a pod with scheduling gates says of itself until they are gone (``applySchedulingGatedCondition``)."""
+
 
 class Pod(Kind):
     has_generation = True
@@ -43,6 +51,8 @@ class Pod(Kind):
     def prepare_create(self, obj: Object) -> None:
         super().prepare_create(obj)
         obj["status"] = {"phase": "Pending", "qosClass": qos_class(obj["spec"])}
+        if obj["spec"].get("schedulingGates"):
+            obj["status"]["conditions"] = [dict(GATED)]
 
     def prepare_status_update(self, obj: Object, old: Object) -> None:
         """A pod's labels and annotations may come with its status; its QoS class never changes."""

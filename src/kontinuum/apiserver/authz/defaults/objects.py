@@ -42,8 +42,9 @@ def cluster_role_bindings() -> list[Object]:
     for name, _ in _controllers():
         role = f"{controller_roles.PREFIX}{name}"
         found.append(_binding(role, "ClusterRole", role, [(ACCOUNT, f"kube-system/{name}")]))
-    ours = [("User", own.CONTROLLER_MANAGER)]
-    return found + [_binding(name, "ClusterRole", role, ours) for name, role in own.OWN_BINDINGS.items()]
+    for user, bindings in ((own.CONTROLLER_MANAGER, own.OWN_BINDINGS), (own.SCHEDULER, own.SCHEDULER_BINDINGS)):
+        found += [_binding(name, "ClusterRole", role, [("User", user)]) for name, role in bindings.items()]
+    return found
 
 
 def roles() -> list[Object]:

@@ -7,6 +7,7 @@ the role of each controller that it runs, and to one role more for what ours do 
 from __future__ import annotations
 
 CONTROLLER_MANAGER = "system:kube-controller-manager"
+SCHEDULER = "system:kube-scheduler"
 PREFIX = "kontinuum:"
 
 OUR_CONTROLLERS = (
@@ -50,9 +51,16 @@ OWN_ROLES: dict[str, str] = {
         core: namespaces/finalize namespaces/status persistentvolumeclaims: patch
         node.k8s.io: runtimeclasses: read create update patch
     """,
+    # Pod groups are scheduler-plugins' kind.
+    "kontinuum:scheduler": """
+        scheduling.x-k8s.io: podgroups: read
+        scheduling.x-k8s.io: podgroups/status: patch update
+    """,
 }
 OWN_BINDINGS: dict[str, str] = {
     **{f"{PREFIX}controller:{name}": f"system:controller:{name}" for name in OUR_CONTROLLERS},
     "kontinuum:controllers": "kontinuum:controllers",
 }
 """The ClusterRole that each binds to our controllers' identity."""
+SCHEDULER_BINDINGS: dict[str, str] = {"kontinuum:scheduler": "kontinuum:scheduler"}
+"""The same for the scheduler's."""

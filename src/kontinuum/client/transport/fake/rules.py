@@ -145,6 +145,7 @@ def bind(pod: Object, binding: Object) -> Object:
     new["spec"]["nodeName"] = binding["target"]["name"]
     conditions = [c for c in new["status"].get("conditions", []) if c["type"] != "PodScheduled"]
     new["status"]["conditions"] = [*conditions, {"type": "PodScheduled", "status": "True"}]
+    new["status"].pop("nominatedNodeName", None)
     return new
 
 
