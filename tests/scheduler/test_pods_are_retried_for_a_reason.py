@@ -38,6 +38,12 @@ def come(*objects: Object) -> Step:
     return lambda cluster: cluster.create(*objects)
 
 
+def term(**labels: str) -> list[Object]:
+    return [{"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": labels}}]
+
+
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+
 CASES = [
     pytest.param(
         a_pod("waiter", requests={"cpu": "3"}),
@@ -71,6 +77,18 @@ CASES = [
         id="a label",
     ),
     pytest.param(
+        a_pod("waiter", affinity={"podAffinity": {REQUIRED: term(app="database")}}),
+        [come(labelled(a_pod("more", nodeName="n1"), app="web")), gone("holder"), node(spec={"unschedulable": False})],
+        come(labelled(a_pod("database", nodeName="n1"), app="database")),
+        id="a pod to be near",
+    ),
+    pytest.param(
+        a_pod("waiter", affinity={"podAntiAffinity": {REQUIRED: term(app="web")}}),
+        [gone("holder"), come(labelled(a_pod("more", nodeName="n1"), app="other"))],
+        gone("web"),
+        id="a pod to be away from",
+    ),
+    pytest.param(
         a_pod("waiter", nodeSelector={"disk": "ssd"}),
         [pod(metadata={"annotations": {"a": "b"}})],
         pod(spec={"nodeSelector": None}),
@@ -83,7 +101,8 @@ CASES = [
 def test_only_what_can_help_is_a_reason_to_try_again(waiter: Object, vain: list[Step], helpful: Step) -> None:
     async def main(cluster: Cluster) -> None:
         await cluster.create(a_node("n1"), a_pod("holder", requests={"cpu": "1"}, nodeName="n1"))
-        await cluster.create(a_pod("web", containers=PORT, nodeName="n1"), a_pod("beside", nodeName="n1"))
+        await cluster.create(labelled(a_pod("web", containers=PORT, nodeName="n1"), app="web"))
+        await cluster.create(a_pod("beside", nodeName="n1"))
         await asyncio.sleep(1)
         await cluster.create(waiter)
         await asyncio.sleep(20)

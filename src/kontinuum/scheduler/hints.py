@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from kontinuum.api.machinery.objects import key_of, labels_of, name_of, namespace_of
+from kontinuum.api.machinery.objects import Object, key_of, labels_of, name_of, namespace_of
+from kontinuum.api.machinery.selectors import NOTHING
 from kontinuum.client.informer import Change
 from kontinuum.scheduler.demand import Demand
 from kontinuum.scheduler.events import ASSIGNED_POD, NODE, WAITING_POD, Event
@@ -22,6 +23,7 @@ from kontinuum.scheduler.occupants import Occupants
 from kontinuum.scheduler.profiles import GANGS
 from kontinuum.scheduler.reading import node_of
 from kontinuum.scheduler.snapshot import Snapshot
+from kontinuum.scheduler.terms import Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +109,34 @@ def changes_domains(waiter: Waiter, event: Event, cluster: Cluster) -> bool:
 
 
 def changes_neighbours(waiter: Waiter, event: Event, cluster: Cluster) -> bool:
-    """A pod that came, left or changed its labels may be one that is wanted or shunned, or that shuns."""
-    return event.kind == NODE or changes_labels(event) or event.change == "deleted"
+    """A pod that is wanted has come, one that is shunned or shuns others has gone, or one is either by new labels."""
+    if event.kind != ASSIGNED_POD:
+        return changes_labels(event)
+    came, went = event.change != "deleted", event.change == "deleted"
+    if event.old is not None:
+        came = went = changes_labels(event)
+    return (came and is_meant(waiter, event, Role.REQUIRED)) or (
+        went and (is_meant(waiter, event, Role.FORBIDDEN) or shuns(event.new))
+    )
+
+
+def is_meant(waiter: Waiter, event: Event, role: Role) -> bool:
+    """The pod of the event, as it is or was, is one that a term of the waiting pod speaks of."""
+    return any(
+        term.role is role
+        # Whose namespace's labels decide is taken for one that is meant: they may have changed meanwhile.
+        and (term.pods.namespace_selector != NOTHING or namespace_of(pod) in term.pods.namespaces)
+        and term.pods.selector.matches(labels_of(pod))
+        for term in waiter.demand.terms
+        for pod in (event.new, event.old)
+        if pod is not None
+    )
+
+
+def shuns(pod: Object) -> bool:
+    """The pod keeps others away by required anti-affinity."""
+    away = (pod["spec"].get("affinity") or {}).get("podAntiAffinity") or {}
+    return bool(away.get("requiredDuringSchedulingIgnoredDuringExecution"))
 
 
 def places(*filters: Filter) -> dict[str, Hint]:
@@ -122,7 +150,7 @@ def completes_group(waiter: Waiter, event: Event, cluster: Cluster) -> bool:
 
 
 CHANGES: tuple[Change, ...] = ("added", "updated", "deleted")
-EVERY_CHANGE = frozenset((kind, change) for kind in (NODE, ASSIGNED_POD) for change in CHANGES)
+EVERY_CHANGE = frozenset((kind, change) for kind in (NODE, ASSIGNED_POD, "Namespace") for change in CHANGES)
 
 HINTS: Mapping[str, Hint] = {
     **places(unschedulable.FILTER, node_name.FILTER, taints.FILTER, node_affinity.FILTER),
