@@ -146,6 +146,8 @@ def derived(settings: Settings) -> Settings:
         controllers = replace(
             controllers,
             root_ca=controllers.root_ca or str(paths.pki / "ca.crt"),
+            cluster_cidrs=controllers.cluster_cidrs or settings.node.cluster_cidr,
+            service_cidrs=controllers.service_cidrs or server.service_cidrs,
             service_account_key=controllers.service_account_key or str(server.service_account_key),
             signing_certificate=controllers.signing_certificate or str(paths.pki / "ca.crt"),
             signing_key=controllers.signing_key or str(paths.pki / "ca.key"),

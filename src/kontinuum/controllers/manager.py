@@ -29,6 +29,7 @@ from kontinuum.controllers.reconcilers.isolation_classes import IsolationClasses
 from kontinuum.controllers.reconcilers.job import JobReconciler
 from kontinuum.controllers.reconcilers.namespace import NamespaceReconciler
 from kontinuum.controllers.reconcilers.node import NodeReconciler
+from kontinuum.controllers.reconcilers.nodeipam import NodeIpamReconciler
 from kontinuum.controllers.reconcilers.persistentvolume import PersistentVolumeReconciler
 from kontinuum.controllers.reconcilers.podgc import PodGarbageCollector
 from kontinuum.controllers.reconcilers.replicaset import ReplicaSetReconciler, ReplicationControllerReconciler
@@ -116,6 +117,8 @@ def available(settings: ControllersSettings) -> dict[str, Maker]:
     }
     if settings.root_ca:
         makers[RootAuthoritiesReconciler.name] = RootAuthoritiesReconciler
+    if settings.cluster_cidrs:
+        makers[NodeIpamReconciler.name] = NodeIpamReconciler
     if settings.service_account_key:
         makers[TokensReconciler.name] = TokensReconciler
     if settings.isolation_classes:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 from kontinuum.client.settings import ElectionSettings
+from kontinuum.foundation.addresses import check_network
 
 
 class ControllersSettings(ElectionSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -38,6 +41,15 @@ class ControllersSettings(ElectionSettings, frozen=True, forbid_unknown_fields=T
     of it; a machine that must boot cold under translation needs it all, and would be killed by its pod's limit."""
     microvm_overhead_cpu: str = "50m"
     """CPU that a microVM costs its host beyond its guest's own use: the class's overhead."""
+    cluster_cidrs: str = ""
+    """The pods' network, of which each node that has no ``spec.podCIDRs`` gets a piece; one of each IP family at most,
+    separated by a comma. Empty: nodes get none."""
+    node_cidr_prefix_ipv4: int = 24
+    """How long the prefix of a node's piece is: 24 leaves 256 addresses to its pods."""
+    node_cidr_prefix_ipv6: int = 64
+    """The same for IPv6."""
+    service_cidrs: str = ""
+    """The Services' networks, if they lie within ``cluster_cidrs``: no node gets a part of them."""
     autoscaling_seconds: float = 15.0
     """How often HorizontalPodAutoscalers read their metrics."""
     autoscaling_tolerance: float = 0.1
@@ -49,3 +61,16 @@ class ControllersSettings(ElectionSettings, frozen=True, forbid_unknown_fields=T
     """For so long after its start the CPU of a pod counts only while it is ready."""
     autoscaling_initial_readiness_seconds: float = 30.0
     """A pod that became unready within this time after its start is taken for one that was never ready."""
+
+    def __post_init__(self) -> None:
+        for name, text in (("cluster_cidrs", self.cluster_cidrs), ("service_cidrs", self.service_cidrs)):
+            for one in filter(None, text.split(",")):
+                check_network(name, one.strip())
+        prefixes = {4: self.node_cidr_prefix_ipv4, 6: self.node_cidr_prefix_ipv6}
+        networks = [ip_network(one.strip()) for one in filter(None, self.cluster_cidrs.split(","))]
+        for network in networks:
+            prefix = prefixes[network.version]
+            if not network.prefixlen <= prefix <= network.max_prefixlen:
+                raise ValueError(f"node_cidr_prefix_ipv{network.version}: {network} has no pieces of length /{prefix}")
+        if len({one.version for one in networks}) < len(networks):
+            raise ValueError("cluster_cidrs: one network of each IP family at most")
