@@ -13,7 +13,10 @@ from kontinuum.api.machinery.fields import FieldError
 from kontinuum.api.machinery.objects import Object
 
 MODE = "must be a number between 0 and 0777 (octal), both inclusive"
-FIELD_PATHS = ("metadata.name", "metadata.namespace", "metadata.uid")
+FIELD_PATHS = (
+    "metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid",
+)  # fmt: skip
+"""More than in a container's environment, where maps have no place: a volume can show all labels and annotations."""
 RESOURCES = (
     "limits.cpu", "limits.ephemeral-storage", "limits.memory", "requests.cpu", "requests.ephemeral-storage",
     "requests.memory",

@@ -1,0 +1,339 @@
+"""Behaviours of pods, written once and run in every isolation class, many at a time.
+
+A *case* is a coroutine that brings up what it needs in a world of its own class and says what must be so. Cases spend
+most of their time waiting (for a probe's period, for a volume to be refreshed), so those of one file run side by side;
+each is still a test of its own for pytest:
+
+    CASES = Cases()
+
+    @CASES.add(pytest.mark.behaviour("Pods should get a host IP"))
+    async def test_...                      # no: a case is not collected by itself
+    async def a_pod_knows_its_host(world: World) -> None:
+        ...
+
+    test_pods = CASES.test()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.machines.platform import CLASSES, Never, Platform
+
+from kontinuum.api.kubernetes import resources
+from kontinuum.api.machinery import quantity
+from kontinuum.api.machinery.objects import Object
+from kontinuum.api.machinery.resources import Resource
+from kontinuum.api.machinery.status import ApiError
+from kontinuum.client import kubeconfig
+from kontinuum.client.connect import connect
+from kontinuum.client.rest import Client
+
+IMAGE = "localhost/busybox:1"
+SECONDS = 90.0
+"""How long a case waits for something: these machines may be busy with all the other cases."""
+AT_ONCE = {"container": 8, "microvm": 4}
+
+Case = Callable[["World"], Awaitable[None]]
+BY_KIND = {
+    one.kind: one for one in vars(resources).values() if isinstance(one, Resource) and one.group != "events.k8s.io"
+}
+
+
+@dataclass(frozen=True)
+class World:
+    """What one case may do: objects in a namespace of its file and class, pods of its class."""
+
+    client: Client
+    kubeconfig: Path
+    isolation_class: str
+    namespace: str
+    case: str
+    """Part of every name, so that no two cases meet."""
+
+    def name(self, what: str = "") -> str:
+        return "-".join(part for part in (self.case, what) if part)
+
+    # -- objects
+
+    def resource(self, kind: str) -> Resource:
+        return BY_KIND[kind]
+
+    def amount(self, node: Object, resource: str) -> int:
+        """What the node has to give, in whole units."""
+        return quantity.value(node["status"]["allocatable"][resource])
+
+    async def create(self, kind: str, name: str, **fields: Any) -> Object:
+        resource = BY_KIND[kind]
+        metadata = {"name": name, "namespace": self.namespace, **fields.pop("metadata", {})}
+        return await self.client.create(
+            resource, {"apiVersion": resource.api_version, "kind": kind, "metadata": metadata, **fields}
+        )
+
+    async def get(self, kind: str, name: str) -> Object:
+        return await self.client.get(BY_KIND[kind], name, namespace=self.namespace)
+
+    async def patch(self, kind: str, name: str, patch: Object, *, subresource: str = "") -> Object:
+        return await self.client.patch(BY_KIND[kind], name, patch, namespace=self.namespace, subresource=subresource)
+
+    async def delete(self, kind: str, name: str, *, grace_seconds: int | None = None) -> None:
+        await self.client.delete(BY_KIND[kind], name, namespace=self.namespace, grace_seconds=grace_seconds)
+
+    async def events(self, name: str) -> list[Object]:
+        fields = f"involvedObject.name={name}"
+        return (await self.client.list(BY_KIND["Event"], namespace=self.namespace, fields=fields)).items
+
+    # -- pods
+
+    def pod(self, script: str = "sleep 100000", *, name: str = "", **spec: Any) -> Object:
+        """A pod whose only container runs ``script`` in a shell; ``container`` overrides fields of the container."""
+        container = {"name": "main", "image": IMAGE, "command": ["/bin/sh", "-c", script], **spec.pop("container", {})}
+        metadata = {"name": self.name(name), "namespace": self.namespace, **spec.pop("metadata", {})}
+        return {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": metadata,
+            "spec": {
+                "runtimeClassName": self.isolation_class,
+                "terminationGracePeriodSeconds": 1,
+                "automountServiceAccountToken": False,
+                "containers": [container],
+                **spec,
+            },
+        }
+
+    async def start(self, pod: Object) -> Object:
+        return await self.client.create(BY_KIND["Pod"], pod)
+
+    async def running(self, pod: Object, *, seconds: float = SECONDS) -> Object:
+        """Create the pod and wait until it is Running and Ready."""
+        await self.start(pod)
+        return await self.pod_that(pod["metadata"]["name"], is_ready, "to be ready", seconds=seconds)
+
+    async def ended(self, pod: Object, phase: str = "Succeeded", *, seconds: float = SECONDS) -> Object:
+        """Create the pod (restarted never, unless it says so) and wait for its end."""
+        pod["spec"].setdefault("restartPolicy", "Never")
+        await self.start(pod)
+        found = await self.pod_that(
+            pod["metadata"]["name"], lambda one: phase_of(one) in ("Succeeded", "Failed"), "to end", seconds=seconds
+        )
+        assert phase_of(found) == phase, f"{found['status']}\n{await self.logs(pod['metadata']['name'])}"
+        return found
+
+    async def printed(self, pod: Object, phase: str = "Succeeded") -> list[str]:
+        """The lines that the pod's first container printed until it ended."""
+        await self.ended(pod, phase)
+        return (await self.logs(pod["metadata"]["name"], pod["spec"]["containers"][0]["name"])).splitlines()
+
+    async def pod_that(
+        self, name: str, is_so: Callable[[Object], Any], what: str, *, seconds: float = SECONDS
+    ) -> Object:
+        """The pod once ``is_so``."""
+
+        async def look() -> Object | None:
+            found = await self.get("Pod", name)
+            last.append(found["status"])
+            return found if is_so(found) else None
+
+        last: list[Object] = []
+        try:
+            return await until(f"pod {name} {what}", look, seconds=seconds)
+        except Never as error:
+            told = [f"{one['reason']}: {one['message']}" for one in await self.events(name)]
+            raise Never(f"{error}\n{last[-1]}\n" + "\n".join(told)) from None
+
+    async def gone(self, kind: str, name: str, *, seconds: float = SECONDS) -> None:
+        async def look() -> bool:
+            try:
+                await self.get(kind, name)
+            except ApiError as error:
+                if error.is_not_found:
+                    return True
+                raise
+            return False
+
+        await until(f"{kind} {name} to be gone", look, seconds=seconds)
+
+    async def logs(self, pod: str, container: str = "main", *arguments: str) -> str:
+        return (await self.kubectl("logs", pod, "-c", container, *arguments, check=False))[1]
+
+    async def log_that(self, pod: str, is_so: Callable[[str], Any], what: str, container: str = "main") -> str:
+        """The container's log once ``is_so``."""
+
+        async def look() -> str | None:
+            text = await self.logs(pod, container)
+            return text if is_so(text) else None
+
+        return await until(f"the log of {pod} {what}", look)
+
+    async def execute(self, pod: str, script: str, container: str = "main") -> str:
+        """What ``script`` prints in a shell of the container."""
+        return (await self.kubectl("exec", pod, "-c", container, "--", "/bin/sh", "-c", script))[1]
+
+    async def kubectl(self, *arguments: str, check: bool = True, stdin: str = "") -> tuple[int, str, str]:
+        """``(exit code, output, errors)`` of kubectl in the world's namespace."""
+        command = ["--kubeconfig", str(self.kubeconfig), "--namespace", self.namespace, *arguments]
+        process = await asyncio.create_subprocess_exec(
+            "kubectl", *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        async with asyncio.timeout(120):
+            output, errors = await process.communicate(stdin.encode())
+        assert not check or process.returncode == 0, f"kubectl {' '.join(arguments)}: {errors.decode()}"
+        return process.returncode or 0, output.decode(), errors.decode()
+
+
+async def until(what: str, look: Callable[[], Awaitable[Any]], *, seconds: float = SECONDS) -> Any:
+    """What ``look`` answers as soon as that is true. Raises Never with the last answer."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while True:
+        answer = await look()
+        if answer:
+            return answer
+        if loop.time() > deadline:
+            raise Never(f"waited {seconds:g} s for {what}; last seen: {answer!r}")
+        await asyncio.sleep(0.2)
+
+
+def phase_of(pod: Object) -> str:
+    return str(pod.get("status", {}).get("phase") or "")
+
+
+def is_ready(pod: Object) -> bool:
+    conditions = {one["type"]: one["status"] for one in pod["status"].get("conditions") or ()}
+    return phase_of(pod) == "Running" and conditions.get("Ready") == "True"
+
+
+def statuses(pod: Object) -> dict[str, Object]:
+    """The status of every container by its name."""
+    fields = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
+    return {one["name"]: one for field in fields for one in pod["status"].get(field) or ()}
+
+
+def mounted(volume: str, path: str, **more: Any) -> Object:
+    return {"name": volume, "mountPath": path, **more}
+
+
+@dataclass
+class Cases:
+    """The cases of one file."""
+
+    cases: dict[str, tuple[Case, tuple[str, ...]]] = field(default_factory=dict)
+    marks: dict[str, list[pytest.MarkDecorator]] = field(default_factory=dict)
+
+    def add(self, *marks: pytest.MarkDecorator, classes: tuple[str, ...] = CLASSES) -> Callable[[Case], Case]:
+        """A decorator. ``classes``: where it can be so at all."""
+
+        def taken(case: Case) -> Case:
+            name = case.__name__
+            assert name not in self.cases
+            self.cases[name], self.marks[name] = (case, classes), list(marks)
+            return case
+
+        return taken
+
+    def test(self) -> Callable[..., None]:
+        """The test function for the file; the fixtures ``outcomes`` and ``platform`` are this directory's."""
+
+        @pytest.mark.machine
+        @pytest.mark.parametrize(
+            ("name", "isolation_class"),
+            [
+                pytest.param(name, isolation_class, marks=self.marks[name], id=f"{name}-{isolation_class}")
+                for isolation_class in CLASSES
+                for name, (_, classes) in self.cases.items()
+                if isolation_class in classes
+            ],
+        )
+        def test(outcomes: Outcomes, name: str, isolation_class: str) -> None:
+            outcomes.of(self, isolation_class).raise_for(name)
+
+        return test
+
+
+@dataclass(frozen=True)
+class Run:
+    """How the cases of a file ended in one class: None, or what went wrong."""
+
+    ends: dict[str, str | None]
+
+    def raise_for(self, name: str) -> None:
+        if (trouble := self.ends[name]) is not None:
+            pytest.fail(trouble, pytrace=False)
+
+
+class Outcomes:
+    """Runs the cases of a file and class when their first test asks, those that were selected, side by side."""
+
+    def __init__(self, platform: Platform, selected: set[tuple[str, str]]) -> None:
+        self._platform = platform
+        self._selected = selected
+        self._runs: dict[tuple[int, str], Run] = {}
+
+    def of(self, cases: Cases, isolation_class: str) -> Run:
+        key = (id(cases), isolation_class)
+        if key not in self._runs:
+            chosen = {
+                name: case
+                for name, (case, classes) in cases.cases.items()
+                if isolation_class in classes and (name, isolation_class) in self._selected
+            }
+            self._runs[key] = Run(asyncio.run(_all(self._platform, isolation_class, chosen)))
+        return self._runs[key]
+
+
+async def _all(platform: Platform, isolation_class: str, cases: dict[str, Case]) -> dict[str, str | None]:
+    few = asyncio.Semaphore(AT_ONCE[isolation_class])
+    async with _namespace(platform, isolation_class) as (client, namespace):
+
+        async def one(name: str, case: Case) -> str | None:
+            short = re.sub(r"[^a-z0-9]+", "-", name.lower())[:40].strip("-")
+            world = World(client, platform.kubeconfig, isolation_class, namespace, short)
+            async with few:
+                try:
+                    await case(world)
+                except BaseException:
+                    return traceback.format_exc()
+            return None
+
+        ends = await asyncio.gather(*(one(name, case) for name, case in cases.items()))
+    return dict(zip(cases, ends, strict=True))
+
+
+@contextlib.asynccontextmanager
+async def _namespace(platform: Platform, isolation_class: str) -> AsyncIterator[tuple[Client, str]]:
+    client = connect(kubeconfig.load(platform.kubeconfig))
+    try:
+        made = await client.create(
+            BY_KIND["Namespace"],
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"generateName": f"pods-{isolation_class}-"}},
+        )
+        namespace = made["metadata"]["name"]
+
+        async def has_account() -> bool:
+            return bool((await client.list(BY_KIND["ServiceAccount"], namespace=namespace)).items)
+
+        await until("the namespace's service account", has_account)
+        try:
+            yield client, namespace
+        finally:
+            await client.delete(BY_KIND["Namespace"], namespace)
+    finally:
+        await client.close()
+
+
+def selected_cases(items: list[pytest.Item]) -> Iterator[tuple[str, str]]:
+    """The cases that are to run, of what pytest has collected and kept."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        if callspec is not None and {"name", "isolation_class"} <= callspec.params.keys():
+            yield callspec.params["name"], callspec.params["isolation_class"]

@@ -1,0 +1,502 @@
+"""ConfigMaps, Secrets and the pod's own fields as files: names, modes, owners, and changes that reach running pods."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from typing import Any
+
+import pytest
+from tests.machines.pods.cases import Cases, World, mounted, until
+
+from kontinuum.api.machinery.objects import Object
+
+CASES = Cases()
+LOOK = """
+for file in "$@"; do
+  echo "$file $(stat -Lc '%a %u:%g' "$file") $(cat "$file")"
+done
+"""
+"""Path, mode, owner and content of each file that is given as an argument."""
+
+
+async def config_map(world: World, name: str, data: dict[str, str], **fields: Any) -> None:
+    await world.create("ConfigMap", name, data=data, **fields)
+
+
+async def secret(world: World, name: str, data: dict[str, str], **fields: Any) -> None:
+    await world.create("Secret", name, stringData=data, **fields)
+
+
+def source(kind: str, name: str, **fields: Any) -> Object:
+    """A volume of ``kind``: configMap, secret, or one of both in a projected volume."""
+    if kind == "secret":
+        return {"secret": {"secretName": name, **fields}}
+    if kind == "configMap":
+        return {"configMap": {"name": name, **fields}}
+    outer = {"defaultMode": fields.pop("defaultMode")} if "defaultMode" in fields else {}
+    return {"projected": {"sources": [{kind.removeprefix("projected "): {"name": name, **fields}}], **outer}}
+
+
+def looking(world: World, volumes: dict[str, Object], files: list[str], *, name: str = "", **spec: Any) -> Object:
+    """A pod that mounts each of ``volumes`` under its name, and looks at ``files``."""
+    return world.pod(
+        LOOK,
+        name=name,
+        volumes=[{"name": volume, **one} for volume, one in volumes.items()],
+        container={
+            "command": ["/bin/sh", "-c", LOOK, "look", *files],
+            "volumeMounts": [mounted(volume, f"/{volume}") for volume in volumes],
+        },
+        **spec,
+    )
+
+
+async def is_read(world: World, kind: str) -> None:
+    """As root: the plain volume, modes of all and of one, mappings, and one source in several volumes."""
+    name = world.name()
+    await (secret if kind.endswith("secret") else config_map)(world, name, {"data-1": "value-1", "data-2": "value-2"})
+    mapped = [{"key": "data-2", "path": "path/to/data-2"}]
+    volumes = {
+        "plain": source(kind, name),
+        "again": source(kind, name),
+        "mode": source(kind, name, defaultMode=0o400),
+        "mapped": source(kind, name, items=mapped),
+        "item": source(kind, name, items=[{**mapped[0], "mode": 0o440}]),
+    }
+    files = ["/plain/data-1", "/again/data-1", "/mode/data-1", "/mapped/path/to/data-2", "/item/path/to/data-2"]
+    assert await world.printed(looking(world, volumes, files)) == [
+        "/plain/data-1 644 0:0 value-1",
+        "/again/data-1 644 0:0 value-1",
+        "/mode/data-1 400 0:0 value-1",
+        "/mapped/path/to/data-2 644 0:0 value-2",
+        "/item/path/to/data-2 440 0:0 value-2",
+    ]
+
+
+async def is_read_by_a_user(world: World, kind: str) -> None:
+    """As a user of the volume's group: what root alone may read becomes the group's to read."""
+    name = world.name()
+    await (secret if kind.endswith("secret") else config_map)(world, name, {"data-1": "value-1", "data-2": "value-2"})
+    volumes = {
+        "plain": source(kind, name),
+        "mapped": source(kind, name, items=[{"key": "data-2", "path": "path/to/data-2"}]),
+        "mode": source(kind, name, defaultMode=0o440),
+    }
+    files = ["/plain/data-1", "/mapped/path/to/data-2", "/mode/data-1"]
+    context = {"runAsUser": 1000, "fsGroup": 1001}
+    assert await world.printed(looking(world, volumes, files, securityContext=context)) == [
+        "/plain/data-1 644 0:1001 value-1",
+        "/mapped/path/to/data-2 644 0:1001 value-2",
+        "/mode/data-1 440 0:1001 value-1",
+    ]
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "ConfigMap should be consumable from pods in volume",
+        "ConfigMap should be consumable from pods in volume with defaultMode set",
+        "ConfigMap should be consumable from pods in volume with mappings",
+        "ConfigMap should be consumable from pods in volume with mappings and Item mode set",
+        "ConfigMap should be consumable in multiple volumes in the same pod",
+    )
+)
+async def a_config_map_is_read(world: World) -> None:
+    await is_read(world, "configMap")
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "Projected configMap should be consumable from pods in volume",
+        "Projected configMap should be consumable from pods in volume with defaultMode set",
+        "Projected configMap should be consumable from pods in volume with mappings",
+        "Projected configMap should be consumable from pods in volume with mappings and Item mode set",
+        "Projected configMap should be consumable in multiple volumes in the same pod",
+    )
+)
+async def a_projected_config_map_is_read(world: World) -> None:
+    await is_read(world, "projected configMap")
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "Secrets should be consumable from pods in volume",
+        "Secrets should be consumable from pods in volume with defaultMode set",
+        "Secrets should be consumable from pods in volume with mappings",
+        "Secrets should be consumable from pods in volume with mappings and Item Mode set",
+        "Secrets should be consumable in multiple volumes in a pod",
+    )
+)
+async def a_secret_is_read(world: World) -> None:
+    await is_read(world, "secret")
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "Projected secret should be consumable from pods in volume",
+        "Projected secret should be consumable from pods in volume with defaultMode set",
+        "Projected secret should be consumable from pods in volume with mappings",
+        "Projected secret should be consumable from pods in volume with mappings and Item Mode set",
+        "Projected secret should be consumable in multiple volumes in a pod",
+    )
+)
+async def a_projected_secret_is_read(world: World) -> None:
+    await is_read(world, "projected secret")
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "ConfigMap should be consumable from pods in volume as non-root",
+        "ConfigMap should be consumable from pods in volume with mappings as non-root",
+    )
+)
+async def a_config_map_is_read_by_a_user(world: World) -> None:
+    await is_read_by_a_user(world, "configMap")
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "Projected configMap should be consumable from pods in volume as non-root",
+        "Projected configMap should be consumable from pods in volume with mappings as non-root",
+    )
+)
+async def a_projected_config_map_is_read_by_a_user(world: World) -> None:
+    await is_read_by_a_user(world, "projected configMap")
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "Secrets should be consumable from pods in volume as non-root with defaultMode and fsGroup set"
+    )
+)
+async def a_secret_is_read_by_a_user(world: World) -> None:
+    await is_read_by_a_user(world, "secret")
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "Projected secret should be consumable from pods in volume as non-root with defaultMode and fsGroup set"
+    )
+)
+async def a_projected_secret_is_read_by_a_user(world: World) -> None:
+    await is_read_by_a_user(world, "projected secret")
+
+
+@CASES.add(pytest.mark.behaviour("ConfigMap binary data should be reflected in volume"))
+async def binary_data_arrives_as_it_is(world: World) -> None:
+    binary = bytes(range(256))
+    name = world.name()
+    await config_map(world, name, {"text": "value"}, binaryData={"dump.bin": base64.b64encode(binary).decode()})
+    pod = world.pod(
+        "cat /v/text; echo; base64 /v/dump.bin | tr -d '\\n'",
+        volumes=[{"name": "v", "configMap": {"name": name}}],
+        container={"volumeMounts": [mounted("v", "/v")]},
+    )
+    assert await world.printed(pod) == ["value", base64.b64encode(binary).decode()]
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "Secrets should be able to mount in a volume regardless of a different secret existing with same name in "
+        "different namespace"
+    )
+)
+async def a_secret_of_the_same_name_elsewhere_is_another(world: World) -> None:
+    name = world.name()
+    other = await world.client.create(
+        world.resource("Namespace"), {"apiVersion": "v1", "kind": "Namespace", "metadata": {"generateName": "other-"}}
+    )
+    elsewhere = {"name": name, "namespace": other["metadata"]["name"]}
+    await world.client.create(
+        world.resource("Secret"),
+        {"apiVersion": "v1", "kind": "Secret", "metadata": elsewhere, "stringData": {"data-1": "of others"}},
+    )
+    await secret(world, name, {"data-1": "ours"})
+    pod = looking(world, {"v": source("secret", name)}, ["/v/data-1"])
+    assert await world.printed(pod) == ["/v/data-1 644 0:0 ours"]
+    await world.client.delete(world.resource("Namespace"), other["metadata"]["name"])
+
+
+# -- changes reach running pods
+
+
+async def is_followed(world: World, kind: str) -> None:
+    """A key that changes, a source that is deleted, and one that is created later, all of them seen by one pod."""
+    make = secret if kind.endswith("secret") else config_map
+    obj = "Secret" if make is secret else "ConfigMap"
+    field = "stringData" if make is secret else "data"
+    await make(world, world.name("kept"), {"data-1": "value-1", "data-2": "old"})
+    await make(world, world.name("deleted"), {"data-1": "value-1"})
+    volumes = {
+        "kept": source(kind, world.name("kept")),
+        "deleted": source(kind, world.name("deleted"), optional=True),
+        "created": source(kind, world.name("created"), optional=True),
+    }
+    pod = looking(world, volumes, [])
+    pod["spec"]["containers"][0]["command"] = ["/bin/sleep", "100000"]
+    name = (await world.running(pod))["metadata"]["name"]
+    assert await world.execute(name, "cat /kept/data-2 /deleted/data-1; ls /created") == "oldvalue-1"
+
+    await world.patch(obj, world.name("kept"), {field: {"data-2": "new", "data-3": "more"}})
+    await world.delete(obj, world.name("deleted"))
+    await make(world, world.name("created"), {"data-1": "late"})
+
+    async def seen() -> bool:
+        script = "cat /kept/data-2 /kept/data-3 /created/data-1; ls /deleted"
+        return await world.execute(name, f"({script}) 2>/dev/null || true") == "newmorelate"
+
+    await until(f"{name} to see every change", seen)
+    await world.delete("Pod", name)
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "ConfigMap updates should be reflected in volume", "ConfigMap optional updates should be reflected in volume"
+    )
+)
+async def a_config_map_is_followed(world: World) -> None:
+    await is_followed(world, "configMap")
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "Projected configMap updates should be reflected in volume",
+        "Projected configMap optional updates should be reflected in volume",
+    )
+)
+async def a_projected_config_map_is_followed(world: World) -> None:
+    await is_followed(world, "projected configMap")
+
+
+@CASES.add(pytest.mark.behaviour("Secrets optional updates should be reflected in volume"))
+async def a_secret_is_followed(world: World) -> None:
+    await is_followed(world, "secret")
+
+
+@CASES.add(pytest.mark.behaviour("Projected secret optional updates should be reflected in volume"))
+async def a_projected_secret_is_followed(world: World) -> None:
+    await is_followed(world, "projected secret")
+
+
+# -- the pod's own fields
+
+
+RESOURCES = {"requests": {"cpu": "250m", "memory": "32Mi"}, "limits": {"cpu": "1250m", "memory": "64Mi"}}
+
+
+def downward(projected: bool, items: list[Object], **fields: Any) -> Object:
+    if projected:
+        return {"projected": {"sources": [{"downwardAPI": {"items": items}}], **fields}}
+    return {"downwardAPI": {"items": items, **fields}}
+
+
+def amount(resource: str, *, divisor: str = "") -> Object:
+    reference = {"containerName": "main", "resource": resource}
+    return {"path": resource, "resourceFieldRef": {**reference, **({"divisor": divisor} if divisor else {})}}
+
+
+async def tells_of_the_pod(world: World, projected: bool) -> None:
+    field = {"path": "podname", "fieldRef": {"fieldPath": "metadata.name"}}
+    items = [field, amount("limits.cpu", divisor="1m"), amount("limits.memory"), amount("requests.cpu", divisor="1m"),
+             amount("requests.memory")]  # fmt: skip
+    volumes = {
+        "plain": downward(projected, items),
+        "mode": downward(projected, [field], defaultMode=0o400),
+        "item": downward(projected, [{**field, "mode": 0o440}]),
+    }
+    files = [f"/plain/{item['path']}" for item in items] + ["/mode/podname", "/item/podname"]
+    pod = looking(world, volumes, files)
+    pod["spec"]["containers"][0]["resources"] = RESOURCES
+    name = pod["metadata"]["name"]
+    assert await world.printed(pod) == [
+        f"/plain/podname 644 0:0 {name}",
+        "/plain/limits.cpu 644 0:0 1250",
+        f"/plain/limits.memory 644 0:0 {64 << 20}",
+        "/plain/requests.cpu 644 0:0 250",
+        f"/plain/requests.memory 644 0:0 {32 << 20}",
+        f"/mode/podname 400 0:0 {name}",
+        f"/item/podname 440 0:0 {name}",
+    ]
+
+
+async def tells_of_the_node(world: World, projected: bool) -> None:
+    """Without limits of its own a container may use what the node has to give."""
+    items = [amount("limits.cpu", divisor="1m"), amount("limits.memory")]
+    files = [f"/v/{item['path']}" for item in items]
+    printed = await world.printed(looking(world, {"v": downward(projected, items)}, files))
+    (node,) = (await world.client.list(world.resource("Node"))).items
+    cpu, memory = (int(line.rpartition(" ")[2]) for line in printed)
+    assert (cpu, memory) == (world.amount(node, "cpu") * 1000, world.amount(node, "memory"))
+
+
+async def follows_the_pod(world: World, projected: bool) -> None:
+    items = [{"path": what, "fieldRef": {"fieldPath": f"metadata.{what}"}} for what in ("labels", "annotations")]
+    pod = looking(world, {"v": downward(projected, items)}, [])
+    pod["spec"]["containers"][0]["command"] = ["/bin/sleep", "100000"]
+    pod["metadata"] |= {"labels": {"key1": "value1"}, "annotations": {"builder": "bar"}}
+    name = (await world.running(pod))["metadata"]["name"]
+    assert await world.execute(
+        name, "cat /v/labels; echo; cat /v/annotations"
+    ) == 'key1="value1"\nbuilder="bar"\n'.rstrip("\n")
+    await world.patch("Pod", name, {"metadata": {"labels": {"key3": "value3"}, "annotations": {"builder": "foo"}}})
+
+    async def seen() -> bool:
+        found = await world.execute(name, "cat /v/labels /v/annotations")
+        return 'key3="value3"' in found and 'builder="foo"' in found
+
+    await until(f"{name} to see its new labels and annotations", seen)
+    await world.delete("Pod", name)
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "Downward API volume should provide container's cpu limit",
+        "Downward API volume should provide container's cpu request",
+        "Downward API volume should provide container's memory limit",
+        "Downward API volume should provide container's memory request",
+        "Downward API volume should provide podname only",
+        "Downward API volume should set DefaultMode on files",
+        "Downward API volume should set mode on item file",
+    )
+)
+async def a_volume_tells_of_the_pod(world: World) -> None:
+    await tells_of_the_pod(world, projected=False)
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "Projected downwardAPI should provide container's cpu limit",
+        "Projected downwardAPI should provide container's cpu request",
+        "Projected downwardAPI should provide container's memory limit",
+        "Projected downwardAPI should provide container's memory request",
+        "Projected downwardAPI should provide podname only",
+        "Projected downwardAPI should set DefaultMode on files",
+        "Projected downwardAPI should set mode on item file",
+    )
+)
+async def a_projected_volume_tells_of_the_pod(world: World) -> None:
+    await tells_of_the_pod(world, projected=True)
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "Downward API volume should provide node allocatable (cpu) as default cpu limit if the limit is not set",
+        "Downward API volume should provide node allocatable (memory) as default memory limit if the limit is not set",
+    )
+)
+async def a_volume_tells_of_the_node(world: World) -> None:
+    await tells_of_the_node(world, projected=False)
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "Projected downwardAPI should provide node allocatable (cpu) as default cpu limit if the limit is not set",
+        "Projected downwardAPI should provide node allocatable (memory) as default memory limit if the limit is not "
+        "set",
+    )
+)
+async def a_projected_volume_tells_of_the_node(world: World) -> None:
+    await tells_of_the_node(world, projected=True)
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "Downward API volume should update annotations on modification",
+        "Downward API volume should update labels on modification",
+    )
+)
+async def a_volume_follows_the_pod(world: World) -> None:
+    await follows_the_pod(world, projected=False)
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "Projected downwardAPI should update annotations on modification",
+        "Projected downwardAPI should update labels on modification",
+    )
+)
+async def a_projected_volume_follows_the_pod(world: World) -> None:
+    await follows_the_pod(world, projected=True)
+
+
+@CASES.add(pytest.mark.behaviour("Projected combined should project all components that make up the projection API"))
+async def several_sources_share_a_directory(world: World) -> None:
+    name = world.name()
+    await config_map(world, name, {"configmap-data": "configmap-value"})
+    await secret(world, name, {"secret-data": "secret-value"})
+    sources = [
+        {"configMap": {"name": name}},
+        {"secret": {"name": name}},
+        {"downwardAPI": {"items": [{"path": "podname", "fieldRef": {"fieldPath": "metadata.name"}}]}},
+    ]
+    pod = looking(world, {"all": {"projected": {"sources": sources}}},
+                  ["/all/podname", "/all/secret-data", "/all/configmap-data"])  # fmt: skip
+    assert [line.split()[-1] for line in await world.printed(pod)] == [name, "secret-value", "configmap-value"]
+
+
+# -- paths below a volume
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "Subpath Atomic writer volumes should support subpaths with configmap pod",
+        "Subpath Atomic writer volumes should support subpaths with configmap pod with mountPath of existing file",
+        "Subpath Atomic writer volumes should support subpaths with downward pod",
+        "Subpath Atomic writer volumes should support subpaths with projected pod",
+        "Subpath Atomic writer volumes should support subpaths with secret pod",
+    )
+)
+async def one_file_of_a_volume_is_mounted(world: World) -> None:
+    name = world.name()
+    await config_map(world, name, {"file": "of the config map"})
+    await secret(world, name, {"file": "of the secret"})
+    volumes = {
+        "config": source("configMap", name),
+        "secret": source("secret", name),
+        "downward": downward(False, [{"path": "dir/file", "fieldRef": {"fieldPath": "metadata.name"}}]),
+        "projected": source("projected configMap", name, items=[{"key": "file", "path": "dir/file"}]),
+    }
+    mounts = [
+        mounted("config", "/config/file", subPath="file"),
+        mounted("config", "/etc/passwd", subPath="file"),
+        mounted("secret", "/secret/file", subPath="file"),
+        mounted("downward", "/downward", subPath="dir"),
+        mounted("projected", "/projected", subPath="dir"),
+    ]
+    pod = world.pod(
+        "for i in 1 2 3; do cat /config/file /etc/passwd /secret/file /downward/file /projected/file; echo; done",
+        volumes=[{"name": volume, **one} for volume, one in volumes.items()],
+        container={"volumeMounts": mounts},
+    )
+    once = f"of the config mapof the config mapof the secret{name}of the config map"
+    assert await world.printed(pod) == [once] * 3
+
+
+# -- what must not disturb
+
+
+@CASES.add(pytest.mark.behaviour("EmptyDir wrapper volumes should not conflict"))
+async def volumes_of_different_kinds_do_not_meet(world: World) -> None:
+    name = world.name()
+    await config_map(world, name, {"a": "1"})
+    await secret(world, name, {"a": "2"})
+    volumes = {"secret": source("secret", name), "config": source("configMap", name)}
+    printed = await world.printed(looking(world, volumes, ["/secret/a", "/config/a"]))
+    assert [line.split()[-1] for line in printed] == ["2", "1"]
+
+
+@CASES.add(
+    pytest.mark.behaviour("EmptyDir wrapper volumes should not cause race condition when used for configmaps"),
+    classes=("container",),
+)
+async def fifty_config_maps_are_mounted_in_five_pods(world: World) -> None:
+    names = [world.name(str(number)) for number in range(50)]
+    await asyncio.gather(*(config_map(world, name, {"data-1": "value"}) for name in names))
+    volumes = {f"v{number}": source("configMap", name) for number, name in enumerate(names)}
+    files = [f"/{volume}/data-1" for volume in volumes]
+    pods = [looking(world, volumes, files, name=f"pod-{number}") for number in range(5)]
+    for lines in await asyncio.gather(*(world.printed(pod) for pod in pods)):
+        assert [line.split()[-1] for line in lines] == ["value"] * 50
+
+
+test_volumes_of_files = CASES.test()
