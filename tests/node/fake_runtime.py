@@ -56,6 +56,8 @@ class FakeRuntime:
     sandboxes: dict[str, Sandbox] = field(default_factory=dict)
     containers: dict[str, tuple[str, Container]] = field(default_factory=dict)
     reopened: list[str] = field(default_factory=list)
+    updates: list[tuple[str, Config]] = field(default_factory=list)
+    """Limits that were changed, by container id, in order."""
     starts: Counter[str] = field(default_factory=Counter)
     init_names: set[str] = field(default_factory=set)
     """Containers that must have succeeded before any other may start."""
@@ -180,6 +182,12 @@ class FakeRuntime:
         else:
             await self.clock.sleep(0.02)
             self._end(container_id, 143)
+
+    async def update_container(self, container_id: str, resources: Config) -> None:
+        await self._enter("update_container")
+        if container_id not in self.containers:
+            raise NotThere(container_id)
+        self.updates.append((container_id, resources))
 
     async def remove_container(self, container_id: str) -> None:
         await self._enter("remove_container")

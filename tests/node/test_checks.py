@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import AsyncIterator
 
+import grpc
 import pytest
 from aiohttp import web
 from tests.node.fake_runtime import FakeRuntime
@@ -83,9 +85,51 @@ async def test_a_command_is_well_when_it_ends_with_0() -> None:
         await check({"exec": {"command": ["sleep"]}}, runtime)
 
 
+@contextlib.asynccontextmanager
+async def health_server(**statuses: int) -> AsyncIterator[int]:
+    """A gRPC server that answers health checks of the services it knows; the port."""
+
+    async def answer(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        service = request[2:].decode()
+        if service not in statuses:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
+        return bytes([8, statuses[service]]) if statuses[service] else b""
+
+    server = grpc.aio.server()
+    method = grpc.unary_unary_rpc_method_handler(answer)
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": method})])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield port
+    finally:
+        await server.stop(None)
+
+
+async def test_a_grpc_server_is_well_when_it_says_that_it_serves() -> None:
+    long = "s" * 100
+    async with health_server(serving=1, broken=2, silent=0, **{long: 1}) as port:
+        await check({"grpc": {"port": port, "service": "serving"}})
+        await check({"grpc": {"port": port, "service": long}})
+        for service, said in (("broken", '"NOT_SERVING"'), ("silent", '"UNKNOWN"'), ("other", "unknown service")):
+            with pytest.raises(CheckFailed, match=said):
+                await check({"grpc": {"port": port, "service": service}})
+
+
+async def test_a_server_without_health_checks_and_none_at_all_are_unwell() -> None:
+    server = grpc.aio.server()
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    with pytest.raises(CheckFailed, match="does not implement the grpc health protocol"):
+        await check({"grpc": {"port": port}})
+    await server.stop(None)
+    with pytest.raises(CheckFailed, match="failed to connect service"):
+        await check({"grpc": {"port": port}})
+
+
 async def test_a_kind_of_probe_that_is_not_known_here_says_so() -> None:
-    with pytest.raises(CheckFailed, match="gRPC probes are not supported"):
-        await check({"grpc": {"port": 1}})
+    with pytest.raises(CheckFailed, match="no type that this node knows: telepathy"):
+        await check({"telepathy": {}})
 
 
 def test_a_port_may_be_named() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from tests.node.world import container, pod
 
 from kontinuum.api.machinery.objects import Object
 from kontinuum.node import cgroups, names
 from kontinuum.node.container_config import Attempt, BadContainer, container_config, oom_score
+from kontinuum.node.container_mounts import BadMount, volume_mounts
 from kontinuum.node.container_status import go_duration
 from kontinuum.node.environment import expand
 from kontinuum.node.fields import NoSuchField, Surroundings, field_value, resource_value
@@ -18,6 +21,7 @@ from kontinuum.node.port import Fingerprint, Image
 from kontinuum.node.probes import Judgement, ProbeSettings, judge
 from kontinuum.node.sandbox_config import sandbox_config
 from kontinuum.node.server import may_enter
+from kontinuum.node.services import service_variables
 from kontinuum.node.settings import NodeSettings
 
 EMPTY_RESOLVER = {"servers": ["192.0.2.53"], "searches": ["example.org"], "options": ["timeout:2"]}
@@ -33,6 +37,53 @@ def full(**spec: object) -> Object:
 def resources(cpu: str = "", memory: str = "", *, requests: dict[str, str] | None = None) -> Object:
     limits = {key: value for key, value in (("cpu", cpu), ("memory", memory)) if value}
     return {"resources": {"limits": limits, "requests": requests or {}}}
+
+
+def test_services_are_told_as_links_once_were() -> None:
+    """The variables of Kubernetes' documentation of Services ("Discovering services")."""
+
+    def service(name: str, ip: str, *ports: Object, namespace: str = "default") -> Object:
+        return {"metadata": {"name": name, "namespace": namespace}, "spec": {"clusterIP": ip, "ports": list(ports)}}
+
+    redis = service("redis-primary", "10.0.0.11", {"port": 6379, "protocol": "TCP"})
+    api = service("kubernetes", "10.96.0.1", {"name": "https", "port": 443})
+    headless = service("headless", "None", {"port": 1})
+    dual = service("six", "fd00::1", {"name": "a-b", "port": 1, "protocol": "UDP"}, {"name": "c", "port": 2})
+    assert service_variables(full(), [redis, headless], None) == {
+        "REDIS_PRIMARY_SERVICE_HOST": "10.0.0.11",
+        "REDIS_PRIMARY_SERVICE_PORT": "6379",
+        "REDIS_PRIMARY_PORT": "tcp://10.0.0.11:6379",
+        "REDIS_PRIMARY_PORT_6379_TCP": "tcp://10.0.0.11:6379",
+        "REDIS_PRIMARY_PORT_6379_TCP_PROTO": "tcp",
+        "REDIS_PRIMARY_PORT_6379_TCP_PORT": "6379",
+        "REDIS_PRIMARY_PORT_6379_TCP_ADDR": "10.0.0.11",
+    }
+    told = service_variables(full(), [dual], api)
+    assert told["SIX_PORT"] == "udp://[fd00::1]:1"
+    assert told["SIX_SERVICE_PORT_A_B"] == "1"
+    assert told["SIX_PORT_2_TCP"] == "tcp://[fd00::1]:2"
+    assert told["KUBERNETES_SERVICE_PORT_HTTPS"] == "443"
+    assert (
+        service_variables(full(enableServiceLinks=False), [redis], api).keys()
+        == service_variables(full(), [], api).keys()
+    )
+
+
+@pytest.mark.parametrize(
+    ("expression", "problem"),
+    [("$(NONE)", "missing value for NONE"), ("$(EMPTY)/x", "missing value for EMPTY"), ("$(UP)", "without '..'"),
+     ("$(ROOT)", "must be relative")],
+)  # fmt: skip
+def test_a_path_below_a_volume_is_refused_where_its_variables_lead_nowhere_good(
+    tmp_path: Path, expression: str, problem: str
+) -> None:
+    values = {"EMPTY": "", "UP": "..", "ROOT": "/tmp", "GOOD": "a/b"}
+    mount = {"name": "v", "mountPath": "/v", "subPathExpr": expression}
+    with pytest.raises(BadMount, match=problem):
+        volume_mounts(container("app", volumeMounts=[mount]), [], {"v": tmp_path}, values)
+    mount["subPathExpr"] = "$(GOOD)"
+    (made,) = volume_mounts(container("app", volumeMounts=[mount]), [], {"v": tmp_path}, values)
+    assert made["host_path"] == str(tmp_path / "a/b")
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,13 @@ class FakeChecks:
             raise CheckFailed("unwell")
 
 
+class NoServices:
+    """A cluster without services."""
+
+    async def variables(self, pod: Object) -> dict[str, str]:
+        return {}
+
+
 class World:
     def __init__(self, directory: Path) -> None:
         self.clock = VirtualClock()
@@ -70,7 +77,7 @@ class World:
         self.tools = Tools(
             client=self.client, runtime=self.runtime, clock=self.clock,
             settings=NodeSettings(data_dir=str(directory / "data"), run_dir=str(directory / "run")),
-            events=self.events, sources=sources, tokens=Tokens(self.client, self.clock),
+            events=self.events, sources=sources, services=NoServices(), tokens=Tokens(self.client, self.clock),
             puller=Puller(self.runtime, sources, self.clock),
             checks=self.checks, host=HostFacts("192.0.2.1"),
             host_resolver={"servers": [], "searches": [], "options": []},

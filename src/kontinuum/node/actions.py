@@ -11,9 +11,9 @@ from pathlib import Path
 
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.errors import KontinuumError, Retryable
-from kontinuum.node import cgroups, container_mounts, names, pods
+from kontinuum.node import cgroups, container_mounts, names, pods, resize
 from kontinuum.node.checks import CheckFailed
-from kontinuum.node.container_config import Attempt, container_config, log_path
+from kontinuum.node.container_config import Attempt, BadContainer, container_config, linux_resources, log_path
 from kontinuum.node.environment import environment
 from kontinuum.node.images import ImageTrouble
 from kontinuum.node.interruption import Interruption
@@ -23,6 +23,7 @@ from kontinuum.node.plan import (
     CreateSandbox,
     RemoveContainer,
     RemoveSandbox,
+    Resize,
     StartContainer,
     StopContainer,
     StopSandbox,
@@ -71,6 +72,8 @@ class Hands:
                 await self._start_container(pod, action, observed)
             case StopContainer():
                 await self._stop_container(pod, action, observed)
+            case Resize():
+                await self._resize(pod, action, observed)
             case RemoveContainer():
                 await self._runtime.remove_container(action.container_id)
 
@@ -129,7 +132,7 @@ class Hands:
         if image is None:
             return
         try:
-            wanted = await self._container_config(pod, container, action, image, sandbox.ips)
+            wanted = await self._container_config(pod, container, action, image, observed)
         except (KontinuumError, OSError) as error:
             self._failed(pod, container, "CreateContainerConfigError", str(error))
             return
@@ -167,10 +170,12 @@ class Hands:
         self._tell(pod, WARNING, "Failed", f"Error: {message}")
 
     async def _container_config(
-        self, pod: Object, container: Object, action: StartContainer, image: Image, ips: tuple[str, ...]
+        self, pod: Object, container: Object, action: StartContainer, image: Image, observed: Observed
     ) -> Config:
+        ips = observed.sandbox.ips if observed.sandbox else ()
         around = self._tools.around(ips)
-        values = await environment(pod, container, self._tools.sources, around)
+        services = await self._tools.services.variables(pod)
+        values = await environment(pod, container, self._tools.sources, around, services)
         places = await self.prepare_volumes(pod, ips)
         mounts = container_mounts.volume_mounts(container, pod["spec"].get("volumes") or (), places, values)
         mounts += self._own_mounts(pod, container, action.attempt, ips, {one["container_path"] for one in mounts})
@@ -182,6 +187,7 @@ class Hands:
             environment=values,
             mounts=mounts,
             node_memory=self._tools.node_memory,
+            target_id=_target(container, observed),
         )
 
     def _own_mounts(
@@ -217,6 +223,33 @@ class Hands:
             self._tell(pod, WARNING, "FailedPostStartHook", f"PostStartHook failed: {error}")
             await self._runtime.stop_container(container_id, pods.grace_seconds(pod))
 
+    async def _resize(self, pod: Object, action: Resize, observed: Observed) -> None:
+        """The pod's cgroup first gets room for both, then each container changes, then the pod's cgroup shrinks.
+
+        Raises RuntimeFailed or OSError where the kernel refuses, e.g. a limit below what is in use.
+        """
+        tools, remembered = self._tools, self._remembered
+        parent = cgroup_parent(tools.settings, pod["metadata"]["uid"])
+        now = cgroups.pod_limits(pod, tools.settings.pod_pids_limit)
+        held = {one["name"]: holds for one, holds in resize.differing(pod, observed, remembered.actuated)}
+        before = cgroups.pod_limits(resize.with_resources(pod, held), tools.settings.pod_pids_limit)
+        remembered.resizing = True
+        try:
+            cgroups.create(parent, cgroups.loosest(before, now), tools.cgroup_root)
+            for name in action.names:
+                container, current = pods.find_container(pod, name), observed.current(name)
+                if container is not None and current is not None:
+                    await self._runtime.update_container(current.id, linux_resources(pod, container, tools.node_memory))
+                    remembered.actuated[current.id] = resize.wished(container)
+            cgroups.create(parent, now, tools.cgroup_root)
+        except (RuntimeFailed, OSError) as error:
+            if remembered.resize_problem != str(error):
+                self._tell(pod, WARNING, "ResizeError", f"Pod resize error: {error}")
+            remembered.resize_problem = str(error)
+            raise
+        remembered.resizing, remembered.resize_problem = False, ""
+        self._tell(pod, NORMAL, "ResizeCompleted", f"Pod resize completed: {resize.told(pod)}")
+
     async def _stop_container(self, pod: Object, action: StopContainer, observed: Observed) -> None:
         container = pods.find_container(pod, action.name) or {"name": action.name}
         self._tell(pod, NORMAL, "Killing", killing_message(action))
@@ -247,8 +280,19 @@ class Hands:
         self._tools.events.event({"apiVersion": "v1", "kind": "Pod", **pod}, kind, reason, message)
 
 
+def _target(container: Object, observed: Observed) -> str:
+    """The id of the container that an ephemeral one looks at, or "". Raises BadContainer if it does not run."""
+    name = container.get("targetContainerName") or ""
+    if not name:
+        return ""
+    current = observed.current(name)
+    if current is None or not current.is_running:
+        raise BadContainer(f"unable to find target container {name}")
+    return current.id
+
+
 def killing_message(action: StopContainer) -> str:
     """The kubelet's words for why a container is stopped."""
-    if action.why.startswith(("failed", "definition")):
+    if action.why.startswith(("failed", "definition", "resize")):
         return f"Container {action.name} {action.why}, will be restarted"
     return f"Stopping container {action.name}"

@@ -33,6 +33,7 @@ from kontinuum.node.observer import observe
 from kontinuum.node.port import Fingerprint
 from kontinuum.node.registration import allocatable
 from kontinuum.node.server import NodeServer
+from kontinuum.node.services import KnownServices
 from kontinuum.node.settings import NodeSettings
 from kontinuum.node.sources import Sources
 from kontinuum.node.status import HostFacts
@@ -56,6 +57,7 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
         facts = machine_facts.read(settings, f"{name}://{version}")
         cpu, memory = allocatable(facts, settings)
         sources = Sources(client, clock)
+        services = KnownServices(client, clock)
         events = EventRecorder(client, COMPONENT, facts.name, clock=clock)
         tools = Tools(
             client=client,
@@ -64,6 +66,7 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
             settings=settings,
             events=events,
             sources=sources,
+            services=services,
             tokens=Tokens(client, clock),
             puller=Puller(runtime, sources, clock),
             checks=Checker(runtime),
@@ -83,6 +86,7 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
             heartbeat = Heartbeat(client, runtime, clock, settings, facts, port)
             async with asyncio.TaskGroup() as group:
                 group.create_task(events.run())
+                group.create_task(services.run())
                 group.create_task(agent.run())
                 await heartbeat.register()
                 events.event(heartbeat.node, "Normal", "Starting", "Starting kubelet.")
@@ -135,6 +139,9 @@ class Agent:
                 return worker
         return None
 
+    def _all_but(self, uid: str) -> list[Object]:
+        return [worker.pod for other, worker in self._workers.items() if other != uid]
+
     def pods(self) -> list[Object]:
         return [worker.pod for worker in self._workers.values()]
 
@@ -160,7 +167,7 @@ class Agent:
             orphan.vanish()
 
     def _hire(self, uid: str, pod: Object) -> PodWorker:
-        worker = self._workers[uid] = PodWorker(pod, self._tools)
+        worker = self._workers[uid] = PodWorker(pod, self._tools, lambda: self._all_but(uid))
         assert self._group is not None, "pods are only told while the agent runs"
         self._group.create_task(self._employ(uid, worker))
         return worker

@@ -54,6 +54,20 @@ def pod_limits(pod: Object, pids: int) -> PodLimits:
     return PodLimits(total("requests", "cpu"), total("limits", "cpu"), total("limits", "memory"), pids)
 
 
+def loosest(one: PodLimits, other: PodLimits) -> PodLimits:
+    """Limits under which both may run: what the pod has while its containers change from one to the other."""
+
+    def more(a: int, b: int) -> int:
+        return max(a, b) if a and b else 0
+
+    return PodLimits(
+        max(one.cpu_request, other.cpu_request),
+        more(one.cpu_limit, other.cpu_limit),
+        more(one.memory_limit, other.memory_limit),
+        more(one.pids, other.pids),
+    )
+
+
 def shares(millicores: int) -> int:
     """cgroup v1's ``cpu.shares`` for a request."""
     return max(MINIMUM_SHARES, millicores * SHARES_OF_ONE_CPU // 1000)

@@ -10,6 +10,7 @@ import aiohttp
 
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.errors import Retryable
+from kontinuum.node import grpc_health
 from kontinuum.node.port import ContainerRuntime, RuntimeTimedOut
 
 LARGEST_OUTPUT = 10 << 10
@@ -44,8 +45,10 @@ class Checker:
             await _connect(action.get("host") or ip, port_number(action["port"], container), timeout)
         elif "sleep" in handler:
             await asyncio.sleep(handler["sleep"]["seconds"])
+        elif "grpc" in handler:
+            await _ask_health(handler["grpc"], ip, timeout)
         else:
-            raise CheckFailed("gRPC probes are not supported on this node yet")
+            raise CheckFailed(f"a handler of no type that this node knows: {', '.join(handler) or 'empty'}")
 
     async def _execute(self, command: list[str], container_id: str, timeout: float) -> None:
         try:
@@ -91,6 +94,13 @@ async def _fetch(action: Object, container: Object, ip: str, timeout: float) -> 
         raise CheckFailed(f'Get "{url}": dial tcp {host}:{port}: connect: {reason}') from error
     except (aiohttp.ClientError, OSError) as error:
         raise CheckFailed(f'Get "{url}": {error}') from error
+
+
+async def _ask_health(action: Object, ip: str, timeout: float) -> None:
+    try:
+        await grpc_health.check(ip, action["port"], action.get("service") or "", timeout, USER_AGENT)
+    except grpc_health.Unhealthy as error:
+        raise CheckFailed(str(error)) from error
 
 
 async def _connect(host: str, port: int, timeout: float) -> None:

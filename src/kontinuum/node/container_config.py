@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from kontinuum.api.machinery import quantity
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.errors import Refused
-from kontinuum.node import cgroups, pods
+from kontinuum.node import cgroups, pods, resize
 from kontinuum.node.environment import expand
 from kontinuum.node.observed import (
     CONTAINER_NAME,
@@ -16,6 +16,7 @@ from kontinuum.node.observed import (
     POD_NAME,
     POD_NAMESPACE,
     POD_UID,
+    RESOURCES,
     STREAK,
     TERMINATION_MESSAGE_POLICY,
 )
@@ -49,8 +50,12 @@ def container_config(
     environment: dict[str, str],
     mounts: Sequence[Config],
     node_memory: int,
+    target_id: str = "",
 ) -> Config:
-    """``node_memory`` (bytes) is what a Burstable container's share for the OOM killer is measured against."""
+    """``node_memory`` (bytes) is what a Burstable container's share for the OOM killer is measured against.
+
+    ``target_id``: see ``namespace_options``.
+    """
     metadata, name = pod["metadata"], container["name"]
     return {
         "metadata": {"name": name, "attempt": attempt.number},
@@ -70,6 +75,7 @@ def container_config(
         "annotations": {
             STREAK: str(attempt.streak),
             IMAGE_ASKED_FOR: container["image"],
+            RESOURCES: resize.annotation(container),
             TERMINATION_MESSAGE_POLICY: container.get("terminationMessagePolicy") or "File",
         },
         "log_path": log_path(name, attempt.number),
@@ -77,8 +83,8 @@ def container_config(
         "stdin_once": bool(container.get("stdinOnce")),
         "tty": bool(container.get("tty")),
         "linux": {
-            "resources": _resources(pod, container, node_memory),
-            "security_context": _security(pod, container, image),
+            "resources": linux_resources(pod, container, node_memory),
+            "security_context": _security(pod, container, image, target_id),
         },
     }
 
@@ -100,7 +106,8 @@ def oom_score(pod: Object, container: Object, node_memory: int) -> int:
     return min(999, max(3, share))
 
 
-def _resources(pod: Object, container: Object, node_memory: int) -> Config:
+def linux_resources(pod: Object, container: Object, node_memory: int) -> Config:
+    """The CRI's LinuxContainerResources, at the container's creation and when it is resized."""
     limits, requests = pods.resources(container, "limits"), pods.resources(container, "requests")
     request = quantity.milli(requests.get("cpu", limits.get("cpu", "0")))
     return {
@@ -112,14 +119,14 @@ def _resources(pod: Object, container: Object, node_memory: int) -> Config:
     }
 
 
-def _security(pod: Object, container: Object, image: Image) -> Config:
+def _security(pod: Object, container: Object, image: Image, target_id: str) -> Config:
     of_pod = pod["spec"].get("securityContext") or {}
     own = container.get("securityContext") or {}
     merged = {**of_pod, **{key: value for key, value in own.items() if value is not None}}
     privileged = bool(own.get("privileged"))
     capabilities = own.get("capabilities") or {}
     security: Config = {
-        "namespace_options": namespace_options(pod),
+        "namespace_options": namespace_options(pod, target_id),
         "privileged": privileged,
         "readonly_rootfs": bool(own.get("readOnlyRootFilesystem")),
         "no_new_privs": own.get("allowPrivilegeEscalation") is False,

@@ -8,7 +8,7 @@ from pathlib import Path
 from kontinuum.api.cri.messages import NUMBERS
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.errors import Refused
-from kontinuum.node.environment import expand
+from kontinuum.node.environment import expand, references
 from kontinuum.node.port import Config
 
 PROPAGATION = {
@@ -34,7 +34,7 @@ def volume_mounts(
     for mount in container.get("volumeMounts") or ():
         if mount["name"] not in places:
             raise BadMount(f'volume "{mount["name"]}" of container "{container["name"]}" does not exist')
-        sub_path = mount.get("subPath") or expand(mount.get("subPathExpr") or "", environment)
+        sub_path = mount.get("subPath") or _expanded(mount.get("subPathExpr") or "", environment)
         mounts.append(
             {
                 "container_path": _absolute(mount["mountPath"]),
@@ -44,6 +44,14 @@ def volume_mounts(
             }
         )
     return mounts
+
+
+def _expanded(expression: str, environment: Mapping[str, str]) -> str:
+    """``subPathExpr``, of which every variable must have a value. Raises BadMount."""
+    missing = [name for name in references(expression) if not environment.get(name)]
+    if missing:
+        raise BadMount(f"missing value for {', '.join(missing)}")
+    return expand(expression, environment)
 
 
 def below(volume: Path, sub_path: str) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.clock import rfc3339
-from kontinuum.node import pods, restarts
+from kontinuum.node import pods, resize, restarts
 from kontinuum.node.observed import Container, ContainerState, Observed
 from kontinuum.node.plan import is_started
 from kontinuum.node.remembered import FRESH_SECONDS, Remembered, Trouble
@@ -29,6 +29,7 @@ def container_status(pod: Object, container: Object, observed: Observed, remembe
         "image": latest.image if latest else container["image"],
         "imageID": latest.image_id if latest else "",
     }
+    status |= _resources(pod, container, latest, remembered)
     if latest is not None:
         status["containerID"] = f"containerd://{latest.id}"
         # A container that waits to run again shows its end as the last state; one that is seen ended, the end before.
@@ -38,6 +39,22 @@ def container_status(pod: Object, container: Object, observed: Observed, remembe
             status["lastState"] = {"terminated": terminated(ended[shown_now], remembered)}
         status["ready"] = _is_ready(pod, container, latest, remembered)
     return status
+
+
+def _resources(pod: Object, container: Object, latest: Container | None, remembered: Remembered) -> Object:
+    """``allocatedResources``, what it may have, and ``resources``, what its cgroup holds."""
+    if not container.get("resources") and container["name"] not in remembered.allocated:
+        return {}
+    granted = remembered.allocated.get(container["name"])
+    allocated = resize.with_resources(pod, {container["name"]: granted}) if granted is not None else pod
+    mine = pods.find_container(allocated, container["name"]) or container
+    held = resize.actuated(latest, remembered.actuated) if latest is not None and latest.is_running else None
+    # The same amounts are shown as they were granted, however they were written when the container was made.
+    differs = held is not None and not resize.same(held, resize.wished(mine))
+    holding = resize.with_resources(allocated, {container["name"]: held}) if held and differs else allocated
+    now = pods.find_container(holding, container["name"]) or mine
+    found = {"allocatedResources": pods.resources(mine, "requests"), "resources": now.get("resources") or {}}
+    return {key: value for key, value in found.items() if value}
 
 
 def terminated(container: Container, remembered: Remembered) -> Object:
@@ -96,6 +113,8 @@ def _crash_loop(pod: Object, container: Object, latest: Container) -> Object:
 def _is_ready(pod: Object, container: Object, latest: Container, remembered: Remembered) -> bool:
     if not pods.is_sidecar(container) and container in pods.init_containers(pod):
         return latest.has_exited and latest.exit_code == 0
+    if container in pods.ephemeral_containers(pod):
+        return False
     if not is_started(container, latest, remembered):
         return False
     return not container.get("readinessProbe") or remembered.ready.get(latest.id, False)

@@ -185,6 +185,9 @@ class CriClient:
         # The request has a field of the same name as gRPC's own time limit, so it goes the longer way.
         await self._if_there("StopContainer", CALL_SECONDS + grace, {"container_id": container_id, "timeout": grace})
 
+    async def update_container(self, container_id: str, resources: Config) -> None:
+        await self.call("UpdateContainerResources", container_id=container_id, linux=resources)
+
     async def remove_container(self, container_id: str) -> None:
         await self._if_there("RemoveContainer", CALL_SECONDS, {"container_id": container_id})
 

@@ -27,6 +27,11 @@ def expand(text: str, values: Mapping[str, str]) -> str:
     return REFERENCE.sub(replaced, text)
 
 
+def references(text: str) -> list[str]:
+    """The names to which ``text`` refers, in order."""
+    return [found[2] for found in REFERENCE.finditer(text) if found[2] is not None]
+
+
 def decoded(obj: Object | None, kind: str) -> dict[str, bytes]:
     """The entries of a ConfigMap or Secret as bytes; of None, nothing."""
     if obj is None:
@@ -37,9 +42,11 @@ def decoded(obj: Object | None, kind: str) -> dict[str, bytes]:
     return {key: value.encode() for key, value in (obj.get("data") or {}).items()} | binary
 
 
-async def environment(pod: Object, container: Object, sources: Sources, around: Surroundings) -> dict[str, str]:
-    """Every variable of ``container`` in order. Raises SourceMissing and NoSuchField."""
-    values: dict[str, str] = {}
+async def environment(
+    pod: Object, container: Object, sources: Sources, around: Surroundings, services: Mapping[str, str]
+) -> dict[str, str]:
+    """Every variable of ``container``; its own win over those of ``services``. Raises SourceMissing and NoSuchField."""
+    values = dict(services)
     for source in container.get("envFrom") or ():
         values |= await _all_of(pod, source, sources)
     for variable in container.get("env") or ():

@@ -17,7 +17,8 @@ def with_lost(pod: Object, observed: Observed) -> Observed:
     known = {container.name for container in observed.containers}
     lost = [
         _lost(one)
-        for one in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
+        for field in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
+        for one in status.get(field) or ()
         if one.get("containerID") and one["name"] not in known and _has_run(one)
     ]
     return Observed.of(observed.sandboxes, (*observed.containers, *lost)) if lost else observed

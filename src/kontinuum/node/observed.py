@@ -15,6 +15,8 @@ CONTAINER_NAME = "io.kubernetes.container.name"
 STREAK = "kontinuum.dev/crash-streak"
 """Annotation of a container: the crashes in a row before it. By it, back-off survives a restart of the agent."""
 TERMINATION_MESSAGE_POLICY = "io.kubernetes.container.terminationMessagePolicy"
+RESOURCES = "kontinuum.dev/resources"
+"""Annotation of a container: the requests and limits with which it was made, as JSON."""
 IMAGE_ASKED_FOR = "kontinuum.dev/image"
 """Annotation of a container: the image as the pod's specification named it when the container was made."""
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kontinuum.api.machinery.objects import Object
-from kontinuum.node import pods, restarts
+from kontinuum.node import pods, resize, restarts
 from kontinuum.node.lost import with_lost
 from kontinuum.node.observed import IMAGE_ASKED_FOR, Container, ContainerState, Observed
 from kontinuum.node.remembered import Remembered
@@ -54,6 +54,13 @@ class StopContainer:
 
 
 @dataclass(frozen=True, slots=True)
+class Resize:
+    """Give running containers other limits, and their pod what they need together."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RemoveContainer:
     container_id: str
 
@@ -63,7 +70,9 @@ class Finish:
     """Nothing is left in the runtime: clean up volumes and cgroups, and let the API forget the pod."""
 
 
-Action = CreateSandbox | StopSandbox | RemoveSandbox | StartContainer | StopContainer | RemoveContainer | Finish
+Action = (
+    CreateSandbox | StopSandbox | RemoveSandbox | StartContainer | StopContainer | Resize | RemoveContainer | Finish
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +82,14 @@ class Plan:
     """When to look again although nothing happened, in seconds since the epoch."""
 
 
+DEFERRED_SECONDS = 5.0
+"""How long a resize that was not granted waits before it is looked at again."""
 KEPT_ATTEMPTS = 2
 """Of every container the newest attempt and the one before it are kept: ``lastState`` and ``logs --previous``."""
 
 
 def plan(pod: Object, observed: Observed, remembered: Remembered, now: float) -> Plan:
-    """See the module. ``now`` is in seconds since the epoch."""
+    """See the module. ``pod`` asks for the resources that it was granted; ``now`` is in seconds since the epoch."""
     if pods.is_deleting(pod):
         return Plan(tuple(_deletion(pod, observed)))
     observed = with_lost(pod, observed)
@@ -156,7 +167,14 @@ def _containers(pod: Object, observed: Observed, remembered: Remembered, now: fl
         StopSandbox(older.id) for older in observed.sandboxes if older.is_ready and older != observed.sandbox
     ]
     actions += _tidying(observed)
-    wakes: list[float] = []
+    in_place = tuple(
+        container["name"]
+        for container, holds in resize.differing(pod, observed, remembered.actuated)
+        if not resize.restarts(container, holds, resize.wished(container))
+    )
+    if in_place or remembered.resizing:
+        actions.append(Resize(in_place))
+    wakes: list[float] = [now + DEFERRED_SECONDS] if remembered.refused else []
     for container in _allowed_to_run(pod, observed, remembered):
         action, wake_at = _one(pod, container, observed, remembered, now)
         actions += [action] if action else []
@@ -166,7 +184,8 @@ def _containers(pod: Object, observed: Observed, remembered: Remembered, now: fl
 
 def _allowed_to_run(pod: Object, observed: Observed, remembered: Remembered) -> list[Object]:
     """The containers whose turn has come: init containers one by one, sidecars once started, then all others."""
-    allowed: list[Object] = []
+    # Whoever looks into a pod wants to see why it does not start, too.
+    allowed: list[Object] = [*pods.ephemeral_containers(pod)]
     main_has_begun = any(observed.current(container["name"]) for container in pods.containers(pod))
     for container in pods.init_containers(pod):
         current = observed.current(container["name"])
@@ -204,6 +223,8 @@ def _one(
         return StartContainer(name, 0, 0), None
     if current is None:
         # It belonged to a sandbox that is no more.
+        if container in pods.ephemeral_containers(pod):
+            return None, None
         return StartContainer(name, latest.attempt + 1, latest.streak), None
     if not restarts.should_restart(pod, container, current):
         return None, None
@@ -219,6 +240,11 @@ def _of_running(pod: Object, container: Object, current: Container, remembered: 
     if probe:
         own = (container.get(f"{probe}Probe") or {}).get("terminationGracePeriodSeconds")
         return StopContainer(current.id, current.name, grace if own is None else own, f"failed {probe} probe")
+    holds = resize.actuated(current, remembered.actuated)
+    if container in resize.resizable(pod) and holds is not None:
+        wished = resize.wished(container)
+        if not resize.same(holds, wished) and resize.restarts(container, holds, wished):
+            return StopContainer(current.id, current.name, grace, "resize requires restart")
     if current.annotations.get(IMAGE_ASKED_FOR, container["image"]) != container["image"]:
         return StopContainer(current.id, current.name, grace, "definition changed")
     return None

@@ -26,13 +26,21 @@ def is_sidecar(container: Object) -> bool:
     return container.get("restartPolicy") == "Always"
 
 
+def ephemeral_containers(pod: Object) -> list[Object]:
+    """Containers that somebody has put into the running pod to look around; they run once."""
+    found: list[Object] = pod["spec"].get("ephemeralContainers") or []
+    return found
+
+
 def all_containers(pod: Object) -> Iterator[Object]:
+    """What the pod was made with."""
     yield from init_containers(pod)
     yield from containers(pod)
 
 
 def find_container(pod: Object, name: str) -> Object | None:
-    return next((container for container in all_containers(pod) if container["name"] == name), None)
+    everything = [*all_containers(pod), *ephemeral_containers(pod)]
+    return next((container for container in everything if container["name"] == name), None)
 
 
 def restart_policy(pod: Object) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from kontinuum.foundation.backoff import Backoff
+from kontinuum.node.resize import Amounts, Verdict
 
 PULL_BACKOFF = Backoff(initial=10.0, maximum=300.0)
 SANDBOX_BACKOFF = Backoff(initial=1.0, maximum=30.0)
@@ -56,6 +57,16 @@ class Remembered:
     """Containers to be killed because a probe failed, by id: which probe (``liveness`` or ``startup``)."""
     messages: dict[str, str] = field(default_factory=dict)
     """Termination messages by container id."""
+    allocated: dict[str, Amounts] = field(default_factory=dict)
+    """What each container may use now, by its name: its specification's wish as far as it was granted."""
+    actuated: dict[str, Amounts] = field(default_factory=dict)
+    """What a container was resized to since it was made, by its id."""
+    refused: Verdict | None = None
+    """Why the newest wish for other resources is not granted."""
+    resize_problem: str = ""
+    """Why what was granted could not be carried out yet."""
+    resizing: bool = False
+    """Whether the pod's own cgroup may still hold more than its containers need."""
     ended: str = ""
     """Why the whole pod is to end although its containers could run, e.g. ``DeadlineExceeded``. "" while it may run."""
 

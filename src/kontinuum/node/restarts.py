@@ -20,6 +20,8 @@ def should_restart(pod: Object, container: Object, ended: Container) -> bool:
     """Whether the policy wants ``container`` to run again after ``ended``."""
     if pods.is_sidecar(container):
         return True
+    if container in pods.ephemeral_containers(pod):
+        return False
     policy = pods.restart_policy(pod)
     if container["name"] in {one["name"] for one in pods.init_containers(pod)} and ended.exit_code == 0:
         return False

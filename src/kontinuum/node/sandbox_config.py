@@ -52,11 +52,17 @@ def sandbox_config(pod: Object, attempt: int, settings: NodeSettings, host_resol
     }
 
 
-def namespace_options(pod: Object) -> Config:
-    """Which namespaces the pod's containers share, as the CRI says it."""
+def namespace_options(pod: Object, target_id: str = "") -> Config:
+    """Which namespaces the pod's containers share, as the CRI says it.
+
+    ``target_id`` is the container whose processes an ephemeral container wants to see.
+    """
     spec = pod["spec"]
     pid = "NODE" if spec.get("hostPID") else "POD" if spec.get("shareProcessNamespace") else "CONTAINER"
+    if target_id and pid == "CONTAINER":
+        pid = "TARGET"
     return {
+        **({"target_id": target_id} if pid == "TARGET" else {}),
         "network": NUMBERS["NODE" if spec.get("hostNetwork") else "POD"],
         "ipc": NUMBERS["NODE" if spec.get("hostIPC") else "POD"],
         "pid": NUMBERS[pid],

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from kontinuum.api.machinery.conditions import find, set_condition
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.clock import rfc3339
-from kontinuum.node import pods
+from kontinuum.node import pods, resize
 from kontinuum.node.container_status import container_status
 from kontinuum.node.lost import with_lost
 from kontinuum.node.observed import Observed
@@ -43,6 +43,10 @@ def status(pod: Object, observed: Observed, remembered: Remembered, host: HostFa
     }
     if init:
         result["initContainerStatuses"] = init
+    if pods.ephemeral_containers(pod):
+        result["ephemeralContainerStatuses"] = [
+            container_status(pod, one, observed, remembered, now) for one in pods.ephemeral_containers(pod)
+        ]
     if pod["metadata"].get("generation"):
         result["observedGeneration"] = pod["metadata"]["generation"]
     if remembered.ended:
@@ -50,7 +54,7 @@ def status(pod: Object, observed: Observed, remembered: Remembered, host: HostFa
     ips = _ips(pod, observed, host)
     if ips:
         result |= {"podIP": ips[0], "podIPs": [{"ip": ip} for ip in ips]}
-    result["conditions"] = _conditions(pod, result, init, main, observed, rfc3339(now))
+    result["conditions"] = _conditions(pod, result, init, main, observed, remembered, rfc3339(now))
     return result
 
 
@@ -102,7 +106,13 @@ def _ips(pod: Object, observed: Observed, host: HostFacts) -> tuple[str, ...]:
 
 
 def _conditions(
-    pod: Object, result: Object, init: list[Object], main: list[Object], observed: Observed, now: str
+    pod: Object,
+    result: Object,
+    init: list[Object],
+    main: list[Object],
+    observed: Observed,
+    remembered: Remembered,
+    now: str,
 ) -> list[Object]:
     conditions: list[Object] = list((pod.get("status") or {}).get("conditions") or ())
     generation = pod["metadata"].get("generation") or None
@@ -131,7 +141,26 @@ def _conditions(
         conditions = set_condition(
             conditions, kind, value, now=now, reason=reason, message=message, observedGeneration=generation
         )
-    return conditions
+    return _of_resize(pod, conditions, observed, remembered, now)
+
+
+def _of_resize(
+    pod: Object, conditions: list[Object], observed: Observed, remembered: Remembered, now: str
+) -> list[Object]:
+    """With what is to be said of a resize that waits or is under way; otherwise without those conditions."""
+    held = resize.with_resources(pod, remembered.allocated)
+    under_way = remembered.resizing or bool(resize.differing(held, observed, remembered.actuated))
+    problem = remembered.resize_problem if under_way else ""
+    said: dict[str, tuple[str, str]] = {}
+    if remembered.refused:
+        said[resize.PENDING] = (remembered.refused.reason, remembered.refused.message)
+    if under_way:
+        said[resize.IN_PROGRESS] = ("Error" if problem else "", problem)
+    kept = [one for one in conditions if one["type"] not in (resize.PENDING, resize.IN_PROGRESS) or one["type"] in said]
+    for kind, (reason, message) in said.items():
+        generation = pod["metadata"].get("generation") or None
+        kept = set_condition(kept, kind, True, now=now, reason=reason, message=message, observedGeneration=generation)
+    return kept
 
 
 def _verdict(reason: str, problem: str, names: list[str]) -> tuple[str, str, str]:

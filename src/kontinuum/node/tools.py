@@ -14,6 +14,7 @@ from kontinuum.node.checks import Checks
 from kontinuum.node.fields import Surroundings
 from kontinuum.node.images import Puller
 from kontinuum.node.port import Config, ContainerRuntime
+from kontinuum.node.services import Services
 from kontinuum.node.settings import NodeSettings
 from kontinuum.node.sources import Sources
 from kontinuum.node.status import HostFacts
@@ -36,6 +37,7 @@ class Tools:
     settings: NodeSettings
     events: Recorder
     sources: Sources
+    services: Services
     tokens: Tokens
     puller: Puller
     checks: Checks

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -20,7 +21,7 @@ from kontinuum.api.machinery.status import ApiError
 from kontinuum.foundation.backoff import Backoff
 from kontinuum.foundation.clock import parse_rfc3339, rfc3339
 from kontinuum.foundation.errors import KontinuumError, Retryable
-from kontinuum.node import cgroups, log_rotation, pods
+from kontinuum.node import cgroups, log_rotation, pods, resize
 from kontinuum.node.actions import Hands
 from kontinuum.node.backoff_events import BackoffEvents
 from kontinuum.node.container_config import log_path
@@ -44,6 +45,8 @@ UNEXPECTED_SECONDS = 1.0
 REFRESH_SECONDS = 20.0
 """How often volumes of files are compared with their sources."""
 
+MACHINES = ("microvm",)
+"""Classes whose pods have a machine of their own, of a size that stays."""
 BOOKKEEPING = ("resourceVersion", "managedFields")
 """Metadata that changes with every write, our own included."""
 
@@ -51,10 +54,12 @@ BOOKKEEPING = ("resourceVersion", "managedFields")
 class PodWorker:
     """See the module. ``run`` ends when nothing of the pod is left on this machine."""
 
-    def __init__(self, pod: Object, tools: Tools) -> None:
+    def __init__(self, pod: Object, tools: Tools, neighbours: Callable[[], Iterable[Object]] = tuple) -> None:
+        """``neighbours``: the other pods of this node."""
         self.pod = pod
         self.observed = Observed()
         self._tools = tools
+        self._neighbours = neighbours
         self._exists = True
         self._remembered = Remembered()
         self._interruption = Interruption()
@@ -99,7 +104,7 @@ class PodWorker:
         self._wake.clear()
         await self._look()
         self._end_at_deadline()
-        decision = plan(self.pod, self.observed, self._remembered, self._tools.clock.time())
+        decision = plan(self._granted, self.observed, self._remembered, self._tools.clock.time())
         if decision.actions == (Finish(),):
             await self._finish()
             return True
@@ -122,6 +127,7 @@ class PodWorker:
                 failures += 1
         self._hands.read_messages(self.pod, self.observed)
         self._prober.follow(self.pod, self.observed)
+        self._grant()
         self._publish()
 
     def _publish(self) -> None:
@@ -133,6 +139,33 @@ class PodWorker:
         current = status(self.pod, self.observed, self._remembered, self._tools.host, now)
         self._writer.set(current)
         self._backoffs.tell(self.pod, current)
+
+    @property
+    def _granted(self) -> Object:
+        """The pod, asking for what it may have now."""
+        return resize.with_resources(self.pod, self._remembered.allocated)
+
+    def _grant(self) -> None:
+        """Give the containers what their specification asks for, if it can be had."""
+        remembered, tools = self._remembered, self._tools
+        held = resize.allocated(self.pod, remembered.allocated)
+        wished = {container["name"]: resize.wished(container) for container in resize.resizable(self.pod)}
+        before, remembered.refused = remembered.refused, None
+        if all(resize.same(held[name], wished[name]) for name in wished):
+            remembered.allocated = wished
+        elif not (pods.is_deleting(self.pod) or pods.is_terminal(self.pod)):
+            machine = resize.machine_size(self.pod, self.observed) if pods.handler(self.pod) in MACHINES else None
+            room = resize.Room(tools.node_cpu, tools.node_memory)
+            remembered.refused = resize.verdict(self.pod, self._neighbours(), room, machine)
+            remembered.allocated = held if remembered.refused else wished
+            self._tell_of_resize(before)
+
+    def _tell_of_resize(self, before: resize.Verdict | None) -> None:
+        refused, tell = self._remembered.refused, self._tools.events.event
+        if refused is None:
+            tell(self.pod, "Normal", "ResizeStarted", f"Pod resize started: {resize.told(self.pod)}")
+        elif refused != before:
+            tell(self.pod, "Warning", f"Resize{refused.reason}", f"Pod resize {refused.reason}: {refused.message}")
 
     def _end_at_deadline(self) -> None:
         due = self._deadline()
@@ -177,7 +210,7 @@ class PodWorker:
 
     async def _one(self, action: Action) -> None:
         try:
-            await self._hands.do(self.pod, action, self.observed)
+            await self._hands.do(self._granted, action, self.observed)
         except Interrupted:
             return
         except (KontinuumError, OSError) as error:

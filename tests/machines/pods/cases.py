@@ -36,6 +36,7 @@ from kontinuum.api.machinery.status import ApiError
 from kontinuum.client import kubeconfig
 from kontinuum.client.connect import connect
 from kontinuum.client.rest import Client
+from kontinuum.foundation.clock import parse_rfc3339
 
 IMAGE = "localhost/busybox:1"
 SECONDS = 90.0
@@ -70,6 +71,10 @@ class World:
     def amount(self, node: Object, resource: str) -> int:
         """What the node has to give, in whole units."""
         return quantity.value(node["status"]["allocatable"][resource])
+
+    def seconds(self, earlier: str, later: str) -> float:
+        """Between two times as Kubernetes writes them."""
+        return parse_rfc3339(later) - parse_rfc3339(earlier)
 
     async def create(self, kind: str, name: str, **fields: Any) -> Object:
         resource = BY_KIND[kind]

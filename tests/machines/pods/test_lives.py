@@ -1,0 +1,480 @@
+"""What happens to pods while they run: probes, hooks, visitors, other limits, other labels, their end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import pytest
+from tests.machines.pods.cases import Cases, World, is_ready, mounted, phase_of, statuses, until
+
+from kontinuum.api.machinery import quantity
+from kontinuum.api.machinery.objects import Object
+
+CASES = Cases()
+SERVE = "mkdir -p /w; echo ok > /w/healthz; httpd -p 8080 -h /w; "
+"""Serves /healthz until the file is removed."""
+
+
+# -- probes
+
+
+def probed(world: World, script: str, *, name: str, **probes: object) -> Object:
+    return world.pod(script, name=name, container={**probes}, restartPolicy="Always")
+
+
+EXEC = {"exec": {"command": ["cat", "/tmp/health"]}, "failureThreshold": 1, "periodSeconds": 1}
+HTTP = {"httpGet": {"path": "/healthz", "port": 8080}, "failureThreshold": 1, "periodSeconds": 1}
+TCP = {"tcpSocket": {"port": 8080}, "failureThreshold": 1, "periodSeconds": 1}
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        'Probing container should be restarted with a exec "cat /tmp/health" liveness probe',
+        "Probing container should be restarted with a /healthz http liveness probe",
+        "Probing container should have monotonically increasing restart count",
+    )
+)
+async def what_is_not_alive_is_started_again(world: World) -> None:
+    patient = {"initialDelaySeconds": 2}
+    file = probed(world, "echo ok > /tmp/health; sleep 4; rm /tmp/health; sleep 600", name="exec",
+                  livenessProbe={**EXEC, **patient})  # fmt: skip
+    page = probed(world, SERVE + "sleep 4; rm /w/healthz; sleep 600", name="http", livenessProbe={**HTTP, **patient})
+
+    async def restarted(pod: Object, times: int) -> None:
+        await world.start(pod)
+        seen = []
+
+        def again(one: Object) -> bool:
+            seen.append(statuses(one).get("main", {}).get("restartCount", 0))
+            return bool(seen[-1] >= times)
+
+        name = pod["metadata"]["name"]
+        await world.pod_that(name, again, "to have been restarted")
+        assert seen == sorted(seen)
+        assert [one for one in await world.events(name) if one["reason"] == "Unhealthy"]
+        await world.delete("Pod", name)
+
+    await asyncio.gather(restarted(file, 2), restarted(page, 1))
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        'Probing container should *not* be restarted with a exec "cat /tmp/health" liveness probe',
+        "Probing container should *not* be restarted with a /healthz http liveness probe",
+        "Probing container should *not* be restarted with a tcp:8080 liveness probe",
+    )
+)
+async def what_is_alive_is_left_alone(world: World) -> None:
+    patient = {"initialDelaySeconds": 2, "failureThreshold": 3}
+    script = SERVE + "echo ok > /tmp/health; sleep 600"
+    pods = [
+        probed(world, script, name=kind, livenessProbe={**probe, **patient})
+        for kind, probe in (("exec", EXEC), ("http", HTTP), ("tcp", TCP))
+    ]
+    await asyncio.gather(*(world.running(pod) for pod in pods))
+    # Longer than what would have been needed to find it dead.
+    await asyncio.sleep(8)
+    for pod in pods:
+        assert statuses(await world.get("Pod", pod["metadata"]["name"]))["main"]["restartCount"] == 0
+        await world.delete("Pod", pod["metadata"]["name"])
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "Probing container with readiness probe should not be ready before initial delay and never restart",
+        "Probing container with readiness probe that fails should never be ready and never restart",
+    )
+)
+async def readiness_waits_and_restarts_nothing(world: World) -> None:
+    late = probed(world, SERVE + "sleep 600", name="late", readinessProbe={**HTTP, "initialDelaySeconds": 4})
+    never = probed(
+        world, "sleep 600", name="never", readinessProbe={"exec": {"command": ["false"]}, "periodSeconds": 1}
+    )
+    await world.start(never)
+    ready = await world.running(late)
+    (condition,) = [one for one in ready["status"]["conditions"] if one["type"] == "Ready"]
+    began = statuses(ready)["main"]["state"]["running"]["startedAt"]
+    assert world.seconds(began, condition["lastTransitionTime"]) >= 3
+    found = await world.pod_that(never["metadata"]["name"], lambda one: phase_of(one) == "Running", "to run")
+    await asyncio.sleep(4)
+    found = await world.get("Pod", never["metadata"]["name"])
+    assert not is_ready(found)
+    assert statuses(found)["main"]["restartCount"] == statuses(ready)["main"]["restartCount"] == 0
+    for pod in (late, never):
+        await world.delete("Pod", pod["metadata"]["name"])
+
+
+# -- hooks
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "Container Lifecycle Hook when create a pod with lifecycle hook should execute poststart exec hook properly",
+        "Container Lifecycle Hook when create a pod with lifecycle hook should execute poststart http hook properly",
+        "Container Lifecycle Hook when create a pod with lifecycle hook should execute prestop exec hook properly",
+        "Container Lifecycle Hook when create a pod with lifecycle hook should execute prestop http hook properly",
+        "PreStop should call prestop when killing a pod",
+    )
+)
+async def hooks_are_called(world: World) -> None:
+    """A server writes down who called; a hook is a call to it, by the container or by the node."""
+    script = (
+        "mkdir -p /w/cgi-bin; printf '#!/bin/sh\\necho \"$QUERY_STRING\" >> /calls\\necho; echo\\n' > /w/cgi-bin/call; "
+        "chmod +x /w/cgi-bin/call; touch /calls; httpd -p 8080 -h /w; tail -f /calls"
+    )
+    server = await world.running(world.pod(script, name="server"))
+    ip, name = server["status"]["podIP"], server["metadata"]["name"]
+
+    def http(who: str) -> Object:
+        return {"httpGet": {"host": ip, "port": 8080, "path": f"/cgi-bin/call?{who}"}}
+
+    def command(who: str) -> Object:
+        return {"exec": {"command": ["wget", "-qO-", f"http://{ip}:8080/cgi-bin/call?{who}"]}}
+
+    for kind, call in (("exec", command), ("http", http)):
+        hooks = {"postStart": call(f"start-{kind}"), "preStop": call(f"stop-{kind}")}
+        pod = world.pod(name=kind, terminationGracePeriodSeconds=20, container={"lifecycle": hooks})
+        await world.running(pod)
+        await world.log_that(name, lambda text, kind=kind: f"start-{kind}" in text, f"to tell of start-{kind}")
+        await world.delete("Pod", pod["metadata"]["name"])
+        await world.log_that(name, lambda text, kind=kind: f"stop-{kind}" in text, f"to tell of stop-{kind}")
+        await world.gone("Pod", pod["metadata"]["name"])
+    await world.delete("Pod", name)
+
+
+# -- visitors
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "Ephemeral Containers will start an ephemeral container in an existing pod",
+        "Ephemeral Containers should update the ephemeral containers in an existing pod",
+    )
+)
+async def a_visitor_looks_around(world: World) -> None:
+    pod = await world.running(world.pod("echo of the pod > /tmp/word; sleep 100000"))
+    name = pod["metadata"]["name"]
+    image = pod["spec"]["containers"][0]["image"]
+    visitor = {"name": "debugger", "image": image, "stdin": True, "tty": True,
+               "command": ["/bin/sh", "-c", "echo polo; sleep 100000"]}  # fmt: skip
+    await world.patch("Pod", name, {"spec": {"ephemeralContainers": [visitor]}}, subresource="ephemeralcontainers")
+    await world.pod_that(
+        name, lambda one: "running" in statuses(one).get("debugger", {}).get("state", {}), "to be visited"
+    )
+    await world.log_that(name, lambda text: "polo" in text, "to tell of the visitor", "debugger")
+    second = {**visitor, "name": "second", "targetContainerName": "main",
+              "command": ["/bin/sh", "-c", "ps | grep -v grep | grep -c 'sleep 100000'; sleep 100000"]}  # fmt: skip
+    await world.patch("Pod", name, {"spec": {"ephemeralContainers": [visitor, second]}},
+                      subresource="ephemeralcontainers")  # fmt: skip
+    found = await world.pod_that(name, lambda one: "running" in statuses(one).get("second", {}).get("state", {}),
+                                 "to be visited twice")  # fmt: skip
+    assert [one["name"] for one in found["spec"]["ephemeralContainers"]] == ["debugger", "second"]
+    assert statuses(found)["main"]["restartCount"] == 0 and is_ready(found)
+    if world.isolation_class == "container":
+        await world.log_that(
+            name, lambda text: text.strip().isdigit() and int(text) >= 1, "to count processes", "second"
+        )
+    await world.delete("Pod", name)
+
+
+# -- paths below volumes
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "Variable Expansion should allow substituting values in a volume subpath",
+        "Variable Expansion should succeed in writing subpaths in container",
+    )
+)
+async def variables_name_a_directory_of_a_volume(world: World) -> None:
+    env = [{"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+           {"name": "ANNOTATION", "valueFrom": {"fieldRef": {"fieldPath": "metadata.annotations['mysubpath']"}}}]  # fmt: skip
+    mounts = [mounted("v", "/sub", subPathExpr="$(ANNOTATION)/$(POD_NAME)"), mounted("v", "/all")]
+    pod = world.pod(
+        "echo written > /sub/file; cat /all/my path/$POD_NAME/file".replace("my path", "mypath"),
+        metadata={"annotations": {"mysubpath": "mypath"}},
+        volumes=[{"name": "v", "emptyDir": {}}],
+        container={"env": env, "volumeMounts": mounts},
+    )
+    assert await world.printed(pod) == ["written"]
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "Variable Expansion should fail substituting values in a volume subpath with absolute path",
+        "Variable Expansion should fail substituting values in a volume subpath with backticks",
+        "Variable Expansion should verify that a failing subpath expansion can be modified during the lifecycle of a "
+        "container",
+    )
+)
+async def a_bad_directory_is_refused_until_it_is_a_good_one(world: World) -> None:
+    env = [{"name": "WHERE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.annotations['where']"}}}]
+    mount = [mounted("v", "/v", subPathExpr="$(WHERE)")]
+    pods = []
+    for number, where in enumerate(("/tmp", "..", None)):
+        pods.append(
+            world.pod(
+                name=str(number),
+                metadata={"annotations": {"where": where} if where else {"other": "x"}},
+                volumes=[{"name": "v", "emptyDir": {}}],
+                container={"env": env, "volumeMounts": mount},
+            )
+        )
+    for pod in pods:
+        await world.start(pod)
+    for pod in pods:
+        await world.pod_that(
+            pod["metadata"]["name"],
+            lambda one: (
+                statuses(one).get("main", {}).get("state", {}).get("waiting", {}).get("reason")
+                == "CreateContainerConfigError"
+            ),
+            "to be refused",
+        )
+        await world.patch("Pod", pod["metadata"]["name"], {"metadata": {"annotations": {"where": "mysubpath"}}})
+    for pod in pods:
+        await world.pod_that(pod["metadata"]["name"], is_ready, "to be ready")
+        await world.delete("Pod", pod["metadata"]["name"])
+
+
+# -- other limits
+
+
+def limits(requests: str, limits: str) -> Object:
+    """``"100m/64Mi"`` each; an empty part is not set."""
+
+    def amounts(text: str) -> dict[str, str]:
+        return {kind: value for kind, value in zip(("cpu", "memory"), text.split("/"), strict=False) if value}
+
+    return {key: value for key, value in (("requests", amounts(requests)), ("limits", amounts(limits))) if value}
+
+
+async def resized(
+    world: World, before: Mapping[str, Object], after: Mapping[str, Object], *, replace: bool = False
+) -> None:
+    """A pod of containers with the resources ``before`` gets those of ``after``: in its status and in the cgroups."""
+    pod = world.pod()
+    (template,) = pod["spec"]["containers"]
+    pod["spec"]["containers"] = [{**template, "name": name, "resources": one} for name, one in before.items()]
+    name = (await world.running(pod))["metadata"]["name"]
+    for container, resources in before.items():
+        await holds(world, name, container, resources)
+    wish = {"spec": {"containers": [{"name": one, "resources": resources} for one, resources in after.items()]}}
+    if replace:
+        found = await world.get("Pod", name)
+        for one in found["spec"]["containers"]:
+            one["resources"] = after[one["name"]]
+        await world.client.update(world.resource("Pod"), found, subresource="resize")
+    else:
+        await world.client.patch(world.resource("Pod"), name, wish, namespace=world.namespace, subresource="resize",
+                                 kind="strategic")  # fmt: skip
+
+    def is_done(one: Object) -> bool:
+        told = {container: statuses(one)[container].get("resources", {}) for container in after}
+        resizing = any(condition["type"].startswith("PodResize") for condition in one["status"]["conditions"])
+        return told == dict(after) and not resizing
+
+    found = await world.pod_that(name, is_done, "to have its new limits")
+    assert all(one["restartCount"] == 0 for one in statuses(found).values())
+    assert found["status"]["observedGeneration"] == found["metadata"]["generation"]
+    for container, resources in after.items():
+        await holds(world, name, container, resources)
+    subresource = await world.client.get(world.resource("Pod"), name, namespace=world.namespace, subresource="resize")
+    assert subresource["spec"] == found["spec"]
+    await world.delete("Pod", name)
+
+
+READ = {
+    "cpu": "cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us 2>/dev/null || cut -d' ' -f1 /sys/fs/cgroup/cpu.max",
+    "memory": "cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max",
+}
+
+
+async def holds(world: World, pod: str, container: str, resources: Object) -> None:
+    """The container's own view of its cgroup; in a machine there is none to see, and the status has to do."""
+    if world.isolation_class != "container":
+        return
+    wanted = resources.get("limits", {})
+    if "cpu" in wanted:
+        quota = max(1000, quantity.milli(wanted["cpu"]) * 100)
+        assert (await world.execute(pod, READ["cpu"], container)).strip() == str(quota)
+    if "memory" in wanted:
+        assert (await world.execute(pod, READ["memory"], container)).strip() == str(quantity.value(wanted["memory"]))
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "Pod InPlace Resize Container guaranteed pods with multiple containers 3 containers - increase cpu & mem on c1, "
+        "c2, decrease cpu & mem on c3 - net increase",
+        "Pod InPlace Resize Container guaranteed pods with multiple containers 3 containers - increase: CPU (c1,c3), "
+        "memory (c2, c3) ; decrease: CPU (c2)",
+    ),
+    classes=("container",),
+)
+async def guaranteed_containers_grow_together(world: World) -> None:
+    same = {name: limits("20m/50Mi", "20m/50Mi") for name in ("c1", "c2", "c3")}
+    more, less = limits("30m/60Mi", "30m/60Mi"), limits("15m/40Mi", "15m/40Mi")
+    await resized(world, same, {"c1": more, "c2": more, "c3": less})
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "Pod InPlace Resize Container guaranteed pods with multiple containers 3 containers - increase cpu & mem on c1, "
+        "decrease cpu & mem on c2, c3 - net decrease"
+    )
+)
+async def guaranteed_containers_shrink_together(world: World) -> None:
+    same = {name: limits("20m/50Mi", "20m/50Mi") for name in ("c1", "c2", "c3")}
+    more, less = limits("25m/55Mi", "25m/55Mi"), limits("12m/40Mi", "12m/40Mi")
+    await resized(world, same, {"c1": more, "c2": less, "c3": less})
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "Pod InPlace Resize Container burstable pods - extended 6 containers - various operations performed (including "
+        "adding limits and requests)"
+    ),
+    classes=("container",),
+)
+async def six_containers_change_each_in_its_own_way(world: World) -> None:
+    before = {
+        "c1": limits("20m/40Mi", "30m/50Mi"),
+        "c2": limits("20m", "30m"),
+        "c3": limits("/40Mi", "/50Mi"),
+        "c4": limits("20m/40Mi", ""),
+        "c5": limits("20m/40Mi", "30m/50Mi"),
+        "c6": limits("", ""),
+    }
+    after = {
+        "c1": limits("15m/45Mi", "35m/45Mi"),
+        "c2": limits("20m", "40m/50Mi") | {"requests": {"cpu": "20m", "memory": "50Mi"}},
+        "c3": limits("20m/40Mi", "/60Mi"),
+        "c4": limits("20m/40Mi", "30m/60Mi"),
+        "c5": limits("25m/45Mi", "30m/50Mi"),
+        "c6": limits("15m/30Mi", "20m/40Mi"),
+    }
+    await resized(world, before, after)
+
+
+@CASES.add(pytest.mark.behaviour("Pod InPlace Resize Container burstable pods - extended resize with equivalents"))
+async def amounts_that_the_kernel_cannot_tell_apart_are_shown_as_asked(world: World) -> None:
+    await resized(world, {"c1": limits("2m", "10m")}, {"c1": limits("1m", "5m")})
+
+
+@CASES.add(pytest.mark.behaviour("Pod InPlace Resize Container resize pod via the replace endpoint"))
+async def a_pod_is_resized_by_replacing_it(world: World) -> None:
+    await resized(world, {"c1": limits("10m/50Mi", "20m/60Mi")}, {"c1": limits("15m/40Mi", "25m/50Mi")}, replace=True)
+
+
+# -- lives
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "Pods should be submitted and removed",
+        "Pods should be updated",
+        "Pods should get a host IP",
+        "Pods should run through the lifecycle of Pods and PodStatus",
+        "Pods should patch a pod status",
+        "Pods Extended (pod generation) Pod Generation custom-set generation on new pods and graceful delete",
+    )
+)
+async def a_pod_lives_and_ends(world: World) -> None:
+    pod = world.pod(metadata={"labels": {"time": "a"}, "generation": 100}, terminationGracePeriodSeconds=5)
+    created = await world.start(pod)
+    name = created["metadata"]["name"]
+    assert created["metadata"]["generation"] == 1
+    found = await world.pod_that(name, is_ready, "to be ready")
+    (node,) = (await world.client.list(world.resource("Node"))).items
+    assert found["status"]["hostIP"] in [one["address"] for one in node["status"]["addresses"]]
+    assert found["status"]["hostIPs"][0]["ip"] == found["status"]["hostIP"]
+    assert found["status"]["observedGeneration"] == found["metadata"]["generation"]
+
+    await world.patch("Pod", name, {"metadata": {"labels": {"time": "b"}}})
+    listed = await world.client.list(world.resource("Pod"), namespace=world.namespace, labels="time=b")
+    assert name in [one["metadata"]["name"] for one in listed.items]
+    said = {"type": "Said", "status": "True", "reason": "ByATest"}
+    patched = await world.client.patch(
+        world.resource("Pod"), name, {"status": {"conditions": [said]}}, namespace=world.namespace,
+        subresource="status", kind="strategic",
+    )  # fmt: skip
+    assert "Said" in [one["type"] for one in patched["status"]["conditions"]]
+    before = (await world.get("Pod", name))["metadata"]["generation"]
+    await world.delete("Pod", name)
+    deleting = await world.get("Pod", name)
+    assert deleting["metadata"]["deletionGracePeriodSeconds"] == 5
+    assert deleting["metadata"]["generation"] == before + 1
+    assert "Said" in [one["type"] for one in deleting["status"]["conditions"]]
+    await world.gone("Pod", name)
+
+
+@CASES.add(pytest.mark.behaviour("Pods should allow activeDeadlineSeconds to be updated"))
+async def a_pod_s_time_can_be_cut(world: World) -> None:
+    pod = await world.running(world.pod())
+    name = pod["metadata"]["name"]
+    await world.patch("Pod", name, {"spec": {"activeDeadlineSeconds": 3}})
+    ended = await world.pod_that(name, lambda one: phase_of(one) == "Failed", "to be over")
+    assert ended["status"]["reason"] == "DeadlineExceeded"
+
+
+@CASES.add(pytest.mark.behaviour("Pods should delete a collection of pods"))
+async def pods_are_deleted_together(world: World) -> None:
+    labels = {"type": "collected"}
+    pods = [await world.start(world.pod(name=str(number), metadata={"labels": labels})) for number in range(3)]
+    await asyncio.gather(*(world.pod_that(pod["metadata"]["name"], is_ready, "to be ready") for pod in pods))
+    await world.kubectl("delete", "pods", "-l", "type=collected", "--wait=false")
+
+    async def are_gone() -> bool:
+        found = await world.client.list(world.resource("Pod"), namespace=world.namespace, labels="type=collected")
+        return not found.items
+
+    await until("the pods to be gone", are_gone)
+
+
+# -- scratch space
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "EmptyDir volumes pod should support shared volumes between containers",
+        "EmptyDir volumes volume on default medium should have the correct mode",
+        "EmptyDir volumes volume on tmpfs should have the correct mode",
+        "EmptyDir volumes should support (root,0644,default)",
+        "EmptyDir volumes should support (root,0644,tmpfs)",
+        "EmptyDir volumes should support (root,0666,default)",
+        "EmptyDir volumes should support (root,0666,tmpfs)",
+        "EmptyDir volumes should support (root,0777,default)",
+        "EmptyDir volumes should support (root,0777,tmpfs)",
+        "EmptyDir volumes should support (non-root,0644,default)",
+        "EmptyDir volumes should support (non-root,0644,tmpfs)",
+        "EmptyDir volumes should support (non-root,0666,default)",
+        "EmptyDir volumes should support (non-root,0666,tmpfs)",
+        "EmptyDir volumes should support (non-root,0777,default)",
+        "EmptyDir volumes should support (non-root,0777,tmpfs)",
+    )
+)
+async def scratch_space_is_shared_and_everybody_s(world: World) -> None:
+    script = (
+        'me=$(id -u); for volume in /disk /memory; do stat -c "%a %n" $volume; for mode in 0644 0666 0777; do '
+        'file=$volume/$me-$mode; echo "mount-tester new file" > $file; chmod $mode $file; '
+        'stat -c "%a %u" $file; cat $file; done; done; grep -c " /memory tmpfs " /proc/mounts'
+    )
+    volumes = [{"name": "disk", "emptyDir": {}}, {"name": "memory", "emptyDir": {"medium": "Memory"}}]
+    mounts = [mounted("disk", "/disk"), mounted("memory", "/memory")]
+    pod = world.pod(script, volumes=volumes, container={"volumeMounts": mounts}, restartPolicy="Never")
+    root = pod["spec"]["containers"][0]
+    reader = "until [ -s /disk/0-0644 ] && [ -s /disk/1001-0777 ]; do sleep 0.2; done; cat /disk/0-0644 /disk/1001-0777"
+    pod["spec"]["containers"] += [
+        {**root, "name": "user", "securityContext": {"runAsUser": 1001}},
+        {**root, "name": "reader", "command": ["/bin/sh", "-c", reader], "volumeMounts": mounts[:1]},
+    ]
+    name = (await world.ended(pod))["metadata"]["name"]
+    for container, user in (("main", 0), ("user", 1001)):
+        files = [line for mode in ("644", "666", "777") for line in (f"{mode} {user}", "mount-tester new file")]
+        lines = (await world.logs(name, container)).splitlines()
+        assert lines == ["777 /disk", *files, "777 /memory", *files, "1"]
+    assert (await world.logs(name, "reader")).splitlines() == ["mount-tester new file"] * 2
+
+
+test_lives = CASES.test()
