@@ -50,6 +50,25 @@ async def test_two_containers_share_the_one_copy_of_a_source(tmp_path: Path) -> 
     assert (inside(guest, first[str(source)]) / "written").read_text() == "by the pod"
 
 
+async def test_parts_of_a_pods_volume_are_parts_of_one_copy(tmp_path: Path) -> None:
+    """In whatever order they are mounted: a log's writer mounts a directory of the volume that its reader has whole."""
+    volume = tmp_path / "pods/uid/volumes/logs"
+    (volume / "a").mkdir(parents=True)
+    guest, volumes = FakeGuest(tmp_path / "guest"), Volumes(limit_bytes=LIMIT)
+    part = (await volumes.provide(guest, [bind(volume / "a")]))[str(volume / "a")]
+    whole = (await volumes.provide(guest, [bind(volume)]))[str(volume)]
+    assert part == f"{whole}/a"
+    (volume / "late").mkdir(mode=0o751)
+    (volume / "late").chmod(0o751)
+    late = (await volumes.provide(guest, [bind(volume / "late")]))[str(volume / "late")]
+    assert late == f"{whole}/late"
+    assert (tmp_path / "guest" / late.lstrip("/")).stat().st_mode & 0o777 == 0o751
+    kubelet = tmp_path / "pods/uid/volumes/kubernetes.io~empty-dir/cache/x"
+    kubelet.mkdir(parents=True)
+    (place,) = (await volumes.provide(guest, [bind(kubelet)])).values()
+    assert place.endswith("/x")
+
+
 async def test_a_file_lies_in_the_guest_under_its_own_name(tmp_path: Path) -> None:
     source = tmp_path / "resolv.conf"
     source.write_text("nameserver 10.96.0.10\n")

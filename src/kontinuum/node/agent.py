@@ -24,7 +24,8 @@ from kontinuum.client.rest import Client
 from kontinuum.foundation.backoff import Backoff
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.errors import Retryable
-from kontinuum.node import leftovers, machine_facts, names, network
+from kontinuum.node import leftovers, machine_facts, names, network, pods
+from kontinuum.node.admission import Refusal, refusal
 from kontinuum.node.checks import Checker
 from kontinuum.node.cri import CriClient
 from kontinuum.node.heartbeat import Heartbeat
@@ -32,6 +33,7 @@ from kontinuum.node.images import Puller
 from kontinuum.node.observer import observe
 from kontinuum.node.port import Fingerprint
 from kontinuum.node.registration import allocatable
+from kontinuum.node.resize import Room
 from kontinuum.node.server import NodeServer
 from kontinuum.node.services import KnownServices
 from kontinuum.node.settings import NodeSettings
@@ -155,7 +157,19 @@ class Agent:
         elif worker is not None:
             worker.update(pod)
         elif uid not in self._finished:
-            self._hire(uid, pod)
+            worker = self._hire(uid, pod)
+            why = self._refusal(pod)
+            if why is not None:
+                worker.refuse(why)
+
+    def _refusal(self, pod: Object) -> Refusal | None:
+        """Why a new pod cannot stay. One that has a status was taken before, by us or by who ran here before us."""
+        if (pod.get("status") or {}).get("containerStatuses") or pods.is_deleting(pod):
+            return None
+        others = [worker.pod for uid, worker in self._workers.items() if uid != uid_of(pod) and not worker.is_refused]
+        tools, settings = self._tools, self._tools.settings
+        room = Room(tools.node_cpu, tools.node_memory)
+        return refusal(pod, others, room, settings.max_pods, settings.allowed_unsafe_sysctls)
 
     def _on_runtime(self, uid: str, found: Fingerprint) -> None:
         worker = self._workers.get(uid)

@@ -38,20 +38,25 @@ def pod_limits(pod: Object, pids: int) -> PodLimits:
 
     A pod is limited as a whole only where every container is: one without a limit may use what is there.
     """
+    return PodLimits(pod_request(pod, "cpu"), _total(pod, "limits", "cpu"), _total(pod, "limits", "memory"), pids)
+
+
+def pod_request(pod: Object, kind: str) -> int:
+    """What the pod asks for: millicores of ``cpu``, bytes of ``memory``."""
+    return _total(pod, "requests", kind)
+
+
+def _total(pod: Object, which: str, kind: str) -> int:
+    measure = quantity.milli if kind == "cpu" else quantity.value
     overhead = pod["spec"].get("overhead") or {}
-
-    def total(which: str, kind: str) -> int:
-        measure = quantity.milli if kind == "cpu" else quantity.value
-        long_lived = pods.containers(pod) + [one for one in pods.init_containers(pod) if pods.is_sidecar(one)]
-        one_by_one = [one for one in pods.init_containers(pod) if not pods.is_sidecar(one)]
-        together = [pods.resources(one, which).get(kind) for one in long_lived]
-        alone = [pods.resources(one, which).get(kind) for one in one_by_one]
-        if which == "limits" and (None in together or None in alone):
-            return 0
-        amount = max(sum(measure(one) for one in together if one), *(measure(one) for one in alone if one), 0)
-        return amount + measure(overhead.get(kind, "0"))
-
-    return PodLimits(total("requests", "cpu"), total("limits", "cpu"), total("limits", "memory"), pids)
+    long_lived = pods.containers(pod) + [one for one in pods.init_containers(pod) if pods.is_sidecar(one)]
+    one_by_one = [one for one in pods.init_containers(pod) if not pods.is_sidecar(one)]
+    together = [pods.resources(one, which).get(kind) for one in long_lived]
+    alone = [pods.resources(one, which).get(kind) for one in one_by_one]
+    if which == "limits" and (None in together or None in alone):
+        return 0
+    amount = max(sum(measure(one) for one in together if one), *(measure(one) for one in alone if one), 0)
+    return amount + measure(overhead.get(kind, "0"))
 
 
 def loosest(one: PodLimits, other: PodLimits) -> PodLimits:

@@ -69,6 +69,7 @@ class Remembered:
     """Whether the pod's own cgroup may still hold more than its containers need."""
     ended: str = ""
     """Why the whole pod is to end although its containers could run, e.g. ``DeadlineExceeded``. "" while it may run."""
+    ended_message: str = ""
 
     def failed(self, name: str, reason: str, message: str, *, now: float, backoff: Backoff) -> Trouble:
         """Note one more failure of container ``name``; the same reason in a row waits longer each time."""

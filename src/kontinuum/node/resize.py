@@ -17,7 +17,7 @@ import orjson
 
 from kontinuum.api.machinery import quantity
 from kontinuum.api.machinery.objects import Object
-from kontinuum.node import pods
+from kontinuum.node import cgroups, pods
 from kontinuum.node.observed import RESOURCES, Container, Observed
 
 KINDS = ("cpu", "memory")
@@ -96,7 +96,7 @@ def verdict(pod: Object, others: Iterable[Object], room: Room, machine: Room | N
 
     ``machine`` is the size of the pod's own machine, which does not change while it runs; None for a container.
     """
-    needed = {kind: _request(pod, kind) for kind in KINDS}
+    needed = {kind: cgroups.pod_request(pod, kind) for kind in KINDS}
     capacity = {"cpu": room.cpu, "memory": room.memory}
     for kind in KINDS:
         if needed[kind] > capacity[kind]:
@@ -110,7 +110,7 @@ def verdict(pod: Object, others: Iterable[Object], room: Room, machine: Room | N
                                              f"{limit or 'no limit'}, machine: {most}")  # fmt: skip
     running = [one for one in others if not pods.is_terminal(one)]
     for kind in KINDS:
-        taken = sum(_request(one, kind) for one in running)
+        taken = sum(cgroups.pod_request(one, kind) for one in running)
         if taken + needed[kind] > capacity[kind]:
             return Verdict("Deferred", f"Node didn't have enough resource: {kind}, requested: {needed[kind]}, "
                                        f"used: {taken}, capacity: {capacity[kind]}")  # fmt: skip
@@ -187,17 +187,9 @@ def _numbers(amounts: Amounts) -> dict[tuple[str, str], int]:
     return {(which, kind): measure[kind](value) for which, values in amounts.items() for kind, value in values.items()}
 
 
-def _request(pod: Object, kind: str) -> int:
-    return _total(pod, "requests", kind)
-
-
 def _limit(pod: Object, kind: str) -> int:
     """The sum of the limits; 0 if a container has none."""
     if any(kind not in pods.resources(one, "limits") for one in resizable(pod)):
         return 0
-    return _total(pod, "limits", kind)
-
-
-def _total(pod: Object, which: str, kind: str) -> int:
     measure = quantity.milli if kind == "cpu" else quantity.value
-    return sum(measure(pods.resources(one, which).get(kind, "0")) for one in resizable(pod))
+    return sum(measure(pods.resources(one, "limits")[kind]) for one in resizable(pod))

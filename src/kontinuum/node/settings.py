@@ -62,6 +62,8 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """Give traffic that leaves the cluster the node's address."""
     max_pods: int = 110
     """How many pods the node accepts."""
+    allowed_unsafe_sysctls: tuple[str, ...] = ()
+    """Kernel parameters beyond the safe ones that pods may set here, as names or patterns like `net.core.*`."""
     pod_pids_limit: int = 4096
     """Processes and threads one pod may have; 0 means no limit."""
     reserved_memory: int = 268_435_456

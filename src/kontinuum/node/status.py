@@ -16,8 +16,6 @@ from kontinuum.node.lost import with_lost
 from kontinuum.node.observed import Observed
 from kontinuum.node.remembered import Remembered
 
-ENDED_MESSAGES = {"DeadlineExceeded": "Pod was active on the node longer than the specified deadline"}
-
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
@@ -50,7 +48,7 @@ def status(pod: Object, observed: Observed, remembered: Remembered, host: HostFa
     if pod["metadata"].get("generation"):
         result["observedGeneration"] = pod["metadata"]["generation"]
     if remembered.ended:
-        result |= {"reason": remembered.ended, "message": ENDED_MESSAGES.get(remembered.ended, remembered.ended)}
+        result |= {"reason": remembered.ended, "message": remembered.ended_message}
     ips = _ips(pod, observed, host)
     if ips:
         result |= {"podIP": ips[0], "podIPs": [{"ip": ip} for ip in ips]}

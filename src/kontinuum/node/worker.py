@@ -23,6 +23,7 @@ from kontinuum.foundation.clock import parse_rfc3339, rfc3339
 from kontinuum.foundation.errors import KontinuumError, Retryable
 from kontinuum.node import cgroups, log_rotation, pods, resize
 from kontinuum.node.actions import Hands
+from kontinuum.node.admission import Refusal
 from kontinuum.node.backoff_events import BackoffEvents
 from kontinuum.node.container_config import log_path
 from kontinuum.node.files import remove_pod_files
@@ -32,7 +33,7 @@ from kontinuum.node.plan import Action, Finish, Plan, plan
 from kontinuum.node.probing import Prober
 from kontinuum.node.remembered import FRESH_SECONDS, Remembered
 from kontinuum.node.sandbox_config import cgroup_parent, log_directory
-from kontinuum.node.status import ENDED_MESSAGES, status
+from kontinuum.node.status import status
 from kontinuum.node.status_writer import StatusWriter
 from kontinuum.node.tools import Tools
 from kontinuum.node.volumes import mounting
@@ -45,6 +46,7 @@ UNEXPECTED_SECONDS = 1.0
 REFRESH_SECONDS = 20.0
 """How often volumes of files are compared with their sources."""
 
+TOO_LONG = "Pod was active on the node longer than the specified deadline"
 MACHINES = ("microvm",)
 """Classes whose pods have a machine of their own, of a size that stays."""
 BOOKKEEPING = ("resourceVersion", "managedFields")
@@ -76,6 +78,15 @@ class PodWorker:
             self._wake.set()
         if _is_more_urgent(before, pod):
             self._interruption.fire()
+
+    def refuse(self, why: Refusal) -> None:
+        """This node does not take the pod: it has failed before anything of it was made."""
+        self._remembered.ended, self._remembered.ended_message = why.reason, why.message
+        self._tools.events.event(self.pod, "Warning", why.reason, why.message)
+
+    @property
+    def is_refused(self) -> bool:
+        return bool(self._remembered.ended) and self.observed.is_empty
 
     def vanish(self) -> None:
         """The API no longer knows the pod: end it without grace, as the kubelet does."""
@@ -170,8 +181,8 @@ class PodWorker:
     def _end_at_deadline(self) -> None:
         due = self._deadline()
         if due is not None and self._tools.clock.time() >= due:
-            self._remembered.ended = "DeadlineExceeded"
-            self._tools.events.event(self.pod, "Normal", "DeadlineExceeded", ENDED_MESSAGES["DeadlineExceeded"])
+            self._remembered.ended, self._remembered.ended_message = "DeadlineExceeded", TOO_LONG
+            self._tools.events.event(self.pod, "Normal", "DeadlineExceeded", TOO_LONG)
             self._publish()
 
     def _deadline(self) -> float | None:

@@ -27,6 +27,9 @@ from kontinuum.runtime.oci import Document, SpecRefused
 
 log = structlog.get_logger(__name__)
 
+WHOLE = ("pods/*/volumes/*~*/*", "pods/*/volumes/*")
+"""Where node agents (the kubelet, ours) keep a pod's volumes. One of which a part is mounted is copied whole, so that
+another container which mounts another part of it, or all of it, sees the same files."""
 GUEST_HOME = "/run/kontinuum/volumes"
 SHARED_MEMORY = "/dev/shm"
 
@@ -57,10 +60,7 @@ class Volumes:
         Returns where each source lies in the guest. Raises SpecRefused if a source is missing or too large.
         """
         async with self._lock:
-            return {
-                mount["source"]: (await self._provide_one(guest, mount)).guest_path
-                for mount in filter(oci.is_bind, mounts)
-            }
+            return {mount["source"]: await self._place(guest, mount) for mount in filter(oci.is_bind, mounts)}
 
     async def bring_back(self, guest: Guest, mounts: Iterable[Document]) -> None:
         """Write the single files that a container has changed to the host. Raises GuestLost.
@@ -90,13 +90,27 @@ class Volumes:
                 if volume.read_only:
                     await self._refresh(guest, volume)
 
-    async def _provide_one(self, guest: Guest, mount: Document) -> _Volume:
-        volume = self._volumes.get(mount["source"])
+    async def _place(self, guest: Guest, mount: Document) -> str:
+        """Where the mount's source lies in the guest, as a part of its whole volume."""
+        source = Path(mount["source"])
+        volume = await self._provide_one(guest, mount, whole(source))
+        below = source.relative_to(volume.source)
+        if not below.parts:
+            return volume.guest_path
+        place = f"{volume.guest_path}/{below}"
+        if source.is_dir():
+            # It may have been made on the host after the volume was copied; what is there already stays.
+            mode = stat.S_IMODE(source.stat().st_mode)
+            await guest.write_tree(place, empty_directory(mode=mode))
+        return place
+
+    async def _provide_one(self, guest: Guest, mount: Document, source: Path) -> _Volume:
+        volume = self._volumes.get(str(source))
         read_only = "ro" in (mount.get("options") or ())
         if volume is None:
-            volume = self._make(mount, read_only=read_only)
+            volume = self._make(source, read_only=read_only)
             await guest.write_tree(volume.guest_directory, self._archive(volume.source, mount))
-            self._volumes[mount["source"]] = volume
+            self._volumes[str(volume.source)] = volume
         volume.read_only &= read_only
         return volume
 
@@ -114,8 +128,7 @@ class Volumes:
             return
         volume.fingerprint = now
 
-    def _make(self, mount: Document, *, read_only: bool) -> _Volume:
-        source = Path(mount["source"])
+    def _make(self, source: Path, *, read_only: bool) -> _Volume:
         directory = f"{GUEST_HOME}/{len(self._volumes)}"
         # A file lies in a directory of its own, under its own name.
         path = directory if source.is_dir() else f"{directory}/{source.name}"
@@ -129,6 +142,15 @@ class Volumes:
             return pack(source, limit_bytes=self._limit_bytes)
         except OSError as error:
             raise SpecRefused(f"mount {mount['destination']}: {error}") from error
+
+
+def whole(source: Path) -> Path:
+    """The volume of which ``source`` is a part; ``source`` itself if it is none that we know (see WHOLE)."""
+    for pattern in WHOLE:
+        for path in (source, *source.parents):
+            if path.match(pattern):
+                return path
+    return source
 
 
 def pack(source: Path, *, limit_bytes: int) -> bytes:

@@ -155,6 +155,20 @@ class World:
             told = [f"{one['reason']}: {one['message']}" for one in await self.events(name)]
             raise Never(f"{error}\n{last[-1]}\n" + "\n".join(told)) from None
 
+    async def pod_that_is_new(self, name: str) -> Object:
+        """The pod of that name which is not the one that is there now (or was, a moment ago), once it is ready."""
+
+        async def look() -> Object | None:
+            try:
+                found = await self.get("Pod", name)
+            except ApiError:
+                return None
+            fresh = not found["metadata"].get("deletionTimestamp")
+            return found if fresh and is_ready(found) else None
+
+        found: Object = await until(f"another pod {name} to be ready", look)
+        return found
+
     async def gone(self, kind: str, name: str, *, seconds: float = SECONDS) -> None:
         async def look() -> bool:
             try:

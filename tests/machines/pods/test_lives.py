@@ -66,7 +66,7 @@ async def what_is_not_alive_is_started_again(world: World) -> None:
     )
 )
 async def what_is_alive_is_left_alone(world: World) -> None:
-    patient = {"initialDelaySeconds": 2, "failureThreshold": 3}
+    patient = {"initialDelaySeconds": 2, "failureThreshold": 3, "timeoutSeconds": 20}
     script = SERVE + "echo ok > /tmp/health; sleep 600"
     pods = [
         probed(world, script, name=kind, livenessProbe={**probe, **patient})
@@ -188,11 +188,13 @@ async def a_visitor_looks_around(world: World) -> None:
     )
 )
 async def variables_name_a_directory_of_a_volume(world: World) -> None:
-    env = [{"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-           {"name": "ANNOTATION", "valueFrom": {"fieldRef": {"fieldPath": "metadata.annotations['mysubpath']"}}}]  # fmt: skip
+    env = [
+        {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        {"name": "ANNOTATION", "valueFrom": {"fieldRef": {"fieldPath": "metadata.annotations['mysubpath']"}}},
+    ]
     mounts = [mounted("v", "/sub", subPathExpr="$(ANNOTATION)/$(POD_NAME)"), mounted("v", "/all")]
     pod = world.pod(
-        "echo written > /sub/file; cat /all/my path/$POD_NAME/file".replace("my path", "mypath"),
+        "echo written > /sub/file; cat /all/mypath/$POD_NAME/file",
         metadata={"annotations": {"mysubpath": "mypath"}},
         volumes=[{"name": "v", "emptyDir": {}}],
         container={"env": env, "volumeMounts": mounts},
@@ -305,8 +307,8 @@ async def holds(world: World, pod: str, container: str, resources: Object) -> No
 
 @CASES.add(
     pytest.mark.behaviour(
-        "Pod InPlace Resize Container guaranteed pods with multiple containers 3 containers - increase cpu & mem on c1, "
-        "c2, decrease cpu & mem on c3 - net increase",
+        "Pod InPlace Resize Container guaranteed pods with multiple containers 3 containers - increase cpu & mem on "
+        "c1, c2, decrease cpu & mem on c3 - net increase",
         "Pod InPlace Resize Container guaranteed pods with multiple containers 3 containers - increase: CPU (c1,c3), "
         "memory (c2, c3) ; decrease: CPU (c2)",
     ),
@@ -320,8 +322,8 @@ async def guaranteed_containers_grow_together(world: World) -> None:
 
 @CASES.add(
     pytest.mark.behaviour(
-        "Pod InPlace Resize Container guaranteed pods with multiple containers 3 containers - increase cpu & mem on c1, "
-        "decrease cpu & mem on c2, c3 - net decrease"
+        "Pod InPlace Resize Container guaranteed pods with multiple containers 3 containers - increase cpu & mem on "
+        "c1, decrease cpu & mem on c2, c3 - net decrease"
     )
 )
 async def guaranteed_containers_shrink_together(world: World) -> None:

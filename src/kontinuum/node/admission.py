@@ -1,0 +1,107 @@
+"""Whether this node takes a pod that was given to it: a pod may name a node itself, past every scheduler. Pure.
+
+What is refused has failed for good, with the kubelet's reason and message; its owner makes another.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from kontinuum.api.machinery.objects import Object
+from kontinuum.node import cgroups, pods
+from kontinuum.node.resize import Room
+
+SAFE_SYSCTLS = (
+    "kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.ip_unprivileged_port_start", "net.ipv4.ping_group_range", "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes", "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_rmem", "net.ipv4.tcp_syncookies", "net.ipv4.tcp_wmem",
+)  # fmt: skip
+"""Kernel parameters of a pod's own that can harm nobody else (Kubernetes' list)."""
+NO_RESOURCE = "Node didn't have enough resource: {kind}, requested: {requested}, used: {used}, capacity: {capacity}"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why the pod fails; ``reason`` and ``message`` are its status's."""
+
+    reason: str
+    message: str
+
+
+def refusal(
+    pod: Object, others: Iterable[Object], room: Room, most_pods: int, allowed_sysctls: Sequence[str] = ()
+) -> Refusal | None:
+    """``others`` are the node's pods that it has taken and that have not ended."""
+    others = [one for one in others if not pods.is_terminal(one)]
+    return (
+        _of_pods(others, most_pods)
+        or _of_resources(pod, others, room)
+        or _of_ports(pod, others)
+        or _of_sysctls(pod, allowed_sysctls)
+    )
+
+
+def _refused(reason: str, message: str) -> Refusal:
+    return Refusal(reason, f"Pod was rejected: {message}")
+
+
+def _of_pods(others: Sequence[Object], most_pods: int) -> Refusal | None:
+    if len(others) < most_pods:
+        return None
+    message = NO_RESOURCE.format(kind="pods", requested=1, used=len(others), capacity=most_pods)
+    return _refused("OutOfpods", message)
+
+
+def _of_resources(pod: Object, others: Sequence[Object], room: Room) -> Refusal | None:
+    for kind, capacity, asked in (("cpu", room.cpu, _cpu), ("memory", room.memory, _memory)):
+        requested, used = asked(pod), sum(asked(one) for one in others)
+        # Who asks for nothing fits even on a node that is full.
+        if requested and used + requested > capacity:
+            message = NO_RESOURCE.format(kind=kind, requested=requested, used=used, capacity=capacity)
+            return _refused(f"OutOf{kind}", message)
+    return None
+
+
+def _cpu(pod: Object) -> int:
+    return cgroups.pod_request(pod, "cpu")
+
+
+def _memory(pod: Object) -> int:
+    return cgroups.pod_request(pod, "memory")
+
+
+def _of_ports(pod: Object, others: Sequence[Object]) -> Refusal | None:
+    taken = [port for one in others for port in _host_ports(one)]
+    if any(_meet(mine, port) for mine in _host_ports(pod) for port in taken):
+        problem = "node(s) didn't have free ports for the requested pod ports"
+        return _refused("NodePorts", f"Predicate NodePorts failed: {problem}")
+    return None
+
+
+def _host_ports(pod: Object) -> list[tuple[str, str, int]]:
+    """Protocol, address ("" is every one) and number."""
+    return [
+        (port.get("protocol") or "TCP", _address(port.get("hostIP") or ""), port["hostPort"])
+        for container in pods.all_containers(pod)
+        for port in container.get("ports") or ()
+        if port.get("hostPort")
+    ]
+
+
+def _address(address: str) -> str:
+    return "" if address in ("0.0.0.0", "::") else address
+
+
+def _meet(one: tuple[str, str, int], other: tuple[str, str, int]) -> bool:
+    return (one[0], one[2]) == (other[0], other[2]) and ("" in (one[1], other[1]) or one[1] == other[1])
+
+
+def _of_sysctls(pod: Object, allowed: Sequence[str]) -> Refusal | None:
+    for sysctl in (pod["spec"].get("securityContext") or {}).get("sysctls") or ():
+        name = sysctl["name"].replace("/", ".")
+        if name not in SAFE_SYSCTLS and not any(fnmatch.fnmatchcase(name, pattern) for pattern in allowed):
+            return _refused("SysctlForbidden", f'forbidden sysctl: "{name}" not allowlisted')
+    return None

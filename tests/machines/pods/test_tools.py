@@ -1,0 +1,234 @@
+"""What kubectl and other clients show of pods that run, and do to them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import aiohttp
+import pytest
+from tests.machines.pods.cases import IMAGE, Cases, World, is_ready, phase_of, statuses, until
+
+from kontinuum.api.machinery.objects import Object
+from kontinuum.client import kubeconfig
+
+CASES = Cases()
+CONTAINERS = ("container",)
+
+
+def controller(world: World, name: str, replicas: int, **container: Any) -> Object:
+    """A ReplicationController as people write it: a few lines, and everything else left to defaults."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ReplicationController",
+        "metadata": {"name": name, "labels": {"app": name}},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"app": name},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {
+                    "terminationGracePeriodSeconds": 1,
+                    "runtimeClassName": world.isolation_class,
+                    "containers": [
+                        {"name": "main", "image": IMAGE, "command": ["sleep", "100000"],
+                         "ports": [{"containerPort": 6379}], **container}
+                    ],
+                },
+            },
+        },
+    }  # fmt: skip
+
+
+async def all_ready(world: World, app: str, count: int) -> list[Object]:
+    async def look() -> list[Object] | None:
+        found = await world.client.list(world.resource("Pod"), namespace=world.namespace, labels=f"app={app}")
+        ready = [one for one in found.items if is_ready(one) and not one["metadata"].get("deletionTimestamp")]
+        return ready if len(ready) == len(found.items) == count else None
+
+    found: list[Object] = await until(f"{count} ready pods of {app}", look)
+    return found
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "Kubectl client Update Demo should create and stop a replication controller",
+        "Kubectl client Update Demo should scale a replication controller",
+        "Kubectl client Kubectl describe should check if kubectl describe prints relevant information for rc and pods",
+        "Kubectl client Kubectl expose should create services for rc",
+        "Kubectl client Kubectl patch should add annotations for pods in rc",
+    ),
+    classes=CONTAINERS,
+)
+async def a_replication_controller_is_looked_after(world: World) -> None:
+    name = world.name()
+    await world.kubectl("create", "-f", "-", stdin=json.dumps(controller(world, name, 2)))
+    pods = await all_ready(world, name, 2)
+
+    _, described, _ = await world.kubectl("describe", "rc", name)
+    for words in (f"Name:         {name}", f"Selector:     app={name}", "Replicas:     2 current / 2 desired",
+                  "Pods Status:  2 Running / 0 Waiting / 0 Succeeded / 0 Failed", IMAGE, "SuccessfulCreate"):  # fmt: skip
+        assert words in described, (words, described)
+    pod = pods[0]
+    _, described, _ = await world.kubectl("describe", "pod", pod["metadata"]["name"])
+    for words in (f"Controlled By:  ReplicationController/{name}", f"IP:           {pod['status']['podIP']}",
+                  "Status:           Running", "Port:          6379/TCP", f"Image:         {IMAGE}", "Started container main"):  # fmt: skip
+        assert " ".join(words.split()) in " ".join(described.split()), (words, described)
+    _, described, _ = await world.kubectl("describe", "node", pod["spec"]["nodeName"])
+    assert pod["metadata"]["name"] in described and "Allocated resources" in described
+    _, described, _ = await world.kubectl("describe", "namespace", world.namespace)
+    assert "Status:       Active" in described
+
+    await world.kubectl("expose", "rc", name, "--name=first", "--port=1234", "--target-port=6379")
+    await world.kubectl("expose", "service", "first", "--name=second", "--port=2345", "--target-port=6379")
+    ips = sorted(one["status"]["podIP"] for one in pods)
+    for service, port in (("first", 1234), ("second", 2345)):
+        assert (await world.get("Service", service))["spec"]["ports"][0]["port"] == port
+
+        async def has_endpoints(service: str = service) -> bool:
+            subsets = (await world.get("Endpoints", service)).get("subsets") or []
+            found = [(a["ip"], p["port"]) for one in subsets for a in one["addresses"] for p in one["ports"]]
+            return sorted(found) == [(ip, 6379) for ip in ips]
+
+        await until(f"endpoints of {service}", has_endpoints)
+
+    for one in pods:
+        await world.kubectl("patch", "pod", one["metadata"]["name"], "-p", '{"metadata":{"annotations":{"x":"y"}}}')
+        assert (await world.get("Pod", one["metadata"]["name"]))["metadata"]["annotations"]["x"] == "y"
+
+    await world.kubectl("scale", "rc", name, "--replicas=1", "--timeout=2m")
+    await all_ready(world, name, 1)
+    await world.kubectl("scale", "rc", name, "--replicas=2", "--timeout=2m")
+    await all_ready(world, name, 2)
+    await world.kubectl(
+        "delete", "--grace-period=0", "--force", "-f", "-", stdin=json.dumps(controller(world, name, 2))
+    )
+
+    async def none() -> bool:
+        found = await world.client.list(world.resource("Pod"), namespace=world.namespace, labels=f"app={name}")
+        return not found.items
+
+    await until("its pods to be gone", none)
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "Kubectl client Kubectl run pod should create a pod from an image when restart is Never",
+        "Kubectl client Kubectl replace should update a single-container pod's image",
+    ),
+    classes=CONTAINERS,
+)
+async def a_pod_is_run_and_replaced_by_hand(world: World) -> None:
+    name = world.name()
+    await world.kubectl("run", name, "--restart=Never", f"--image={IMAGE}", "--labels=run=it", "--", "sleep", "600")
+    found = await world.get("Pod", name)
+    assert found["spec"]["restartPolicy"] == "Never" and found["spec"]["containers"][0]["image"] == IMAGE
+    found = await world.pod_that(name, is_ready, "to be ready")
+    found["spec"]["containers"][0]["image"] = "localhost/nginx:1"
+    await world.kubectl("replace", "-f", "-", stdin=json.dumps(found))
+    assert (await world.get("Pod", name))["spec"]["containers"][0]["image"] == "localhost/nginx:1"
+    await world.kubectl("delete", "pod", name, "--grace-period=1")
+
+
+@CASES.add(pytest.mark.behaviour("Kubectl logs logs should be able to retrieve and filter logs"))
+async def logs_are_filtered(world: World) -> None:
+    pod = world.pod("for i in $(seq 1 20); do echo line $i; done; sleep 2; echo late; sleep 600")
+    name = (await world.running(pod))["metadata"]["name"]
+    await world.log_that(name, lambda text: "late" in text, "to be whole")
+    whole = (await world.logs(name)).splitlines()
+    assert whole == [*(f"line {number}" for number in range(1, 21)), "late"]
+    assert (await world.logs(name, "main", "--tail=1")) == "late\n"
+    assert (await world.logs(name, "main", "--limit-bytes=1")) == "l"
+    stamped = (await world.logs(name, "main", "--tail=1", "--timestamps")).split(" ", 1)
+    assert world.seconds(stamped[0][:19] + "Z", stamped[0][:19] + "Z") == 0 and stamped[1] == "late\n"
+    since = (await world.logs(name, "main", f"--since-time={stamped[0]}")).splitlines()
+    assert since == ["late"]
+    assert (await world.logs(name, "main", "--since=24h")).splitlines() == whole
+    await world.delete("Pod", name)
+
+
+# -- other ways in
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "Pods should support remote command execution over websockets",
+        "Pods should support retrieving logs from the container over websockets",
+    )
+)
+async def commands_and_logs_come_over_websockets(world: World) -> None:
+    name = (await world.running(world.pod("echo container is alive; sleep 600")))["metadata"]["name"]
+    connection = kubeconfig.load(world.kubeconfig)
+    base = f"{connection.server}/api/v1/namespaces/{world.namespace}/pods/{name}"
+    async with aiohttp.ClientSession() as session:
+        query = "command=echo&command=remote+execution+test&stdout=1&stderr=1"
+        url = f"{base}/exec?{query}"
+        said, tls = b"", connection.tls_context()
+        async with session.ws_connect(url, ssl=tls, protocols=["channel.k8s.io"]) as socket:
+            async for message in socket:
+                if message.type is aiohttp.WSMsgType.BINARY and message.data[:1] == b"\x01":
+                    said += message.data[1:]
+        assert said == b"remote execution test\n"
+        log = b""
+        async with session.ws_connect(f"{base}/log?container=main", ssl=tls, protocols=["binary.k8s.io"]) as socket:
+            async for message in socket:
+                if message.type is aiohttp.WSMsgType.BINARY:
+                    log += message.data
+        assert log == b"container is alive\n"
+    await world.delete("Pod", name)
+
+
+# -- what never changes
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "ConfigMap should be immutable if `immutable` field is set",
+        "Secrets should be immutable if `immutable` field is set",
+    ),
+    classes=CONTAINERS,
+)
+async def what_is_immutable_stays_so(world: World) -> None:
+    for kind, field in (("ConfigMap", "data"), ("Secret", "stringData")):
+        name = world.name(kind.lower())
+        await world.create(kind, name, **{field: {"key": "value"}})
+        await world.patch(kind, name, {field: {"key": "other"}})
+        await world.patch(kind, name, {"immutable": True})
+        for patch in ({field: {"key": "third"}}, {"immutable": False}):
+            with pytest.raises(Exception, match="field is immutable when `immutable` is set"):
+                await world.patch(kind, name, patch)
+        await world.patch(kind, name, {"metadata": {"labels": {"may": "change"}}})
+        await world.delete(kind, name)
+
+
+@CASES.add(
+    pytest.mark.behaviour("RuntimeClass should schedule a Pod requesting a RuntimeClass without PodOverhead"),
+)
+async def a_class_of_one_s_own_runs_pods(world: World) -> None:
+    name = f"{world.namespace}-{world.name()}"
+    made = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": name},
+            "handler": world.isolation_class}  # fmt: skip
+    await world.client.create(world.resource("RuntimeClass"), made)
+    pod = await world.ended(world.pod("echo ran", runtimeClassName=name))
+    assert "overhead" not in pod["spec"]
+    await world.client.delete(world.resource("RuntimeClass"), name)
+
+
+@CASES.add(pytest.mark.behaviour("CSIInlineVolumes should support CSIVolumeSource in Pod API"), classes=CONTAINERS)
+async def a_pod_may_ask_for_an_inline_volume_of_a_driver(world: World) -> None:
+    """The driver is nobody's, so that the pod waits; what is asked is that the API takes it as it is."""
+    source = {"csi": {"driver": "e2e.example.com", "readOnly": True, "volumeAttributes": {"a": "b"}}}
+    pod = await world.start(world.pod(volumes=[{"name": "v", **source}]))
+    name = pod["metadata"]["name"]
+    assert [one for one in pod["spec"]["volumes"] if one["name"] == "v"] == [{"name": "v", **source}]
+    await world.patch("Pod", name, {"metadata": {"labels": {"e2e": "patched"}}})
+    listed = await world.client.list(world.resource("Pod"), namespace=world.namespace, labels="e2e=patched")
+    assert [one["metadata"]["name"] for one in listed.items] == [name]
+    assert phase_of(await world.get("Pod", name)) == "Pending" and not any(
+        one["ready"] for one in statuses(await world.get("Pod", name)).values()
+    )
+    await world.delete("Pod", name, grace_seconds=0)
+    await world.gone("Pod", name)
+
+
+test_tools = CASES.test()

@@ -1,0 +1,90 @@
+"""What a node does not take, although somebody gave it to it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from tests.node.world import World, container, play, pod
+
+from kontinuum.api.machinery.objects import Object
+from kontinuum.node.admission import Refusal, refusal
+from kontinuum.node.resize import Room
+
+ROOM = Room(2000, 1 << 30)
+
+
+def asking(**requests: str) -> Object:
+    return pod(containers=[container("app", resources={"requests": requests})])
+
+
+def on_port(number: int, *, ip: str = "", protocol: str = "TCP") -> Object:
+    port = {"containerPort": 80, "hostPort": number, "protocol": protocol, **({"hostIP": ip} if ip else {})}
+    return pod(containers=[container("app", ports=[port])])
+
+
+def reason(new: Object, *others: Object, most: int = 110) -> str:
+    found = refusal(new, others, ROOM, most)
+    return found.reason if found else ""
+
+
+def test_amounts_are_compared_with_what_others_hold() -> None:
+    assert reason(asking(cpu="2")) == ""
+    assert reason(asking(cpu="1"), asking(cpu="1500m")) == "OutOfcpu"
+    assert reason(asking(memory="2Gi")) == "OutOfmemory"
+    assert reason(asking(), asking(cpu="3")) == ""
+    assert refusal(asking(cpu="1"), [asking(cpu="1500m")], ROOM, 110) == Refusal(
+        "OutOfcpu",
+        "Pod was rejected: Node didn't have enough resource: cpu, requested: 1000, used: 1500, capacity: 2000",
+    )
+    ended = {**asking(cpu="1500m"), "status": {"phase": "Succeeded"}}
+    assert reason(asking(cpu="1"), ended) == ""
+    assert reason(asking(), asking(), asking(), most=2) == "OutOfpods"
+
+
+@pytest.mark.parametrize(
+    ("new", "there", "expected"),
+    [
+        (on_port(80), on_port(81), ""),
+        (on_port(80), on_port(80), "NodePorts"),
+        (on_port(80, protocol="UDP"), on_port(80), ""),
+        (on_port(80, ip="10.0.0.1"), on_port(80, ip="10.0.0.2"), ""),
+        (on_port(80, ip="10.0.0.1"), on_port(80, ip="0.0.0.0"), "NodePorts"),
+    ],
+)
+def test_a_port_of_the_host_is_one_pod_s(new: Object, there: Object, expected: str) -> None:
+    assert reason(new, there) == expected
+
+
+def test_kernel_parameters_that_may_harm_others_are_refused_unless_they_are_allowed() -> None:
+    def setting(name: str) -> Object:
+        return pod(securityContext={"sysctls": [{"name": name, "value": "1"}]})
+
+    assert reason(setting("kernel.shm_rmid_forced")) == ""
+    assert reason(setting("net/ipv4/tcp_syncookies")) == ""
+    assert reason(setting("kernel.msgmax")) == "SysctlForbidden"
+    assert refusal(setting("net.core.somaxconn"), [], ROOM, 110, ["net.core.*"]) is None
+
+
+def test_of_two_pods_that_want_the_same_port_the_second_fails_and_nothing_of_it_is_made(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        for name in ("p", "q"):
+            made = on_port(80)
+            made["metadata"]["name"] = name
+            await world.create(made)
+            await asyncio.sleep(1)
+        await world.wait(lambda one: one["phase"] == "Running")
+        refused = (await world.get("q"))["status"]
+        assert (refused["phase"], refused["reason"]) == ("Failed", "NodePorts")
+        assert len(world.runtime.sandboxes) == 1
+        # It is the first one's for as long as that runs, also for an agent that was restarted.
+        await world.stop()
+        await world.start()
+        await asyncio.sleep(5)
+        assert (await world.get())["status"]["phase"] == "Running"
+        await world.delete("q")
+        await asyncio.sleep(5)
+        assert not await world.exists("q")
+
+    assert "NodePorts" in play(tmp_path, story).events.reasons
