@@ -66,13 +66,27 @@ async def a_replication_controller_is_looked_after(world: World) -> None:
     pods = await all_ready(world, name, 2)
 
     _, described, _ = await world.kubectl("describe", "rc", name)
-    for words in (f"Name:         {name}", f"Selector:     app={name}", "Replicas:     2 current / 2 desired",
-                  "Pods Status:  2 Running / 0 Waiting / 0 Succeeded / 0 Failed", IMAGE, "SuccessfulCreate"):  # fmt: skip
+    told_of_it = (
+        f"Name:         {name}",
+        f"Selector:     app={name}",
+        "Replicas:     2 current / 2 desired",
+        "Pods Status:  2 Running / 0 Waiting / 0 Succeeded / 0 Failed",
+        IMAGE,
+        "SuccessfulCreate",
+    )
+    for words in told_of_it:
         assert words in described, (words, described)
     pod = pods[0]
     _, described, _ = await world.kubectl("describe", "pod", pod["metadata"]["name"])
-    for words in (f"Controlled By:  ReplicationController/{name}", f"IP:           {pod['status']['podIP']}",
-                  "Status:           Running", "Port:          6379/TCP", f"Image:         {IMAGE}", "Started container main"):  # fmt: skip
+    told_of_pod = (
+        f"Controlled By:  ReplicationController/{name}",
+        f"IP:           {pod['status']['podIP']}",
+        "Status:           Running",
+        "Port:          6379/TCP",
+        f"Image:         {IMAGE}",
+        "Started container main",
+    )
+    for words in told_of_pod:
         assert " ".join(words.split()) in " ".join(described.split()), (words, described)
     _, described, _ = await world.kubectl("describe", "node", pod["spec"]["nodeName"])
     assert pod["metadata"]["name"] in described and "Allocated resources" in described
