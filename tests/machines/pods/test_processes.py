@@ -287,7 +287,7 @@ async def users_and_groups_are_as_asked(world: World) -> None:
         "Security Context When creating a pod with readOnlyRootFilesystem should run the container with writable "
         "rootfs when readOnlyRootFilesystem=false",
         "Kubelet when scheduling a read only busybox container should not write to root filesystem",
-        "Security Context When creating containers with AllowPrivilegeEscalation should not allow privilege escalation "
+        "Security Context when creating containers with AllowPrivilegeEscalation should not allow privilege escalation "
         "when false",
     )
 )
