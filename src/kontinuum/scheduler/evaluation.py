@@ -9,6 +9,7 @@ Whatever happened before, an evaluation says exactly what the filters and scores
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from kontinuum.scheduler.demand import Demand
 from kontinuum.scheduler.filters import FILTERS, Filter
 from kontinuum.scheduler.labels import Mask
-from kontinuum.scheduler.scope import ALL, FollowingFilter, FollowingScore, Rows, Scope
+from kontinuum.scheduler.scope import ALL, FollowingFilter, FollowingScore, Rows, Scope, as_rows
 from kontinuum.scheduler.scores import SCORES, Score
 from kontinuum.scheduler.snapshot import Column, Snapshot
 
@@ -48,6 +49,23 @@ def evaluation(demand: Demand, snapshot: Snapshot, plugins: Plugins = DEFAULT) -
     return found
 
 
+class _Counts:
+    """What a score counts of nodes, which no pod changes."""
+
+    def __init__(self, weight: int, counts: Column, scale: Callable[[Column, int], Column]) -> None:
+        self.weight = weight
+        self.counts = counts
+        self.scale = scale
+        self._highest = int(counts.max(initial=0))
+        self._is_highest = counts == self._highest
+
+    def most(self, feasible: Mask) -> int:
+        """The highest count of nodes that fit."""
+        if not self._highest or (self._is_highest & feasible).any():
+            return self._highest
+        return int((self.counts * feasible).max())
+
+
 class Evaluation:
     """See the module."""
 
@@ -68,18 +86,13 @@ class Evaluation:
         self._catch_up()
         if not self._is_any:
             return None
-        points = np.where(self._feasible, self._points(), -1)
-        row = int(points.argmax())
-        return row, int(points[row])
-
-    def _points(self) -> Column:
-        """The weighed points of every row; only those of nodes that fit mean anything."""
         points = self._by_nodes + self._by_rows
         for weight, following in self._following_scores:
             points += weight * following.points(self._feasible)
         for score in self._other_scores:
             points += score.weight * score.points(self._demand, self._snapshot, self._feasible)
-        return points
+        row = int(((points + 1.0) * self._is_feasible).argmax())
+        return row, int(points[row])
 
     def _catch_up(self) -> None:
         snapshot = self._snapshot
@@ -89,7 +102,7 @@ class Evaluation:
             self._ask_all()
             self._known = known
         elif snapshot.version != self._version:
-            self._ask_again(np.flatnonzero(snapshot.changed > self._version).tolist())
+            self._ask_again(snapshot.changed_since(self._version))
         elif not self._other_filters:
             return
         self._version = snapshot.version
@@ -112,13 +125,13 @@ class Evaluation:
                 self._following_filters.append(one.follow(demand, snapshot))
             else:
                 self._other_filters.append(one.fits)
-        self._node_scores = []
+        self._node_scores: list[_Counts] = []
         self._row_scores = []
         self._following_scores: list[tuple[int, FollowingScore]] = []
         self._other_scores = []
         for score in scores:
-            if score.scope is Scope.NODES:
-                self._node_scores.append(score)
+            if score.raw is not None and score.scale is not None:
+                self._node_scores.append(_Counts(score.weight, score.raw(demand, snapshot), score.scale))
             elif score.points_rows is not None:
                 self._row_scores.append((score.weight, score.points_rows))
             elif score.follow is not None:
@@ -126,13 +139,15 @@ class Evaluation:
             else:
                 self._other_scores.append(score)
         self._by_rows_fit = np.ones_like(snapshot.alive)
-        self._by_rows = np.zeros(len(snapshot.alive), np.int64)
+        self._by_rows = np.zeros(len(snapshot.alive))
         self._ask_rows(ALL)
         self._feasible = np.zeros_like(snapshot.alive)
         self._is_any = False
+        self._most: list[int] = []
+        self._by_nodes = np.zeros(len(snapshot.alive))
 
     def _ask_again(self, rows: list[int]) -> None:
-        self._ask_rows(rows)
+        self._ask_rows(as_rows(rows))
         for filtering in self._following_filters:
             filtering.update(rows)
         for _, scoring in self._following_scores:
@@ -140,12 +155,14 @@ class Evaluation:
 
     def _ask_rows(self, rows: Rows) -> None:
         demand, snapshot = self._demand, self._snapshot
-        self._by_rows_fit[rows] = True
+        fit: Mask = snapshot.alive[rows]
         for fits in self._row_filters:
-            self._by_rows_fit[rows] &= fits(demand, snapshot, rows)
-        self._by_rows[rows] = 0
-        for weight, points in self._row_scores:
-            self._by_rows[rows] += weight * points(demand, snapshot, rows)
+            fit = fit & fits(demand, snapshot, rows)
+        self._by_rows_fit[rows] = fit
+        points: Column = fit * 0
+        for weight, of_rows in self._row_scores:
+            points = points + weight * of_rows(demand, snapshot, rows)
+        self._by_rows[rows] = points
 
     def _find_feasible(self) -> None:
         feasible = self._by_nodes_fit & self._by_rows_fit
@@ -157,7 +174,15 @@ class Evaluation:
             return
         self._feasible = feasible
         self._is_any = bool(feasible.any())
-        self._by_nodes = np.zeros(len(feasible), np.int64)
+        self._is_feasible = feasible.astype(np.float64)
         if self._is_any:
-            for one in self._node_scores:
-                self._by_nodes += one.weight * one.points(self._demand, self._snapshot, feasible)
+            self._scale(feasible)
+
+    def _scale(self, feasible: Mask) -> None:
+        """The points that nodes alone decide, which depend on the nodes that fit by their highest count only."""
+        most = [one.most(feasible) for one in self._node_scores]
+        if most != self._most:
+            self._most = most
+            self._by_nodes = np.zeros(len(feasible))
+            for one, highest in zip(self._node_scores, most, strict=True):
+                self._by_nodes += one.weight * one.scale(one.counts, highest)

@@ -5,12 +5,23 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Protocol
 
-from kontinuum.scheduler.labels import Mask
-from kontinuum.scheduler.snapshot import Column
+import numpy as np
+from numpy.typing import NDArray
 
-Rows = slice | list[int]
-"""Some rows of the snapshot's columns."""
+from kontinuum.scheduler.labels import Mask
+
+Rows = int | slice | NDArray[np.intp]
+"""Some rows of the snapshot's columns, to index them with. Of one row, numpy answers a number instead of a column, and
+does arithmetic with that many times faster: what is said of rows must be said in words that are true of both."""
 ALL = slice(None)
+
+Points = NDArray[np.float64]
+"""Whole numbers, one a row. As floats, because numpy adds, scales and compares those several times faster."""
+
+
+def as_rows(rows: list[int]) -> Rows:
+    """The fastest way to index with these rows."""
+    return rows[0] if len(rows) == 1 else np.array(rows, np.intp)
 
 
 class Scope(Enum):
@@ -40,5 +51,6 @@ class FollowingScore(Protocol):
     def update(self, rows: list[int]) -> None:
         """Pods have come to these rows, or left them."""
 
-    def points(self, feasible: Mask) -> Column:
-        """0 to 100 for every row; only those of the mask mean anything."""
+    def points(self, feasible: Mask) -> Points:
+        """0 to 100 for every row; only those of the mask mean anything. The mask will not change: the same object
+        means the same nodes."""

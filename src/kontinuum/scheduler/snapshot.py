@@ -7,7 +7,7 @@ that the order in which nodes and pods are heard of does not matter.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,6 +27,8 @@ from kontinuum.scheduler.storage.state import Storage
 Column = NDArray[np.int64]
 Images = tuple[tuple[str, int], ...]
 """Names of images and their sizes in bytes."""
+REMEMBERED_CHANGES = 64
+"""So many rows are known without looking at all of them."""
 
 
 class Taint(NamedTuple):
@@ -99,6 +101,7 @@ class Snapshot:
         self.remembered: OrderedDict[Hashable, Any] = OrderedDict()
         """Evaluations of demands (see ``evaluation``), the one used last at the end."""
         self.storage = Storage()
+        self._last_changed: deque[int] = deque(maxlen=REMEMBERED_CHANGES)
         self._allocatable: dict[str, Column] = {}
         self._requested: dict[str, Column] = {}
         self._compared: dict[str, Column] = {CPU: _zeros(capacity), MEMORY: _zeros(capacity)}
@@ -124,6 +127,14 @@ class Snapshot:
     def compared(self, resource: str) -> Column:
         """The same of cpu or memory, with an assumption for containers that ask for nothing."""
         return self._compared[resource]
+
+    def changed_since(self, version: int) -> list[int]:
+        """The rows to which pods came or from which they left after a version."""
+        recent = self.version - version
+        if recent > len(self._last_changed):
+            rows: list[int] = np.flatnonzero(self.changed > version).tolist()
+            return rows
+        return list({self._last_changed[-one] for one in range(1, recent + 1)})
 
     def pod_node(self, uid: str) -> str | None:
         """The node on which the snapshot has a pod."""
@@ -241,6 +252,7 @@ class Snapshot:
         self.storage.count(row, demand.wishes, sign)
         self.version += 1
         self.changed[row] = self.version
+        self._last_changed.append(row)
 
     def _set_images(self, row: int, old: Images, new: Images) -> None:
         if old == new:

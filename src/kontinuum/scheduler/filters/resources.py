@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from kontinuum.scheduler.demand import PODS, Demand
 from kontinuum.scheduler.filters.port import Filter, Reasons
 from kontinuum.scheduler.labels import Mask
@@ -16,9 +14,9 @@ def fits(demand: Demand, snapshot: Snapshot) -> Mask:
 
 
 def fits_rows(demand: Demand, snapshot: Snapshot, rows: Rows) -> Mask:
-    mask = np.ones_like(snapshot.alive[rows])
+    mask: Mask = snapshot.alive[rows]
     for resource, amount in demand.requests.items():
-        mask &= snapshot.requested(resource)[rows] + amount <= snapshot.allocatable(resource)[rows]
+        mask = mask & (snapshot.requested(resource)[rows] + amount <= snapshot.allocatable(resource)[rows])
     return mask
 
 

@@ -6,22 +6,24 @@ import numpy as np
 
 from kontinuum.scheduler.demand import Demand
 from kontinuum.scheduler.filters.affinity import term_matches
-from kontinuum.scheduler.labels import Mask
-from kontinuum.scheduler.scope import Scope
-from kontinuum.scheduler.scores.port import Score
+from kontinuum.scheduler.scores.port import scaled
 from kontinuum.scheduler.snapshot import Column, Snapshot
 
 
-def score(demand: Demand, snapshot: Snapshot, feasible: Mask) -> Column:
-    points = np.zeros(len(snapshot.alive), np.int64)
+def liked(demand: Demand, snapshot: Snapshot) -> Column:
+    """The sum of the weights, for each node."""
+    weights = np.zeros(len(snapshot.alive), np.int64)
     for weight, term in demand.preferred:
-        points += weight * term_matches(term, snapshot)
-    best = int(points[feasible].max(initial=0))
-    return points * 100 // best if best else points
+        weights += weight * term_matches(term, snapshot)
+    return weights
+
+
+def scale(weights: Column, best: int) -> Column:
+    return weights * 100 // best if best else weights
 
 
 def applies(demand: Demand, snapshot: Snapshot) -> bool:
     return bool(demand.preferred)
 
 
-SCORE = Score("NodeAffinity", 2, score, applies=applies, scope=Scope.NODES)
+SCORE = scaled("NodeAffinity", 2, liked, scale, applies=applies)

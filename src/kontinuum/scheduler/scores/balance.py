@@ -38,7 +38,7 @@ def balance(*, resources: Sequence[str] = (CPU, MEMORY)) -> Score:
 
 def _points(resources: Sequence[str], demand: Demand, snapshot: Snapshot, rows: Rows) -> Column:
     if not any(resource in demand.requests for resource in resources):
-        return np.zeros_like(snapshot.changed[rows])
+        return snapshot.changed[rows] * 0
     counted = [one for one in resources if one in NATIVE or one in demand.requests]
     capacities = [snapshot.allocatable(resource)[rows] for resource in counted]
     before = [snapshot.requested(resource)[rows] for resource in counted]

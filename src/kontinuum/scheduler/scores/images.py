@@ -10,7 +10,7 @@ import numpy as np
 
 from kontinuum.scheduler.demand import Demand
 from kontinuum.scheduler.labels import Mask
-from kontinuum.scheduler.scope import Scope
+from kontinuum.scheduler.scope import Points, Scope
 from kontinuum.scheduler.scores.port import Score
 from kontinuum.scheduler.snapshot import Column, Snapshot
 
@@ -25,15 +25,15 @@ class Following:
         self._demand = demand
         self._snapshot = snapshot
         self._version = -1
-        self._points = np.zeros(len(snapshot.alive), np.int64)
+        self._points: Points = np.zeros(len(snapshot.alive))
 
     def update(self, rows: list[int]) -> None:
         """Pods change no images."""
 
-    def points(self, feasible: Mask) -> Column:
+    def points(self, feasible: Mask) -> Points:
         if self._version != self._snapshot.images_version:
             self._version = self._snapshot.images_version
-            self._points = points(self._demand, self._snapshot, feasible)
+            self._points = points(self._demand, self._snapshot, feasible).astype(np.float64)
         return self._points
 
 

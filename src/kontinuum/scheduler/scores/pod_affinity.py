@@ -14,7 +14,7 @@ import numpy as np
 from kontinuum.scheduler.demand import Demand
 from kontinuum.scheduler.filters.pod_affinity import ByKey
 from kontinuum.scheduler.labels import Mask
-from kontinuum.scheduler.scope import Scope
+from kontinuum.scheduler.scope import Points, Scope
 from kontinuum.scheduler.scores.port import Score
 from kontinuum.scheduler.snapshot import Column, Snapshot
 from kontinuum.scheduler.terms import PodTerm, Role
@@ -28,7 +28,7 @@ class Following:
         self._demand = demand
         self._census = snapshot.census
         self._domains = ByKey(snapshot)
-        self._none = np.zeros(len(snapshot.alive), np.int64)
+        self._none: Points = np.zeros(len(snapshot.alive))
         for term in demand.terms:
             if term.role is Role.PREFERRED:
                 self._domains[term.key].count(snapshot.census.tally((term.pods,)), term.weight)
@@ -39,16 +39,17 @@ class Following:
         self._domains.update(rows)
         self._meet_new_terms()
 
-    def points(self, feasible: Mask) -> Column:
+    def points(self, feasible: Mask) -> Points:
         total = self._none
         for domains in self._domains:
-            total = total + domains.at_nodes(domains.pods)
+            total = total + domains.at_nodes(domains.pods.astype(np.float64))
+        if total is self._none:
+            return total
         among = total[feasible]
-        least, most = int(among.min()), int(among.max())
+        least, most = float(among.min()), float(among.max())
         if least == most:
             return self._none
-        points: Column = (100.0 * ((total - least) / (most - least))).astype(np.int64)
-        return points
+        return np.trunc(100.0 * ((total - least) / (most - least)))
 
     def _meet_new_terms(self) -> None:
         """Terms of pods that nobody held before."""
@@ -68,7 +69,7 @@ def pod_affinity(*, hard_weight: int = 1) -> Score:
     follow = partial(Following, hard_weight)
 
     def points(demand: Demand, snapshot: Snapshot, feasible: Mask) -> Column:
-        return follow(demand, snapshot).points(feasible)
+        return follow(demand, snapshot).points(feasible).astype(np.int64)
 
     return Score("InterPodAffinity", 2, points, scope=Scope.CLUSTER, follow=follow)
 

@@ -28,7 +28,27 @@ class Score:
     applies: Callable[[Demand, Snapshot], bool] = always
     """False if every node has 0 points, whatever pods come or go: the score is not asked."""
     scope: Scope = Scope.CLUSTER
+    raw: Callable[[Demand, Snapshot], Column] | None = None
+    scale: Callable[[Column, int], Column] | None = None
+    """For the scope NODES: ``points`` is ``scale(raw, most)``; ``most`` is the highest raw one of nodes that fit."""
     points_rows: Callable[[Demand, Snapshot, Rows], Column] | None = None
     """What ``points`` says of some rows, whichever nodes fit; for the scope ROWS."""
     follow: Callable[[Demand, Snapshot], FollowingScore] | None = None
     """An answer that keeps up with the pods; for the scope CLUSTER, where asking anew takes long."""
+
+
+def scaled(
+    name: str,
+    weight: int,
+    raw: Callable[[Demand, Snapshot], Column],
+    scale: Callable[[Column, int], Column],
+    *,
+    applies: Callable[[Demand, Snapshot], bool] = always,
+) -> Score:
+    """A score that node objects alone decide: counts of something, at least 0, scaled by the highest of them."""
+
+    def points(demand: Demand, snapshot: Snapshot, feasible: Mask) -> Column:
+        counts = raw(demand, snapshot)
+        return scale(counts, int(counts[feasible].max(initial=0)))
+
+    return Score(name, weight, points, applies=applies, scope=Scope.NODES, raw=raw, scale=scale)

@@ -33,8 +33,8 @@ def room(*, weights: Mapping[str, int] | None = None, least: bool = True) -> Sco
 
 
 def _points(weights: Mapping[str, int], least: bool, demand: Demand, snapshot: Snapshot, rows: Rows) -> Column:
-    total = np.zeros_like(snapshot.changed[rows])
-    weighed = np.zeros_like(total)
+    total: Column = snapshot.changed[rows] * 0
+    weighed = total
     for resource, weight in weights.items():
         if resource in (CPU, MEMORY):
             used = snapshot.compared(resource)[rows] + demand.compared.get(resource, 0)
@@ -43,10 +43,11 @@ def _points(weights: Mapping[str, int], least: bool, demand: Demand, snapshot: S
         else:
             continue
         capacity = snapshot.allocatable(resource)[rows]
-        wanted = np.maximum(0, capacity - used) if least else np.minimum(used, capacity)
-        total += weight * (wanted * 100 // np.maximum(1, capacity))
-        weighed += weight * (capacity > 0)
-    return total // np.maximum(1, weighed)
+        counted = np.maximum(0, capacity - used) if least else np.minimum(used, capacity)
+        total = total + weight * (counted * 100 // np.maximum(1, capacity))
+        weighed = weighed + weight * (capacity > 0)
+    points: Column = total // np.maximum(1, weighed)
+    return points
 
 
 SCORE = room()

@@ -10,19 +10,19 @@ from __future__ import annotations
 from math import log
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kontinuum.scheduler.census import Tally
 from kontinuum.scheduler.demand import Demand
 from kontinuum.scheduler.domains import Domains
 from kontinuum.scheduler.filters.spread import having_all_keys, included
 from kontinuum.scheduler.labels import ABSENT, Mask
-from kontinuum.scheduler.scope import Scope
+from kontinuum.scheduler.scope import Points, Scope
 from kontinuum.scheduler.scores.port import Score
 from kontinuum.scheduler.snapshot import Column, Snapshot
 from kontinuum.scheduler.terms import HOSTNAME, Spread, default_spreads
 
-Points = NDArray[np.float64]
+PATTERNS = 32
+"""Sets of nodes for which the weights of the constraints are remembered."""
 
 
 def soft_spreads(demand: Demand, snapshot: Snapshot) -> tuple[Spread, ...]:
@@ -50,21 +50,23 @@ class _OfDomains:
         there[self._domains.number[scored]] = True
         return int(there.sum())
 
-    def points(self, weight: float) -> Points:
-        of_domains: Points = self._domains.pods * np.float64(weight) + self._more
+    def add(self, weight: float, total: Points) -> None:
+        """Add how crowded each node is by this constraint."""
+        of_domains = self._domains.pods * np.float64(weight)
+        of_domains += self._more
         of_domains[ABSENT] = 0.0
-        points: Points = self._domains.at_nodes(of_domains)
-        return points
+        total += self._domains.at_nodes(of_domains)
 
 
 class _OfHosts:
     """The constraint by host name: each node is a domain, whatever it is called, and none is left out of the count."""
 
     def __init__(self, spread: Spread, snapshot: Snapshot, tally: Tally) -> None:
-        self._more = (spread.maximum_skew - 1) * snapshot.labels.has(spread.key)
         self._named = snapshot.labels.has(spread.key)
+        self._more: Points = np.float64(spread.maximum_skew - 1) * self._named
         self._tally = tally
-        self._pods = np.zeros(len(snapshot.alive), np.int64)
+        self._pods: Points = np.zeros(len(snapshot.alive))
+        self._crowded: Points = np.zeros(len(snapshot.alive))
         self.update(list(tally.rows))
 
     def update(self, rows: list[int]) -> None:
@@ -72,11 +74,12 @@ class _OfHosts:
             self._pods[row] = self._tally.rows.get(row, 0) if self._named[row] else 0
 
     def domain_count(self, scored: Mask) -> int:
-        return int(scored.sum())
+        return int(np.count_nonzero(scored))
 
-    def points(self, weight: float) -> Points:
-        points: Points = self._pods * weight + self._more
-        return points
+    def add(self, weight: float, total: Points) -> None:
+        np.multiply(self._pods, weight, out=self._crowded)
+        self._crowded += self._more
+        total += self._crowded
 
 
 class Following:
@@ -88,8 +91,9 @@ class Following:
         self._scored = having_all_keys(soft, snapshot) if demand.spreads else snapshot.alive
         self._constraints = [self._constraint(one, demand, snapshot) for one in soft]
         self._feasible = np.zeros_like(snapshot.alive)
-        self._valid = self._feasible
         self._weights: list[float] = []
+        self._weights_of: dict[bytes, list[float]] = {}
+        self._crowded: Points = np.zeros(len(snapshot.alive))
 
     def _constraint(self, spread: Spread, demand: Demand, snapshot: Snapshot) -> _OfDomains | _OfHosts:
         tally = snapshot.census.tally((spread.pods,))
@@ -101,23 +105,38 @@ class Following:
         for one in self._constraints:
             one.update(rows)
 
-    def points(self, feasible: Mask) -> Column:
-        if not self._weights or not np.array_equal(feasible, self._feasible):
+    def points(self, feasible: Mask) -> Points:
+        if feasible is not self._feasible:
             self._weigh(feasible)
-        exact = np.zeros(len(feasible))
+        crowded = self._crowded
+        crowded.fill(0.0)
         for one, weight in zip(self._constraints, self._weights, strict=True):
-            exact += one.points(weight)
-        crowded = np.rint(exact).astype(np.int64)  # no halves can come, so that it does not matter where they go
-        most = int(np.where(self._valid, crowded, 0).max(initial=0))
+            one.add(weight, crowded)
+        np.rint(crowded, out=crowded)  # no halves can come, so that it does not matter where they go
+        crowded *= self._valid
+        most = float(crowded[crowded.argmax()])
         if not most:
-            return 100 * self._valid.astype(np.int64)
-        fewest = int(np.where(self._valid, crowded, most).min())
-        return np.where(self._valid, 100 * (most + fewest - crowded) // most, 0)
+            return 100.0 * self._valid
+        emptiest = most - crowded
+        emptiest *= self._valid
+        fewest = most - float(emptiest[emptiest.argmax()])
+        points = most + fewest - crowded
+        points *= 100.0
+        points /= most
+        np.floor(points, out=points)
+        points *= self._valid
+        return points
 
     def _weigh(self, feasible: Mask) -> None:
-        self._feasible = feasible.copy()
-        self._valid = feasible & self._scored
-        self._weights = [log(one.domain_count(self._valid) + 2) for one in self._constraints]
+        self._feasible = feasible
+        scored = feasible & self._scored
+        self._valid = scored.astype(np.float64)
+        pattern = np.packbits(scored).tobytes()  # with hard spreading, the same nodes fit again and again
+        if pattern not in self._weights_of:
+            if len(self._weights_of) >= PATTERNS:
+                self._weights_of.clear()
+            self._weights_of[pattern] = [log(one.domain_count(scored) + 2) for one in self._constraints]
+        self._weights = self._weights_of[pattern]
 
 
 def applies(demand: Demand, snapshot: Snapshot) -> bool:
@@ -127,7 +146,7 @@ def applies(demand: Demand, snapshot: Snapshot) -> bool:
 def points(demand: Demand, snapshot: Snapshot, feasible: Mask) -> Column:
     if not applies(demand, snapshot):
         return np.zeros(len(feasible), np.int64)
-    return Following(demand, snapshot).points(feasible)
+    return Following(demand, snapshot).points(feasible).astype(np.int64)
 
 
 SCORE = Score("PodTopologySpread", 2, points, applies=applies, scope=Scope.CLUSTER, follow=Following)

@@ -6,20 +6,22 @@ import numpy as np
 
 from kontinuum.scheduler.demand import Demand
 from kontinuum.scheduler.filters.taints import tolerates
-from kontinuum.scheduler.labels import Mask
-from kontinuum.scheduler.scope import Scope
-from kontinuum.scheduler.scores.port import Score
+from kontinuum.scheduler.scores.port import scaled
 from kontinuum.scheduler.snapshot import Column, Snapshot
 
 
-def score(demand: Demand, snapshot: Snapshot, feasible: Mask) -> Column:
+def disliked(demand: Demand, snapshot: Snapshot) -> Column:
+    """How many such taints each node has."""
     counts = [
         sum(taint.effect == "PreferNoSchedule" and not tolerates(demand, taint) for taint in taints)
         for taints in snapshot.taint_sets
     ]
-    disliked: Column = np.array(counts, np.int64)[snapshot.taint_set]
-    worst = int(disliked[feasible].max(initial=0))
-    return 100 - disliked * 100 // worst if worst else np.full_like(disliked, 100)
+    of_nodes: Column = np.array(counts, np.int64)[snapshot.taint_set]
+    return of_nodes
 
 
-SCORE = Score("TaintToleration", 3, score, scope=Scope.NODES)
+def scale(counts: Column, worst: int) -> Column:
+    return 100 - counts * 100 // worst if worst else np.full_like(counts, 100)
+
+
+SCORE = scaled("TaintToleration", 3, disliked, scale)
