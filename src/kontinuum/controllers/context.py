@@ -22,6 +22,7 @@ from kontinuum.api.kubernetes.resources import (
     RESOURCEQUOTAS,
     SERVICES,
     STATEFULSETS,
+    VOLUMEATTACHMENTS,
 )
 from kontinuum.api.machinery.objects import Object, labels_of, namespace_of
 from kontinuum.api.machinery.resources import Resource
@@ -29,6 +30,7 @@ from kontinuum.client.events import EventRecorder
 from kontinuum.client.informer import Index, Informer
 from kontinuum.client.rest import Client
 from kontinuum.client.writes import OwnWrites
+from kontinuum.controllers.lib.attachment import volume_of
 from kontinuum.controllers.lib.claims import claims_of
 from kontinuum.controllers.lib.owners import controller_uid
 from kontinuum.controllers.lib.pods import node_of
@@ -43,7 +45,7 @@ BY_SERVICE = "service"
 BY_CLAIM = "claim"
 """Pods by the claims that they use, volumes by the claim that they are bound to or reserved for: ``namespace/name``."""
 BY_VOLUME = "volume"
-"""Claims by the volume that they have or ask for."""
+"""Claims by the volume that they have or ask for, attachments by their volume."""
 UNBOUND = "unbound"
 """Claims that name no volume, and volumes that nobody has, by class."""
 
@@ -85,6 +87,10 @@ _INDEXES: Mapping[Resource, Mapping[str, Index]] = {
     PERSISTENTVOLUMECLAIMS: {
         UNBOUND: _unbound_claim,
         BY_VOLUME: lambda claim: [name] if (name := binding.volume_of(claim)) else [],
+    },
+    VOLUMEATTACHMENTS: {
+        BY_VOLUME: lambda attachment: [name] if (name := volume_of(attachment)) else [],
+        BY_NODE: lambda attachment: [attachment["spec"].get("nodeName", "")],
     },
     PERSISTENTVOLUMES: {
         UNBOUND: _unbound_volume,

@@ -11,6 +11,7 @@ from kontinuum.client.election import leading
 from kontinuum.client.informer import Informer
 from kontinuum.client.rest import Client
 from kontinuum.controllers.context import Context, Reconciler
+from kontinuum.controllers.reconcilers.attachdetach import AttachDetachReconciler
 from kontinuum.controllers.reconcilers.bootstrap_tokens import BootstrapSigner, TokenCleaner
 from kontinuum.controllers.reconcilers.certificate_requests import certificate_reconcilers
 from kontinuum.controllers.reconcilers.clusterrole_aggregation import ClusterRoleAggregationReconciler
@@ -109,6 +110,7 @@ def available(settings: ControllersSettings) -> dict[str, Maker]:
             ServiceAccountReconciler,
             NodeReconciler,
             PersistentVolumeReconciler,
+            AttachDetachReconciler,
             EphemeralVolumesReconciler,
             ExpansionReconciler,
             PodGarbageCollector,

@@ -21,6 +21,10 @@ class ControllersSettings(ElectionSettings, frozen=True, forbid_unknown_fields=T
     """A node whose Lease was not renewed for this long, by our clock, becomes Ready=Unknown."""
     unhealthy_zone_threshold: float = 0.55
     """If at least this share of the nodes is silent, we suspect ourselves first and evict nobody."""
+    force_detach_seconds: float = 360.0
+    """A volume that nobody on an unhealthy node wants any more is detached after this time, though the node has not
+    said that it has unmounted it. 0: never, only where the taint ``node.kubernetes.io/out-of-service`` says that the
+    node is off."""
     terminated_pod_threshold: int = 12500
     """Finished pods beyond this number are deleted, the oldest first. 0: never."""
     root_ca: str = ""

@@ -11,6 +11,7 @@ SCHEDULER = "system:kube-scheduler"
 PREFIX = "kontinuum:"
 
 OUR_CONTROLLERS = (
+    "attachdetach-controller",
     "certificate-controller",
     "clusterrole-aggregation-controller",
     "cronjob-controller",
