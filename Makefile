@@ -7,8 +7,13 @@ PYTHON := $(BIN)/python
 # Compiled modules are half of a fast start, whatever the environment prefers for its own programs.
 export PYTHONDONTWRITEBYTECODE :=
 DATA_DIR ?= /var/lib/kontinuum
+# Among how many processes the tests are divided; 0 for none but pytest's own.
+WORKERS ?= 2
+PYTEST := $(PYTHON) -m pytest -q -n $(WORKERS)
+# What else pytest is told: make test-quick SELECT="-k etcd"
+SELECT ?=
 
-.PHONY: help setup packages venv assets check test test-quick test-machines demo bench clean
+.PHONY: help setup packages venv assets kubectls check test test-quick test-machines test-long demo bench clean
 .DEFAULT_GOAL := help
 
 help: ## what there is to make
@@ -33,6 +38,11 @@ build/.venv: requirements.lock pyproject.toml hatch_build.py | build/.packages
 assets: venv ## our static programs, the guest's kernel and agent, the first images (what changed only)
 	@$(PYTHON) -m kontinuum.images.assets build/assets
 
+kubectls: build/.kubectls
+build/.kubectls: requirements.kubectl tools/kubectl.py | build/.venv
+	$(PYTHON) -m tools.kubectl build/kubectl
+	@touch $@
+
 check: venv ## ruff, mypy --strict, import-linter, documentation checks
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -40,13 +50,16 @@ check: venv ## ruff, mypy --strict, import-linter, documentation checks
 	$(BIN)/lint-imports
 	$(PYTHON) -m pytest -q tests/test_docs.py
 
-test: setup test-quick test-machines ## every test, the quick ones first
+test: setup test-quick test-machines ## quick tests, then machine tests
 
-test-quick: venv ## quick tests: no root, seconds
-	$(PYTHON) -m pytest -q -m "not machine"
+test-quick: venv kubectls ## quick tests: no root, minutes
+	$(PYTEST) --dist worksteal -m "not machine and not long" $(SELECT)
 
-test-machines: setup ## machine tests: root, real containers and VMs
-	$(PYTHON) -m pytest -q -m machine
+test-machines: setup kubectls ## machine tests: root, real containers and VMs
+	$(PYTEST) --dist loadgroup -m "machine and not long" $(SELECT)
+
+test-long: setup kubectls ## an hour more: every test with every kubectl, hundreds of kills
+	$(PYTEST) --dist loadgroup -m long $(SELECT)
 
 demo: setup ## start the platform, run one image as containers and as microVMs
 	$(BIN)/kontinuum up --detach --data-dir $(DATA_DIR)

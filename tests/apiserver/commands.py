@@ -7,17 +7,14 @@ import os
 from pathlib import Path
 
 from tests.apiserver.serving import Api, Certificates
-from tests.conformance.cluster import KUBECONFIG, kubectl_programs
-
-NEWEST = kubectl_programs()[-1:]
-"""The newest kubectl that is installed, as a list of parameters that may be empty."""
+from tests.conformance.cluster import KUBECONFIG
+from tests.kubectls import newest_kubectl
 
 
 class Kubectl:
-    """The administrator's; what it learns about the server stays in ``home``."""
+    """The newest there is, as the administrator; what it learns about the server stays in ``home``."""
 
-    def __init__(self, program: Path, api: Api, certificates: Certificates, home: Path) -> None:
-        self._program = program
+    def __init__(self, api: Api, certificates: Certificates, home: Path) -> None:
         config = home / "kubeconfig"
         admin = certificates.admin
         config.write_text(
@@ -30,7 +27,7 @@ class Kubectl:
     async def __call__(self, *arguments: str) -> str:
         """What a command prints that succeeds."""
         running = await asyncio.create_subprocess_exec(
-            self._program, *arguments, env=self._environment,
+            newest_kubectl(), *arguments, env=self._environment,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         out, err = await running.communicate()

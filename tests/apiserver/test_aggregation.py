@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
-from tests.apiserver.commands import NEWEST, Kubectl
+from tests.apiserver.commands import Kubectl
 from tests.apiserver.people import Everybody, serving_people
 from tests.apiserver.serving import Api, Certificates, client_tls
 from tests.apiserver.wardle import (
@@ -334,16 +334,15 @@ async def test_a_server_that_knows_openapi_v2_only_is_described_in_v3_too(world:
         assert list(described["paths"]) == [f"{PATH}/namespaces/{{namespace}}/flunders"]
 
 
-@pytest.mark.parametrize("program", NEWEST, ids=lambda path: path.name)
 @pytest.mark.parametrize("is_old", [False, True], ids=["openapi-v3", "openapi-v2"])
 async def test_kubectl_finds_explains_and_creates_what_the_extension_server_serves(
-    world: World, certificates: Certificates, tmp_path: Path, program: Path, is_old: bool
+    world: World, certificates: Certificates, tmp_path: Path, is_old: bool
 ) -> None:
     async with running(world.as_user("wardle"), world.directory / "wardle") as wardle:
         wardle.is_old = is_old
         await register(world.admin, wardle)
         await until(world.admin, "/openapi/v3", lambda body: f"apis/{GROUP}/{VERSION}" in body["paths"])
-        kubectl = Kubectl(program, world.admin, certificates, tmp_path)
+        kubectl = Kubectl(world.admin, certificates, tmp_path)
         assert "flunders.wardle.example.com" in await kubectl("api-resources", "--output=name")
         assert "What it does." in await kubectl("explain", "flunder.spec")
         manifest = tmp_path / "flunder.json"

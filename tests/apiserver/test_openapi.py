@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from tests.kubectls import newest_kubectl
 from tools import go_descriptors
 
 from kontinuum.api.kubernetes.kinds import KINDS
@@ -16,8 +15,6 @@ from kontinuum.api.kubernetes.resources import RESOURCES
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.apiserver import dispatch, openapi_v2_protobuf
 from kontinuum.apiserver.openapi import V2_PROTOBUF_ASKED, OpenApi
-
-KUBECTL = shutil.which("kubectl")
 
 
 @pytest.fixture(scope="module")
@@ -102,12 +99,10 @@ def test_a_form_that_cannot_be_made_is_not_acceptable(openapi: OpenApi) -> None:
     assert refused.value.code == 406
 
 
-@pytest.mark.skipif(KUBECTL is None, reason="there is no kubectl to read the message's definition from")
 def test_field_numbers_are_those_that_kubectl_was_built_with() -> None:
-    assert KUBECTL is not None
-    described = go_descriptors.plain(Path(KUBECTL), "openapiv2/OpenAPIv2.proto")
+    described = go_descriptors.plain(newest_kubectl(), "openapiv2/OpenAPIv2.proto")
     if described is None:
-        pytest.skip(f"{KUBECTL} does not carry the definition of the OpenAPI v2 message")
+        pytest.skip(f"{newest_kubectl()} does not carry the definition of the OpenAPI v2 message")
     messages = {
         message.name: {field.name: field.number for field in message.field} for message in described.message_type
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.apiserver.commands import NEWEST, Kubectl
+from tests.apiserver.commands import Kubectl
 from tests.apiserver.people import serving_people
 from tests.apiserver.serving import PODS, TABLE, Api, Certificates, pod, serving
 from tests.apiserver.wardle import API_SERVICES
@@ -286,9 +286,8 @@ async def test_without_asking_nodes_the_group_is_not_there(certificates: Certifi
         assert (await api.get(f"{API_SERVICES}/v1beta1.metrics.k8s.io")).code == 404
 
 
-@pytest.mark.parametrize("program", NEWEST, ids=lambda path: path.name)
 async def test_kubectl_top_shows_pods_containers_and_nodes(
-    world: World, certificates: Certificates, tmp_path: Path, program: Path
+    world: World, certificates: Certificates, tmp_path: Path
 ) -> None:
     await world.run_pod("web", "main", "side")
     capacity = {"cpu": "4", "memory": "8Gi", "pods": "10"}
@@ -297,7 +296,7 @@ async def test_kubectl_top_shows_pods_containers_and_nodes(
     for _ in range(2):
         await world.collect()
         await asyncio.sleep(0.2)
-    kubectl = Kubectl(program, world.api, certificates, tmp_path)
+    kubectl = Kubectl(world.api, certificates, tmp_path)
 
     async def top(*arguments: str) -> list[list[str]]:
         return [line.split() for line in (await kubectl("top", *arguments, "--no-headers")).splitlines()]

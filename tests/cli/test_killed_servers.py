@@ -17,13 +17,13 @@ from tests.store.etcd import etcd
 from kontinuum.client import kubeconfig
 from kontinuum.client.connect import connect
 
-FEW, MANY = 6, 200
 WRITERS, WATCHERS = 8, 2
 
 
-def rounds(quick: int, many: int) -> Any:
-    """For pytest: a few rounds in the quick run, the others with the machine tests."""
-    return pytest.mark.parametrize("count", [quick, pytest.param(many, marks=pytest.mark.machine)])
+def rounds(few: int, more: int, many: int) -> Any:
+    """For pytest: a few rounds in the quick run, more with the machine tests, many in the long run."""
+    chosen = [few, pytest.param(more, marks=pytest.mark.machine), pytest.param(many, marks=pytest.mark.long)]
+    return pytest.mark.parametrize("count", chosen)
 
 
 async def killed_again_and_again(
@@ -54,14 +54,14 @@ async def killed_again_and_again(
     return history
 
 
-@rounds(FEW, MANY)
+@rounds(6, 40, 200)
 async def test_a_server_on_sqlite_is_killed(count: int) -> None:
     with data_directory() as directory:
         history = await killed_again_and_again(directory, count, seed=count)
     assert len(history.acknowledged) > 20 * count
 
 
-@rounds(2, 30)
+@rounds(2, 12, 100)
 async def test_a_server_on_etcd_is_killed(count: int) -> None:
     with etcd() as cluster, data_directory() as directory:
         settings = {"store": settings_for(cluster.access())}

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
-import shutil
 import subprocess
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import pytest
 from tests.apiserver.serving import make_certificates, serving
 from tests.store.etcd import etcd
+from tools.kubectl import minor_of
 
 from kontinuum.apiserver.authz.defaults.own import CONTROLLER_MANAGER
 from kontinuum.client import kubeconfig
@@ -160,8 +157,7 @@ class Kubectl:
     @cached_property
     def minor(self) -> int:
         """20 for kubectl 1.20. What is checked by the client and what by the server changed with 25."""
-        version = json.loads(self("version", "--client", "--output=json"))["clientVersion"]
-        return int(version["minor"].rstrip("+"))
+        return minor_of(self._program)
 
     def _command(self, arguments: tuple[str, ...]) -> list[str]:
         return [str(self._program), f"--namespace={self.namespace}", *arguments]
@@ -179,18 +175,3 @@ class Kubectl:
             timeout=60,
             check=False,
         )
-
-
-def kubectl_programs() -> list[Path]:
-    """Every kubectl that is installed, the oldest first: the one on the PATH, or the versions beside it."""
-    found = shutil.which("kubectl")
-    assert found, "kubectl is not installed; install Debian's kubernetes-client"
-    program = Path(found).resolve()
-    return sorted(program.parent.glob("kubectl.1.*")) or [program]
-
-
-def kubectl_parameters() -> list[Any]:
-    """For pytest: the oldest and the newest in the quick run, those between them only with the machine tests."""
-    programs = kubectl_programs()
-    ends = {programs[0], programs[-1]}
-    return [pytest.param(one, marks=[] if one in ends else [pytest.mark.machine], id=one.name) for one in programs]

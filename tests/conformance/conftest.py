@@ -13,8 +13,9 @@ from pathlib import Path
 import kubernetes
 import pytest
 from kubernetes.dynamic import DynamicClient
-from tests.conformance.cluster import STORES, Cluster, Kubectl, kubectl_parameters, kubectl_programs, running_on
+from tests.conformance.cluster import STORES, Cluster, Kubectl, running_on
 from tests.conformance.hollow import HollowNode
+from tests.kubectls import kubectl_parameters, newest_kubectl
 
 _numbers = itertools.count()
 
@@ -30,13 +31,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    newest = kubectl_programs()[-1]
+    newest = newest_kubectl()
 
     def is_wanted(item: pytest.Item) -> bool:
         chosen = getattr(item, "callspec", None)
         if chosen is None or item.get_closest_marker("every_store") is None:
             return True
-        return chosen.params["cluster"] == STORES[0] or chosen.params.get("kubectl", newest) == newest
+        program = chosen.params.get("kubectl") or chosen.params.get("every_kubectl") or newest
+        return chosen.params["cluster"] == STORES[0] or program == newest
 
     items[:] = [item for item in items if is_wanted(item)]
 
@@ -64,24 +66,20 @@ def hollow(cluster: Cluster) -> Iterator[HollowNode]:
 def namespace(cluster: Cluster, home: Path) -> str:
     """A namespace that nobody else uses."""
     name = f"test-{next(_numbers)}"
-    newest_kubectl(cluster, home, "default")("create", "namespace", name)
+    Kubectl(newest_kubectl(), cluster, home, "default")("create", "namespace", name)
     return name
 
 
 @pytest.fixture(params=kubectl_parameters())
 def kubectl(request: pytest.FixtureRequest, cluster: Cluster, home: Path, namespace: str) -> Kubectl:
-    """Each version of kubectl, in ``namespace``."""
+    """Each kubectl that is not ancient, in ``namespace`` (tests/kubectls.py)."""
     return Kubectl(request.param, cluster, home, namespace)
 
 
 @pytest.fixture
 def any_kubectl(cluster: Cluster, home: Path, namespace: str) -> Kubectl:
     """The newest kubectl that is installed, in ``namespace``."""
-    return newest_kubectl(cluster, home, namespace)
-
-
-def newest_kubectl(cluster: Cluster, home: Path, namespace: str) -> Kubectl:
-    return Kubectl(kubectl_programs()[-1], cluster, home, namespace)
+    return Kubectl(newest_kubectl(), cluster, home, namespace)
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from tests.conformance.cluster import Cluster, kubectl_programs
+from tests.conformance.cluster import Cluster
+from tests.kubectls import newest_kubectl
 
 CLIENT = "kubernetes.io/kube-apiserver-client"
 KUBELET = "kubernetes.io/kube-apiserver-client-kubelet"
@@ -45,7 +46,7 @@ class Requester:
 
 
 def kubectl(cluster: Cluster, *arguments: str, given: Any = None, config: Path | None = None) -> str:
-    command = [str(kubectl_programs()[-1]), "--kubeconfig", str(config or cluster.kubeconfig), *arguments]
+    command = [str(newest_kubectl()), "--kubeconfig", str(config or cluster.kubeconfig), *arguments]
     text = json.dumps(given) if given is not None else None
     done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, check=False)
     return done.stdout + done.stderr

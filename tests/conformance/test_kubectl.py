@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
-from tests.conformance.cluster import Kubectl
+from tests.conformance.cluster import Cluster, Kubectl
+from tests.kubectls import kubectl_parameters
 
 pytestmark = pytest.mark.every_store
 
@@ -30,6 +32,18 @@ data: {a: b}
 REVISION = r"{.metadata.annotations.deployment\.kubernetes\.io/revision}"
 
 
+@pytest.fixture(params=kubectl_parameters("basics"))
+def kubectl(request: pytest.FixtureRequest, cluster: Cluster, home: Path, namespace: str) -> Kubectl:
+    """Old and new, the ancient one too, in ``namespace``."""
+    return Kubectl(request.param, cluster, home, namespace)
+
+
+@pytest.fixture(params=kubectl_parameters("little"))
+def every_kubectl(request: pytest.FixtureRequest, cluster: Cluster, home: Path, namespace: str) -> Kubectl:
+    """Each kubectl that there is, in ``namespace``."""
+    return Kubectl(request.param, cluster, home, namespace)
+
+
 def lines(text: str) -> list[list[str]]:
     return [line.split() for line in text.splitlines()]
 
@@ -47,7 +61,8 @@ def test_fields_are_explained_in_kubernetes_words(kubectl: Kubectl) -> None:
     assert "rollingUpdate" in kubectl("explain", "deployment.spec.strategy", "--recursive")
 
 
-def test_a_manifest_is_applied_changed_and_deleted(kubectl: Kubectl) -> None:
+def test_a_manifest_is_applied_changed_and_deleted(every_kubectl: Kubectl) -> None:
+    kubectl = every_kubectl
     assert kubectl("apply", "-f", "-", stdin=DEPLOYMENT).split("\n")[:2] == [
         "deployment.apps/web created",
         "configmap/settings created",

@@ -13,7 +13,8 @@ import pytest
 import uvloop
 from aiohttp import web
 from tests.apiserver.serving import Certificates, make_certificates, serving
-from tests.conformance.cluster import KUBECONFIG, kubectl_parameters
+from tests.conformance.cluster import KUBECONFIG
+from tests.kubectls import kubectl_parameters
 
 from kontinuum.foundation.clock import RealClock
 from kontinuum.foundation.pki import Authority
@@ -133,7 +134,7 @@ async def story(program: Path, home: Path) -> None:
         assert "HELLO" in (await kubectl(program, home, "exec", "-i", "p", "--", "shout", stdin="hello" * 40_000))[1]
 
 
-@pytest.mark.parametrize("program", kubectl_parameters())
+@pytest.mark.parametrize("program", kubectl_parameters("little"))
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 def test_commands_run_with_their_input_output_and_exit_code(program: Path, loop: object, tmp_path: Path) -> None:
     with asyncio.Runner(loop_factory=loop) as runner:  # type: ignore[arg-type]

@@ -12,7 +12,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 from tests.apiserver.serving import Api, make_certificates, serving
-from tests.conformance.cluster import KUBECONFIG, kubectl_parameters
+from tests.conformance.cluster import KUBECONFIG
+from tests.kubectls import kubectl_parameters
 from tests.node.fake_runtime import FakeRuntime
 
 from kontinuum.api.machinery.objects import Object
@@ -141,7 +142,7 @@ async def forwarding(world: World, kubectl: Path, ports: str) -> AsyncIterator[i
         await process.wait()
 
 
-@pytest.mark.parametrize("kubectl", kubectl_parameters())
+@pytest.mark.parametrize("kubectl", kubectl_parameters("little"))
 async def test_connections_reach_the_pods_ports_and_answers_come_back(world: World, kubectl: Path) -> None:
     async with forwarding(world, kubectl, ":80") as port:
         for words in ("hello", "x" * 100_000):

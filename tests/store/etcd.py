@@ -79,7 +79,7 @@ class Cluster:
     def address(self) -> str:
         return "etcd://" + ",".join(member.endpoint for member in self.members)
 
-    def access(self, *, patience_seconds: float = 10.0, prefix: str = "", user: str = "", password: str = "") -> Access:
+    def access(self, *, patience_seconds: float = 30.0, prefix: str = "", user: str = "", password: str = "") -> Access:
         """A way to a store of its own, unless a prefix is given."""
         return Access(
             endpoints=tuple(member.endpoint for member in self.members),
