@@ -133,6 +133,12 @@ def preload(part: str) -> None:
         importlib.import_module(module)
 
 
+def reader(settings: Settings) -> tuple[Client, str]:
+    """A client for one look at what a scheduler sees, and the namespace that is meant if none is named."""
+    connection = _connection(settings, "scheduler")
+    return _connect(connection, "schedule"), connection.namespace
+
+
 def _client(settings: Settings, name: str) -> Client:
     return _connect(_connection(settings, name), name)
 

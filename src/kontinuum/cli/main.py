@@ -165,6 +165,32 @@ def scheduler(
 
 
 @app.command()
+def schedule(
+    pod: Annotated[str, typer.Option("--explain", metavar="POD", help="The pod whose placement is explained.")],
+    namespace: Annotated[
+        str, typer.Option("--namespace", "-n", help="The pod's namespace. Default: the kubeconfig's.")
+    ] = "",
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    config: Config = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = "",
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Say for each node which filter refuses a pod and how its score arises. Nothing is changed."""
+    from kontinuum.cli.commands.schedule import explain
+
+    explain(
+        pod,
+        namespace=namespace,
+        data_dir=data_dir,
+        config=config,
+        kubeconfig=kubeconfig,
+        context=context,
+        as_json=output is Output.JSON,
+    )
+
+
+@app.command()
 def node(data_dir: DataDir = DEFAULT_DATA_DIR, config: Config = None) -> None:
     """Run the node agent alone, in the foreground; containerd must be running."""
     from kontinuum.cli.commands.part import run_part
