@@ -28,6 +28,8 @@ LEAST_CANDIDATES = 100
 CANDIDATES_SHARE = 10
 """Percent of the nodes: so many candidates, at least LEAST_CANDIDATES, are looked at before the best is taken."""
 
+LEAST_PRIORITY = -(2**31)
+
 WAITS = "preemption: not eligible due to a terminating pod on the nominated node."
 
 
@@ -82,10 +84,16 @@ class Candidate:
 
     @property
     def harm(self) -> tuple[int, int, int, int]:
-        """The less the better: budgets violated, the most important victim, all their importance, their number."""
+        """The less the better: budgets violated, the most important victim, all their importance, their number.
+
+        Who leaves already is not harmed again: otherwise a scheduler that takes over would ask others as well.
+        """
+        harmed = [one for one in self.victims if not one.makes_way]
+        if not harmed:
+            return 0, LEAST_PRIORITY, 0, 0
         # Priorities are made positive first, so that many victims of negative priority are not better than few.
-        importance = sum(one.priority + 2**31 for one in self.victims)
-        return self.violations, self.victims[0].priority, importance, len(self.victims)
+        importance = sum(one.priority - LEAST_PRIORITY for one in harmed)
+        return self.violations, harmed[0].priority, importance, len(harmed)
 
     @property
     def youth(self) -> str:
