@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -220,6 +221,29 @@ def test_nothing_wrong_happens_under_any_mixture_of_faults(faults: list[tuple[st
     state, _ = run_day(prepare, delay=delay)
     # Who waits for room can be overtaken while nobody schedules: which of the unimportant are there is left open.
     assert (state["group"], state["high"], state["promises"], state["leaving"]) == (3, True, [], [])
+
+
+def test_a_half_bound_group_is_finished_before_anybody_else_is_served() -> None:
+    async def main() -> list[str]:
+        cluster = Watched()
+        cluster.replace_scheduler()
+        await cluster.create(a_node("n1", cpu="3"), a_pod_group("g", 3))
+        await asyncio.sleep(1)
+        greedy = a_pod("greedy", requests={"cpu": "1"}, priority=1000, preemptionPolicy="Never")
+
+        def after_write(number: int, request: Request) -> None:
+            if request.path.endswith("/binding") and len(cluster.pods()) == 3:
+                path = PODS.path("default")
+                cluster.api.serve(Request("POST", path, {}, orjson.dumps(greedy), "application/json"))
+                cluster.replace_scheduler()
+
+        cluster.faults.after_write = after_write
+        await cluster.create(*(of_group(a_pod(f"g-{n}", requests={"cpu": "1"}), "g") for n in range(3)))
+        await asyncio.sleep(60)
+        await cluster.stop()
+        return cluster.nodes_of("g-0", "g-1", "g-2", "greedy")
+
+    assert virtual_time.run(main) == ["n1", "n1", "n1", ""]
 
 
 def test_what_must_not_happen_would_be_seen() -> None:

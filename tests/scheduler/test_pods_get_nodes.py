@@ -8,7 +8,7 @@ from tests.scheduler.cluster import Cluster, a_node, a_pod, scenario
 
 from kontinuum.api.kubernetes.resources import LEASES, NODES, PODS
 from kontinuum.api.machinery.objects import Object
-from kontinuum.api.machinery.status import conflict
+from kontinuum.api.machinery.status import conflict, internal_error
 from kontinuum.client.transport.port import Request
 from kontinuum.scheduler.settings import SchedulerSettings
 
@@ -196,6 +196,27 @@ def test_a_binding_that_never_reached_the_api_is_made_again() -> None:
         cluster.faults.down, cluster.faults.delay = False, 0.0
         await asyncio.sleep(15)
         assert await cluster.node_of("web") == "n1"
+
+    scenario(main)
+
+
+def test_room_is_not_given_away_while_nothing_is_heard_of_it() -> None:
+    """The answer to a binding is lost, and no watch shows it: only asking can tell."""
+
+    async def main(cluster: Cluster) -> None:
+        await cluster.create(a_node("n1", cpu="1"))
+        await asyncio.sleep(1)
+        cluster.faults.lose_answer(1)
+
+        def deafen(number: int, request: Request) -> None:
+            if request.path.endswith("/binding"):
+                cluster.faults.refuse = lambda one: internal_error("") if one.path.endswith("/pods") else None
+                cluster.api.drop_watches()
+
+        cluster.faults.after_write = deafen
+        await cluster.create(a_pod("web", requests={"cpu": "1"}), a_pod("other", requests={"cpu": "1"}))
+        await asyncio.sleep(500)
+        assert cluster.nodes_of("web", "other") == ["n1", ""]
 
     scenario(main)
 

@@ -19,6 +19,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
@@ -386,16 +387,16 @@ class Scheduler:
 
     async def _bind(self, pod: Object, node: str) -> None:
         """Bind one pod; if that fails it is decided again."""
-        key, uid = key_of(pod), uid_of(pod)
         try:
             await self._try_to_bind(pod, node)
         except (BindingRefused, ApiError) as error:
             self._give_up(pod, node, error)
         except Retryable as error:
             # It may have happened. Its room stays taken until the API says where the pod is.
-            log.info("the outcome of a binding is unknown", pod=key, node=node, error=str(error))
-            while uid in self._assumed and not await self._is_settled(pod):
-                await self._clock.sleep(UNKNOWN.delay(0))
+            log.info("the outcome of a binding is unknown", pod=key_of(pod), node=node, error=str(error))
+            await self._clock.sleep(UNKNOWN.delay(0))
+            if await self._ask_until_settled(pod):
+                self._say_bound(pod, node)
 
     async def _try_to_bind(self, pod: Object, node: str) -> None:
         """Raises BindingRefused, ApiError and Retryable."""
@@ -410,22 +411,27 @@ class Scheduler:
             self._move_assumption(pod, found)
             self._await_sight(pod)
         else:
-            self._bound(pod, node)
+            self._say_bound(pod, node)
+            self._await_sight(pod)
 
-    async def _is_settled(self, pod: Object) -> bool:
-        """Ask the API where the pod is; False if it does not answer."""
-        try:
-            found = await self._acts.whereabouts(pod)
-        except (ApiError, Retryable) as error:
-            log.info("it is still unknown whether a pod is bound", pod=key_of(pod), error=str(error))
-            return False
-        if found:
-            self._move_assumption(pod, found)
-            self._bound(pod, found)
-        else:
+    async def _ask_until_settled(self, pod: Object) -> bool:
+        """Ask the API where an assumed pod is, until it says so. True if it has a node; else it is decided again."""
+        attempt = 0
+        while uid_of(pod) in self._assumed:
+            try:
+                found = await self._acts.whereabouts(pod)
+            except (ApiError, Retryable) as error:
+                log.info("it is still unknown whether a pod is bound", pod=key_of(pod), error=str(error))
+                await self._clock.sleep(UNKNOWN.delay(attempt))
+                attempt += 1
+                continue
+            if found:
+                self._move_assumption(pod, found)
+                self._await_sight(pod)
+                return True
             self._release(uid_of(pod))
             self._queue.fail(key_of(pod))
-        return True
+        return False
 
     def _give_up(self, pod: Object, node: str, error: Exception) -> None:
         log.info("a binding was refused", pod=key_of(pod), node=node, error=str(error))
@@ -434,19 +440,15 @@ class Scheduler:
         self._release(uid_of(pod))
         self._queue.fail(key_of(pod))
 
-    def _bound(self, pod: Object, node: str) -> None:
-        """The API has accepted the binding; soon the informer shows it."""
+    def _say_bound(self, pod: Object, node: str) -> None:
         message = f"Successfully assigned {key_of(pod)} to {node}"
         self._recorder(pod).event(pod, "Normal", "Scheduled", message, action="Binding")
-        self._await_sight(pod)
 
     def _await_sight(self, pod: Object) -> None:
         """The API has the pod on its node: the assumption ends soon, one way or the other."""
         if (assumption := self._assumed.get(uid_of(pod))) is not None:
             loop = asyncio.get_running_loop()
-            assumption.timer = loop.call_later(
-                self._settings.assume_seconds, self._expire, key_of(pod), uid_of(pod)
-            )  # fmt: skip
+            assumption.timer = loop.call_later(self._settings.assume_seconds, self._expire, pod)
 
     def _move_assumption(self, pod: Object, node: str) -> None:
         """The API has the pod on a node, whichever we meant."""
@@ -506,7 +508,7 @@ class Scheduler:
     def _recorder(self, pod: Object) -> EventRecorder:
         return self._recorders[scheduler_of(pod)]
 
-    def _start(self, work: Coroutine[None, None, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, object]) -> None:
         self._tasks.create_task(work)
 
     # How assumptions end
@@ -530,12 +532,10 @@ class Scheduler:
                 self._nominate(pod, assumption.demand, node)
             self._left(assumption.pod, assumption.node)
 
-    def _expire(self, key: str, uid: str) -> None:
-        log.warning("a binding never showed in the API; its room is given back", pod=key)
-        self._release(uid)
-        pod = self._pods.get(key)
-        if pod is not None and self._is_ours(pod):
-            self._queue.add(key, priority_of(pod))
+    def _expire(self, pod: Object) -> None:
+        """The API has accepted a binding and then not shown it: has it lost it, or do we hear nothing?"""
+        log.warning("a binding has not shown in the API", pod=key_of(pod))
+        self._start(self._ask_until_settled(pod))
 
 
 def _groups_of(pod: Object) -> list[str]:
