@@ -25,14 +25,20 @@ def own_network() -> str:
     return f"10.{100 + os.getpid() % 100}.{os.getpid() // 100 % 256}.0/24"
 
 
+def own_services() -> str:
+    """Addresses of Services, likewise."""
+    return f"10.{200 + os.getpid() % 50}.{os.getpid() // 50 % 256}.0/24"
+
+
 @pytest.fixture(scope="session")
 def platform() -> Iterator[Platform]:
     """A platform of this test run's own: its data directory, ports and pod network touch nobody else's."""
     with tempfile.TemporaryDirectory(prefix="kontinuum-test-") as directory:
         data_dir = Path(directory) / "data"
         settings = Path(directory) / "settings.yaml"
-        node = {"pod_cidr": own_network(), "listen": "127.0.0.1:0", "address": "127.0.0.1"}
-        settings.write_text(yaml.safe_dump({"node": node}))
+        node = {"pod_cidr": own_network()}
+        server = {"service_cidrs": own_services()}
+        settings.write_text(yaml.safe_dump({"node": node, "server": server}))
         running = Platform(data_dir)
         running.kontinuum("up", "--detach", "--listen", f"127.0.0.1:{free_port()}", "--config", str(settings))
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import structlog
@@ -50,7 +51,7 @@ from kontinuum.apiserver.usage import serving as usage
 from kontinuum.apiserver.usage.collector import collect_for_ever
 from kontinuum.apiserver.versions import PureConverter
 from kontinuum.apiserver.watchcache import WatchCache
-from kontinuum.foundation.addresses import listening_at, split_listen
+from kontinuum.foundation.addresses import bind_early, listening_at, split_listen
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.sockets import allow_open_files
 from kontinuum.foundation.tasks import cancel, restarting
@@ -81,7 +82,7 @@ class ApiServer:
         self._health = Health(self._context)
         self._definitions = Definitions(self._context)
         self._tasks: list[asyncio.Task[Any]] = []
-        self._listening: asyncio.Server | None = None
+        self._listening: list[asyncio.Server] = []
         self._audit: Audit | None = None
         self._http: Connections | None = None
         self._identity: Identity | None = None
@@ -121,13 +122,7 @@ class ApiServer:
         )
         self._http = Connections(handler, _limits(self._settings))
         self._repeat("slow clients", self._http.watch_over)
-        loop = asyncio.get_running_loop()
-        with listening_at(self._settings.listen):
-            self._listening = await loop.create_server(
-                self._http, host, port, ssl=tls, backlog=1024,
-                ssl_handshake_timeout=HANDSHAKE_SECONDS, ssl_shutdown_timeout=FAREWELL_SECONDS,
-            )  # fmt: skip
-        port = self._listening.sockets[0].getsockname()[1]
+        port = await self._listen(tls, self._http, host, port)
         self.address = f"https://{f'[{host}]' if ':' in host else host}:{port}"
         self._start_housekeeping(tls)
         works = self._context.identity.works() | self._aggregation.works(documents.forget)
@@ -139,8 +134,8 @@ class ApiServer:
     async def stop(self) -> None:
         """Answer what has been asked and end. Safe to call when not started."""
         self._health.is_stopping = True
-        if self._listening is not None:
-            self._listening.close()
+        for listening in self._listening:
+            listening.close()
         for served in self._context.served.values():
             served.cache.end_watches()
         await self._context.nodes.close()
@@ -148,8 +143,8 @@ class ApiServer:
         await self._context.quotas.close()
         if self._http is not None:
             await _close_connections(self._http)
-        if self._listening is not None:
-            await self._listening.wait_closed()
+        for listening in self._listening:
+            await listening.wait_closed()
         if self._audit is not None:
             await self._audit.close()
             self._audit = None
@@ -172,6 +167,21 @@ class ApiServer:
             await asyncio.Event().wait()
         finally:
             await self.stop()
+
+    async def _listen(self, tls: ssl.SSLContext, http: Connections, host: str, port: int) -> int:
+        """Accept connections at every address that the settings name. Returns the port, if the system chose it."""
+        create_server = partial(
+            asyncio.get_running_loop().create_server, http, ssl=tls, backlog=1024,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS, ssl_shutdown_timeout=FAREWELL_SECONDS,
+        )  # fmt: skip
+        with listening_at(self._settings.listen):
+            self._listening.append(await create_server(host, port))
+        port = int(self._listening[0].sockets[0].getsockname()[1])
+        own = self._settings.pods_address
+        if own and own != host:
+            with listening_at(f"[{own}]:{port}" if ":" in own else f"{own}:{port}"):
+                self._listening.append(await create_server(sock=bind_early(own, port)))
+        return port
 
     def _fairness(self) -> Fairness:
         served, settings = self._context.served, self._settings

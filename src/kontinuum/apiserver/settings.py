@@ -165,6 +165,10 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     node_port_range: str = "30000-32767"
     """Lowest and highest port of every node that Services may be given."""
 
+    pods_address: str = ""
+    """A second address to listen at, on the same port: that by which this machine's pods reach a server that otherwise
+    listens on loopback. It may come into being later."""
+
     advertise_address: str = ""
     """Address at which pods reach this server, behind the Service ``kubernetes``; empty: the one it listens at, unless
     nobody else could reach that."""
@@ -177,5 +181,6 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         for network in self.service_cidrs.split(","):
             check_network("service_cidrs", network.strip())
         check_ports("node_port_range", self.node_port_range)
-        if self.advertise_address:
-            check_address("advertise_address", self.advertise_address)
+        for name, text in (("advertise_address", self.advertise_address), ("pods_address", self.pods_address)):
+            if text:
+                check_address(name, text)

@@ -111,12 +111,26 @@ async def node(settings: Settings, clock: Clock) -> None:
         await client.close()
 
 
+async def network(settings: Settings, clock: Clock) -> None:
+    """Services, DNS and policies of this machine, until cancelled."""
+    from kontinuum.node import connectivity
+
+    client = _client(settings, "network")
+    notify_ready()
+    _settle_later()
+    try:
+        await connectivity.run(client, clock, settings.node)
+    finally:
+        await client.close()
+
+
 PARTS: dict[str, Run] = {
     "server": server,
     "controllers": controllers,
     "manager": manager,
     "scheduler": scheduler,
     "node": node,
+    "network": network,
 }
 _MODULES = {
     "server": ("kontinuum.apiserver.app", "kontinuum.store.sqlite.store"),
@@ -124,6 +138,7 @@ _MODULES = {
     "manager": ("kontinuum.controllers.manager", "kontinuum.client.connect"),
     "scheduler": ("kontinuum.scheduler.loop", "kontinuum.client.connect"),
     "node": ("kontinuum.node.agent", "kontinuum.client.connect"),
+    "network": ("kontinuum.node.connectivity", "kontinuum.client.connect"),
 }
 
 

@@ -133,7 +133,7 @@ async def _programs(feature: str, names: Sequence[str], advice: str, *, needed: 
 
 
 async def _plugins(directory: Path) -> Finding:
-    paths = [directory / name for name in ("bridge", "host-local", "portmap", "bandwidth", "firewall", "loopback")]
+    paths = [directory / name for name in ("ptp", "host-local", "portmap", "bandwidth", "firewall", "loopback")]
     return _there("network plug-ins", paths, "apt-get install containernetworking-plugins")
 
 

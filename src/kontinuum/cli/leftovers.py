@@ -14,7 +14,7 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 
 def remove(paths: Installation) -> None:
-    """Remove the pods' bridge, their cgroups and the rules for their traffic; what is not there is passed over."""
+    """Remove the node's interface, pods' cgroups and the rules for their traffic; what is not there is passed over."""
     asyncio.run(network.remove(NodeSettings(data_dir=str(paths.data))))
     remove_cgroups(paths)
 

@@ -119,6 +119,14 @@ def parts(preparation: Preparation) -> list[Part]:
             standard_input=preparation.told_when_probed,
         ),
         Part(
+            name="network",
+            command=(*PYTHON, "-m", "kontinuum.cli.run", "network"),
+            environment=TRUSTS_WHAT_IT_IS_TOLD,
+            log=paths.logs / "network.log",
+            before=preparation.let_server_pass,
+            standard_input=preparation.told_when_certified,
+        ),
+        Part(
             name="shim-parent",
             command=(*PYTHON, "-m", "kontinuum.cli.run", "shim-parent", "--config", str(paths.runtime_config)),
             environment={"PATH": containerd.environment(node)["PATH"]},

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kontinuum.cli.settings import FRONT_PROXY, Settings
 from kontinuum.foundation import jwt
+from kontinuum.foundation.addresses import nth_address, split_networks
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.files import make_directory, write_if_changed
 from kontinuum.foundation.pki import Authority, KeyPair
@@ -43,7 +44,11 @@ def issue(settings: Settings, authority: Authority) -> dict[str, KeyPair]:
     """Every certificate of one machine, by name. Users and groups are those that Kubernetes' own parts have."""
     node, host = settings.node.name, settings.server.listen.rpartition(":")[0].strip("[]")
     listening = [host] if host not in ("", "0.0.0.0", "::", "*") else []
-    hosts = ["127.0.0.1", "::1", "localhost", socket.gethostname(), settings.node.address, *listening, *CLUSTER_NAMES]
+    reached = [one for one in (settings.server.pods_address, settings.server.advertise_address) if one]
+    # The first address of the Services' is that of the Service ``kubernetes``.
+    service = [nth_address(network, 1) for network in split_networks(settings.server.service_cidrs)]
+    own = ["127.0.0.1", "::1", "localhost", socket.gethostname(), settings.node.address]
+    hosts = list(dict.fromkeys([*own, *listening, *reached, *service, *CLUSTER_NAMES]))
     return {
         "server": authority.ensure_server("server", common_name="kube-apiserver", hosts=hosts),
         "node-client": authority.ensure_client(
@@ -52,6 +57,7 @@ def issue(settings: Settings, authority: Authority) -> dict[str, KeyPair]:
         "admin": authority.ensure_client("admin", user="kubernetes-admin", groups=["system:masters"]),
         "controllers": authority.ensure_client("controllers", user="system:kube-controller-manager"),
         "scheduler": authority.ensure_client("scheduler", user="system:kube-scheduler"),
+        "network": authority.ensure_client("network", user="system:kube-proxy"),
         "node": authority.ensure_client("node", user=f"system:node:{node}", groups=["system:nodes"]),
         "node-server": authority.ensure_server(
             "node-server", common_name=f"system:node:{node}", hosts=["127.0.0.1", node, settings.node.address]

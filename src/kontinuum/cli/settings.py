@@ -20,6 +20,7 @@ from kontinuum.cli.installation import Installation
 from kontinuum.cli.store_settings import StoreSettings
 from kontinuum.controllers.settings import ControllersSettings
 from kontinuum.foundation import settings as loading
+from kontinuum.foundation.addresses import nth_address, split_networks
 from kontinuum.node.settings import NodeSettings
 from kontinuum.runtime.settings import RuntimeSettings
 from kontinuum.scheduler.settings import SchedulerSettings
@@ -130,6 +131,8 @@ def derived(settings: Settings) -> Settings:
     paths = Installation.at(settings.data_dir)
     assets = settings.assets_dir or str(default_assets_dir())
     node_name = settings.node.name or socket.gethostname().lower()
+    gateway = settings.node.gateways[0]
+    is_closed = _is_loopback(settings.server.listen)
     server = replace(
         settings.server,
         certificate=settings.server.certificate or paths.pki / "server.crt",
@@ -140,6 +143,8 @@ def derived(settings: Settings) -> Settings:
         node_client_certificate=settings.server.node_client_certificate or paths.pki / "node-client.crt",
         node_client_key=settings.server.node_client_key or paths.pki / "node-client.key",
         service_account_key=settings.server.service_account_key or paths.pki / "sa.key",
+        pods_address=settings.server.pods_address or (gateway if is_closed else ""),
+        advertise_address=settings.server.advertise_address or (gateway if is_closed else ""),
     )
     controllers = settings.controllers
     if settings.kubeconfig is None:
@@ -157,7 +162,10 @@ def derived(settings: Settings) -> Settings:
         data_dir=str(paths.data),
         run_dir=str(paths.run),
         name=node_name,
-        address=settings.node.address or _node_address(settings.server.listen),
+        # Where only this machine reaches the API server, only this machine and its pods need to reach the node.
+        address=settings.node.address or (gateway if is_closed else default_address()),
+        service_cidrs=settings.node.service_cidrs or settings.server.service_cidrs,
+        cluster_dns=settings.node.cluster_dns or _dns_service(settings),
         certificate=settings.node.certificate or str(paths.pki / "node-server.crt"),
         key=settings.node.key or str(paths.pki / "node-server.key"),
         client_ca=settings.node.client_ca or str(paths.pki / "ca.crt"),
@@ -204,10 +212,14 @@ def address_of(listen: str) -> str:
     return f"https://{'127.0.0.1' if host in ('', '0.0.0.0', '[::]', '*') else host}:{port}"
 
 
-def _node_address(server_listens: str) -> str:
-    """Where only this machine reaches the API server, only this machine needs to reach the node."""
-    host = server_listens.rpartition(":")[0].strip("[]")
-    return "127.0.0.1" if host in ("127.0.0.1", "::1", "localhost") else default_address()
+def _is_loopback(listen: str) -> bool:
+    return listen.rpartition(":")[0].strip("[]") in ("127.0.0.1", "::1", "localhost")
+
+
+def _dns_service(settings: Settings) -> tuple[str, ...]:
+    """The address of the Service ``kube-dns``: by convention the tenth, in each family of Services' addresses."""
+    networks = split_networks(settings.node.service_cidrs or settings.server.service_cidrs)
+    return tuple(nth_address(network, 10) for network in networks) if settings.node.dns else ()
 
 
 def default_address() -> str:

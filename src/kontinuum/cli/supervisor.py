@@ -118,7 +118,7 @@ class Supervisor:
                 continue
             log.info("certificates were renewed; the parts that use them start again")
             for keeper in self._keepers:
-                if keeper.part.name in ("server", "controllers", "node") and keeper.pid is not None:
+                if keeper.part.name in ("server", "controllers", "node", "network") and keeper.pid is not None:
                     os.kill(keeper.pid, signal.SIGTERM)
 
     async def _probe(self) -> None:
@@ -173,7 +173,7 @@ class Supervisor:
                 namespace.release(self._paths.run / "holder")
         finally:
             # containerd first: while it calls our shim's client, the client would revive a parent that has gone.
-            await self._end("server", "containerd")
+            await self._end("server", "network", "containerd")
             await self._end("shim-parent")
             if not self._leave_pods:
                 self._end_revived_parent()

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from kontinuum.foundation.errors import Refused
 
 LARGEST_PORT = 65535
+_IP_FREEBIND = 15
 
 
 class AddressTaken(Refused):
@@ -45,6 +46,26 @@ def check_network(name: str, text: str) -> None:
         raise ValueError(f'{name}: "{text}" is not a network such as 10.244.0.0/24') from error
 
 
+def split_networks(text: str) -> tuple[str, ...]:
+    """The networks of a list that commas separate; none of an empty one."""
+    return tuple(one.strip() for one in text.split(",") if one.strip())
+
+
+def check_networks(name: str, text: str) -> None:
+    """Raises ValueError unless ``text`` is one network, or two of different IP families separated by a comma."""
+    networks = split_networks(text)
+    for network in networks or ("",):
+        check_network(name, network)
+    versions = [ipaddress.ip_network(network).version for network in networks]
+    if len(versions) != len(set(versions)):
+        raise ValueError(f'{name}: "{text}" has more than one network of a family')
+
+
+def nth_address(network: str, number: int) -> str:
+    """The address that follows ``number`` places after the network's own."""
+    return str(ipaddress.ip_network(network).network_address + number)
+
+
 def check_address(name: str, text: str) -> None:
     """Raises ValueError, with the setting's ``name``, if ``text`` is no IP address."""
     try:
@@ -69,6 +90,21 @@ def listening_at(text: str) -> Iterator[None]:
         # Event loops write sentences of their own; the name resolver counts its errors from -1 down.
         known = error.errno is not None and error.errno > 0
         raise AddressTaken(f"{text}: {os.strerror(error.errno or 0) if known else error}") from error
+
+
+def bind_early(host: str, port: int) -> socket.socket:
+    """A stream socket bound to ``host``, also if no interface has that address yet. Raises OSError if it is taken."""
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Python has no name for it (<linux/in.h>); it holds for IPv6 sockets as well.
+        bound.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+        bound.bind((host, port))
+        bound.setblocking(False)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
 
 
 def try_listen(text: str) -> None:

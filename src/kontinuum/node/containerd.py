@@ -11,6 +11,7 @@ import json
 import os
 from pathlib import Path
 
+from kontinuum.foundation.addresses import nth_address
 from kontinuum.node.settings import NodeSettings
 
 CONTAINER_CLASS = "container"
@@ -26,6 +27,8 @@ UNUSED_PLUGINS = (
     "io.containerd.tracing.processor.v1.otlp",
     "io.containerd.internal.v1.tracing",
 )
+FIRST_FOR_PODS = 3
+"""The addresses before it in the node's pod CIDR are the network's, the node's and that of DNS."""
 POD_ANNOTATIONS = ("kontinuum.dev/*", "io.kontinuum.*")
 """Pod annotations that containerd hands to our shim; it drops all others."""
 
@@ -98,27 +101,29 @@ def _runtime_microvm(settings: NodeSettings) -> str:
 
 
 def cni_conflist(settings: NodeSettings) -> str:
-    """The pods' network: a bridge with addresses from the node's pod CIDR.
+    """The pods' network: a wire from each pod to the host, with addresses from the node's pod CIDR.
 
-    ``ipMasq`` is off because it would also rewrite the source of pod-to-pod traffic between hosts (``network`` adds a
-    rule for what leaves the cluster). Address leases live in the run directory: after a reboot no pod is left to own
-    one. ``bandwidth`` and ``portmap`` do nothing unless a pod asks.
+    Not a bridge, on which pods would reach each other past the host's packet filter: Services and policies need to see
+    both directions. ``ipMasq`` is off because it would also rewrite the source of pod-to-pod traffic between hosts
+    (``proxy`` has a rule for what leaves the cluster). Address leases live in the run directory: after a reboot no pod
+    is left to own one. ``bandwidth`` and ``portmap`` do nothing unless a pod asks.
     """
-    bridge = {
-        "type": "bridge",
-        "bridge": settings.bridge_name,
-        "isGateway": True,
+    ranges = [
+        [{"subnet": network, "rangeStart": nth_address(network, FIRST_FOR_PODS), "gateway": gateway}]
+        for network, gateway in zip(settings.pod_networks, settings.gateways, strict=True)
+    ]
+    wire = {
+        "type": "ptp",
         "ipMasq": False,
-        "hairpinMode": True,
         "ipam": {
             "type": "host-local",
             "dataDir": str(settings.run / "addresses"),
-            "ranges": [[{"subnet": settings.pod_cidr}]],
-            "routes": [{"dst": "0.0.0.0/0"}],
+            "ranges": ranges,
+            "routes": [{"dst": "::/0" if ":" in network else "0.0.0.0/0"} for network in settings.pod_networks],
         },
     }
     plugins = [
-        bridge,
+        wire,
         {"type": "portmap", "capabilities": {"portMappings": True}},
         {"type": "bandwidth", "capabilities": {"bandwidth": True}},
         {"type": "firewall"},

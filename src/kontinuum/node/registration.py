@@ -45,7 +45,7 @@ def node_object(facts: MachineFacts, settings: NodeSettings) -> Object:
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {"name": facts.name, "labels": node_labels(facts, settings)},
-        "spec": {"podCIDR": settings.pod_cidr, "podCIDRs": [settings.pod_cidr]},
+        "spec": {"podCIDR": settings.pod_networks[0], "podCIDRs": list(settings.pod_networks)},
     }
 
 

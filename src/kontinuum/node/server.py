@@ -84,14 +84,14 @@ class NodeServer:
             application, handle_signals=False, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS
         )
         await self._runner.setup()
-        host, port = split_listen(self._settings.listen)
+        host, port = split_listen(self._settings.listens_at)
         site = web.TCPSite(
             self._runner,
             host or None,
             port,
             ssl_context=_tls(self._settings),
         )
-        with listening_at(self._settings.listen):
+        with listening_at(self._settings.listens_at):
             await site.start()
         self.port = self._runner.addresses[0][1]
         return self

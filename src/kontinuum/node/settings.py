@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from kontinuum.foundation.addresses import check_listen, check_network
+from kontinuum.foundation.addresses import check_listen, check_networks, nth_address, split_networks
 
 
 def instance_of(data_dir: str) -> str:
@@ -25,11 +25,12 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     name: str = ""
     """The Node object's name. Empty: this machine's host name in lower case."""
     address: str = ""
-    """The node's InternalIP, which the API server dials. Empty: loopback if the API server of the same machine listens
-    on loopback, else the address of the default route's interface."""
-    listen: str = "127.0.0.1:10250"
-    """Where the node's own HTTPS server (logs, exec, attach) listens. Port 0 picks a free one. An API server on another
-    machine needs it on an address that it can reach."""
+    """The node's InternalIP, which the API server and pods dial. Empty: the first address of ``pod_cidr``, which only
+    this machine and its pods reach, if the API server of the same machine listens on loopback; else the address of the
+    default route's interface."""
+    listen: str = ""
+    """Where the node's own HTTPS server (logs, exec, attach) listens. Port 0 picks a free one. Empty: port 10250 of
+    ``address``, where the API server dials it."""
     certificate: str = ""
     """Server certificate of the node's HTTPS server, PEM. Empty: no server is started."""
     key: str = ""
@@ -52,12 +53,17 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """The image of a pod's sandbox; imported beforehand, so that nothing needs to be pulled."""
     cni_plugins: str = "/usr/lib/cni"
     """Directory of the CNI plugins (Debian's place)."""
-    bridge: str = ""
-    """Name of the pods' bridge, at most 15 letters. Empty: ``kn`` and the instance's eight hex digits."""
+    interface: str = ""
+    """Name of the interface that holds the node's own addresses towards pods, at most 15 letters. Empty: ``kn`` and the
+    instance's eight hex digits."""
     pod_cidr: str = "10.244.0.0/24"
-    """The pods of this node get their addresses from here."""
+    """The pods of this node get their addresses from here; two networks, separated by a comma, give each pod an IPv4
+    and an IPv6 address. The first address of each is the node's, the second that of the cluster's DNS."""
     cluster_cidr: str = "10.244.0.0/16"
-    """All pods of the cluster; what leaves it is masqueraded, what stays inside keeps its source address."""
+    """All pods of the cluster, one network for each IP family of ``pod_cidr``; what leaves it is masqueraded, what
+    stays inside keeps its source address."""
+    service_cidrs: str = ""
+    """The networks of Services' addresses. Empty: those of the same machine's API server, ``server.service_cidrs``."""
     masquerade: bool = True
     """Give traffic that leaves the cluster the node's address."""
     max_pods: int = 110
@@ -71,7 +77,14 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     reserved_cpu: int = 0
     """Millicores that are not offered to pods."""
     cluster_dns: tuple[str, ...] = ()
-    """Name servers of pods with ``dnsPolicy: ClusterFirst``. Empty: such pods get the host's resolver."""
+    """Name servers of pods with ``dnsPolicy: ClusterFirst``. Empty: the tenth address of ``service_cidrs``, that of the
+    Service ``kube-dns``; if that is empty too, such pods get the host's resolver."""
+    dns: bool = True
+    """Answer the cluster's DNS on this node, and keep the Service ``kube-dns``. Off: bring your own DNS server."""
+    dns_upstreams: tuple[str, ...] = ()
+    """Name servers that are asked for names outside of the cluster. Empty: those of the host's ``/etc/resolv.conf``."""
+    proxy: bool = True
+    """Lead connections to Services' addresses to their endpoints. Off: bring your own service proxy."""
     cluster_domain: str = "cluster.local"
     """DNS domain of the cluster."""
     heartbeat_seconds: float = 10.0
@@ -90,9 +103,12 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """Further labels of the Node object."""
 
     def __post_init__(self) -> None:
-        check_listen("listen", self.listen)
-        check_network("pod_cidr", self.pod_cidr)
-        check_network("cluster_cidr", self.cluster_cidr)
+        if self.listen:
+            check_listen("listen", self.listen)
+        for name, text in (("pod_cidr", self.pod_cidr), ("cluster_cidr", self.cluster_cidr)):
+            check_networks(name, text)
+        if self.service_cidrs:
+            check_networks("service_cidrs", self.service_cidrs)
 
     @property
     def instance(self) -> str:
@@ -112,8 +128,36 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         return self.run / "containerd.sock"
 
     @property
-    def bridge_name(self) -> str:
-        return self.bridge or f"kn{self.instance}"
+    def interface_name(self) -> str:
+        return self.interface or f"kn{self.instance}"
+
+    @property
+    def pod_networks(self) -> tuple[str, ...]:
+        return split_networks(self.pod_cidr)
+
+    @property
+    def cluster_networks(self) -> tuple[str, ...]:
+        return split_networks(self.cluster_cidr)
+
+    @property
+    def service_networks(self) -> tuple[str, ...]:
+        return split_networks(self.service_cidrs)
+
+    @property
+    def gateways(self) -> tuple[str, ...]:
+        """The node's own address in each of the pods' networks."""
+        return tuple(nth_address(network, 1) for network in self.pod_networks)
+
+    @property
+    def dns_addresses(self) -> tuple[str, ...]:
+        """Where this node answers DNS, in each of the pods' networks."""
+        return tuple(nth_address(network, 2) for network in self.pod_networks)
+
+    @property
+    def listens_at(self) -> str:
+        """``HOST:PORT`` of the node's HTTPS server."""
+        host = self.address or self.gateways[0]
+        return self.listen or (f"[{host}]:10250" if ":" in host else f"{host}:10250")
 
     @property
     def offered_classes(self) -> tuple[str, ...]:

@@ -75,7 +75,7 @@ async def _remove_pod(runtime: CriClient, settings: NodeSettings, uid: str, grac
 
 
 async def remove_host_state(settings: NodeSettings) -> None:
-    """After the pods: bridge, rules, cgroups and what is left of the pods' volumes."""
+    """After the pods: interface, rules, cgroups and what is left of the pods' volumes."""
     await network.remove(settings)
     cgroups.remove(settings.cgroup)
     # The parent that all installations of the machine share goes with the last of them.

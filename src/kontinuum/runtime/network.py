@@ -1,6 +1,6 @@
 """The pod's network for a machine: CNI made a veth in the pod's namespace, we hand what it carries to a tap.
 
-    host bridge ── veth ═ eth0 ⇄ (tc: whatever arrives at one leaves by the other) ⇄ tap ── virtio-net in the machine
+    host ── veth ═ eth0 ⇄ (tc: whatever arrives at one leaves by the other) ⇄ tap ── virtio-net in the machine
 
 The machine takes over eth0's MAC, addresses and routes, so that CNI plugins, policies and bandwidth limits on the host
 side work as they do for a container. The tap lives as long as a descriptor of it is open: nothing to clean up.

@@ -28,6 +28,7 @@ def cluster_roles() -> list[Object]:
     found += [_role(name, text, part_of=role) for name, (role, text) in AGGREGATED_FROM.items()]
     found += [_role(f"{controller_roles.PREFIX}{name}", text) for name, text in _controllers()]
     found += [_role(name, text) for name, text in own.OWN_ROLES.items()]
+    found.append(_role(own.NETWORK, own.NETWORK_ROLE))
     # The smallest first: admin takes in edit, and edit takes in view.
     for name, part_of in reversed(AGGREGATED.items()):
         role = _role(name, "", part_of=part_of)
@@ -42,20 +43,24 @@ def cluster_role_bindings() -> list[Object]:
     for name, _ in _controllers():
         role = f"{controller_roles.PREFIX}{name}"
         found.append(_binding(role, "ClusterRole", role, [(ACCOUNT, f"kube-system/{name}")]))
+    found.append(_binding(own.NETWORK, "ClusterRole", own.NETWORK, [("User", own.NETWORK_USER)]))
     for user, bindings in ((own.CONTROLLER_MANAGER, own.OWN_BINDINGS), (own.SCHEDULER, own.SCHEDULER_BINDINGS)):
         found += [_binding(name, "ClusterRole", role, [("User", user)]) for name, role in bindings.items()]
     return found
 
 
 def roles() -> list[Object]:
-    return [_in(namespace, _role(name, text)) for (namespace, name), text in namespaced.ROLES.items()]
+    found = [_in(namespace, _role(name, text)) for (namespace, name), text in namespaced.ROLES.items()]
+    return [*found, _in(namespaced.SYSTEM, _role(own.NETWORK, own.DNS_ROLE))]
 
 
 def role_bindings() -> list[Object]:
-    return [
+    found = [
         _in(namespace, _binding(name, "Role", role, subjects))
         for (namespace, name), (role, subjects) in namespaced.ROLE_BINDINGS.items()
     ]
+    network = _binding(own.NETWORK, "Role", own.NETWORK, [("User", own.NETWORK_USER)])
+    return [*found, _in(namespaced.SYSTEM, network)]
 
 
 def _controllers() -> Iterator[tuple[str, str]]:

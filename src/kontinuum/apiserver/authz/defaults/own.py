@@ -58,6 +58,19 @@ OWN_ROLES: dict[str, str] = {
         scheduling.x-k8s.io: podgroups/status: patch update
     """,
 }
+NETWORK_USER = "system:kube-proxy"
+"""Whose work the network part of a node does, and whose name it has."""
+NETWORK = "kontinuum:network"
+"""Beyond a service proxy it enforces policies, and answers the cluster's DNS as the Service that it keeps."""
+NETWORK_ROLE = """
+    core: pods namespaces: list watch
+    networking.k8s.io: networkpolicies: list watch
+"""
+DNS_ROLE = """
+    core: services: create get
+    discovery.k8s.io: endpointslices: create get update
+"""
+"""In kube-system."""
 OWN_BINDINGS: dict[str, str] = {
     **{f"{PREFIX}controller:{name}": f"system:controller:{name}" for name in OUR_CONTROLLERS},
     "kontinuum:controllers": "kontinuum:controllers",
