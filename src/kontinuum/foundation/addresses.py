@@ -107,9 +107,16 @@ def bind_early(host: str, port: int) -> socket.socket:
     return bound
 
 
-def try_listen(text: str) -> None:
-    """Bind ``HOST:PORT`` for a moment. Raises AddressTaken if that cannot be done now."""
+def try_listen(text: str, *, early: bool = False) -> None:
+    """Bind ``HOST:PORT`` for a moment. Raises AddressTaken if that cannot be done now.
+
+    ``early``: the address may come into being later.
+    """
     host, port = split_listen(text)
+    if early:
+        with listening_at(text), bind_early(host, port) as probing:
+            probing.listen(1)
+        return
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probing:
         # As servers do it: connections of an earlier server that linger do not count.
         probing.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -40,8 +40,9 @@ def up(*, data_dir: Path, listen: str, store: str = "", config: Path | None, det
     if running is not None:
         _is_there_already(running, detach=detach)
         return
-    for listen_at in (settings.server.listen, settings.node.listen):
-        _wait_free(listen_at)
+    _wait_free(settings.server.listen)
+    # The node's own address towards pods is made later.
+    _wait_free(settings.node.listens_at, early=settings.node.address in settings.node.gateways)
     make_directory(paths.run, mode=0o700)
     told = paths.run / "settings.json"
     replace_file(told, composing.encode(settings), mode=0o600)
@@ -79,12 +80,12 @@ def _start(command: list[str], paths: Installation) -> None:
     _say_how_to_use(paths, now.address)
 
 
-def _wait_free(listen: str) -> None:
+def _wait_free(listen: str, *, early: bool = False) -> None:
     """Better told now than found in the log of a part that never gets ready. Raises AddressTaken."""
     deadline = time.monotonic() + FREE_SECONDS
     while True:
         try:
-            try_listen(listen)
+            try_listen(listen, early=early)
         except AddressTaken:
             if time.monotonic() > deadline:
                 raise
