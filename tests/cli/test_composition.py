@@ -126,7 +126,7 @@ def test_preparing_twice_changes_nothing_and_secrets_are_the_owners_alone(
 
 async def test_every_part_has_a_log_of_its_own_and_a_way_to_say_that_it_is_ready(tmp_path: Path) -> None:
     found = parts(Preparation(load(tmp_path)))
-    assert [part.name for part in found] == ["server", "controllers", "containerd", "node", "shim-parent"]
+    assert [part.name for part in found] == ["server", "controllers", "containerd", "node", "network", "shim-parent"]
     assert [part.name for part in found if part.socket] == ["containerd"]
     assert len({part.log for part in found}) == len(found)
 

@@ -22,6 +22,12 @@ class Never(AssertionError):
     """What a test waited for did not come."""
 
 
+def wires(network: str) -> set[str]:
+    """The interfaces behind which this host knows pods of ``network``, in CIDR notation."""
+    routes = json.loads(_run(["ip", "-json", "route", "show", "root", network], check=True, timeout=10).stdout)
+    return {route["dev"] for route in routes if "/" not in route["dst"]}
+
+
 def wait_until(what: str, look: Callable[[], T], *, seconds: float = 60.0, every: float = 0.1) -> T:
     """Call ``look`` until it answers something true, and return that. Raises Never with the last answer."""
     deadline = time.monotonic() + seconds

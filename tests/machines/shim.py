@@ -142,7 +142,7 @@ async def host(directory: Path) -> AsyncIterator[Host]:
         run_dir=str(run),
         pod_cidr="10.207.0.0/24",
         cluster_cidr="10.207.0.0/16",
-        bridge="knshimtest",
+        interface="knshimtest",
         runtime_config=str(config),
         assets_dir=str(assets),
     )

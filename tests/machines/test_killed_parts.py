@@ -12,7 +12,7 @@ import pytest
 from tests.machines.platform import CLASSES, Object, Platform, pod, wait_until
 
 pytestmark = pytest.mark.machine
-PARTS = ("server", "controllers", "node", "containerd", "shim-parent")
+PARTS = ("server", "controllers", "node", "network", "containerd", "shim-parent")
 
 
 def container_of(platform: Platform, name: str) -> Object:

@@ -154,7 +154,7 @@ async def test_namespaces_are_shared_as_asked(node: TestedNode) -> None:
     assert int((await node.logs_with("shared", "\n")).split()[0]) >= 2
     hosted = await node.run(sh("hosted", "ip addr; sleep 600", hostNetwork=True))
     assert hosted["status"]["podIP"] == "127.0.0.1"
-    assert node.settings.bridge_name in await node.logs_with("hosted", node.settings.bridge_name)
+    assert node.settings.interface_name in await node.logs_with("hosted", node.settings.interface_name)
 
 
 async def test_two_pods_reach_each_other_and_a_host_port(node: TestedNode) -> None:

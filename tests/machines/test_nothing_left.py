@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.machines.platform import CLASSES, Never, Platform, pod, wait_until
+from tests.machines.conftest import own_network
+from tests.machines.platform import CLASSES, Never, Platform, pod, wait_until, wires
 
 pytestmark = pytest.mark.machine
 AT_ONCE = 5
@@ -50,7 +51,7 @@ def inventory(platform: Platform) -> dict[str, set[str]]:
     return {
         "processes": processes(instance),
         "network namespaces": entries(runtime / "containerd" / "io.containerd.grpc.v1.cri" / "netns"),
-        "interfaces": {entry.name for entry in Path(f"/sys/class/net/kn{instance}/brif").iterdir()},
+        "interfaces": wires(own_network()),
         "mounts": {line.split()[4] for line in (namespace / "mountinfo").read_text().splitlines()},
         "cgroups": cgroups(instance),
         "shared memory": entries(Path(f"/dev/shm/kontinuum-{instance}")),
@@ -74,7 +75,7 @@ def come_and_go(platform: Platform, isolation_class: str, numbers: range) -> Non
 @pytest.mark.parametrize("isolation_class", CLASSES)
 def test_pods_come_and_go_and_leave_nothing_behind(platform: Platform, isolation_class: str, count: int) -> None:
     for first in CLASSES:
-        come_and_go(platform, first, range(1))  # may make what stays on purpose: bridge, template, image
+        come_and_go(platform, first, range(1))  # may make what stays on purpose: template, image
     before = inventory(platform)
     for start in range(0, count, AT_ONCE):
         come_and_go(platform, isolation_class, range(start, start + AT_ONCE))

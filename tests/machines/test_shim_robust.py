@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from tests.machines import containerd, shim
+from tests.machines.platform import wires
 from tests.machines.shim import Host, Pod, wait_until
 
 from kontinuum.runtime import records
@@ -132,5 +133,5 @@ def leftovers(host: Host) -> dict[str, list[str]]:
         "sandboxes": [str(path) for path in host.runtime.sandboxes.iterdir()],
         "shared memory": sorted(str(path) for path in Path(host.runtime.templates_dir).rglob("*")),
         "cgroups": [str(path) for path in cgroups if path.is_dir()],
-        "veths": sorted(path.name for path in Path(f"/sys/class/net/{host.node.bridge_name}/brif").iterdir()),
+        "veths": sorted(wires(host.node.pod_cidr)),
     }

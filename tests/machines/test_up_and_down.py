@@ -18,7 +18,7 @@ from kontinuum.cli.installation import Installation
 from kontinuum.node.settings import NodeSettings
 
 pytestmark = pytest.mark.machine
-PARTS = ["server", "controllers", "containerd", "node", "shim-parent"]
+PARTS = ["server", "controllers", "containerd", "node", "network", "shim-parent"]
 
 
 class OwnPlatform(Platform):
@@ -26,8 +26,8 @@ class OwnPlatform(Platform):
 
     def up(self, *, listen: str) -> None:
         config = self.data_dir.parent / "settings.yaml"
-        node = {"pod_cidr": "10.213.0.0/24", "listen": "127.0.0.1:0", "address": "127.0.0.1"}
-        config.write_text(yaml.safe_dump({"node": node}))
+        server = {"service_cidrs": "10.214.0.0/24"}
+        config.write_text(yaml.safe_dump({"node": {"pod_cidr": "10.213.0.0/24"}, "server": server}))
         self.kontinuum("up", "--detach", "--listen", listen, "--config", str(config))
 
     def processes(self) -> list[str]:
@@ -138,5 +138,5 @@ def test_reset_removes_everything_after_pods_were_left_behind(own: OwnPlatform) 
     paths, node = Installation.at(own.data_dir), NodeSettings(data_dir=str(own.data_dir))
     left = [path for path in (paths.data, paths.run, paths.templates) if path.exists()]
     left += list(Path("/sys/fs/cgroup").glob(f"*{node.cgroup}"))
-    left += [path for path in [Path("/sys/class/net") / node.bridge_name] if path.exists()]
+    left += [path for path in [Path("/sys/class/net") / node.interface_name] if path.exists()]
     assert left == []

@@ -32,15 +32,22 @@ def test_a_quote_in_a_path_does_not_break_the_configuration() -> None:
     assert parsed["root"] == '/srv/a "b"\\c/containerd/root'
 
 
-def test_two_data_directories_share_neither_bridge_nor_socket_nor_cgroup() -> None:
+def test_two_data_directories_share_neither_interface_nor_socket_nor_cgroup() -> None:
     other = NodeSettings(data_dir="/srv/two")
-    for read in (lambda s: s.bridge_name, lambda s: s.socket, lambda s: s.cgroup):
+    for read in (lambda s: s.interface_name, lambda s: s.socket, lambda s: s.cgroup):
         assert read(SETTINGS) != read(other)
 
 
-def test_a_bridge_name_fits_a_network_interface() -> None:
-    assert len(SETTINGS.bridge_name) <= 15
-    assert json.loads(containerd.cni_conflist(SETTINGS))["plugins"][0]["bridge"] == SETTINGS.bridge_name
+def test_the_interfaces_name_is_short_enough() -> None:
+    assert len(SETTINGS.interface_name) <= 15
+
+
+def test_pods_get_none_of_the_nodes_own_addresses_in_either_family() -> None:
+    settings = NodeSettings(pod_cidr="10.244.7.0/24,fd00:7::/64")
+    ipam = json.loads(containerd.cni_conflist(settings))["plugins"][0]["ipam"]
+    assert [one[0]["rangeStart"] for one in ipam["ranges"]] == ["10.244.7.3", "fd00:7::3"]
+    assert [one[0]["gateway"] for one in ipam["ranges"]] == ["10.244.7.1", "fd00:7::1"] == list(settings.gateways)
+    assert [one["dst"] for one in ipam["routes"]] == ["0.0.0.0/0", "::/0"]
 
 
 def test_traffic_between_pods_keeps_its_source_address() -> None:
