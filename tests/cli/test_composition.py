@@ -147,4 +147,4 @@ async def test_controllers_are_told_to_work_only_once_the_server_has_passed(tmp_
 def test_what_talks_https_skips_the_systems_authorities_but_containerd_keeps_them(tmp_path: Path) -> None:
     chosen = parts(Preparation(load(tmp_path)))
     without = {part.name for part in chosen if part.environment.get("SSL_CERT_FILE") == os.devnull}
-    assert without == {"server", "controllers", "node"}
+    assert without == {"server", "controllers", "node", "network"}

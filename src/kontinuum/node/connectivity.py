@@ -22,6 +22,8 @@ from kontinuum.client.informer import Change, Informer
 from kontinuum.client.rest import Client
 from kontinuum.foundation.clock import Clock
 from kontinuum.node import network
+from kontinuum.node.dns import service as dns_service
+from kontinuum.node.dns.dns import Dns
 from kontinuum.node.filter_table import FilterTable
 from kontinuum.node.proxy.endpoints import Place
 from kontinuum.node.proxy.health import Figures, HttpServer
@@ -49,8 +51,11 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
     node = Informer(client, NODES, clock=clock, fields=f"metadata.name={settings.name}")
     table = FilterTable(network.table(settings), Ruleset(network.table(settings), frame(networks)), clock)
     proxy = Proxy(services, slices, table, Place(settings.name), networks, clock)
+    dns = Dns(services, slices, settings, clock)
     async with contextlib.AsyncExitStack() as stack:
+        # Before the group, so that it happens after the group's end.
         stack.callback(table.close)
+        stack.push_async_callback(dns.stop)
         group = await stack.enter_async_context(asyncio.TaskGroup())
         for informer in (services, slices, node):
             group.create_task(informer.run())
@@ -62,6 +67,9 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
         await table.replace()
         log.info("the packet filter is in force", table=table.name, services=len(services.all_keys()))
         group.create_task(table.look_after())
+        if settings.dns:
+            port = await dns.start()
+            group.create_task(dns_service.keep(client, clock, settings, port))
         if settings.proxy:
             group.create_task(proxy.run())
             await _serve_health(proxy.figures, settings)
