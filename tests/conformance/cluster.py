@@ -92,6 +92,8 @@ class Cluster:
                 path.write_text(text)
             client = connect(kubeconfig.load(theirs))
             settings = ControllersSettings(
+                load_balancer_pool="192.0.2.0/28",
+                cluster_cidrs="10.244.0.0/16",
                 signing_certificate=str(certificates.authority),
                 signing_key=str(certificates.authority.with_suffix(".key")),
             )

@@ -36,6 +36,7 @@ from kontinuum.controllers.reconcilers.podgc import PodGarbageCollector
 from kontinuum.controllers.reconcilers.replicaset import ReplicaSetReconciler, ReplicationControllerReconciler
 from kontinuum.controllers.reconcilers.resource_quota import ResourceQuotaReconciler
 from kontinuum.controllers.reconcilers.root_ca import RootAuthoritiesReconciler
+from kontinuum.controllers.reconcilers.service_addresses import ServiceAddressesReconciler
 from kontinuum.controllers.reconcilers.serviceaccount import ServiceAccountReconciler
 from kontinuum.controllers.reconcilers.statefulset import StatefulSetReconciler
 from kontinuum.controllers.reconcilers.storage_protection import protections
@@ -121,6 +122,8 @@ def available(settings: ControllersSettings) -> dict[str, Maker]:
         makers[RootAuthoritiesReconciler.name] = RootAuthoritiesReconciler
     if settings.cluster_cidrs:
         makers[NodeIpamReconciler.name] = NodeIpamReconciler
+    if settings.load_balancer_pool:
+        makers[ServiceAddressesReconciler.name] = ServiceAddressesReconciler
     if settings.service_account_key:
         makers[TokensReconciler.name] = TokensReconciler
     if settings.isolation_classes:

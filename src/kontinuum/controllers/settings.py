@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_network
 
 from kontinuum.client.settings import ElectionSettings
+from kontinuum.controllers.lib.loadbalancers import Pool
 from kontinuum.foundation.addresses import check_network
 
 
@@ -54,6 +55,11 @@ class ControllersSettings(ElectionSettings, frozen=True, forbid_unknown_fields=T
     """The same for IPv6."""
     service_cidrs: str = ""
     """The Services' networks, if they lie within ``cluster_cidrs``: no node gets a part of them."""
+    load_balancer_pool: str = ""
+    """Addresses for Services of type LoadBalancer: ranges and networks, of both IP families, separated by commas
+    (``192.0.2.10-192.0.2.50,2001:db8::/112``). They must be led to the nodes. Empty: such Services get none from us."""
+    load_balancer_class: str = "kontinuum.dev/pool"
+    """The ``spec.loadBalancerClass`` that we answer to; Services of another class are left alone."""
     autoscaling_seconds: float = 15.0
     """How often HorizontalPodAutoscalers read their metrics."""
     autoscaling_tolerance: float = 0.1
@@ -70,6 +76,10 @@ class ControllersSettings(ElectionSettings, frozen=True, forbid_unknown_fields=T
         for name, text in (("cluster_cidrs", self.cluster_cidrs), ("service_cidrs", self.service_cidrs)):
             for one in filter(None, text.split(",")):
                 check_network(name, one.strip())
+        try:
+            Pool.parse(self.load_balancer_pool)
+        except ValueError as error:
+            raise ValueError(f"load_balancer_pool: {error}") from error
         prefixes = {4: self.node_cidr_prefix_ipv4, 6: self.node_cidr_prefix_ipv6}
         networks = [ip_network(one.strip()) for one in filter(None, self.cluster_cidrs.split(","))]
         for network in networks:

@@ -37,6 +37,7 @@ OUR_CONTROLLERS = (
     "resourcequota-controller",
     "root-ca-cert-publisher",
     "service-account-controller",
+    "service-controller",
     "statefulset-controller",
     "ttl-after-finished-controller",
     "volumeattributesclass-protection-controller",
@@ -49,6 +50,7 @@ OWN_ROLES: dict[str, str] = {
     "kontinuum:controllers": """
         apps: deployments/status replicasets/status: patch
         core: configmaps[cluster-info]: update
+        core: services: patch
         core: namespaces/finalize namespaces/status persistentvolumeclaims: patch
         node.k8s.io: runtimeclasses: read create update patch
     """,
