@@ -82,11 +82,10 @@ class NodeIpamReconciler(KeyReconciler):
         try:
             await self._client.patch(NODES, key, patch)
         except ApiError as error:
-            if error.code < 500:
-                # Refused for certain: the node is gone, another by now, or has got something from somebody else.
-                self._hold(key, ())
-                if not error.is_not_found and not error.is_conflict:
-                    self._tell(node, FAILED)
+            # It stays given: an earlier answer may have been lost. If the node is gone, or has something from somebody
+            # else, its next event tells.
+            if error.code < 500 and not error.is_not_found and not error.is_conflict:
+                self._tell(node, FAILED)
             raise
         return DONE
 

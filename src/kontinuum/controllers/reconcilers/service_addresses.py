@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from kontinuum.api.kubernetes.resources import SERVICES
 from kontinuum.api.machinery.objects import Object, key_of, uid_of
-from kontinuum.api.machinery.status import ApiError
 from kontinuum.client.reconcile import DONE, Result
 from kontinuum.client.writes import Writer
 from kontinuum.controllers.context import Context
@@ -32,7 +31,11 @@ class ServiceAddressesReconciler(KeyReconciler):
         self._pool = Pool.parse(context.settings.load_balancer_pool)
         self._class = context.settings.load_balancer_class
         self._held: dict[str, list[str]] = {}
-        """What each Service has by its status, or is about to have."""
+        """What each Service has by its status, as our informer shows it."""
+        self._given: dict[str, set[str]] = {}
+        """What a Service may have besides: written, or perhaps written, and not shown yet."""
+        self._doubtful: set[str] = set()
+        """Services of whose last write the outcome is not known: the next one is made in any case."""
         self._waiting: set[str] = set()
         """Services for which there was nothing."""
         super().__init__(context, SERVICES, writes=(SERVICES,), workers=1)
@@ -53,9 +56,10 @@ class ServiceAddressesReconciler(KeyReconciler):
     async def _ensure(self, service: Object, writer: Writer) -> Result:
         key = key_of(service)
         has = loadbalancers.addresses_of(service)
-        taken = {address for other, some in self._held.items() if other != key for address in some}
         try:
-            wanted = loadbalancers.choose(service, self._held.get(key, has), taken, self._pool)
+            wanted = loadbalancers.choose(
+                service, [*has, *sorted(self._given.get(key, ()))], self._taken_by_others(key), self._pool
+            )  # fmt: skip
         except NoAddress as problem:
             self._waiting.add(key)
             failed = f"Error syncing load balancer: failed to ensure load balancer: {problem}"
@@ -63,30 +67,36 @@ class ServiceAddressesReconciler(KeyReconciler):
             return Result(AGAIN_SECONDS)
         if not loadbalancers.has_finalizer(service):
             service = await self._set_finalizers(service, writer, [*_finalizers(service), FINALIZER])
-        if wanted != has or _ingress(service) != _shown(wanted):
+        if _ingress(service) != _shown(wanted) or key in self._doubtful:
             self._events.event(service, "Normal", "EnsuringLoadBalancer", "Ensuring load balancer")
-            # Kept in mind whatever the answer is: it may be lost.
-            self._held[key] = sorted({*wanted, *has})
             await self._set_addresses(service, writer, wanted)
             self._events.event(service, "Normal", "EnsuredLoadBalancer", "Ensured load balancer")
+        else:
+            # Shown, since a key waits for its own writes.
+            self._give(key, [])
         return DONE
 
     async def _clean_up(self, service: Object, writer: Writer) -> None:
         self._events.event(service, "Normal", "DeletingLoadBalancer", "Deleting load balancer")
-        if _ingress(service):
+        if _ingress(service) or key_of(service) in self._given:
             service = await self._set_addresses(service, writer, [])
         await self._set_finalizers(service, writer, [one for one in _finalizers(service) if one != FINALIZER])
         self._events.event(service, "Normal", "DeletedLoadBalancer", "Deleted load balancer")
 
     async def _set_addresses(self, service: Object, writer: Writer, addresses: list[str]) -> Object:
+        key = key_of(service)
+        self._doubtful.add(key)
+        self._given[key] = self._given.get(key, set()) | set(addresses)
         status = {"loadBalancer": {"ingress": _shown(addresses) or None}}
         patch = {"metadata": {"uid": uid_of(service)}, "status": status}
-        try:
-            return await writer.patch(SERVICES, service, patch, subresource="status")
-        except ApiError as error:
-            if error.code < 500:
-                self._hold(key_of(service), loadbalancers.addresses_of(service))
-            raise
+        answer = await writer.patch(SERVICES, service, patch, subresource="status")
+        self._doubtful.discard(key)
+        self._give(key, addresses)
+        return answer
+
+    def _taken_by_others(self, key: str) -> set[str]:
+        held = {address for other, some in self._held.items() if other != key for address in some}
+        return held | {address for other, some in self._given.items() if other != key for address in some}
 
     async def _set_finalizers(self, service: Object, writer: Writer, finalizers: list[str]) -> Object:
         # The version, because the list is replaced as a whole.
@@ -98,7 +108,16 @@ class ServiceAddressesReconciler(KeyReconciler):
         before = self._held.pop(key, [])
         if addresses:
             self._held[key] = addresses
-        if set(before) - set(addresses):
+        self._wake(set(before) - set(addresses))
+
+    def _give(self, key: str, addresses: list[str]) -> None:
+        before = self._given.pop(key, set())
+        if addresses:
+            self._given[key] = set(addresses)
+        self._wake(before - set(addresses))
+
+    def _wake(self, released: set[str]) -> None:
+        if released:
             for one in self._waiting:
                 self._workers.queue.add(one)
             self._waiting.clear()
@@ -107,6 +126,8 @@ class ServiceAddressesReconciler(KeyReconciler):
         key = key_of(obj)
         if change == "deleted":
             self._waiting.discard(key)
+            self._doubtful.discard(key)
+            self._give(key, [])
             self._hold(key, [])
             return
         has = loadbalancers.addresses_of(obj)
