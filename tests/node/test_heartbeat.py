@@ -12,7 +12,7 @@ from kontinuum.foundation import virtual_time
 from kontinuum.foundation.clock import VirtualClock
 from kontinuum.foundation.tasks import cancel
 from kontinuum.node.heartbeat import LEASE_NAMESPACE, Heartbeat
-from kontinuum.node.registration import MachineFacts
+from kontinuum.node.registration import MachineFacts, bandwidth, node_status
 from kontinuum.node.settings import NodeSettings
 
 FACTS = MachineFacts(
@@ -90,3 +90,13 @@ def test_a_node_that_was_deleted_comes_back() -> None:
         assert (await client.get(NODES, "n1"))["status"]["capacity"]
 
     live(story)
+
+
+def test_a_node_offers_its_disks_and_network_as_resources_unless_it_is_told_not_to() -> None:
+    offered = bandwidth(NodeSettings(disk_read_bps=5, network_egress_bps=0))
+    assert offered["kontinuum.dev/disk-read-bps"] == "5"
+    assert "kontinuum.dev/network-egress-bps" not in offered
+    status = node_status(FACTS, SETTINGS, {}, port=1, problem="", now="")
+    for field in ("capacity", "allocatable"):
+        assert bandwidth(SETTINGS).items() <= status[field].items()
+    assert len(bandwidth(SETTINGS)) == 6

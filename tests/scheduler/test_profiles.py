@@ -7,8 +7,11 @@ import asyncio
 import pytest
 from tests.scheduler.cluster import Cluster, a_node, a_pod, scenario
 
-from kontinuum.scheduler.profiles import BadProfile, read_profiles
+from kontinuum.scheduler.demand import read_demand
+from kontinuum.scheduler.profiles import BadProfile, read_profile, read_profiles
+from kontinuum.scheduler.scores import SCORES
 from kontinuum.scheduler.settings import ProfileSettings, SchedulerSettings
+from kontinuum.scheduler.snapshot import Snapshot
 
 TAINT = {"key": "dedicated", "value": "database", "effect": "NoSchedule"}
 
@@ -79,3 +82,28 @@ def test_two_profiles_of_one_name_are_refused() -> None:
     twice = (ProfileSettings(scheduler_name="p"), ProfileSettings(scheduler_name="p"))
     with pytest.raises(BadProfile, match="two profiles have the same scheduler_name"):
         read_profiles(SchedulerSettings(profiles=twice))
+
+
+def test_a_profile_says_how_plugins_count() -> None:
+    disk = "kontinuum.dev/disk-write-bps"
+    settings = ProfileSettings(scheduler_name="s", resources={"cpu": 1, disk: 1}, fills_nodes=True)
+    configured = {one.name: one for one in read_profile(settings).plugins.scores}
+    default = {one.name: one for one in SCORES}
+    changed = {name for name, one in configured.items() if one != default[name]}
+    assert changed == {"NodeResourcesFit", "NodeResourcesBalancedAllocation"}
+    snapshot = Snapshot()
+    snapshot.set_node({**a_node("n1", cpu="1"), "status": {"allocatable": {"cpu": "1", disk: "100", "pods": "9"}}})
+    demand = read_demand(a_pod("p", requests={"cpu": "250m", disk: "75"}))
+    assert configured["NodeResourcesFit"].points(demand, snapshot, snapshot.alive)[snapshot.row_of["n1"]] == 50
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (ProfileSettings(scheduler_name="s", resources={"cpu": 0}), r"resources\.cpu: 0 is not between 1 and 100"),
+        (ProfileSettings(scheduler_name="s", hard_pod_affinity_weight=101), "hard_pod_affinity_weight: 101 is not"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(settings: ProfileSettings, words: str) -> None:
+    with pytest.raises(BadProfile, match=words):
+        read_profile(settings)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.scheduler.cluster import a_node, a_pod
 
@@ -63,6 +65,90 @@ def refusal(pod: Object, *nodes: Object, beside: Object | None = None) -> str:
 )
 def test_the_reason_is_in_kubernetes_words(pod: Object, nodes: list[Object], message: str) -> None:
     assert refusal(pod, *nodes) == message
+
+
+HELPLESS = "Preemption is not helpful for scheduling"
+NO_VICTIMS = "No preemption victims found for incoming pod"
+ZONE = "topology.kubernetes.io/zone"
+WEB = {"matchLabels": {"app": "web"}}
+
+
+def web(name: str, **spec: Any) -> Object:
+    pod = a_pod(name, **spec)
+    pod["metadata"]["labels"] = {"app": "web"}
+    return pod
+
+
+def near(kind: str, selector: Object, key: str = ZONE) -> Object:
+    term = {"topologyKey": key, "labelSelector": selector}
+    return {"affinity": {kind: {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}}
+
+
+def spread(key: str) -> Object:
+    constraint = {"topologyKey": key, "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule", "labelSelector": WEB}
+    return {"topologySpreadConstraints": [constraint]}
+
+
+def named(*names: str) -> Object:
+    terms = [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [name]}]} for name in names]
+    return {
+        "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}
+    }
+
+
+@pytest.mark.parametrize(
+    ("pod", "reason", "outlook"),
+    [
+        (a_pod("p", **near("podAffinity", WEB, "rack")), "node(s) didn't match pod affinity rules", HELPLESS),
+        (a_pod("p", **near("podAntiAffinity", WEB)), "node(s) didn't match pod anti-affinity rules", NO_VICTIMS),
+        (
+            web("p", **spread("rack")),
+            "node(s) didn't match pod topology spread constraints (missing required label)",
+            HELPLESS,
+        ),
+        (a_pod("p", **named("n8", "n9")), "node(s) didn't satisfy plugin(s) [NodeAffinity]", HELPLESS),
+    ],
+)
+def test_what_pods_want_of_each_other_is_told_in_kubernetes_words(pod: Object, reason: str, outlook: str) -> None:
+    """Words: the plugins' ErrReason constants. That missing labels and affinity are beyond preemption:
+    UnschedulableAndUnresolvable in the same files."""
+    message = refusal(pod, a_node("n1", labels={ZONE: "a"}), beside=web("beside"))
+    assert message == f"0/1 nodes are available: 1 {reason}. preemption: 0/1 nodes are available: 1 {outlook}."
+
+
+def test_a_skew_that_would_be_too_large_is_told_of_the_fuller_domain() -> None:
+    """A cordoned node's zone counts as a domain all the same."""
+    nodes = [a_node("n1", labels={ZONE: "a"}), a_node("n2", labels={ZONE: "b"}, unschedulable=True)]
+    assert refusal(web("p", **spread(ZONE)), *nodes, beside=web("beside")) == (
+        "0/2 nodes are available: 1 node(s) didn't match pod topology spread constraints, 1 node(s) were unschedulable."
+        f" preemption: 0/2 nodes are available: 1 {NO_VICTIMS}, 1 {HELPLESS}."
+    )
+
+
+def test_a_running_pods_anti_affinity_is_told_from_ones_own() -> None:
+    alone = a_pod("alone", **near("podAntiAffinity", WEB))
+    assert refusal(web("p"), a_node("n1", labels={ZONE: "a"}), beside=alone) == (
+        "0/1 nodes are available: 1 node(s) didn't satisfy existing pods anti-affinity rules."
+        f" preemption: 0/1 nodes are available: 1 {NO_VICTIMS}."
+    )
+
+
+def test_terms_that_name_no_common_node_are_a_conflict() -> None:
+    both = [{"key": "metadata.name", "operator": "In", "values": [name]} for name in ("n1", "n2")]
+    terms = [{"matchFields": both}]
+    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}
+    message = refusal(a_pod("p", affinity=affinity), a_node("n1"), a_node("n2"))
+    assert message.startswith("0/2 nodes are available: pod affinity terms conflict.")
+
+
+def test_disks_and_network_run_out_in_the_same_words() -> None:
+    wants = {"kontinuum.dev/disk-write-bps": "60M", "kontinuum.dev/network-egress-bps": "1G"}
+    node = a_node("n1")
+    node["status"]["allocatable"] |= {"kontinuum.dev/disk-write-bps": "100M", "kontinuum.dev/network-egress-bps": "1G"}
+    message = refusal(
+        a_pod("p", requests=wants), node, beside=a_pod("q", requests={"kontinuum.dev/disk-write-bps": "50M"})
+    )
+    assert message.startswith("0/1 nodes are available: 1 Insufficient kontinuum.dev/disk-write-bps. ")
 
 
 def test_room_that_others_took_is_told_from_room_that_was_never_there() -> None:

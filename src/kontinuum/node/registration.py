@@ -66,12 +66,25 @@ def allocatable(facts: MachineFacts, settings: NodeSettings) -> tuple[int, int]:
     return facts.cpus * 1000 - settings.reserved_cpu, max(0, facts.memory - settings.reserved_memory)
 
 
+def bandwidth(settings: NodeSettings) -> dict[str, str]:
+    """Input, output and network as extended resources, so that pods can ask for their share as they do for cpu."""
+    offered = {
+        "disk-read-bps": settings.disk_read_bps,
+        "disk-write-bps": settings.disk_write_bps,
+        "disk-read-iops": settings.disk_read_iops,
+        "disk-write-iops": settings.disk_write_iops,
+        "network-ingress-bps": settings.network_ingress_bps,
+        "network-egress-bps": settings.network_egress_bps,
+    }
+    return {f"kontinuum.dev/{name}": str(amount) for name, amount in offered.items() if amount}
+
+
 def node_status(
     facts: MachineFacts, settings: NodeSettings, before: Object, *, port: int, problem: str, now: str
 ) -> Object:
     """The whole status. ``before`` is the last one; ``problem`` says why the node is not ready, or is ""."""
     cpu, memory = allocatable(facts, settings)
-    common = {"pods": str(settings.max_pods), "ephemeral-storage": f"{facts.disk >> 10}Ki"}
+    common = {"pods": str(settings.max_pods), "ephemeral-storage": f"{facts.disk >> 10}Ki", **bandwidth(settings)}
     conditions: list[Object] = list(before.get("conditions") or ())
     ready = ("Ready", "False", "KubeletNotReady", problem) if problem else ("Ready", "True", "KubeletReady", READY)
     for kind, status, reason, message in (*GUARANTEES, ready):

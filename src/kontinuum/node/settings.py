@@ -76,6 +76,20 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """Memory that is not offered to pods (capacity less this is allocatable)."""
     reserved_cpu: int = 0
     """Millicores that are not offered to pods."""
+    disk_read_bps: int = 200_000_000
+    """Bytes a second that pods may read from this node's disks together, published as the resource
+    ``kontinuum.dev/disk-read-bps``; by default less than any solid-state disk gives. 0: not published."""
+    disk_write_bps: int = 100_000_000
+    """The same for writing: ``kontinuum.dev/disk-write-bps``."""
+    disk_read_iops: int = 10_000
+    """Reads a second, of any size: ``kontinuum.dev/disk-read-iops``."""
+    disk_write_iops: int = 5_000
+    """Writes a second, of any size: ``kontinuum.dev/disk-write-iops``."""
+    network_ingress_bps: int = 1_000_000_000
+    """Bits a second (as in the annotation ``kubernetes.io/ingress-bandwidth``) that pods may receive together,
+    published as ``kontinuum.dev/network-ingress-bps``; by default what one gigabit port carries. 0: not published."""
+    network_egress_bps: int = 1_000_000_000
+    """The same for what they send: ``kontinuum.dev/network-egress-bps``."""
     cluster_dns: tuple[str, ...] = ()
     """Name servers of pods with ``dnsPolicy: ClusterFirst``. Empty: the tenth address of ``service_cidrs``, that of the
     Service ``kube-dns``; if that is empty too, such pods get the host's resolver."""

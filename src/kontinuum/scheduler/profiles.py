@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from kontinuum.foundation.errors import Refused
 from kontinuum.scheduler.evaluation import DEFAULT, Plugins
 from kontinuum.scheduler.filters import FILTERS
-from kontinuum.scheduler.scores import SCORES
+from kontinuum.scheduler.scores import SCORES, Score, balance, pod_affinity, room
 from kontinuum.scheduler.settings import ProfileSettings, SchedulerSettings
 
 PREEMPTION = "DefaultPreemption"
@@ -46,9 +47,13 @@ def read_profile(settings: ProfileSettings) -> Profile:
     _check(f"{where}.disabled_filters", settings.disabled_filters, filters)
     _check(f"{where}.disabled_scores", settings.disabled_scores, scores)
     _check(f"{where}.weights", settings.weights, scores)
-    for name, weight in settings.weights.items():
-        if not 1 <= weight <= 100:
-            raise BadProfile(f"{where}.weights.{name}: {weight} is not between 1 and 100; to ignore it, disable it")
+    for field, weights in (("weights", settings.weights), ("resources", settings.resources)):
+        for name, weight in weights.items():
+            if not 1 <= weight <= 100:
+                raise BadProfile(f"{where}.{field}.{name}: {weight} is not between 1 and 100; to ignore it, disable it")
+    if not 0 <= settings.hard_pod_affinity_weight <= 100:
+        wrong = settings.hard_pod_affinity_weight
+        raise BadProfile(f"{where}.hard_pod_affinity_weight: {wrong} is not between 0 and 100")
     without_filters = {*settings.disabled, *settings.disabled_filters}
     without_scores = {*settings.disabled, *settings.disabled_scores}
     return Profile(
@@ -57,13 +62,24 @@ def read_profile(settings: ProfileSettings) -> Profile:
             filters=tuple(one for one in FILTERS if one.name not in without_filters),
             scores=tuple(
                 replace(one, weight=settings.weights.get(one.name, one.weight))
-                for one in SCORES
+                for one in map(partial(_configured, settings), SCORES)
                 if one.name not in without_scores
             ),
         ),
         preempts=PREEMPTION not in settings.disabled,
         gangs=GANGS not in settings.disabled,
     )
+
+
+def _configured(settings: ProfileSettings, score: Score) -> Score:
+    """The score as the profile wants it computed."""
+    if score is room.SCORE and (settings.resources or settings.fills_nodes):
+        return room.room(weights=settings.resources, least=not settings.fills_nodes)
+    if score is balance.SCORE and settings.resources:
+        return balance.balance(resources=tuple(settings.resources))
+    if score is pod_affinity.SCORE and settings.hard_pod_affinity_weight != 1:
+        return pod_affinity.pod_affinity(hard_weight=settings.hard_pod_affinity_weight)
+    return score
 
 
 def _check(where: str, names: Sequence[str] | dict[str, int], known: set[str]) -> None:

@@ -20,6 +20,13 @@ class ProfileSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """Plugins that give no points, though they may filter."""
     weights: dict[str, int] = {}
     """What a plugin's points count, 1 to 100, instead of what they count in Kubernetes."""
+    resources: dict[str, int] = {}
+    """By which resources NodeResourcesFit and NodeResourcesBalancedAllocation compare nodes, and what each counts for
+    the former, 1 to 100. Empty: cpu and memory alike. Extended resources count for pods that ask for them."""
+    fills_nodes: bool = False
+    """NodeResourcesFit prefers nodes with little room left (MostAllocated) to those with much (LeastAllocated)."""
+    hard_pod_affinity_weight: int = 1
+    """What a running pod's required affinity to a new one counts, as if it were preferred; 0 to 100."""
 
 
 class SchedulerSettings(ElectionSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
