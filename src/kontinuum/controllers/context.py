@@ -19,6 +19,7 @@ from kontinuum.api.kubernetes.resources import (
     PODS,
     REPLICASETS,
     REPLICATIONCONTROLLERS,
+    RESOURCECLAIMS,
     RESOURCEQUOTAS,
     SERVICES,
     STATEFULSETS,
@@ -106,6 +107,7 @@ _INDEXES: Mapping[Resource, Mapping[str, Index]] = {
     STATEFULSETS: {BY_NAMESPACE: by_namespace},
     CONTROLLERREVISIONS: {BY_CONTROLLER: _controller},
     RESOURCEQUOTAS: {BY_NAMESPACE: by_namespace},
+    RESOURCECLAIMS: {BY_CONTROLLER: _controller},
 }
 
 

@@ -35,9 +35,11 @@ from kontinuum.controllers.reconcilers.persistentvolume import PersistentVolumeR
 from kontinuum.controllers.reconcilers.podgc import PodGarbageCollector
 from kontinuum.controllers.reconcilers.replicaset import ReplicaSetReconciler, ReplicationControllerReconciler
 from kontinuum.controllers.reconcilers.resource_quota import ResourceQuotaReconciler
+from kontinuum.controllers.reconcilers.resourceclaim import ResourceClaimReconciler
 from kontinuum.controllers.reconcilers.root_ca import RootAuthoritiesReconciler
 from kontinuum.controllers.reconcilers.service_addresses import ServiceAddressesReconciler
 from kontinuum.controllers.reconcilers.serviceaccount import ServiceAccountReconciler
+from kontinuum.controllers.reconcilers.servicecidr import ServiceCidrReconciler
 from kontinuum.controllers.reconcilers.statefulset import StatefulSetReconciler
 from kontinuum.controllers.reconcilers.storage_protection import protections
 from kontinuum.controllers.reconcilers.tokens import TokensReconciler
@@ -115,7 +117,9 @@ def available(settings: ControllersSettings) -> dict[str, Maker]:
             EphemeralVolumesReconciler,
             ExpansionReconciler,
             PodGarbageCollector,
+            ResourceClaimReconciler,
             ResourceQuotaReconciler,
+            ServiceCidrReconciler,
         )
     }
     if settings.root_ca:

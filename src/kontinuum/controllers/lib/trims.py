@@ -5,8 +5,8 @@ from __future__ import annotations
 from kontinuum.api.machinery.objects import Object
 from kontinuum.controllers.lib.placement import REQUIRED, only_fields
 
-SPEC_FIELDS = ("nodeName", "tolerations", "hostname", "subdomain")
-STATUS_FIELDS = ("phase", "conditions", "podIP", "podIPs", "startTime")
+SPEC_FIELDS = ("nodeName", "tolerations", "hostname", "subdomain", "resourceClaims")
+STATUS_FIELDS = ("phase", "conditions", "podIP", "podIPs", "startTime", "resourceClaimStatuses")
 CLAIM_FIELDS = ("name", "persistentVolumeClaim", "ephemeral")
 
 
