@@ -13,8 +13,9 @@ its queue (see ``watcher``).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, NamedTuple, TypeVar, cast
 
 import orjson
 import structlog
@@ -31,6 +32,7 @@ from kontinuum.api.machinery.status import ApiError
 from kontinuum.apiserver.request import Request
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 LONGEST_HEAD = 1024 * 1024
 """Bytes of a request's line and headers together (Go's ``DefaultMaxHeaderBytes``)."""
@@ -51,6 +53,22 @@ class Limits(NamedTuple):
     most: int
 
 
+class _InPlace:
+    """The event loop, but for tasks: what is to become one runs where it is awaited.
+
+    The base class makes a task of each request, for a context of its own, which nobody here needs; a task costs two
+    more turns of the loop (8 µs). The connection's own task answers its requests, one after the other.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.call_at, self.call_later, self.create_future, self.time = (
+            loop.call_at, loop.call_later, loop.create_future, loop.time,
+        )  # fmt: skip
+
+    def create_task(self, work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+        return work
+
+
 class Connection(RequestHandler):
     """One client's. Times are the event loop's, 0 where nothing is waited for."""
 
@@ -69,6 +87,8 @@ class Connection(RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        if sys.version_info < (3, 12):  # Later ones begin a task at once, in place.
+            self._loop = cast(asyncio.AbstractEventLoop, _InPlace(self._loop))
         # A client that never says anything is as slow as one that never ends.
         self.waiting_since = self._loop.time()
         manager = self._manager

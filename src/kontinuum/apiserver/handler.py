@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -28,6 +27,7 @@ from kontinuum.apiserver.authz.requests import attributes_of
 from kontinuum.apiserver.call import FALSE, Call, split_target
 from kontinuum.apiserver.connections import allow_pauses, break_off, has_begun
 from kontinuum.apiserver.context import Context
+from kontinuum.apiserver.deadlines import Deadlines
 from kontinuum.apiserver.dispatch import has_table, verb_of
 from kontinuum.apiserver.documents import Documents
 from kontinuum.apiserver.fairness import report
@@ -94,6 +94,7 @@ class Handler:
         self._requests = requests
         self._fairness = fairness
         self._audit = audit
+        self._deadlines = Deadlines()
 
     async def __call__(self, request: Request) -> StreamResponse:
         request.audit_id = request.headers.get("Audit-ID") or new_uuid()
@@ -199,16 +200,17 @@ class Handler:
     async def _answer_measured(self, call: Call) -> StreamResponse:
         context, resource = self._context, call.route.resource
         code = 500
+        is_long_running = _is_long_running(call)
         began = time.perf_counter()
         try:
             function = verb_of(call)
             served = context.served[resource]
-            if _is_long_running(call):
+            if is_long_running:
                 if call.route.subresource in STREAMS:
                     allow_pauses(call.request)
                 response = await function(context, served, call)
             else:
-                async with asyncio.timeout(request_seconds(call.query, context.settings.request_timeout_seconds)):
+                with self._deadlines.within(request_seconds(call.query, context.settings.request_timeout_seconds)):
                     response = await function(context, served, call)
             code = response.status
             return response
@@ -220,7 +222,7 @@ class Handler:
             return replies.of_error(error, call.audit_id, call.warnings)
         finally:
             self._requests.count(call.verb, resource.qualified, call.route.subresource, code)
-            if not _is_long_running(call):
+            if not is_long_running:
                 self._requests.observe(call.verb, resource.qualified, time.perf_counter() - began)
 
     async def _answer_other(self, request: Request, path: str, query: Mapping[str, str]) -> StreamResponse:

@@ -16,6 +16,8 @@ def tls_context(settings: ServerSettings) -> ssl.SSLContext:
     """Raises ListenRefused if the certificates cannot be read."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # Who a connection's client is does not change while it lasts, and is looked at once (``authn.certificates``).
+    context.options |= ssl.OP_NO_RENEGOTIATION
     load_certificates(context, settings)
     # HTTP/1.1 alone: clients that offer HTTP/2 fall back, and watches need no multiplexing.
     context.set_alpn_protocols(["http/1.1"])

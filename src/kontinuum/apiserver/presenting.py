@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import orjson
-from aiohttp.web_response import Response, StreamResponse
+from aiohttp.web_response import StreamResponse
 
 from kontinuum.apiserver import replies, versions
 from kontinuum.apiserver.call import Call
@@ -18,15 +18,20 @@ Form = Callable[[bytes], bytes]
 """From an object's bytes to those of what the client wants to see of it."""
 
 
-def answer(context: Context, call: Call, served: Served, value: bytes, code: int = 200) -> Response:
+def answer(context: Context, call: Call, served: Served, value: bytes, code: int = 200) -> StreamResponse:
     """The reply that carries one object. Raises ApiError 400, 406."""
     if call.output.form == "metadata" and call.output.is_list:
         raise list_expected(served.resource.kind)
     body = form_of(context, call, served)(value)
+    is_json = call.output.media == replies.JSON
+    if is_json and call.is_pretty:
+        body = _pretty(body)
+    if is_json and not call.warnings and len(body) < replies.GZIP_FROM and replies.is_plain(call.request):
+        return replies.Whole(call.request, body, code)
     made = replies.headers(call.audit_id, call.warnings, call.output.media)
-    if call.output.media != replies.JSON:
+    if not is_json:
         return replies.of_object(orjson.loads(body), made, code)
-    return replies.packed(call.request, _pretty(body) if call.is_pretty else body, made, code)
+    return replies.packed(call.request, body, made, code)
 
 
 def form_of(context: Context, call: Call, served: Served) -> Form:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from http import HTTPStatus
+from typing import TypeGuard
 
 import orjson
+from aiohttp.helpers import rfc822_formatted_time
+from aiohttp.http_writer import HttpVersion11
 from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import Response, StreamResponse
 from multidict import CIMultiDict
 
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.status import ApiError
-from kontinuum.apiserver.request import record_of
+from kontinuum.apiserver.request import LEVEL_UID, SCHEMA_UID, Request, record_of
 
 GZIP_FROM = 128 * 1024
 """Smaller replies are not worth the work (Kubernetes' own threshold)."""
@@ -21,6 +25,7 @@ PIECE = GZIP_FROM
 """Bytes of a large reply that are made and sent at once; larger pieces leave the processor's cache and take longer."""
 MOST_WARNED, CUT_WARNING = 4096, 256
 JSON = "application/json"
+PHRASES = {one.value: one.phrase for one in HTTPStatus}
 Headers = CIMultiDict[str]
 
 
@@ -55,6 +60,54 @@ def _shown(warnings: Sequence[str]) -> Iterator[str]:
 def small(body: bytes, made: Headers, code: int = 200) -> Response:
     """A reply that fits one write."""
     return Response(body=body, status=code, headers=made)
+
+
+class Whole(StreamResponse):
+    """One object's JSON, head and body in one piece.
+
+    Nearly every answer is one of these, and aiohttp's way from a dictionary of headers to the same bytes takes a fifth
+    of a read. It is for ``is_plain`` requests only; every other answer goes that way.
+    """
+
+    def __init__(self, request: Request, body: bytes, code: int) -> None:
+        super().__init__(status=code)
+        schema, level = request.flow or ("", "")
+        self._piece = (
+            f"HTTP/1.1 {code} {PHRASES[code]}\r\n"
+            f"Audit-Id: {request.audit_id}\r\nCache-Control: no-cache, private\r\nContent-Type: {JSON}\r\n"
+            f"{SCHEMA_UID}: {schema}\r\n{LEVEL_UID}: {level}\r\n"
+            f"Date: {rfc822_formatted_time()}\r\nContent-Length: {len(body)}\r\n\r\n"
+        ).encode() + body
+
+    async def prepare(self, request: BaseRequest) -> None:
+        """There is nothing to be told before the end."""
+        self._keep_alive = True
+        self._req = request
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        assert self._req is not None
+        transport = self._req.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client has gone")
+        self._eof_sent = True
+        transport.write(self._piece)
+
+
+def is_plain(request: BaseRequest) -> TypeGuard[Request]:
+    """Whether ``Whole`` can answer: HTTP/1.1, the connection stays, nobody audits, and no header needs a closer look.
+
+    The audit id is the one text of the head that may be the client's.
+    """
+    return (
+        isinstance(request, Request)
+        and request.record is None
+        and request.flow is not None
+        and request.method != "HEAD"
+        and request.version == HttpVersion11
+        and request.keep_alive
+        and request.audit_id.isascii()
+        and request.audit_id.isprintable()
+    )
 
 
 def packed(request: BaseRequest, body: bytes, made: Headers, code: int = 200) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from kontinuum.api.machinery import status
@@ -14,8 +14,7 @@ VERBS_OF_ONE = {"GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", 
 VERBS_OF_MANY = {"GET": "list", "HEAD": "list", "POST": "create", "DELETE": "deletecollection"}
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """What a resource path names. Empty strings where the path says nothing."""
 
     resource: Resource
@@ -90,7 +89,7 @@ def _watched(served: dict[str, Resource], rest: list[str]) -> Route | None:
     route = _below(served, rest)
     if route is None or route.subresource or not route.resource.stored:
         return None
-    return replace(route, is_watch=True)
+    return route._replace(is_watch=True)
 
 
 def _below(served: dict[str, Resource], rest: list[str]) -> Route | None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -23,7 +24,7 @@ from kontinuum.foundation.clock import Clock
 UID_OID = "1.3.6.1.4.1.57683.2"
 """The subject's attribute that carries a user's uid (KEP-5018)."""
 REMEMBERED = 4096
-"""Certificates whose reading is remembered, by their bytes; each request on a connection shows the same one."""
+"""Certificates whose reading is remembered, by their bytes: a client shows the same one on each connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +47,27 @@ class PeerCertificates:
         self._clock = clock
         self._proxy_authorities = proxy_authorities
         self._known: dict[bytes, PeerCertificate] = {}
+        self._shown: WeakKeyDictionary[Any, PeerCertificate | None] = WeakKeyDictionary()
+        """By connection: TLS asks once (renegotiation is switched off), and each request of it shows the same."""
 
     def of(self, request: Request) -> PeerCertificate | None:
         """None without a certificate. Raises BadCredential for one that has expired since the connection began."""
         transport = request.transport
         connection: Any = transport.get_extra_info("ssl_object") if transport is not None else None
-        content: bytes | None = connection.getpeercert(True) if connection is not None else None
+        if connection is None:
+            return None
+        try:
+            found = self._shown[connection]
+        except KeyError:
+            found = self._shown[connection] = self._shown_by(connection)
+        if found is None:
+            return None
+        if not found.not_before <= self._clock.time() <= found.not_after:
+            raise BadCredential("x509: certificate has expired or is not yet valid")
+        return found
+
+    def _shown_by(self, connection: Any) -> PeerCertificate | None:
+        content: bytes | None = connection.getpeercert(True)
         if not content:
             return None
         found = self._known.get(content)
@@ -59,8 +75,6 @@ class PeerCertificates:
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
             found = self._known[content] = self._read(content, connection.getpeercert())
-        if not found.not_before <= self._clock.time() <= found.not_after:
-            raise BadCredential("x509: certificate has expired or is not yet valid")
         return found
 
     def _read(self, content: bytes, described: Mapping[str, Any]) -> PeerCertificate:
