@@ -55,6 +55,17 @@ async def test_a_budget_is_spent_and_then_refuses_in_kubernetes_words(api: Api) 
     assert "deletionTimestamp" not in (await api.get(f"{PODS}/b")).body["metadata"]
 
 
+async def test_a_pod_that_is_evicted_says_so_from_the_moment_it_begins_to_end(api: Api) -> None:
+    await running(api, "a")
+    assert (await evict(api, "a")).code == 201
+    found = (await api.get(f"{PODS}/a")).body
+    assert "deletionTimestamp" in found["metadata"]
+    (condition,) = [one for one in found["status"]["conditions"] if one["type"] == "DisruptionTarget"]
+    assert (condition["status"], condition["reason"], condition["message"]) == (
+        "True", "EvictionByEvictionAPI", "Eviction API: evicting",
+    )  # fmt: skip
+
+
 async def test_many_at_once_get_no_more_than_there_is_from_two_servers_either(certificates: Certificates) -> None:
     store = MemoryStore()
     async with serving(store, certificates) as api, serving(store, certificates) as other:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -150,6 +151,26 @@ async def test_a_log_arrives_as_it_is_written(world: World) -> None:
     assert world.node.asked == ["/containerLogs/default/web/c?follow=true&tailLines=5"]
     names = dict(pair for part in world.node.callers[0]["subject"] for pair in part)
     assert names["commonName"] == "kube-apiserver-kubelet-client"
+
+
+@pytest.mark.parametrize("protocol", ["binary.k8s.io", "base64.binary.k8s.io"])
+async def test_a_log_is_had_over_a_websocket_too(world: World, protocol: str) -> None:
+    url = f"{world.address}{PODS}/web/log?follow=true"
+    async with world.session.ws_connect(url, protocols=[protocol]) as socket:
+        assert socket.protocol == protocol
+        first = await socket.receive()
+        text = base64.b64decode(first.data) if first.type is WSMsgType.TEXT else first.data
+        assert text == b"first\n"
+        world.node.more.set()
+        assert (await socket.receive()).type is first.type
+        assert (await socket.receive()).type is WSMsgType.CLOSE
+
+
+async def test_whoever_stops_reading_a_log_over_a_websocket_is_let_go(world: World) -> None:
+    async with world.session.ws_connect(f"{world.address}{PODS}/web/log?follow=true") as socket:
+        assert (await socket.receive()).data == b"first\n"
+        await socket.close()
+    world.node.more.set()
 
 
 async def test_frames_pass_both_ways_under_the_protocol_that_the_node_chose(world: World) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.node.fake_runtime import Program
 from tests.node.world import World, container, play, pod, state, waiting
 
-from kontinuum.api.kubernetes.resources import PODS
+from kontinuum.api.kubernetes.resources import PODS, RUNTIMECLASSES
 
 
 def test_a_pod_runs_and_its_deletion_leaves_nothing(tmp_path: Path) -> None:
@@ -311,3 +311,18 @@ def test_an_api_server_that_is_away_disturbs_nothing(tmp_path: Path) -> None:
         await world.wait(lambda one: one["containerStatuses"][0]["restartCount"] == 1)
 
     play(tmp_path, story)
+
+
+def test_a_class_of_any_name_is_run_by_its_handler(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.create(pod(runtimeClassName="mine"))
+        await asyncio.sleep(5)
+        assert not world.runtime.sandboxes
+        made = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "mine"}, "handler": "fast"}
+        await world.client.create(RUNTIMECLASSES, made)
+        await world.wait(lambda one: one["phase"] == "Running")
+        (sandbox,) = world.runtime.sandboxes.values()
+        assert sandbox.handler == "fast"
+
+    told = play(tmp_path, story).events.told
+    assert ("FailedCreatePodSandBox", 'Failed to create pod sandbox: RuntimeClass.node.k8s.io "mine" not found') in told

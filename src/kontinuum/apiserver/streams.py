@@ -10,6 +10,7 @@ that the client offers.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 from collections.abc import Iterator, Mapping
 from urllib.parse import parse_qsl, quote, urlencode
@@ -33,6 +34,8 @@ from kontinuum.apiserver.passing import pass_on
 from kontinuum.foundation.tasks import cancel
 
 LOG_OPTIONS = ("follow", "previous", "tailLines", "sinceSeconds", "sinceTime", "timestamps", "limitBytes", "stream")
+LOG_PROTOCOLS = ("binary.k8s.io", "base64.binary.k8s.io")
+AS_TEXT = "base64.binary.k8s.io"
 LARGEST_MESSAGE = 4 * 1024 * 1024
 """Bytes that a client may send in one WebSocket message, which is kept until it is whole; kubectl sends 32 KiB."""
 NORMAL_CLOSE, GOING_AWAY = 1000, 1001
@@ -47,7 +50,34 @@ async def log(context: Context, served: Served, call: Call) -> StreamResponse:
         async with context.nodes.session().get(url) as answer:
             if answer.status != 200:
                 raise await refusal(answer)
+            if call.request.headers.get("Upgrade", "").lower() == "websocket":
+                return await _as_messages(answer, call.request)
             return await _copy(answer, call)
+
+
+async def _as_messages(answer: ClientResponse, request: BaseRequest) -> StreamResponse:
+    """A log for those who ask for it over a WebSocket: bytes, or base64 where the client chose that."""
+    socket = WebSocketResponse(protocols=LOG_PROTOCOLS, compress=False)
+    await socket.prepare(request)
+    leaving = asyncio.create_task(socket.receive())
+    try:
+        with contextlib.suppress(ConnectionError):  # the client has gone; there is nobody to tell
+            while not leaving.done():
+                arriving = asyncio.create_task(answer.content.readany())
+                await asyncio.wait({arriving, leaving}, return_when=asyncio.FIRST_COMPLETED)
+                if not arriving.done():
+                    await cancel(arriving)
+                elif piece := arriving.result():
+                    if socket.ws_protocol == AS_TEXT:
+                        await socket.send_str(base64.b64encode(piece).decode())
+                    else:
+                        await socket.send_bytes(piece)
+                else:
+                    break
+    finally:
+        await cancel(leaving)
+    await socket.close()
+    return socket
 
 
 async def connect(context: Context, served: Served, call: Call) -> StreamResponse:

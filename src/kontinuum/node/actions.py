@@ -38,6 +38,7 @@ from kontinuum.node.remembered import (
     Remembered,
 )
 from kontinuum.node.sandbox_config import cgroup_parent, log_directory, sandbox_config
+from kontinuum.node.sources import SourceMissing
 from kontinuum.node.termination import read_message
 from kontinuum.node.tools import Tools
 from kontinuum.node.volumes import mounting
@@ -109,8 +110,9 @@ class Hands:
             limits = cgroups.pod_limits(pod, settings.pod_pids_limit)
             cgroups.create(cgroup_parent(settings, pod["metadata"]["uid"]), limits, tools.cgroup_root)
             config = self._sandbox_config(pod, action.attempt)
-            await self._runtime.run_sandbox(config, pods.handler(pod))
-        except (RuntimeFailed, OSError) as error:
+            handler = await tools.sources.handler(pods.isolation_class(pod))
+            await self._runtime.run_sandbox(config, handler)
+        except (RuntimeFailed, SourceMissing, OSError) as error:
             self._tell(pod, WARNING, "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
             self._remembered.sandbox_failed(
                 "FailedCreatePodSandBox", str(error), now=tools.clock.time(), backoff=SANDBOX_BACKOFF

@@ -48,8 +48,8 @@ def restart_policy(pod: Object) -> str:
     return policy
 
 
-def handler(pod: Object) -> str:
-    """The isolation class, which is the name of a handler in containerd; "" is the default one."""
+def isolation_class(pod: Object) -> str:
+    """The name of its RuntimeClass; "" is the default."""
     name: str = pod["spec"].get("runtimeClassName") or ""
     return name
 

@@ -1,4 +1,4 @@
-"""ConfigMaps and Secrets as pods on this node see them: read when needed, remembered for a moment.
+"""ConfigMaps, Secrets and classes as pods on this node see them: read when needed, remembered for a moment.
 
 Pods of one Deployment start together and name the same objects: without the moment each would ask again.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kontinuum.api.kubernetes.resources import CONFIGMAPS, SECRETS
+from kontinuum.api.kubernetes.resources import CONFIGMAPS, RUNTIMECLASSES, SECRETS
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.api.machinery.status import ApiError
@@ -16,11 +16,11 @@ from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.errors import Retryable
 
 REMEMBERED_SECONDS = 1.0
-KINDS: dict[str, Resource] = {"configmap": CONFIGMAPS, "secret": SECRETS}
+KINDS: dict[str, Resource] = {"configmap": CONFIGMAPS, "secret": SECRETS, "RuntimeClass.node.k8s.io": RUNTIMECLASSES}
 
 
 class SourceMissing(Retryable):
-    """A ConfigMap, a Secret or a key in it does not exist (yet). The message is the kubelet's."""
+    """An object that a pod needs, or a key in it, does not exist (yet). The message is the kubelet's."""
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class _Known:
 
 
 class Sources:
-    """Reads ConfigMaps and Secrets through ``client``."""
+    """Reads through ``client``."""
 
     def __init__(self, client: Client, clock: Clock) -> None:
         self._client = client
@@ -38,7 +38,7 @@ class Sources:
         self._known: dict[tuple[str, str, str], _Known] = {}
 
     async def get(self, kind: str, namespace: str, name: str, *, optional: bool = False) -> Object | None:
-        """The object; ``kind`` is ``configmap`` or ``secret``. None if it is optional and absent.
+        """The object; ``kind`` is one of KINDS. None if it is optional and absent.
 
         Raises SourceMissing if it is absent and not optional.
         """
@@ -50,6 +50,16 @@ class Sources:
         if known.obj is None and not optional:
             raise SourceMissing(f'{kind} "{name}" not found')
         return known.obj
+
+    async def handler(self, runtime_class: str) -> str:
+        """The handler of a RuntimeClass, which is what the container runtime knows; "" is the default one.
+
+        Raises SourceMissing.
+        """
+        if not runtime_class:
+            return ""
+        found = await self.get("RuntimeClass.node.k8s.io", "", runtime_class)
+        return str((found or {})["handler"])
 
     async def _read(self, kind: str, namespace: str, name: str) -> Object | None:
         try:

@@ -25,6 +25,19 @@ def difference(old: Object, new: Object) -> Object:
     return changed | {key: None for key in old if key not in new}
 
 
+def merged(before: list[Object], wanted: list[Object], found: list[Object]) -> list[Object]:
+    """The conditions that are ``found``, changed as ``before`` was changed into ``wanted``.
+
+    A pod's conditions are one list of many writers (who evicts it says so there just before it ends), so that nobody
+    may write it from a copy.
+    """
+    known = {one["type"]: one for one in before}
+    ours = {one["type"]: one for one in wanted if known.get(one["type"]) != one}
+    gone = known.keys() - {one["type"] for one in wanted}
+    kept = [ours.pop(one["type"], one) for one in found if one["type"] not in gone]
+    return [*kept, *ours.values()]
+
+
 class StatusWriter:
     """``set`` the wanted status any time; ``run`` must be running."""
 
@@ -70,9 +83,7 @@ class StatusWriter:
         patch = difference(self._written, wanted)
         if patch:
             try:
-                # The uid makes it fail if another pod has the name by now.
-                body = {"metadata": {"uid": self._uid}, "status": patch}
-                await self._client.patch(PODS, self._name, body, namespace=self._namespace, subresource="status")
+                await self._send(patch)
             except ApiError as error:
                 if not (error.is_not_found or error.is_conflict or error.is_invalid):
                     raise
@@ -83,3 +94,22 @@ class StatusWriter:
             self._settled.set()
         else:
             self._changed.set()
+
+    async def _send(self, patch: Object) -> None:
+        """Raises ApiError: Conflict if another pod has the name by now."""
+        # The uid makes it fail if another pod has the name by now.
+        body: Object = {"metadata": {"uid": self._uid}, "status": patch}
+        while True:
+            if "conditions" in patch:
+                live = await self._client.get(PODS, self._name, namespace=self._namespace)
+                if live["metadata"]["uid"] == self._uid:
+                    found = (live.get("status") or {}).get("conditions") or []
+                    before = self._written.get("conditions") or []
+                    body["status"] = {**patch, "conditions": merged(before, patch["conditions"] or [], found)}
+                    body["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"]
+            try:
+                await self._client.patch(PODS, self._name, body, namespace=self._namespace, subresource="status")
+                return
+            except ApiError as error:
+                if not error.is_conflict or body["metadata"].pop("resourceVersion", None) is None:
+                    raise

@@ -48,7 +48,7 @@ REFRESH_SECONDS = 20.0
 
 TOO_LONG = "Pod was active on the node longer than the specified deadline"
 MACHINES = ("microvm",)
-"""Classes whose pods have a machine of their own, of a size that stays."""
+"""Handlers whose pods have a machine of their own, of a size that stays."""
 BOOKKEEPING = ("resourceVersion", "managedFields")
 """Metadata that changes with every write, our own included."""
 
@@ -165,7 +165,9 @@ class PodWorker:
         if all(resize.same(held[name], wished[name]) for name in wished):
             remembered.allocated = wished
         elif not (pods.is_deleting(self.pod) or pods.is_terminal(self.pod)):
-            machine = resize.machine_size(self.pod, self.observed) if pods.handler(self.pod) in MACHINES else None
+            sandbox = self.observed.sandbox
+            has_machine = sandbox is not None and sandbox.handler in MACHINES
+            machine = resize.machine_size(self.pod, self.observed) if has_machine else None
             room = resize.Room(tools.node_cpu, tools.node_memory)
             remembered.refused = resize.verdict(self.pod, self._neighbours(), room, machine)
             remembered.allocated = held if remembered.refused else wished

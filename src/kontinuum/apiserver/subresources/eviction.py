@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import orjson
 from aiohttp.web_response import StreamResponse
 
 from kontinuum.api.kubernetes.schema import definition_of
 from kontinuum.api.machinery import status
+from kontinuum.api.machinery.conditions import set_condition
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.apiserver import lifecycle, options, replies
@@ -19,6 +22,7 @@ from kontinuum.apiserver.options import DeleteOptions
 from kontinuum.apiserver.storing import ATTEMPTS
 from kontinuum.apiserver.subresources.budgets import spend_budget
 from kontinuum.apiserver.verbs.delete import end
+from kontinuum.foundation.clock import rfc3339
 
 EVICTION = Kind("policy", "v1", "Eviction")
 
@@ -32,6 +36,7 @@ async def evict(context: Context, served: Served, call: Call) -> StreamResponse:
     if name and name != call.route.name:
         raise status.bad_request("name in URL does not match name in Eviction object")
     dry_run = _options(call, eviction).dry_run
+    why = partial(_disrupt, now=rfc3339(context.clock.time()))
     await review(context, attributes_of("CREATE", served, call, eviction, kind=EVICTION, dry_run=dry_run))
     for attempt in range(ATTEMPTS):
         entry = await context.current(served, call.route.namespace, call.route.name)
@@ -41,13 +46,23 @@ async def evict(context: Context, served: Served, call: Call) -> StreamResponse:
         chosen = await spend_budget(context, pod, asked)
         try:
             # The eviction has been admitted, maybe changed; the delete that carries it out is the server's own.
-            await end(context, served, call, call.route.name, chosen, admitted=False)
+            await end(context, served, call, call.route.name, chosen, admitted=False, last_words=why)
             break
         except ApiError as error:
             # A pod that was free to go because it was not ready has changed.
             if not error.is_conflict or chosen is asked or attempt == ATTEMPTS - 1:
                 raise
     return replies.of_object(status.success(), replies.headers(call.audit_id, call.warnings), 201)
+
+
+def _disrupt(pod: Object, *, now: str) -> None:
+    """Say in the pod that it was evicted, for those who ask why it ended, such as a Job's failure policy (KEP-3329)."""
+    found = pod.setdefault("status", {})
+    if found.get("phase") not in ("Succeeded", "Failed"):
+        found["conditions"] = set_condition(
+            found.get("conditions"), "DisruptionTarget", True, now=now, reason="EvictionByEvictionAPI",
+            message="Eviction API: evicting",
+        )  # fmt: skip
 
 
 def _options(call: Call, eviction: Object) -> DeleteOptions:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import orjson
 from aiohttp.web_response import StreamResponse
 
@@ -32,15 +34,27 @@ async def delete(context: Context, served: Served, call: Call) -> StreamResponse
 
 
 async def end(
-    context: Context, served: Served, call: Call, name: str, chosen: DeleteOptions, *, admitted: bool = True
+    context: Context,
+    served: Served,
+    call: Call,
+    name: str,
+    chosen: DeleteOptions,
+    *,
+    admitted: bool = True,
+    last_words: Callable[[Object], None] | None = None,
 ) -> tuple[Stored, bool]:
-    """Delete one object; answers it as it is now, or was last, and whether it is gone. Raises as ``delete``."""
+    """Delete one object; answers it as it is now, or was last, and whether it is gone. Raises as ``delete``.
+
+    ``last_words`` may write into the object why it ends, in the same write that begins its end.
+    """
     for _ in range(ATTEMPTS):
         entry = await context.current(served, call.route.namespace, name)
         obj = await versions.read(served.converter, entry.value)
         lifecycle.check_preconditions(served.resource, obj, chosen)
         if admitted:
             await _admit(context, served, call, obj, chosen)
+        if last_words is not None:
+            last_words(obj)
         if served.strategy.begin_deletion is not None:
             served.strategy.begin_deletion(obj, context.clock.time())
         plan = lifecycle.plan_deletion(obj, chosen, now=context.clock.time(), grace_of=served.strategy.grace_of)
