@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
+import pytest
 from tests.controllers.cluster import NODE_NAMES, Cluster, deployment, scenario
 
 from kontinuum.api.kubernetes.resources import DEPLOYMENTS, NODES, PODS
 from kontinuum.api.machinery.conditions import get_condition
 from kontinuum.api.machinery.objects import Object, name_of
 from kontinuum.controllers.lib.pods import is_ready, node_of
+from kontinuum.controllers.lib.zones import Limits, rates
 from kontinuum.controllers.settings import ControllersSettings
+from kontinuum.foundation.clock import parse_rfc3339
 
 
 def ready(cluster: Cluster, name: str) -> str:
@@ -235,3 +239,69 @@ def test_finished_pods_beyond_the_threshold_go_oldest_first() -> None:
         assert {name_of(pod) for pod in cluster.everything(PODS)} == {"p3", "p4", "p5"}
 
     scenario(main, ControllersSettings(terminated_pod_threshold=3))
+
+
+ZONES = Limits(threshold=0.55, rate=0.1, lower_rate=0.01, large=50)
+
+
+@pytest.mark.parametrize(
+    ("zones", "expected"),
+    [
+        ({"a": (0, 3)}, {"a": 0.1}),
+        ({"a": (2, 3)}, {"a": 0.1}),  # Two say nothing of a zone.
+        ({"a": (3, 4)}, {"a": 0.0}),
+        ({"a": (3, 3)}, {"a": 0.0}),  # All zones are lost: it is us.
+        ({"a": (1, 1)}, {"a": 0.0}),
+        ({"a": (3, 3), "b": (0, 3)}, {"a": 0.1, "b": 0.1}),  # One zone is lost: its pods go elsewhere.
+        ({"a": (3, 3), "b": (2, 2)}, {"a": 0.0, "b": 0.0}),
+        ({"a": (30, 51), "b": (0, 1)}, {"a": 0.01, "b": 0.1}),
+        ({"a": (30, 50), "b": (0, 1)}, {"a": 0.0, "b": 0.1}),
+        ({"a": (27, 50)}, {"a": 0.1}),
+    ],
+)
+def test_how_fast_a_zone_is_left_follows_from_who_is_absent(
+    zones: dict[str, tuple[int, int]], expected: dict[str, float]
+) -> None:
+    nodes = {name: [number < absent for number in range(size)] for name, (absent, size) in zones.items()}
+    assert rates(nodes, ZONES) == expected
+
+
+def test_absent_nodes_are_left_one_after_the_other() -> None:
+    async def main(cluster: Cluster) -> None:
+        await cluster.settle(1)
+        cluster.nodes.names = tuple(f"node-{number}" for number in range(7))
+        for name in cluster.nodes.names[3:]:
+            await cluster.nodes.register(name)
+        await cluster.settle(30)
+        cluster.nodes.silent.update(cluster.nodes.names[:3])
+        await cluster.settle(120)
+        left = {}
+        for entry in cluster.api.storage.log:
+            if entry.resource == NODES and entry.new is not None:
+                for one in entry.new["spec"].get("taints") or () if "spec" in entry.new else ():
+                    if one["effect"] == "NoExecute":
+                        left.setdefault(name_of(entry.new), parse_rfc3339(one["timeAdded"]))
+        times = sorted(left.values())
+        assert set(left) == set(cluster.nodes.names[:3])
+        assert all(later - earlier >= 10 for earlier, later in itertools.pairwise(times))
+
+    scenario(main)
+
+
+def test_a_zone_that_is_lost_is_left_and_one_that_is_half_lost_is_not() -> None:
+    async def main(cluster: Cluster) -> None:
+        await cluster.settle(1)
+        cluster.nodes.names = tuple(f"node-{number}" for number in range(8))
+        for name in cluster.nodes.names[3:]:
+            await cluster.nodes.register(name)
+        for number, name in enumerate(cluster.nodes.names):
+            zone = "lost" if number < 2 else "half" if number < 6 else "well"
+            labels = {"topology.kubernetes.io/zone": zone}
+            await cluster.client.patch(NODES, name, {"metadata": {"labels": labels}})
+        await cluster.settle(30)
+        cluster.nodes.silent.update(cluster.nodes.names[:5])
+        await cluster.settle(120)
+        execute = ("unreachable", "NoExecute")
+        assert [execute in taints(cluster, name) for name in cluster.nodes.names] == [True] * 2 + [False] * 6
+
+    scenario(main)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal
 
@@ -126,6 +127,13 @@ def from_plain(values: Mapping[str, Any]) -> Settings:
     return loading.build(Settings, {**values, "runtime": runtime})
 
 
+def _divisible(cluster: str, controllers: ControllersSettings) -> str:
+    """``cluster``'s networks, unless one is too small to be divided among nodes: then it is one node's alone."""
+    prefixes = {4: controllers.node_cidr_prefix_ipv4, 6: controllers.node_cidr_prefix_ipv6}
+    networks = [ip_network(one.strip()) for one in cluster.split(",")]
+    return cluster if all(one.prefixlen <= prefixes[one.version] for one in networks) else ""
+
+
 def derived(settings: Settings) -> Settings:
     """``settings`` with every path and name filled in that follows from others and was left empty."""
     paths = Installation.at(settings.data_dir)
@@ -151,7 +159,7 @@ def derived(settings: Settings) -> Settings:
         controllers = replace(
             controllers,
             root_ca=controllers.root_ca or str(paths.pki / "ca.crt"),
-            cluster_cidrs=controllers.cluster_cidrs or settings.node.cluster_cidr,
+            cluster_cidrs=controllers.cluster_cidrs or _divisible(settings.node.cluster_cidr, controllers),
             service_cidrs=controllers.service_cidrs or server.service_cidrs,
             service_account_key=controllers.service_account_key or str(server.service_account_key),
             signing_certificate=controllers.signing_certificate or str(paths.pki / "ca.crt"),

@@ -21,7 +21,14 @@ class ControllersSettings(ElectionSettings, frozen=True, forbid_unknown_fields=T
     node_grace_seconds: float = 40.0
     """A node whose Lease was not renewed for this long, by our clock, becomes Ready=Unknown."""
     unhealthy_zone_threshold: float = 0.55
-    """If at least this share of the nodes is silent, we suspect ourselves first and evict nobody."""
+    """If at least this share of a zone's nodes (and more than two) is absent, the fault may be ours or the network's:
+    the zone's nodes are left more slowly then, or not at all."""
+    node_eviction_rate: float = 0.1
+    """How many absent nodes of a zone are given up per second, so that their pods go elsewhere: one in ten seconds."""
+    node_eviction_lower_rate: float = 0.01
+    """The same in a large zone of which too many are absent; in a small one nobody is given up then."""
+    large_zone_size: int = 50
+    """A zone with more nodes than this is large."""
     force_detach_seconds: float = 360.0
     """A volume that nobody on an unhealthy node wants any more is detached after this time, though the node has not
     said that it has unmounted it. 0: never, only where the taint ``node.kubernetes.io/out-of-service`` says that the

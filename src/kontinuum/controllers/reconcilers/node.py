@@ -1,7 +1,8 @@
 """Nodes that fall silent: they are marked, then avoided, then left; unless it is us who cannot hear.
 
     alive ──Lease and status unchanged for node_grace_seconds, by our clock──▶ silent: Ready=Unknown
-    silent ──most others are heard──▶ tainted unreachable:NoExecute ──toleration runs out──▶ pods deleted
+    silent ──most of its zone are heard──▶ tainted unreachable:NoExecute, one after the other (``lib.zones``)
+           ──toleration runs out──▶ pods deleted
     silent ──most others are silent too──▶ nothing is evicted, and every toleration's clock stands still
     any ──Lease or status changes──▶ alive (the node itself says when it is ready again)
 
@@ -19,13 +20,14 @@ from dataclasses import dataclass, field
 import structlog
 
 from kontinuum.api.kubernetes.resources import LEASES, NODES, PODS
-from kontinuum.api.machinery.conditions import get_condition, set_condition
+from kontinuum.api.machinery.conditions import get_condition, is_true, set_condition
 from kontinuum.api.machinery.objects import Object, key_of, name_of, uid_of
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.client.writes import Writer
 from kontinuum.controllers.context import BY_NODE, Context
 from kontinuum.controllers.lib.pods import is_active, is_leaving, is_ready
 from kontinuum.controllers.lib.taints import seconds_tolerated, taints_for
+from kontinuum.controllers.lib.zones import Limits, Pace, rates, zone_of
 from kontinuum.foundation.clock import rfc3339
 from kontinuum.foundation.errors import Retryable
 
@@ -63,11 +65,6 @@ def plan(node: Object, pods: Sequence[Object], *, is_silent: bool, evict: bool, 
         taints=taints if taints != ((node.get("spec") or {}).get("taints") or []) else None,
         unready=[pod for pod in pods if absent and is_ready(pod) and is_active(pod)],
     )
-
-
-def are_we_deaf(silent: int, nodes: int, threshold: float) -> bool:
-    """True if so many nodes are silent that the fault is more likely ours: all of them, or most of several."""
-    return silent > 0 and (silent == nodes or (silent > 2 and silent / nodes >= threshold))
 
 
 def pods_to_evict(
@@ -140,7 +137,13 @@ class NodeReconciler:
         self._writes = context.own_writes(NODES, PODS)
         self._heard: dict[str, _Heard] = {}
         self._exposed: dict[str, dict[tuple[str, str], float]] = {}
-        self._deaf = False
+        settings = context.settings
+        self._limits = Limits(
+            settings.unhealthy_zone_threshold, settings.node_eviction_rate, settings.node_eviction_lower_rate,
+            settings.large_zone_size,
+        )  # fmt: skip
+        self._rates: dict[str, float] = {}
+        self._pace = Pace()
         self._changed = asyncio.Event()
         self._nodes.add_handler(self._node_changed)
 
@@ -167,7 +170,7 @@ class NodeReconciler:
         silent = self._silent(nodes, {name_of(one): one for one in self._leases.items()})
         if silent:
             silent = self._silent(nodes, await self._fresh_leases())
-        self._suspect_ourselves(len(silent), len(nodes))
+        self._judge_zones(nodes, silent)
         for node in nodes:
             if self._writes.are_seen(name_of(node)):
                 await self._handle(node, is_silent=name_of(node) in silent)
@@ -204,19 +207,30 @@ class NodeReconciler:
                 silent.add(name)
         return silent
 
-    def _suspect_ourselves(self, silent: int, nodes: int) -> None:
-        deaf = are_we_deaf(silent, nodes, self._context.settings.unhealthy_zone_threshold)
-        if deaf != self._deaf:
-            log.warning("eviction is suspended" if deaf else "eviction is resumed", silent=silent, nodes=nodes)
-        if deaf:
-            # Whatever time has passed on tolerations was measured by somebody who could not hear.
-            self._exposed.clear()
-        self._deaf = deaf
+    def _judge_zones(self, nodes: Sequence[Object], silent: set[str]) -> None:
+        zones: dict[str, list[bool]] = {}
+        for node in nodes:
+            zones.setdefault(zone_of(node), []).append(name_of(node) in silent or not is_true(node, "Ready"))
+        before, self._rates = self._rates, rates(zones, self._limits)
+        for zone, rate in self._rates.items():
+            if bool(rate) != bool(before.get(zone, True)):
+                absent = f"{sum(zones[zone])} of {len(zones[zone])}"
+                log.warning("eviction is resumed" if rate else "eviction is suspended", zone=zone, absent=absent)
+
+    def _step(self, node: Object, pods: Sequence[Object], *, is_silent: bool, now: float) -> Plan:
+        """What to do about one node; who is to be left anew waits for his turn."""
+        zone = zone_of(node)
+        rate = self._rates[zone]
+        step = plan(node, pods, is_silent=is_silent, evict=rate > 0, now=now)
+        is_new = not no_execute(node) and any(one["effect"] == "NoExecute" for one in step.taints or ())
+        if is_new and not self._pace.allows(zone, rate, self._clock.monotonic()):
+            return plan(node, pods, is_silent=is_silent, evict=False, now=now)
+        return step
 
     async def _handle(self, node: Object, *, is_silent: bool) -> None:
         name, now = name_of(node), self._clock.time()
         pods = self._pods.by_index(BY_NODE, name)
-        step = plan(node, pods, is_silent=is_silent, evict=not self._deaf, now=now)
+        step = self._step(node, pods, is_silent=is_silent, now=now)
         writer = Writer(self._context.client, self._writes, name)
         if step.conditions is not None:
             log.warning("a node has fallen silent", node=name)
@@ -243,9 +257,13 @@ class NodeReconciler:
         self._events.event(pod, "Warning", "NodeNotReady", "Node is not ready")
 
     async def _evict(self, node: Object, pods: Sequence[Object]) -> None:
+        if not self._rates[zone_of(node)]:
+            # Whatever time has passed on tolerations was measured by somebody who could not hear.
+            self._exposed.pop(name_of(node), None)
+            return
         now = self._clock.monotonic()
         since = self._remember_exposure(node, pods, now)
-        for pod in () if self._deaf else pods_to_evict(node, pods, since, now):
+        for pod in pods_to_evict(node, pods, since, now):
             self._events.event(pod, "Normal", "TaintManagerEviction", f"Marking for deletion Pod {key_of(pod)}")
             writer = Writer(self._context.client, self._writes, key_of(pod))
             conditions = set_condition(
