@@ -88,7 +88,9 @@ class Evaluation:
             return None
         points = self._by_nodes + self._by_rows
         for weight, following in self._following_scores:
-            points += weight * following.points(self._feasible)
+            more = following.points(self._feasible)
+            if more is not None:
+                points += weight * more
         for score in self._other_scores:
             points += score.weight * score.points(self._demand, self._snapshot, self._feasible)
         row = int(((points + 1.0) * self._is_feasible).argmax())

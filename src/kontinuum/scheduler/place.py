@@ -127,12 +127,15 @@ def place_batch(
     after it are refused too.
     """
     decisions: list[Placement | Refusal] = []
+    remembered = evaluation(demand, snapshot, plugins)
     for uid in uids:
-        decision = place(demand, snapshot, plugins)
-        if isinstance(decision, Refusal):
-            return decisions + [decision] * (len(uids) - len(decisions))
-        snapshot.add_pod(uid, demand, decision.node)
-        decisions.append(decision)
+        best = remembered.best()
+        if best is None:
+            refusal = explain(demand, snapshot, plugins)
+            return decisions + [refusal] * (len(uids) - len(decisions))
+        row, points = best
+        snapshot.add_pod(uid, demand, snapshot.names[row])
+        decisions.append(Placement(snapshot.names[row], points))
     return decisions
 
 

@@ -51,6 +51,8 @@ class FollowingScore(Protocol):
     def update(self, rows: list[int]) -> None:
         """Pods have come to these rows, or left them."""
 
-    def points(self, feasible: Mask) -> Points:
-        """0 to 100 for every row; only those of the mask mean anything. The mask will not change: the same object
-        means the same nodes."""
+    def points(self, feasible: Mask) -> Points | None:
+        """0 to 100 for every row; only those of the mask mean anything. None if all have 0.
+
+        The mask will not change: the same object means the same nodes.
+        """

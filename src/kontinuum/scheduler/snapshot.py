@@ -118,11 +118,13 @@ class Snapshot:
 
     def allocatable(self, resource: str) -> Column:
         """What each node has of a resource; 0 where a node does not name it."""
-        return self._column(self._allocatable, resource)
+        column = self._allocatable.get(resource)
+        return self._new_column(self._allocatable, resource) if column is None else column
 
     def requested(self, resource: str) -> Column:
         """What the pods on each node have asked for."""
-        return self._column(self._requested, resource)
+        column = self._requested.get(resource)
+        return self._new_column(self._requested, resource) if column is None else column
 
     def compared(self, resource: str) -> Column:
         """The same of cpu or memory, with an assumption for containers that ask for nothing."""
@@ -295,10 +297,9 @@ class Snapshot:
                 columns[resource] = np.concatenate([column, _zeros(capacity - before)])
         self._free_rows = list(range(capacity - 1, before - 1, -1))
 
-    def _column(self, columns: dict[str, Column], resource: str) -> Column:
-        if resource not in columns:
-            columns[resource] = _zeros(len(self.names))
-        return columns[resource]
+    def _new_column(self, columns: dict[str, Column], resource: str) -> Column:
+        column = columns[resource] = _zeros(len(self.names))
+        return column
 
 
 def _zeros(length: int) -> Column:

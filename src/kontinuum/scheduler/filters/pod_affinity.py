@@ -39,6 +39,9 @@ class ByKey:
     def __iter__(self) -> Iterator[Domains]:
         return iter(self._domains.values())
 
+    def __bool__(self) -> bool:
+        return bool(self._domains)
+
     def update(self, rows: list[int]) -> None:
         for one in self:
             one.update(rows)
@@ -87,8 +90,10 @@ class Following:
         return far, close & ~far, unwanted & ~close & ~far
 
     def _is_near(self) -> Mask:
-        alone = self._may_be_first and not any(domains.pods.any() for domains in self._near)
         mask = self._all.copy()
+        if not self._near:
+            return mask
+        alone = self._may_be_first and not any(domains.pods.any() for domains in self._near)
         for domains in self._near:
             near = np.ones(len(domains.pods), np.bool_) if alone else domains.pods > 0
             near[ABSENT] = False

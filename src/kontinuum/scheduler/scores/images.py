@@ -25,15 +25,16 @@ class Following:
         self._demand = demand
         self._snapshot = snapshot
         self._version = -1
-        self._points: Points = np.zeros(len(snapshot.alive))
+        self._points: Points | None = None
 
     def update(self, rows: list[int]) -> None:
         """Pods change no images."""
 
-    def points(self, feasible: Mask) -> Points:
+    def points(self, feasible: Mask) -> Points | None:
         if self._version != self._snapshot.images_version:
             self._version = self._snapshot.images_version
-            self._points = points(self._demand, self._snapshot, feasible).astype(np.float64)
+            found = points(self._demand, self._snapshot, feasible)
+            self._points = found.astype(np.float64) if found.any() else None
         return self._points
 
 

@@ -28,7 +28,6 @@ class Following:
         self._demand = demand
         self._census = snapshot.census
         self._domains = ByKey(snapshot)
-        self._none: Points = np.zeros(len(snapshot.alive))
         for term in demand.terms:
             if term.role is Role.PREFERRED:
                 self._domains[term.key].count(snapshot.census.tally((term.pods,)), term.weight)
@@ -39,16 +38,17 @@ class Following:
         self._domains.update(rows)
         self._meet_new_terms()
 
-    def points(self, feasible: Mask) -> Points:
-        total = self._none
-        for domains in self._domains:
-            total = total + domains.at_nodes(domains.pods.astype(np.float64))
-        if total is self._none:
-            return total
+    def points(self, feasible: Mask) -> Points | None:
+        of_keys = [one.at_nodes(one.pods.astype(np.float64)) for one in self._domains if one.pods.any()]
+        if not of_keys:
+            return None
+        total = of_keys[0]
+        for more in of_keys[1:]:
+            total += more
         among = total[feasible]
         least, most = float(among.min()), float(among.max())
         if least == most:
-            return self._none
+            return None
         return np.trunc(100.0 * ((total - least) / (most - least)))
 
     def _meet_new_terms(self) -> None:
@@ -69,7 +69,8 @@ def pod_affinity(*, hard_weight: int = 1) -> Score:
     follow = partial(Following, hard_weight)
 
     def points(demand: Demand, snapshot: Snapshot, feasible: Mask) -> Column:
-        return follow(demand, snapshot).points(feasible).astype(np.int64)
+        found = follow(demand, snapshot).points(feasible)
+        return np.zeros(len(feasible), np.int64) if found is None else found.astype(np.int64)
 
     return Score("InterPodAffinity", 2, points, scope=Scope.CLUSTER, follow=follow)
 

@@ -47,8 +47,8 @@ def read_wishes(pod: Object) -> Wishes:
 
 
 def trim_volumes(volumes: Iterable[Object]) -> list[Object]:
-    """The volumes that ``read_wishes`` reads."""
-    kinds = ("persistentVolumeClaim", "ephemeral", "gcePersistentDisk", "awsElasticBlockStore", "iscsi", "rbd")
+    """The volumes that ``read_wishes`` reads, and images, which are looked for on nodes."""
+    kinds = ("image", "persistentVolumeClaim", "ephemeral", "gcePersistentDisk", "awsElasticBlockStore", "iscsi", "rbd")
     kept = []
     for volume in volumes:
         for kind in kinds:
