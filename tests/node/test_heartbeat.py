@@ -43,8 +43,9 @@ def test_a_node_says_what_it_is_and_what_it_can_run() -> None:
         assert node["metadata"]["labels"] == {
             "kubernetes.io/hostname": "n1", "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64",
             "kontinuum.dev/class.container": "true", "kontinuum.dev/class.microvm": "true",
-            "kontinuum.dev/accelerator": "tcg",
+            "kontinuum.dev/accelerator": "tcg", "kontinuum.dev/host-path-volumes": "true",
         }  # fmt: skip
+        assert node["metadata"]["annotations"] == {"kontinuum.dev/host-path-root": "/d/volumes"}
         status = node["status"]
         assert status["capacity"]["memory"] == "4194304Ki"
         assert (status["allocatable"]["cpu"], status["allocatable"]["memory"]) == ("1900m", "3145728Ki")

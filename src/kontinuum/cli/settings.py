@@ -112,6 +112,10 @@ def load(
     return derived(from_plain(attached(values) if values.get("kubeconfig") else values))
 
 
+HOST_PATH_CLASS = "host-path"
+"""The StorageClass of a cluster of our own, unless it is told another."""
+
+
 def attached(values: Mapping[str, Any]) -> dict[str, Any]:
     """``values`` with what is otherwise by default beside somebody else's API server."""
     return {
@@ -158,6 +162,7 @@ def derived(settings: Settings) -> Settings:
     if settings.kubeconfig is None:
         controllers = replace(
             controllers,
+            host_path_class=HOST_PATH_CLASS if controllers.host_path_class is None else controllers.host_path_class,
             root_ca=controllers.root_ca or str(paths.pki / "ca.crt"),
             cluster_cidrs=controllers.cluster_cidrs or _divisible(settings.node.cluster_cidr, controllers),
             service_cidrs=controllers.service_cidrs or server.service_cidrs,

@@ -26,6 +26,7 @@ from kontinuum.controllers.reconcilers.ephemeral import EphemeralVolumesReconcil
 from kontinuum.controllers.reconcilers.expansion import ExpansionReconciler
 from kontinuum.controllers.reconcilers.garbage import GarbageCollector
 from kontinuum.controllers.reconcilers.horizontalpodautoscaler import HorizontalPodAutoscalerReconciler
+from kontinuum.controllers.reconcilers.host_path import HostPathProvisioner
 from kontinuum.controllers.reconcilers.isolation_classes import IsolationClassesReconciler
 from kontinuum.controllers.reconcilers.job import JobReconciler
 from kontinuum.controllers.reconcilers.namespace import NamespaceReconciler
@@ -114,6 +115,7 @@ def available(settings: ControllersSettings) -> dict[str, Maker]:
             NodeReconciler,
             PersistentVolumeReconciler,
             AttachDetachReconciler,
+            HostPathProvisioner,
             EphemeralVolumesReconciler,
             ExpansionReconciler,
             PodGarbageCollector,

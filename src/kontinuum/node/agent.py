@@ -28,6 +28,7 @@ from kontinuum.node import leftovers, machine_facts, names, network, pods
 from kontinuum.node.admission import Refusal, refusal
 from kontinuum.node.checks import Checker
 from kontinuum.node.cri import CriClient
+from kontinuum.node.erasing import Eraser
 from kontinuum.node.heartbeat import Heartbeat
 from kontinuum.node.images import Puller
 from kontinuum.node.observer import observe
@@ -93,6 +94,7 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
                 await heartbeat.register()
                 events.event(heartbeat.node, "Normal", "Starting", "Starting kubelet.")
                 group.create_task(heartbeat.run())
+                group.create_task(Eraser(client, clock, settings, facts.name).run())
 
 
 async def _answered(ask: Callable[[], Awaitable[T]], clock: Clock) -> T:

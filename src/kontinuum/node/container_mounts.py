@@ -30,7 +30,7 @@ def volume_mounts(
 ) -> list[Config]:
     """The CRI's mounts for ``volumeMounts`` of the pod's ``volumes``; ``places`` says where each volume is."""
     mounts = []
-    only_read = {volume["name"] for volume in volumes if any(kind in volume for kind in WRITTEN_BY_THE_NODE)}
+    only_read = {volume["name"] for volume in volumes if _is_only_read(volume)}
     for mount in container.get("volumeMounts") or ():
         if mount["name"] not in places:
             raise BadMount(f'volume "{mount["name"]}" of container "{container["name"]}" does not exist')
@@ -44,6 +44,11 @@ def volume_mounts(
             }
         )
     return mounts
+
+
+def _is_only_read(volume: Object) -> bool:
+    claimed = (volume.get("persistentVolumeClaim") or {}).get("readOnly")
+    return bool(claimed) or any(kind in volume for kind in WRITTEN_BY_THE_NODE)
 
 
 def _expanded(expression: str, environment: Mapping[str, str]) -> str:

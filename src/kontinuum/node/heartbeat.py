@@ -12,7 +12,7 @@ from kontinuum.foundation.backoff import Backoff
 from kontinuum.foundation.clock import Clock, rfc3339, rfc3339_micro
 from kontinuum.foundation.errors import KontinuumError
 from kontinuum.node.port import ContainerRuntime, RuntimeAway, RuntimeFailed
-from kontinuum.node.registration import MachineFacts, has_changed, node_labels, node_object, node_status
+from kontinuum.node.registration import MachineFacts, has_changed, node_object, node_status
 from kontinuum.node.settings import NodeSettings
 
 log = structlog.get_logger(__name__)
@@ -84,7 +84,8 @@ class Heartbeat:
         except ApiError as error:
             if not error.is_already_exists:
                 raise
-        patch = {"metadata": {"labels": node_labels(self._facts, self._settings)}, "spec": wanted["spec"]}
+        metadata = {key: wanted["metadata"][key] for key in ("labels", "annotations")}
+        patch = {"metadata": metadata, "spec": wanted["spec"]}
         return await self._client.patch(NODES, self._facts.name, patch)
 
     async def _write_status(self, *, force: bool) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 
+from kontinuum.api.kontinuum.host_path import NODE_LABEL, ROOT
 from kontinuum.api.machinery.conditions import set_condition
 from kontinuum.api.machinery.objects import Object
 from kontinuum.node.settings import NodeSettings
@@ -44,7 +45,11 @@ def node_object(facts: MachineFacts, settings: NodeSettings) -> Object:
     return {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": facts.name, "labels": node_labels(facts, settings)},
+        "metadata": {
+            "name": facts.name,
+            "labels": node_labels(facts, settings),
+            "annotations": {ROOT: str(settings.volumes)},
+        },
         "spec": {"podCIDR": settings.pod_networks[0], "podCIDRs": list(settings.pod_networks)},
     }
 
@@ -54,6 +59,7 @@ def node_labels(facts: MachineFacts, settings: NodeSettings) -> dict[str, str]:
         "kubernetes.io/hostname": facts.name,
         "kubernetes.io/os": "linux",
         "kubernetes.io/arch": facts.architecture,
+        NODE_LABEL: "true",
         **{f"kontinuum.dev/class.{name}": "true" for name in settings.offered_classes},
     }
     if settings.accelerator:

@@ -174,6 +174,11 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         return self.listen or (f"[{host}]:10250" if ":" in host else f"{host}:10250")
 
     @property
+    def volumes(self) -> Path:
+        """Where the node's host-path volumes are; they stay when their pods go."""
+        return self.data / "volumes"
+
+    @property
     def offered_classes(self) -> tuple[str, ...]:
         """The classes for which containerd has a handler here."""
         return tuple(name for name in self.classes if name != "microvm" or self.runtime_config)

@@ -1,4 +1,4 @@
-"""ConfigMaps, Secrets and classes as pods on this node see them: read when needed, remembered for a moment.
+"""ConfigMaps, Secrets, volumes and classes as pods on this node see them: read when needed, remembered for a moment.
 
 Pods of one Deployment start together and name the same objects: without the moment each would ask again.
 """
@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kontinuum.api.kubernetes.resources import CONFIGMAPS, RUNTIMECLASSES, SECRETS
+from kontinuum.api.kubernetes.resources import (
+    CONFIGMAPS,
+    PERSISTENTVOLUMECLAIMS,
+    PERSISTENTVOLUMES,
+    RUNTIMECLASSES,
+    SECRETS,
+)
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.api.machinery.status import ApiError
@@ -16,7 +22,13 @@ from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.errors import Retryable
 
 REMEMBERED_SECONDS = 1.0
-KINDS: dict[str, Resource] = {"configmap": CONFIGMAPS, "secret": SECRETS, "RuntimeClass.node.k8s.io": RUNTIMECLASSES}
+KINDS: dict[str, Resource] = {
+    "configmap": CONFIGMAPS,
+    "secret": SECRETS,
+    "persistentvolumeclaim": PERSISTENTVOLUMECLAIMS,
+    "persistentvolume": PERSISTENTVOLUMES,
+    "RuntimeClass.node.k8s.io": RUNTIMECLASSES,
+}
 
 
 class SourceMissing(Retryable):

@@ -1,1 +1,1 @@
-"""Kontinuum's own kinds. Empty until the first of them is needed; Kubernetes' kinds live beside it."""
+"""Kontinuum's own words on the wire, and its own kinds once there are any; Kubernetes' kinds live beside it."""

@@ -6,9 +6,20 @@ import os
 import shutil
 from pathlib import Path
 
+from kontinuum.api.kubernetes.claims import claimed_volumes
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.errors import KontinuumError
-from kontinuum.node.volumes import atomic, config_map, downward_api, empty_dir, host_path, mounts, projected, secret
+from kontinuum.node.volumes import (
+    atomic,
+    config_map,
+    downward_api,
+    empty_dir,
+    host_path,
+    mounts,
+    persistent,
+    projected,
+    secret,
+)
 from kontinuum.node.volumes.context import CannotMount, Context, UnsupportedVolume
 
 OF_FILES = {
@@ -17,6 +28,7 @@ OF_FILES = {
     "downwardAPI": downward_api.files,
     "projected": projected.files,
 }
+CLAIMED = ("persistentVolumeClaim", "ephemeral")
 IN_MEMORY = ("secret", "projected")
 """Types that may hold secrets: their files never touch a disk."""
 
@@ -50,7 +62,13 @@ async def _prepare_one(volume: Object, context: Context, place: Path) -> Path:
     source = volume.get(kind) or {}
     if kind == "hostPath":
         return host_path.prepare(source)
-    if kind == "emptyDir":
+    if kind in CLAIMED:
+        claimed = {one.volume: one for one in claimed_volumes(context.pod)}[volume["name"]]
+        found = await persistent.prepare(claimed.claim, context, is_ephemeral=claimed.is_ephemeral)
+        if not found.takes_group:
+            return found.path
+        place = found.path
+    elif kind == "emptyDir":
         empty_dir.prepare(source, place)
     elif kind in OF_FILES:
         files = await OF_FILES[kind](source, context)

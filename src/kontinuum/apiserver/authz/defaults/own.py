@@ -47,14 +47,15 @@ OUR_CONTROLLERS = (
 """The controllers of Kubernetes that our controllers' process runs."""
 
 OWN_ROLES: dict[str, str] = {
-    # Status and the owners of claims are patched rather than replaced, and the classes of isolation are kept in
-    # existence.
+    # Status and the owners of claims are patched rather than replaced, and the classes of isolation and of storage are
+    # kept in existence.
     "kontinuum:controllers": """
         apps: deployments/status replicasets/status: patch
         core: configmaps[cluster-info]: update
         core: services: patch
         core: namespaces/finalize namespaces/status persistentvolumeclaims: patch
         node.k8s.io: runtimeclasses: read create update patch
+        storage.k8s.io: storageclasses: create
     """,
     # Pod groups are scheduler-plugins' kind.
     "kontinuum:scheduler": """

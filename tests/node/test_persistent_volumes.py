@@ -1,0 +1,150 @@
+"""Claims on this node: found, mounted where they are, refused where they cannot be; directories end when told."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kontinuum.api.kontinuum.host_path import PROVISIONER
+from kontinuum.api.kubernetes.resources import NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES
+from kontinuum.api.machinery.objects import Object, annotations_of
+from kontinuum.client.rest import Client
+from kontinuum.client.transport.fake import FakeApi
+from kontinuum.foundation import virtual_time
+from kontinuum.foundation.clock import VirtualClock
+from kontinuum.foundation.tasks import cancel
+from kontinuum.node.container_mounts import volume_mounts
+from kontinuum.node.erasing import Eraser
+from kontinuum.node.settings import NodeSettings
+from kontinuum.node.sources import Sources
+from kontinuum.node.volumes import mounting, provisioned
+from kontinuum.node.volumes.context import CannotMount, Context
+
+BOUND = {"pv.kubernetes.io/bind-completed": "yes"}
+
+
+def a_pod(**spec: Any) -> Object:
+    volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": "c"}}]
+    metadata = {"name": "p", "namespace": "default", "uid": "u"}
+    return {"metadata": metadata, "spec": {"containers": [], "volumes": volumes, **spec}}
+
+
+def prepare(tmp_path: Path, volume: Object | None, *, bound: bool = True, **spec: Any) -> Path:
+    """Where the pod's volume is, with this volume behind its claim."""
+
+    async def main() -> Path:
+        clock = VirtualClock()
+        client = FakeApi(clock).client()
+        claim: Object = {"metadata": {"name": "c", "namespace": "default", "annotations": BOUND if bound else {}}}
+        claim = await client.create(PERSISTENTVOLUMECLAIMS, {**claim, "spec": {"volumeName": "v"}})
+        await client.update(PERSISTENTVOLUMECLAIMS, {**claim, "status": {"phase": "Bound"}}, subresource="status")
+        if volume is not None:
+            reference = {"namespace": "default", "name": "c", "uid": claim["metadata"]["uid"]}
+            spec_of = {"claimRef": reference, **volume["spec"]}
+            await client.create(PERSISTENTVOLUMES, {"metadata": {"name": "v", **volume["metadata"]}, "spec": spec_of})
+        context = Context(a_pod(**spec), Sources(client, clock), None, None)  # type: ignore[arg-type]
+        return (await mounting.prepare(context, tmp_path / "pod"))["data"]
+
+    return virtual_time.run(main)
+
+
+def ours(path: Path) -> Object:
+    metadata = {"annotations": {"pv.kubernetes.io/provisioned-by": PROVISIONER}}
+    return {"metadata": metadata, "spec": {"hostPath": {"path": str(path), "type": "DirectoryOrCreate"}}}
+
+
+def test_a_provisioned_directory_appears_when_it_is_used_and_keeps_what_is_in_it(tmp_path: Path) -> None:
+    place = tmp_path / "volumes" / "v"
+    assert prepare(tmp_path, ours(place)) == place
+    assert place.stat().st_mode & 0o777 == 0o777
+    (place / "data").write_text("kept")
+    place.chmod(0o700)
+    assert prepare(tmp_path, ours(place)) == place
+    assert ((place / "data").read_text(), place.stat().st_mode & 0o777) == ("kept", 0o700)
+    mounting.remove(tmp_path / "pod")  # The pod's end is not the volume's.
+    assert (place / "data").read_text() == "kept"
+
+
+def test_a_local_volume_must_be_there(tmp_path: Path) -> None:
+    local: Object = {"metadata": {}, "spec": {"local": {"path": str(tmp_path / "disk")}}}
+    with pytest.raises(CannotMount, match="is not a directory of this node"):
+        prepare(tmp_path, local)
+    (tmp_path / "disk").mkdir()
+    assert prepare(tmp_path, local) == tmp_path / "disk"
+
+
+@pytest.mark.parametrize(
+    ("volume", "more", "problem"),
+    [
+        (None, {}, 'persistentvolume "v" not found'),
+        ({"metadata": {}, "spec": {"hostPath": {"path": "/"}}}, {"bound": False}, "PVC is not bound"),
+        ({"metadata": {}, "spec": {"nfs": {"server": "s"}}}, {}, "volumes of type nfs are not supported on this node"),
+        ({"metadata": {}, "spec": {"hostPath": {"path": "/"}, "volumeMode": "Block"}}, {}, "block volumes are not"),
+        (
+            {"metadata": {}, "spec": {"hostPath": {"path": "/"}, "claimRef": {"namespace": "default", "name": "d"}}},
+            {},
+            "PV v is not bound to it",
+        ),
+        (
+            {"metadata": {}, "spec": {"hostPath": {"path": "/"}}},
+            {"runtimeClassName": "microvm"},
+            "the isolation class microvm has no persistent volumes yet",
+        ),
+    ],
+)
+def test_what_cannot_be_mounted_is_refused_by_name(
+    tmp_path: Path, volume: Object | None, more: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(CannotMount, match=problem) as caught:
+        prepare(tmp_path, volume, **more)
+    assert str(caught.value).startswith('MountVolume.SetUp failed for volume "data" : ')
+
+
+def test_a_claim_that_is_used_for_reading_only_is_mounted_so() -> None:
+    volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": "c", "readOnly": True}}]
+    container = {"name": "main", "volumeMounts": [{"name": "data", "mountPath": "/data"}]}
+    [mount] = volume_mounts(container, volumes, {"data": Path("/somewhere")}, {})
+    assert mount["readonly"]
+
+
+def test_a_directory_is_erased_when_told_and_the_question_removed_after_it(tmp_path: Path) -> None:
+    settings = NodeSettings(name="n", data_dir=str(tmp_path))
+    for name in ("pvc-1", "pvc-2"):
+        (settings.volumes / name / "deep").mkdir(parents=True)
+
+    async def main() -> None:
+        clock = VirtualClock()
+        client: Client = FakeApi(clock).client()
+        await client.create(NODES, {"metadata": {"name": "n"}})
+        task = asyncio.create_task(Eraser(client, clock, settings, "n").run())
+        annotations = {"erase.kontinuum.dev/pvc-1": "", "erase.kontinuum.dev/pvc-gone": "", "other": "stays"}
+        await client.patch(NODES, "n", {"metadata": {"annotations": annotations}})
+        for _ in range(500):
+            await asyncio.sleep(0.01)
+            if annotations_of(await client.get(NODES, "n")) == {"other": "stays"}:
+                break
+        assert annotations_of(await client.get(NODES, "n")) == {"other": "stays"}
+        await cancel(task)
+
+    asyncio.run(main())
+    assert [one.name for one in settings.volumes.iterdir()] == ["pvc-2"]
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../data", "a/b", ".erasing-x", "link"])
+def test_nothing_else_is_ever_erased(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "volumes"
+    (root / "a" / "b").mkdir(parents=True)
+    (tmp_path / "data").mkdir()
+    (root / "link").symlink_to(tmp_path / "data")
+    with pytest.raises(provisioned.NotAVolume):
+        provisioned.erase(root, name)
+    assert (root / "a" / "b").is_dir() and (tmp_path / "data").is_dir()
+
+
+def test_a_volume_that_was_half_erased_is_erased_to_the_end(tmp_path: Path) -> None:
+    (tmp_path / ".erasing-v" / "rest").mkdir(parents=True)
+    provisioned.erase(tmp_path, "v")
+    assert list(tmp_path.iterdir()) == []
