@@ -8,6 +8,7 @@ from typing import Any
 from tests.machines.pods.cases import Cases, World, mounted, until
 
 from kontinuum.api.machinery.objects import Object, name_of
+from kontinuum.api.machinery.status import ApiError
 
 CASES = Cases()
 CONTAINERS = ("container",)
@@ -89,7 +90,7 @@ async def a_machine_refuses_a_claim_rather_than_lose_what_it_writes(world: World
 async def _is_running(world: World, name: str) -> bool:
     try:
         found = await world.get("Pod", name)
-    except Exception:  # It is about to be made.
+    except ApiError:  # It is about to be made.
         return False
     return bool(found["status"].get("phase") == "Running")
 
