@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kontinuum.api.kontinuum.host_path import PROVISIONER
-from kontinuum.api.kubernetes.resources import NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES
+from kontinuum.api.kubernetes.resources import NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, RUNTIMECLASSES
 from kontinuum.api.machinery.objects import Object, annotations_of
 from kontinuum.client.rest import Client
 from kontinuum.client.transport.fake import FakeApi
@@ -45,6 +45,7 @@ def prepare(tmp_path: Path, volume: Object | None, *, bound: bool = True, **spec
             reference = {"namespace": "default", "name": "c", "uid": claim["metadata"]["uid"]}
             spec_of = {"claimRef": reference, **volume["spec"]}
             await client.create(PERSISTENTVOLUMES, {"metadata": {"name": "v", **volume["metadata"]}, "spec": spec_of})
+        await client.create(RUNTIMECLASSES, {"metadata": {"name": "hardened"}, "handler": "microvm"})
         context = Context(a_pod(**spec), Sources(client, clock), None, None)  # type: ignore[arg-type]
         return (await mounting.prepare(context, tmp_path / "pod"))["data"]
 
@@ -90,7 +91,7 @@ def test_a_local_volume_must_be_there(tmp_path: Path) -> None:
         ),
         (
             {"metadata": {}, "spec": {"hostPath": {"path": "/"}}},
-            {"runtimeClassName": "microvm"},
+            {"runtimeClassName": "hardened"},
             "the isolation class microvm has no persistent volumes yet",
         ),
     ],

@@ -14,7 +14,7 @@ from kontinuum.node.volumes import host_path, provisioned
 from kontinuum.node.volumes.context import CannotMount, Context, UnsupportedVolume
 
 OF_MACHINES = ("microvm", "vm")
-"""Classes that see a copy of what is on the host (decision 0007): what they wrote would be lost."""
+"""Handlers whose pods see a copy of what is on the host (decision 0007): what they wrote would be lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,10 @@ class Place:
 
 async def prepare(claim_name: str, context: Context, *, is_ephemeral: bool) -> Place:
     """Where the claim's volume is. Raises CannotMount and UnsupportedVolume, their messages in the kubelet's words."""
-    if pods.handler(context.pod) in OF_MACHINES:
+    handler = await context.sources.handler(pods.isolation_class(context.pod))
+    if handler in OF_MACHINES:
         text = "has no persistent volumes yet: use container or sandbox"
-        raise UnsupportedVolume(f"the isolation class {pods.handler(context.pod)} {text}")
+        raise UnsupportedVolume(f"the isolation class {handler} {text}")
     where = f"{context.namespace}/{claim_name}"
     claim = await context.sources.get("persistentvolumeclaim", context.namespace, claim_name)
     if claim is None or (is_ephemeral and not is_made_for(claim, context.pod)):
