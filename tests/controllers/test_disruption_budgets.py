@@ -8,6 +8,7 @@ import pytest
 from tests.controllers.cluster import Cluster, deployment, scenario
 
 from kontinuum.api.kubernetes.resources import DEPLOYMENTS, EVENTS, PODDISRUPTIONBUDGETS, PODS
+from kontinuum.api.machinery.conditions import get_condition, set_condition
 from kontinuum.api.machinery.objects import Object, name_of
 from kontinuum.controllers.reconcilers.disruption import expectation
 from kontinuum.foundation.clock import rfc3339
@@ -22,6 +23,31 @@ def status(cluster: Cluster) -> Object:
     found = cluster.api.storage.get(PODDISRUPTIONBUDGETS, "default/few")
     assert found is not None
     return found["status"]  # type: ignore[no-any-return]
+
+
+def test_a_disruption_that_does_not_come_is_taken_back_after_two_minutes() -> None:
+    async def main(cluster: Cluster) -> None:
+        await cluster.client.create(DEPLOYMENTS, deployment(replicas=3))
+        await cluster.settle(30)
+        told, by_node, gone = sorted(name_of(pod) for pod in cluster.pods())
+        for name, reason in ((told, "EvictionByEvictionAPI"), (by_node, "TerminationByKubelet")):
+            [pod] = [one for one in cluster.pods() if name_of(one) == name]
+            now = rfc3339(cluster.clock.time())
+            conditions = set_condition(pod["status"]["conditions"], "DisruptionTarget", True, now=now, reason=reason)
+            patch = {"status": {"conditions": conditions}}
+            await cluster.client.patch(PODS, name, patch, namespace="default", subresource="status")
+
+        def target(name: str) -> str | None:
+            [pod] = [one for one in cluster.pods() if name_of(one) == name]
+            found = get_condition(pod, "DisruptionTarget")
+            return None if found is None else str(found["status"])
+
+        await cluster.settle(110)
+        assert [target(one) for one in (told, by_node, gone)] == ["True", "True", None]
+        await cluster.settle(20)
+        assert [target(one) for one in (told, by_node, gone)] == ["False", "True", None]
+
+    scenario(main)
 
 
 @pytest.mark.parametrize(

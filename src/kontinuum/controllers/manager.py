@@ -41,6 +41,7 @@ from kontinuum.controllers.reconcilers.root_ca import RootAuthoritiesReconciler
 from kontinuum.controllers.reconcilers.service_addresses import ServiceAddressesReconciler
 from kontinuum.controllers.reconcilers.serviceaccount import ServiceAccountReconciler
 from kontinuum.controllers.reconcilers.servicecidr import ServiceCidrReconciler
+from kontinuum.controllers.reconcilers.stale_disruption import StaleDisruptionReconciler
 from kontinuum.controllers.reconcilers.statefulset import StatefulSetReconciler
 from kontinuum.controllers.reconcilers.storage_protection import protections
 from kontinuum.controllers.reconcilers.tokens import TokensReconciler
@@ -122,6 +123,7 @@ def available(settings: ControllersSettings) -> dict[str, Maker]:
             ResourceClaimReconciler,
             ResourceQuotaReconciler,
             ServiceCidrReconciler,
+            StaleDisruptionReconciler,
         )
     }
     if settings.root_ca:

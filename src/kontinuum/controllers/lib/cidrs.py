@@ -41,6 +41,10 @@ class Pieces:
                 return self._piece(index)
         return None
 
+    def is_taken(self, network: Network) -> bool:
+        """Whether any of what ``network`` covers is."""
+        return any(index in self._taken for index in self._covered(network))
+
     def take(self, network: Network) -> None:
         """Take what ``network`` covers of this one."""
         for index in self._covered(network):

@@ -106,6 +106,9 @@ class NodeIpamReconciler(KeyReconciler):
         before = self._held.pop(key, ())
         for one in self._pieces:
             for network in networks:
+                if network not in before and one.is_taken(network):
+                    # Nobody may change it any more: the operator must delete one of the two nodes.
+                    log.error("a node has a network that another has, or Services", node=key, network=str(network))
                 one.take(network)
         if networks:
             self._held[key] = networks
