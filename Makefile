@@ -56,10 +56,10 @@ test-quick: venv kubectls ## quick tests: no root, minutes
 	$(PYTEST) --dist worksteal -m "not machine and not long" $(SELECT)
 
 test-machines: setup kubectls ## machine tests: root, real containers and VMs
-	$(PYTEST) --dist loadgroup -m "machine and not long" $(SELECT)
+	$(PYTEST) --dist loadscope -m "machine and not long" $(SELECT)
 
 test-long: setup kubectls ## an hour more: every test with every kubectl, hundreds of kills
-	$(PYTEST) --dist loadgroup -m long $(SELECT)
+	$(PYTEST) --dist loadscope -m long $(SELECT)
 
 demo: setup ## start the platform, run one image as containers and as microVMs
 	$(BIN)/kontinuum up --detach --data-dir $(DATA_DIR)
