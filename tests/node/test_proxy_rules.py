@@ -44,6 +44,11 @@ def test_a_cluster_address_leads_to_one_of_the_endpoints() -> None:
     assert "numgen random mod 2 map" in rule
 
 
+def test_a_pod_of_this_node_reaches_itself_by_its_service_whatever_slices_say_of_nodes() -> None:
+    made = fragment(service(), slice_of(told("10.244.0.5"), told("10.244.1.6")))
+    assert made.shared["hairpins4"] == {"10.244.0.5 . 10.244.0.5": ""}
+
+
 def test_headless_services_and_other_names_have_no_rules() -> None:
     for one in (service(clusterIP="None", clusterIPs=["None"]), service(type="ExternalName", clusterIP="")):
         assert fragment(one, slice_of(told("10.244.0.5"))) == NOTHING

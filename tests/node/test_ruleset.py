@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hypothesis.strategies as st
-from hypothesis import given
+from hypothesis import given, settings
 from tests.node.nft import Table
 
 from kontinuum.node.ruleset import NOTHING, Fragment, Frame, Ruleset, Set
@@ -39,10 +39,12 @@ CHANGES = st.lists(
         lambda owner: st.tuples(st.just(owner), st.one_of(st.just(NOTHING), fragments(owner)))
     ),
     min_size=1,
+    max_size=6,
 )
 
 
-@given(st.lists(CHANGES, min_size=1, max_size=5))
+@settings(max_examples=40, deadline=None)
+@given(st.lists(CHANGES, min_size=1, max_size=4))
 def test_changes_lead_to_the_same_table_as_writing_all_of_it(rounds: list[list[tuple[str, Fragment]]]) -> None:
     ruleset, kernel = Ruleset("inet t", FRAME), Table()
     kernel.apply(ruleset.whole())
@@ -58,6 +60,7 @@ def test_changes_lead_to_the_same_table_as_writing_all_of_it(rounds: list[list[t
         assert ruleset.take_transaction() == ""
 
 
+@settings(max_examples=25, deadline=None)
 @given(CHANGES)
 def test_after_writing_all_of_it_changes_go_on_from_there(changes: list[tuple[str, Fragment]]) -> None:
     ruleset, kernel = Ruleset("inet t", FRAME), Table()

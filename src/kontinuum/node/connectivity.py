@@ -16,7 +16,7 @@ import ipaddress
 
 import structlog
 
-from kontinuum.api.kubernetes.resources import ENDPOINTSLICES, NODES, SERVICES
+from kontinuum.api.kubernetes.resources import ENDPOINTSLICES, NAMESPACES, NETWORKPOLICIES, NODES, PODS, SERVICES
 from kontinuum.api.machinery.objects import Object, labels_of
 from kontinuum.client.informer import Change, Informer
 from kontinuum.client.rest import Client
@@ -25,6 +25,8 @@ from kontinuum.node import network
 from kontinuum.node.dns import service as dns_service
 from kontinuum.node.dns.dns import Dns
 from kontinuum.node.filter_table import FilterTable
+from kontinuum.node.policy import rules as policy_rules
+from kontinuum.node.policy.policy import Policies, trim
 from kontinuum.node.proxy.endpoints import Place
 from kontinuum.node.proxy.health import Figures, HttpServer
 from kontinuum.node.proxy.proxy import BY_SERVICE, Proxy, service_of
@@ -49,24 +51,32 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
     services = Informer(client, SERVICES, clock=clock)
     slices = Informer(client, ENDPOINTSLICES, clock=clock, indexes={BY_SERVICE: service_of})
     node = Informer(client, NODES, clock=clock, fields=f"metadata.name={settings.name}")
-    table = FilterTable(network.table(settings), Ruleset(network.table(settings), frame(networks)), clock)
+    pods = Informer(client, PODS, clock=clock, trim=trim)
+    namespaces = Informer(client, NAMESPACES, clock=clock, metadata_only=True)
+    policies = Informer(client, NETWORKPOLICIES, clock=clock)
+    informers = (services, slices, node, pods, namespaces, policies)
+    ruleset = Ruleset(network.table(settings), frame(networks) | policy_rules.frame())
+    table = FilterTable(network.table(settings), ruleset, clock)
     proxy = Proxy(services, slices, table, Place(settings.name), networks, clock)
+    judge = Policies(pods, namespaces, policies, table, settings, clock)
     dns = Dns(services, slices, settings, clock)
     async with contextlib.AsyncExitStack() as stack:
         # Before the group, so that it happens after the group's end.
         stack.callback(table.close)
         stack.push_async_callback(dns.stop)
         group = await stack.enter_async_context(asyncio.TaskGroup())
-        for informer in (services, slices, node):
+        for informer in informers:
             group.create_task(informer.run())
-        for informer in (services, slices, node):
+        for informer in informers:
             await informer.wait_synced()
         node.add_handler(_moves(proxy, settings.name))
         if settings.proxy:
             proxy.fill()
+        judge.fill()
         await table.replace()
         log.info("the packet filter is in force", table=table.name, services=len(services.all_keys()))
         group.create_task(table.look_after())
+        group.create_task(judge.run())
         if settings.dns:
             port = await dns.start()
             group.create_task(dns_service.keep(client, clock, settings, port))

@@ -47,6 +47,10 @@ class Frame:
     chains: Mapping[str, tuple[str, ...]]
     """The first line of a base chain is its ``type ... hook ...;`` sentence."""
 
+    def __or__(self, other: Frame) -> Frame:
+        """Both; neither may have what the other has."""
+        return Frame({**self.sets, **other.sets}, {**self.chains, **other.chains})
+
 
 class Ruleset:
     """See the module."""

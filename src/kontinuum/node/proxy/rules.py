@@ -159,7 +159,9 @@ def _port(
     parts = _Parts(frontend, before)
     family = frontend.family
     parts.share(f"virtual{family}", dict.fromkeys(frontend.virtual_ips, ""))
-    own = [one for one in usable(endpoints) if one.is_local]
+    # By address and not by what slices say of the node: those that people write say nothing.
+    pods = [ipaddress.ip_network(one) for one in networks.of(networks.pods, family)]
+    own = [one for one in usable(endpoints) if any(ipaddress.ip_address(one.address) in network for network in pods)]
     parts.share(f"hairpins{family}", {f"{one.address} . {one.address}": "" for one in own})
     wants_here = frontend.is_internal_local or (frontend.is_external and frontend.is_external_local)
     if near:
