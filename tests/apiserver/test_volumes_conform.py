@@ -79,3 +79,21 @@ async def test_the_status_of_a_volume_and_a_claim_is_read_patched_and_updated(ap
     found["status"] |= {"reason": "Again", "message": "updated"}
     updated = await api.update(f"{VOLUMES}/v/status", found)
     assert (updated.body["status"]["message"], updated.body["status"]["reason"]) == ("updated", "Again")
+
+
+async def test_a_volume_says_since_when_it_is_in_its_phase(api: Api) -> None:
+    lies = {**volume("v"), "status": {"phase": "Bound", "lastPhaseTransitionTime": "2001-01-01T00:00:00Z"}}
+    made = (await api.create(VOLUMES, lies)).body
+    since = made["status"]["lastPhaseTransitionTime"]
+    assert made["status"]["phase"] == "Pending"
+    assert since == made["metadata"]["creationTimestamp"]
+    earlier = "2020-02-02T00:00:00Z"
+    said = {"status": {"phase": "Available", "lastPhaseTransitionTime": earlier}}
+    body = (await api.patch(f"{VOLUMES}/v/status", said)).body
+    assert body["status"]["lastPhaseTransitionTime"] == earlier  # Whoever moves it may say when.
+    body = (await api.patch(f"{VOLUMES}/v/status", {"status": {"message": "hello"}})).body
+    assert body["status"]["lastPhaseTransitionTime"] == earlier
+    body = (await api.patch(f"{VOLUMES}/v/status", {"status": {"phase": "Bound"}})).body
+    assert body["status"]["lastPhaseTransitionTime"] > earlier
+    body = (await api.patch(f"{VOLUMES}/v", {"metadata": {"labels": {"a": "b"}}})).body
+    assert body["status"]["lastPhaseTransitionTime"] > earlier

@@ -130,6 +130,23 @@ def test_a_pod_waits_for_its_claim_and_says_so() -> None:
     scenario(main)
 
 
+def test_a_pod_that_waits_for_its_claim_is_not_tried_for_any_other_reason() -> None:
+    async def main(cluster: Stored) -> None:
+        await cluster.create(*nodes("n1"), user("p", "c"))
+        await asyncio.sleep(2)
+        await cluster.store(claim("other"), volume("v"), storage_class("fast"))
+        await cluster.create(user("q", "other"))
+        await asyncio.sleep(20)
+        attempts = sum(count for reason, _, count in await cluster.events("p") if reason == "FailedScheduling")
+        # Volumes and classes might have helped as far as is known; the other claim and its pod could not.
+        assert attempts <= 3
+        await cluster.store(volume("mine", claimRef={"namespace": "default", "name": "c"}), claim("c"))
+        await asyncio.sleep(20)
+        assert await cluster.node_of("p") == "n1"
+
+    scenario(main)
+
+
 def test_a_bound_volume_says_where_its_pod_can_be() -> None:
     async def main(cluster: Stored) -> None:
         await cluster.store(volume("v", nodeAffinity=only_on("n3")), claim("c"))

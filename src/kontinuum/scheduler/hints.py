@@ -16,13 +16,25 @@ from kontinuum.api.machinery.selectors import NOTHING
 from kontinuum.client.informer import Change
 from kontinuum.scheduler.demand import Demand
 from kontinuum.scheduler.events import ASSIGNED_POD, NODE, WAITING_POD, Event
-from kontinuum.scheduler.filters import Filter, node_name, ports, resources, taints, unschedulable
+from kontinuum.scheduler.filters import (
+    Filter,
+    node_name,
+    ports,
+    resources,
+    taints,
+    unschedulable,
+    volume_binding,
+    volume_limits,
+    volume_restrictions,
+    volume_zone,
+)
 from kontinuum.scheduler.filters import affinity as node_affinity
 from kontinuum.scheduler.groups import group_key
 from kontinuum.scheduler.occupants import Occupants
 from kontinuum.scheduler.profiles import GANGS
 from kontinuum.scheduler.reading import node_of
 from kontinuum.scheduler.snapshot import Snapshot
+from kontinuum.scheduler.storage import hints as storage
 from kontinuum.scheduler.terms import Role
 
 
@@ -149,6 +161,10 @@ def completes_group(waiter: Waiter, event: Event, cluster: Cluster) -> bool:
     return waiter.group == (group_key(event.new) if event.kind in (WAITING_POD, ASSIGNED_POD) else key_of(event.new))
 
 
+def of_volumes(helps: Callable[[Demand, Event], bool]) -> Helps:
+    return lambda waiter, event, cluster: helps(waiter.demand, event)
+
+
 CHANGES: tuple[Change, ...] = ("added", "updated", "deleted")
 EVERY_CHANGE = frozenset((kind, change) for kind in (NODE, ASSIGNED_POD, "Namespace") for change in CHANGES)
 
@@ -162,6 +178,10 @@ HINTS: Mapping[str, Hint] = {
     ),
     "InterPodAffinity": Hint(EVERY_CHANGE, changes_neighbours),
     "PodTopologySpread": Hint(EVERY_CHANGE, changes_domains),
+    volume_restrictions.FILTER.name: Hint(storage.RESTRICTIONS, of_volumes(storage.gives_up_volumes)),
+    volume_limits.FILTER.name: Hint(storage.LIMITS, of_volumes(storage.makes_room)),
+    volume_binding.FILTER.name: Hint(storage.BINDING, of_volumes(storage.is_about_its_claims)),
+    volume_zone.FILTER.name: Hint(storage.ZONE, of_volumes(storage.is_about_its_claims)),
 }
 
 

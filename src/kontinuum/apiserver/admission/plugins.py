@@ -38,6 +38,7 @@ from kontinuum.apiserver.admission.runtime_class import RuntimeClass
 from kontinuum.apiserver.admission.service_account import ServiceAccount
 from kontinuum.apiserver.admission.storage_protection import StorageObjectInUseProtection
 from kontinuum.apiserver.admission.topology_labels import PodTopologyLabels
+from kontinuum.apiserver.admission.volume_phases import VolumePhases
 from kontinuum.apiserver.admission.webhooks.assemble import webhooks_of
 from kontinuum.apiserver.authz.authorizer import Authorizer
 from kontinuum.apiserver.catalog import Catalog
@@ -66,6 +67,7 @@ def all_plugins(
             DEFAULT_STORAGE_CLASS,
             ClaimResize(),
             StorageObjectInUseProtection(),
+            VolumePhases(clock),
             RuntimeClass(),
             CertificateRequests(authorizer, clock),
             DEFAULT_INGRESS_CLASS,

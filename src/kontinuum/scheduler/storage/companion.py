@@ -76,7 +76,9 @@ class Volumes:
 
     def release(self, pod: Object, node: str) -> None:
         """See ``Companion``."""
-        self._storage.release(uid_of(pod))
+        if self._storage.release(uid_of(pod)):
+            # What was set aside may be just what another pod waits for, and no object has changed.
+            self._tell(Event(PERSISTENTVOLUMES.kind, "updated", pod))
 
     async def before_binding(self, pod: Object, node: str) -> None:
         """See ``Companion``: has the pod's claims bound, or raises BindingRefused."""

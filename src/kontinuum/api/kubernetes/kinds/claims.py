@@ -41,7 +41,8 @@ class PersistentVolume(Kind):
         default_volume(obj)
 
     def prepare_create(self, obj: Object) -> None:
-        obj["status"] = {"phase": "Pending"}
+        since = (obj.get("status") or {}).get("lastPhaseTransitionTime")
+        obj["status"] = {"phase": "Pending", **({"lastPhaseTransitionTime": since} if since else {})}
 
     def validate_spec(self, obj: Object) -> list[FieldError]:
         return validate_volume(obj["spec"])
@@ -110,6 +111,23 @@ class PersistentVolumeClaim(Kind):
             age(obj["metadata"].get("creationTimestamp"), now),
             spec.get("volumeMode") or UNSET,
         ]
+
+
+def stamp_phase(volume: Object, old: Object | None, now: str) -> None:
+    """Say since when a volume is in its phase, in place; ``now`` is an RFC 3339 time. ``old`` is None at creation.
+
+    A status that says itself when the phase changed is believed (``persistentvolumeStatusStrategy``).
+    """
+    status: Object = volume.setdefault("status", {})
+    if old is None:
+        status["lastPhaseTransitionTime"] = now
+        return
+    before = old.get("status") or {}
+    if status.get("phase") != before.get("phase") and status.get("lastPhaseTransitionTime") in (
+        None,
+        before.get("lastPhaseTransitionTime"),
+    ):
+        status["lastPhaseTransitionTime"] = now
 
 
 def complete_data_sources(spec: Object) -> None:
