@@ -69,16 +69,17 @@ async def fresh() -> AsyncIterator[Installation]:
 class ServerAlone:
     """An API server and nothing else, in a process that can be started again on the same data."""
 
-    def __init__(self, data_dir: Path, *, bare: bool = False) -> None:
-        self._data_dir = data_dir
+    def __init__(self, data_dir: Path, *, bare: bool = False, port: int = 16443) -> None:
+        self.data_dir = data_dir
         self._bare = bare
+        self._port = port
         self.kubeconfig = data_dir / "kubeconfig"
         self._child: process.Child | None = None
 
     async def start(self) -> float:
         """Returns the seconds until it is ready to serve."""
         began = time.monotonic()
-        where = ("--data-dir", self._data_dir, "--listen", "127.0.0.1:16443")
+        where = ("--data-dir", self.data_dir, "--listen", f"127.0.0.1:{self._port}")
         if self._bare:
             self._child = process.spawn(sys.executable, "-m", "benchmarks.bare", *where, capture=True)
         else:
@@ -97,6 +98,11 @@ class ServerAlone:
             self._child.close()
             self._child = None
 
+    @property
+    def pid(self) -> int:
+        assert self._child is not None
+        return self._child.pid
+
     def resident_bytes(self) -> int:
         assert self._child is not None
         status = Path(f"/proc/{self._child.pid}/status").read_text()
@@ -104,13 +110,13 @@ class ServerAlone:
 
 
 @contextlib.asynccontextmanager
-async def server_alone(*, bare: bool = False) -> AsyncIterator[ServerAlone]:
+async def server_alone(*, bare: bool = False, port: int = 16443) -> AsyncIterator[ServerAlone]:
     """Start an API server on fresh data with its default settings, and throw it away afterwards.
 
     ``bare``: without authentication, authorization, admission and managedFields (``benchmarks.bare``).
     """
     parent = Path(tempfile.mkdtemp(prefix="kontinuum-bench-"))
-    alone = ServerAlone(parent / "data", bare=bare)
+    alone = ServerAlone(parent / "data", bare=bare, port=port)
     try:
         await alone.start()
         yield alone

@@ -1,0 +1,134 @@
+"""Pods bound a second, through the API: our scheduler as a process of its own beside an API server.
+
+    python -m benchmarks.scheduling [--nodes 1000] [--pods 3000] [--profile FILE]
+
+Nodes and pods are there before the scheduler starts; what is measured is the time from the first binding to the last,
+as a watch sees them, and the processor time that scheduler and server took for each pod. ``--profile`` has the
+scheduler write a cProfile of itself (which halves its speed).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import socket
+import sys
+from pathlib import Path
+
+import orjson
+
+from benchmarks import report
+from benchmarks.installation import KONTINUUM, ServerAlone, server_alone
+from benchmarks.scheduler import a_node
+from benchmarks.wire import MERGE, Address, Wire
+from kontinuum.client import kubeconfig
+from kontinuum.foundation import process
+
+CONNECTIONS = 16
+NODES = "/api/v1/nodes"
+PODS = "/api/v1/namespaces/default/pods"
+KUBERNETES = {1000: "220-245/s", 5000: "245-285/s"}
+REACH = {1000: 2000.0, 5000: 1500.0}
+
+
+def a_pod(number: int) -> bytes:
+    container = {
+        "name": "main", "image": "registry.example.com/team/service:1.2.3",
+        "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
+    }  # fmt: skip
+    labels = {"app": "service", "pod-template-hash": "5d4f8c7b9"}
+    spec = {"containers": [container], "automountServiceAccountToken": False}
+    return orjson.dumps({"metadata": {"name": f"web-{number}", "labels": labels}, "spec": spec})
+
+
+async def fill(wires: list[Wire], path: str, bodies: list[bytes]) -> None:
+    left = iter(bodies)
+
+    async def work(wire: Wire) -> None:
+        for body in left:
+            await wire.call("POST", path, body)
+
+    await asyncio.gather(*(work(wire) for wire in wires))
+
+
+async def make_nodes(wires: list[Wire], count: int) -> None:
+    """Nodes whose agents have said that they are ready: new ones are tainted until then."""
+    await fill(wires, NODES, [orjson.dumps(a_node(number)) for number in range(count)])
+    left = iter(range(count))
+
+    async def work(wire: Wire) -> None:
+        for number in left:
+            taints = orjson.dumps({"spec": {"taints": a_node(number)["spec"]["taints"]}})
+            await wire.call("PATCH", f"{NODES}/n{number}", taints, MERGE)
+
+    await asyncio.gather(*(work(wire) for wire in wires))
+
+
+def processor_seconds(pid: int) -> float:
+    """User and system time of a process and its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def bound_times(wire: Wire, version: str, pods: int) -> list[float]:
+    """When each pod was seen with a node, in seconds of ``time.perf_counter``."""
+    await wire.watch(f"{PODS}?watch=true&resourceVersion={version}&fieldSelector=spec.nodeName%21%3D")
+    return await wire.events(pods)
+
+
+async def measure(server: ServerAlone, *, nodes: int, pods: int, profile: Path | None) -> None:
+    address = Address.of(kubeconfig.load(server.kubeconfig))
+    wires = [await address.open() for _ in range(CONNECTIONS)]
+    await make_nodes(wires, nodes)
+    account = {"metadata": {"name": "default"}}
+    await fill(wires, "/api/v1/namespaces/default/serviceaccounts", [orjson.dumps(account)])
+    await fill(wires, PODS, [a_pod(number) for number in range(pods)])
+    listed = orjson.loads(await wires[0].call("GET", f"{PODS}?limit=1"))
+    watching = asyncio.create_task(bound_times(await address.open(), listed["metadata"]["resourceVersion"], pods))
+    if profile is None:
+        child = process.spawn(KONTINUUM, "scheduler", "--kubeconfig", server.kubeconfig, "--no-elect", capture=True)
+    else:
+        child = process.spawn(
+            sys.executable, "-m", "benchmarks.profiled", str(profile), str(server.kubeconfig), capture=True
+        )  # fmt: skip
+    try:
+        before = processor_seconds(server.pid)
+        async with asyncio.timeout(300):
+            came = await watching
+        mine, servers = processor_seconds(child.pid), processor_seconds(server.pid) - before
+        seconds = came[-1] - came[0]
+        reach = REACH.get(nodes, 0)
+        verdict = "held" if pods / seconds >= reach else "NOT YET HELD"
+        print(
+            f"{nodes} nodes, {pods} pods: {pods / seconds:,.0f} bound a second  reach ≥ {reach:,.0f}/s: {verdict}"
+            f"  (Kubernetes: {KUBERNETES.get(nodes, '-')})\n"
+            f"  processor time a pod: scheduler {1e6 * mine / pods:,.0f} µs (with its start), server"
+            f" {1e6 * servers / pods:,.0f} µs",
+            flush=True,
+        )
+        await asyncio.sleep(2)  # its events
+    finally:
+        await child.stop(grace=30)
+        child.close()
+        for wire in wires:
+            wire.close()
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nodes", type=int, action="append")
+    parser.add_argument("--pods", type=int, default=3000)
+    parser.add_argument("--profile", type=Path)
+    arguments = parser.parse_args()
+    report.machine("Scheduling through the API: pods and nodes are there, the scheduler starts")
+    for nodes in arguments.nodes or (1000, 5000):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        async with server_alone(port=port) as server:
+            await measure(server, nodes=nodes, pods=arguments.pods, profile=arguments.profile)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
