@@ -72,6 +72,7 @@ bench: setup ## every benchmark, printed with the machine's load
 	$(PYTHON) -m benchmarks.api
 	$(PYTHON) -m benchmarks.store
 	$(PYTHON) -m benchmarks.scheduler
+	$(PYTHON) -m benchmarks.network
 
 clean: ## remove what was built
 	rm -rf build dist $(VENV) .mypy_cache .ruff_cache .import_linter_cache .hypothesis

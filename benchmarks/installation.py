@@ -23,8 +23,8 @@ KONTINUUM = Path(sys.executable).with_name("kontinuum")
 SETTINGS = """\
 node:
   pod_cidr: 10.211.0.0/24
-  listen: 127.0.0.1:0
-  address: 127.0.0.1
+server:
+  service_cidrs: 10.212.0.0/24
 """
 
 

@@ -19,6 +19,7 @@ from kontinuum.foundation import process
 from kontinuum.foundation.addresses import AddressTaken, try_listen
 from kontinuum.foundation.errors import KontinuumError
 from kontinuum.node import containerd
+from kontinuum.node.filter_sample import sample
 from kontinuum.runtime.vmm.accelerator import probe
 
 Can = Literal["yes", "slowly", "no"]
@@ -54,7 +55,8 @@ async def examine(settings: Settings) -> list[Finding]:
         _memory(),
         _programs("containers", ("containerd", "runc", "ctr"), "apt-get install containerd runc"),
         _plugins(Path(settings.node.cni_plugins)),
-        _programs("pod network", ("ip", "nft"), "apt-get install iproute2 nftables"),
+        _programs("pod network", ("ip", "nft", "tc"), "apt-get install iproute2 nftables"),
+        _packet_filter(),
         _files("images to start with", _in(settings, "images", "pause.tar", "busybox.tar", "nginx.tar")),
         _address(settings),
     )
@@ -130,6 +132,17 @@ async def _programs(feature: str, names: Sequence[str], advice: str, *, needed: 
     if missing:
         return Finding(feature, "no", f"not found: {', '.join(missing)}", advice, needed)
     return Finding(feature, "yes", "found " + ", ".join(str(path) for path in found.values()), needed=needed)
+
+
+async def _packet_filter() -> Finding:
+    """The very rules, given to the kernel to be looked at and not to be used."""
+    feature = "services and policies"
+    try:
+        await process.run("nft", "--check", "--file", "-", stdin=sample().encode(), timeout=10)
+    except KontinuumError as error:
+        advice = "a kernel (5.10 or later) with nf_tables, nf_nat and nf_conntrack, and nftables 1.0.6 or later"
+        return Finding(feature, "no", str(error)[:600], advice)
+    return Finding(feature, "yes", "the kernel takes our rules")
 
 
 async def _plugins(directory: Path) -> Finding:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.errors import KontinuumError, Retryable
-from kontinuum.node import cgroups, container_mounts, names, pods, resize
+from kontinuum.node import bandwidth, cgroups, container_mounts, names, pods, resize
 from kontinuum.node.checks import CheckFailed
 from kontinuum.node.container_config import Attempt, BadContainer, container_config, linux_resources, log_path
 from kontinuum.node.environment import environment
@@ -134,6 +134,7 @@ class Hands:
         if image is None:
             return
         try:
+            await bandwidth.hold(pod, sandbox.ips)
             wanted = await self._container_config(pod, container, action, image, observed)
         except (KontinuumError, OSError) as error:
             self._failed(pod, container, "CreateContainerConfigError", str(error))

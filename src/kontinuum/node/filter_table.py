@@ -82,11 +82,12 @@ class FilterTable:
 
 
 def _learned(found: list[dict[str, object]]) -> list[tuple[str, str]]:
-    """Keys and values (``address . port``) of a map whose elements have time-outs, from libnftables' JSON."""
+    """Keys and values (``address . port``, or an address) of a map with time-outs, from libnftables' JSON."""
     [one] = [one["map"] for one in found if "map" in one]
     assert isinstance(one, dict)
     pairs = []
     for key, value in one.get("elem") or ():
         written = key["elem"]["val"] if isinstance(key, dict) and "elem" in key else key
-        pairs.append((str(written), " . ".join(map(str, value["concat"]))))
+        parts = value["concat"] if isinstance(value, dict) else [value]
+        pairs.append((str(written), " . ".join(map(str, parts))))
     return pairs

@@ -369,6 +369,27 @@ async def ports_of_the_node_are_shared_by_address_and_protocol(world: World) -> 
     assert await datagram(world, client, node, port) == world.name("three")
 
 
+@CASES.add()
+async def bandwidth_is_limited_for_short_transfers_too(world: World) -> None:
+    annotations = {"kubernetes.io/ingress-bandwidth": "10M", "kubernetes.io/egress-bandwidth": "10M"}
+    script = "mkdir /tmp/w; dd if=/dev/zero of=/tmp/w/large bs=1k count=2500; exec httpd -f -p 8080 -h /tmp/w"
+    limited, free = await asyncio.gather(
+        world.running(world.pod(script, name="limited", metadata={"annotations": annotations})),
+        world.running(world.pod(script, name="free")),
+    )
+    for client, other in ((limited, free), (free, limited)):
+        name, place = client["metadata"]["name"], f"http://{ip(other)}:{PAGE}/large"
+        await until("the file", lambda place=place, name=name: has_file(world, name, place), seconds=PATIENCE)  # type: ignore[misc]
+        began = time.monotonic()
+        size = await world.execute(name, f"wget -qO- {place} | wc -c")
+        # 20 Mbit at 10 Mbit/s take 2 s. A busy machine takes longer, but none takes less.
+        assert int(size) == 2500 * 1024 and time.monotonic() - began > 1.5
+
+
+async def has_file(world: World, client: str, place: str) -> bool:
+    return (await world.execute(client, f"wget -qO- {place} | head -c 1 | wc -c")).strip() == "1"
+
+
 # -- names
 
 

@@ -160,7 +160,8 @@ def _narrowed(old: Fragment, new: Fragment) -> list[tuple[str, set[str]]]:
         clients = name.replace("endpoints-", "clients-", 1)
         remaining = set(one.elements.values())
         if clients in new.sets and name in old.sets and set(old.sets[name].elements.values()) - remaining:
-            found.append((clients, remaining))
+            # Of IPv6 endpoints the address alone is remembered.
+            found.append((clients, remaining | {value.partition(" . ")[0] for value in remaining}))
     return found
 
 

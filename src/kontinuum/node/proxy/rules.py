@@ -203,14 +203,22 @@ class _Parts:
         kinds = f"typeof numgen random mod 65536 : {ip} daddr . {protocol} dport;"
         self._sets[name] = Set("map", kinds, elements)
         rules = [f"meta l4proto {protocol} dnat {ip} to numgen random mod {len(elements)} map @{name}"]
-        if self._frontend.sticky_seconds:
+        ports = {one.port for one in endpoints}
+        if self._frontend.sticky_seconds and (ip == "ip" or len(ports) == 1):
             sticky = f"clients-{kind}/{label}"
-            self._sets[sticky] = Set(
-                "map",
-                f"type {self._address} : {self._address} . inet_service; flags dynamic,timeout; size {MOST_CLIENTS};",
-            )
-            rules.insert(0, f"meta l4proto {protocol} dnat {ip} to {ip} saddr map @{sticky}")
+            target, port = f"{self._address} . inet_service", ""
+            if ip == "ip6":
+                # nft 1.0.6 ends in an assertion where packets are to write an IPv6 address and a port together. So the
+                # address alone is remembered; endpoints with different ports, which only ports with names can have,
+                # cannot be sticky then.
+                target, port = self._address, f" : {min(ports)}"
+            kinds = f"type {self._address} : {target}; flags dynamic,timeout; size {MOST_CLIENTS};"
+            self._sets[sticky] = Set("map", kinds)
+            rules.insert(0, f"meta l4proto {protocol} dnat {ip} to {ip} saddr map @{sticky}{port}")
         self._chains[f"{kind}/{label}"] = tuple(rules)
+
+    def _is_sticky(self, kind: str) -> bool:
+        return f"clients-{kind}/{self._frontend.label}" in self._sets
 
     def frontend(self, address: str, kind: str, *, is_anybody_there: bool) -> None:
         """What happens at the cluster address; ``kind`` is the chain to take, "" if no endpoint may be used."""
@@ -271,7 +279,7 @@ class _Parts:
     def _learn(self, address: str, kind: str, *, besides: Sequence[str] = ()) -> None:
         """Remember who has been given which endpoint at ``address``."""
         frontend = self._frontend
-        if not frontend.sticky_seconds:
+        if not self._is_sticky(kind):
             return
         # One chain for each address and protocol of the Service: the kernel cannot look up by original port there.
         name = f"learn/{frontend.family}/{frontend.namespace}/{frontend.service}/{self._protocol}"
@@ -281,7 +289,7 @@ class _Parts:
 
     def _learn_node_port(self, kind: str, *, besides: Sequence[str]) -> None:
         frontend = self._frontend
-        if frontend.sticky_seconds and frontend.node_port:
+        if self._is_sticky(kind) and frontend.node_port:
             name = f"learn-port/{frontend.label}"
             self._chains[name] = (self._remember(kind, besides),)
             self.share(f"learn-{self._protocol}{frontend.family}", {str(frontend.node_port): f"goto {name}"})
@@ -289,9 +297,10 @@ class _Parts:
     def _remember(self, kind: str, besides: Sequence[str], which: str = "") -> str:
         frontend, ip = self._frontend, self._ip
         who = f"{ip} saddr != {_any_of(besides)} " if besides else ""
+        chosen = f"{ip} daddr . {self._protocol} dport" if ip == "ip" else f"{ip} daddr"
         return (
             f"meta l4proto {self._protocol} {which}{who}update @clients-{kind}/{frontend.label} "
-            f"{{ {ip} saddr timeout {frontend.sticky_seconds}s : {ip} daddr . {self._protocol} dport }}"
+            f"{{ {ip} saddr timeout {frontend.sticky_seconds}s : {chosen} }}"
         )
 
 
