@@ -127,7 +127,7 @@ ACTION = st.one_of(
 )
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=7, deadline=None)
 @given(
     actions=st.lists(ACTION, min_size=4, max_size=16),
     faults=st.lists(FAULT, max_size=6),

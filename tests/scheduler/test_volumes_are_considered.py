@@ -42,6 +42,14 @@ class Stored(Cluster):
     def __init__(self) -> None:
         super().__init__()
         self.binder = Faults()
+        self.schedulers: list[asyncio.Task[None]] = []
+
+    def start_scheduler(self) -> None:
+        """A new one, that knows only the API; one that ran before does nothing any more."""
+        self.faults.down = True
+        self.faults = Faults()
+        client = Client(self.api.channel(self.faults))
+        self.schedulers.append(asyncio.create_task(loop.run(client, VirtualClock(), SchedulerSettings())))
 
     async def store(self, *objects: Object) -> None:
         for obj in objects:
@@ -67,23 +75,21 @@ class Stored(Cluster):
         node = annotations["volume.kubernetes.io/selected-node"]
         reference = {"namespace": "default", "name": name, "uid": asked["metadata"]["uid"]}
         spec = {"storageClassName": asked["spec"]["storageClassName"], "nodeAffinity": only_on(node)}
-        await self.store(volume(f"pvc-{name}", claimRef=reference, **spec))
+        size = asked["spec"]["resources"]["requests"]["storage"]
+        await self.store(volume(f"pvc-{name}", size, claimRef=reference, **spec))
 
 
 @contextlib.asynccontextmanager
 async def running() -> AsyncIterator[Stored]:
     cluster = Stored()
     clock = VirtualClock()
-    scheduler = Client(cluster.api.channel(cluster.faults))
     controllers = Client(cluster.api.channel(cluster.binder))
-    tasks = [
-        asyncio.create_task(loop.run(scheduler, clock, SchedulerSettings())),
-        asyncio.create_task(_bind_claims(Context(controllers, clock, ControllersSettings()))),
-    ]
+    binder = asyncio.create_task(_bind_claims(Context(controllers, clock, ControllersSettings())))
+    cluster.start_scheduler()
     try:
         yield cluster
     finally:
-        await cancel(*tasks)
+        await cancel(binder, *cluster.schedulers)
 
 
 async def _bind_claims(context: Context) -> None:
@@ -436,3 +442,55 @@ def test_an_ephemeral_volume_waits_for_its_claim() -> None:
         assert await cluster.node_of("p") == "n1"
 
     scenario(main)
+
+
+def run_lives(prepare: Callable[[Stored], None], *, suffers: bool = True) -> tuple[dict[str, Any], list[int]]:
+    """Two pods with a volume that is there each, and one with a volume that is to be made; and the writes that took."""
+
+    async def main() -> tuple[dict[str, Any], list[int]]:
+        async with running() as cluster:
+            await cluster.store(
+                storage_class("local", waits=True),
+                *(volume(f"v{n}", storageClassName="local", nodeAffinity=only_on("n1")) for n in range(2)),
+                *(claim(f"c{n}", storageClassName="local") for n in range(2)),
+                claim("made", "50Gi", storageClassName="local"),
+            )
+            await cluster.create(*nodes("n1"))
+            await asyncio.sleep(2)
+            prepare(cluster)
+            await cluster.create(user("p0", "c0"), user("p1", "c1"), user("q", "made"))
+            await asyncio.sleep(45)
+            await cluster.provision("made")
+            await asyncio.sleep(60)
+            state = {
+                "nodes": [await cluster.node_of(name) for name in ("p0", "p1", "q")],
+                "volumes": sorted([(await cluster.claim(f"c{n}"))["spec"]["volumeName"] for n in range(2)]),
+                "made": (await cluster.claim("made"))["spec"]["volumeName"],
+            }
+            refused = [
+                text for name in ("p0", "p1", "q") for _, text, _ in await cluster.events(name) if "PreBind" in text
+            ]
+            assert suffers or not refused, "the scheduler took its own haste for somebody's undoing"
+            writes = [n for n, one in enumerate(cluster.faults.writes, 1) if "/events" not in one.path]
+            return state, writes
+
+    return virtual_time.run(main)
+
+
+def test_the_end_is_the_same_wherever_the_scheduler_is_killed() -> None:
+    expected = {"nodes": ["n1"] * 3, "volumes": ["v0", "v1"], "made": "pvc-made"}
+    state, writes = run_lives(lambda cluster: None, suffers=False)
+    assert state == expected
+    assert len(writes) >= 6
+    for point in writes:
+
+        def kill_at(cluster: Stored, point: int = point) -> None:
+            def after_write(number: int, request: object) -> None:
+                if number == point:
+                    cluster.start_scheduler()
+
+            cluster.faults.after_write = after_write
+
+        assert run_lives(kill_at)[0] == expected, f"killed after write {point}"
+        lost, _ = run_lives(lambda cluster, point=point: cluster.faults.lose_answer(point))  # type: ignore[misc]
+        assert lost == expected, f"the answer to write {point} was lost"

@@ -86,9 +86,9 @@ class Volumes:
         if reservation is None:
             return
         try:
-            await self._write(reservation)
+            written = await self._write(reservation)
             async with asyncio.timeout(BIND_SECONDS):
-                while not self._is_done(pod, reservation):
+                while not self._is_done(pod, reservation, written):
                     self._changed.clear()
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(LOOK_SECONDS):
@@ -99,8 +99,9 @@ class Volumes:
             raise _refused(error.message) from error
         self._storage.release(uid_of(pod))
 
-    async def _write(self, reservation: Reservation) -> None:
-        """Claim the volumes, and have the others made on the node."""
+    async def _write(self, reservation: Reservation) -> list[tuple[Informer, str]]:
+        """Claim the volumes, and have the others made on the node; the versions that this has made."""
+        written: list[tuple[Informer, str]] = []
         for name, key in reservation.volumes:
             volume, claim = self._volumes.get(name), self._claims.get(key)
             if volume is None or claim is None:
@@ -110,7 +111,8 @@ class Volumes:
                 "metadata": {**_exactly(volume), "annotations": annotations_of(bound)},
                 "spec": {"claimRef": bound["spec"]["claimRef"]},
             }
-            await self._client.patch(PERSISTENTVOLUMES, name, patch)
+            answer = await self._client.patch(PERSISTENTVOLUMES, name, patch)
+            written.append((self._volumes, answer["metadata"]["resourceVersion"]))
         for key in reservation.provisions:
             claim = self._claims.get(key)
             if claim is None:
@@ -120,12 +122,16 @@ class Volumes:
             annotations = {binding.SELECTED_NODE: reservation.node}
             patch = {"metadata": {**_exactly(claim), "annotations": annotations}}
             namespace, name = split_key(key)
-            await self._client.patch(PERSISTENTVOLUMECLAIMS, name, patch, namespace=namespace)
+            answer = await self._client.patch(PERSISTENTVOLUMECLAIMS, name, patch, namespace=namespace)
+            written.append((self._claims, answer["metadata"]["resourceVersion"]))
+        return written
 
-    def _is_done(self, pod: Object, reservation: Reservation) -> bool:
+    def _is_done(self, pod: Object, reservation: Reservation, written: Sequence[tuple[Informer, str]]) -> bool:
         """True once all claims are bound. Raises BindingRefused if that will not come."""
         if self._snapshot.pod_node(uid_of(pod)) != reservation.node:
             raise _refused("binding volumes: pod does not exist any more")
+        if not all(informer.has_seen(version) for informer, version in written):
+            return False  # What we see is older than what we wrote, and would pass for somebody's undoing it.
         done = True
         for name, key in reservation.volumes:
             volume, claim = self._volumes.get(name), self._claims.get(key)
