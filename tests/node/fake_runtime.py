@@ -22,6 +22,7 @@ from kontinuum.node.port import (
     Fingerprint,
     Image,
     NotThere,
+    PresentImage,
     RuntimeAway,
     RuntimeFailed,
 )
@@ -196,6 +197,10 @@ class FakeRuntime:
     async def execute(self, container_id: str, command: list[str], timeout: float) -> Executed:
         await self._enter("execute")
         return Executed(0, b"", b"")
+
+    async def present_images(self) -> list[PresentImage]:
+        await self._enter("present_images", 0.001)
+        return [PresentImage((name,), 1) for name in sorted(self.images)]
 
     async def image(self, reference: str) -> Image | None:
         await self._enter("image", 0.001)

@@ -130,6 +130,12 @@ async def an_absent_image_is_none(subject: Subject) -> None:
     assert await subject.runtime.image("localhost/absent:1") is None
 
 
+async def an_image_is_listed_by_the_name_it_was_asked_for_by(subject: Subject) -> None:
+    reference = subject.container("lasting")["image"]["image"]
+    listed = [one for one in await subject.runtime.present_images() if reference in one.names]
+    assert len(listed) == 1 and listed[0].size > 0
+
+
 async def a_fingerprint_changes_with_every_state(subject: Subject) -> None:
     sandbox, container = await started(subject, "lasting")
     fingerprints = [(await subject.runtime.fingerprints())[UID]]
@@ -162,6 +168,7 @@ CLAIMS: tuple[Claim, ...] = (
     the_name_of_an_attempt_is_taken_once,
     an_absent_container_cannot_be_started,
     an_absent_image_is_none,
+    an_image_is_listed_by_the_name_it_was_asked_for_by,
     a_fingerprint_changes_with_every_state,
     what_a_container_uses_is_told_while_it_runs,
 )

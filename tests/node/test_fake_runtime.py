@@ -29,7 +29,7 @@ class FakeSubject:
 
     def container(self, kind: str, attempt: int = 0) -> Config:
         return {"metadata": {"name": kind, "attempt": attempt}, "labels": container_labels(kind), "annotations": {},
-                "image": {"image": "id"}}  # fmt: skip
+                "image": {"image": "docker.io/library/app:1"}}  # fmt: skip
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.__name__)

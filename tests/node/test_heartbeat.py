@@ -12,7 +12,8 @@ from kontinuum.foundation import virtual_time
 from kontinuum.foundation.clock import VirtualClock
 from kontinuum.foundation.tasks import cancel
 from kontinuum.node.heartbeat import LEASE_NAMESPACE, Heartbeat
-from kontinuum.node.registration import MachineFacts, bandwidth, node_status
+from kontinuum.node.port import PresentImage
+from kontinuum.node.registration import MachineFacts, bandwidth, images_status, node_status
 from kontinuum.node.settings import NodeSettings
 
 FACTS = MachineFacts(
@@ -89,6 +90,28 @@ def test_a_node_that_was_deleted_comes_back() -> None:
         await client.delete(NODES, "n1")
         await asyncio.sleep(400)
         assert (await client.get(NODES, "n1"))["status"]["capacity"]
+
+    live(story)
+
+
+def test_a_node_says_which_images_it_has_the_largest_first() -> None:
+    """At most 50 with five names each, as the kubelet (nodeStatusMaxImages, maxNamesPerImageInNodeStatus)."""
+    small = [PresentImage((f"small:{number}",), 5) for number in range(60)]
+    large = PresentImage(tuple(f"large:{number}" for number in range(9)), 1 << 30)
+    nameless = PresentImage((), 1 << 31)
+    images = images_status([*small, nameless, large])
+    assert images[0] == {"names": [f"large:{number}" for number in range(5)], "sizeBytes": 1 << 30}
+    assert len(images) == 49
+
+    async def story(client: Client, runtime: FakeRuntime, heartbeat: Heartbeat) -> None:
+        async def names() -> list[str]:
+            node = await client.get(NODES, "n1")
+            return [name for image in node["status"]["images"] for name in image["names"]]
+
+        assert await names() == ["docker.io/library/app:1"]
+        runtime.images.add("docker.io/library/db:1")
+        await asyncio.sleep(SETTINGS.heartbeat_seconds + 1)
+        assert await names() == ["docker.io/library/app:1", "docker.io/library/db:1"]
 
     live(story)
 

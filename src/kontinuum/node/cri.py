@@ -28,6 +28,7 @@ from kontinuum.node.port import (
     Fingerprint,
     Image,
     NotThere,
+    PresentImage,
     RuntimeAway,
     RuntimeFailed,
     RuntimeTimedOut,
@@ -210,6 +211,10 @@ class CriClient:
             return None
         user = answer.image.uid.value if answer.image.HasField("uid") else None
         return Image(answer.image.id, answer.image.size, user, answer.image.username)
+
+    async def present_images(self) -> list[PresentImage]:
+        answer = await self.call("ListImages")
+        return [PresentImage((*one.repo_digests, *one.repo_tags), one.size) for one in answer.images]
 
     async def pull(self, reference: str, credentials: Config | None, sandbox_config: Config) -> str:
         answer = await self.call(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import structlog
 
 from kontinuum.api.kubernetes.resources import LEASES, NODES
@@ -11,7 +13,7 @@ from kontinuum.client.rest import Client
 from kontinuum.foundation.backoff import Backoff
 from kontinuum.foundation.clock import Clock, rfc3339, rfc3339_micro
 from kontinuum.foundation.errors import KontinuumError
-from kontinuum.node.port import ContainerRuntime, RuntimeAway, RuntimeFailed
+from kontinuum.node.port import ContainerRuntime, PresentImage, RuntimeAway, RuntimeFailed
 from kontinuum.node.registration import MachineFacts, has_changed, node_object, node_status
 from kontinuum.node.settings import NodeSettings
 
@@ -91,8 +93,14 @@ class Heartbeat:
     async def _write_status(self, *, force: bool) -> None:
         before = self._node.get("status") or {}
         now = rfc3339(self._clock.time())
+        images: list[PresentImage] | None = None
         problem = await self._problem()
-        status = node_status(self._facts, self._settings, before, port=self._port, problem=problem, now=now)
+        if not problem:
+            with contextlib.suppress(RuntimeAway, RuntimeFailed):  # they help the scheduler a little: no more than that
+                images = await self._runtime.present_images()
+        status = node_status(
+            self._facts, self._settings, before, port=self._port, problem=problem, now=now, images=images
+        )
         if force or has_changed(before, {**before, **status}):
             self._node = await self._client.patch(NODES, self._facts.name, {"status": status}, subresource="status")
             self._written_at = self._clock.monotonic()

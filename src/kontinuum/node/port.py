@@ -52,6 +52,14 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
+class PresentImage:
+    """One image of those that are present, by all its names (digests and tags); ``size`` is in bytes."""
+
+    names: tuple[str, ...]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Fingerprint:
     """The states of one pod's parts; when it changes, the pod deserves a look."""
 
@@ -107,6 +115,8 @@ class ContainerRuntime(Protocol):
     async def execute(self, container_id: str, command: list[str], timeout: float) -> Executed: ...
 
     async def image(self, reference: str) -> Image | None: ...
+
+    async def present_images(self) -> list[PresentImage]: ...
 
     async def pull(self, reference: str, credentials: Config | None, sandbox_config: Config) -> str: ...
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 
 from kontinuum.api.kontinuum.host_path import NODE_LABEL, ROOT
 from kontinuum.api.machinery.conditions import set_condition
 from kontinuum.api.machinery.objects import Object
+from kontinuum.node.port import PresentImage
 from kontinuum.node.settings import NodeSettings
 
 KUBELET_VERSION = f"v1.36.2-kontinuum.{metadata.version('kontinuum')}"
 READY = "kubelet is posting ready status"
+PUBLISHED_IMAGES, PUBLISHED_NAMES = 50, 5
+"""Images, and names of each, as many as the kubelet publishes."""
 GUARANTEES = (
     ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
     ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
@@ -85,10 +88,26 @@ def bandwidth(settings: NodeSettings) -> dict[str, str]:
     return {f"kontinuum.dev/{name}": str(amount) for name, amount in offered.items() if amount}
 
 
+def images_status(images: Iterable[PresentImage]) -> list[Object]:
+    """``status.images``: the largest, because it is those that are worth sending pods after."""
+    largest = sorted(images, key=lambda one: (-one.size, one.names))[:PUBLISHED_IMAGES]
+    return [{"names": list(one.names[:PUBLISHED_NAMES]), "sizeBytes": one.size} for one in largest if one.names]
+
+
 def node_status(
-    facts: MachineFacts, settings: NodeSettings, before: Object, *, port: int, problem: str, now: str
+    facts: MachineFacts,
+    settings: NodeSettings,
+    before: Object,
+    *,
+    port: int,
+    problem: str,
+    now: str,
+    images: Sequence[PresentImage] | None = None,
 ) -> Object:
-    """The whole status. ``before`` is the last one; ``problem`` says why the node is not ready, or is ""."""
+    """The whole status. ``before`` is the last one; ``problem`` says why the node is not ready, or is "".
+
+    ``images`` is None if they are not known now: then the last ones stay.
+    """
     cpu, memory = allocatable(facts, settings)
     common = {"pods": str(settings.max_pods), "ephemeral-storage": f"{facts.disk >> 10}Ki", **bandwidth(settings)}
     conditions: list[Object] = list(before.get("conditions") or ())
@@ -117,6 +136,7 @@ def node_status(
             "osImage": facts.os_image,
             "systemUUID": facts.system_uuid,
         },
+        "images": before.get("images") or [] if images is None else images_status(images),
         "runtimeHandlers": [{"name": name} for name in ("", *settings.offered_classes)],
         "conditions": conditions,
     }
