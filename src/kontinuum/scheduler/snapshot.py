@@ -27,6 +27,8 @@ from kontinuum.scheduler.storage.state import Storage
 Column = NDArray[np.int64]
 Images = tuple[tuple[str, int], ...]
 """Names of images and their sizes in bytes."""
+LARGEST_STEP = 1024
+"""Columns grow by so many rows at most: each row that is no node is work in every decision."""
 REMEMBERED_CHANGES = 64
 """So many rows are known without looking at all of them."""
 
@@ -278,7 +280,7 @@ class Snapshot:
 
     def _take_row(self, name: str) -> int:
         if not self._free_rows:
-            self._grow(2 * len(self.names))
+            self._grow(len(self.names) + min(len(self.names), LARGEST_STEP))
         row = self._free_rows.pop()
         self.row_of[name] = row
         self.names[row] = name
