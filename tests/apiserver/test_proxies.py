@@ -160,7 +160,7 @@ async def test_a_connection_that_changes_protocol_is_carried_both_ways(world: Wo
     url = f"{world.api.address}{PODS}/web/proxy/socket".replace("https", "wss")
     async with world.session.ws_connect(url) as socket:
         await socket.send_str("hello")
-        assert (await socket.receive(timeout=5)).data == "echo hello"
+        assert (await socket.receive(timeout=30)).data == "echo hello"
 
 
 @pytest.mark.parametrize(

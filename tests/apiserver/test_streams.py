@@ -177,11 +177,11 @@ async def test_frames_pass_both_ways_under_the_protocol_that_the_node_chose(worl
     async with world.websocket("command=sh&command=-c&command=a%20b&stdin=true&container=c") as socket:
         assert socket.protocol == "v5.channel.k8s.io"
         await socket.send_bytes(b"\x00hello")
-        assert (await socket.receive(timeout=5)).data == b"\x01\x00hello"
+        assert (await socket.receive(timeout=30)).data == b"\x01\x00hello"
         await socket.send_bytes(b"\x00" + b"x" * 100_000)
-        assert len((await socket.receive(timeout=5)).data) == 100_002
+        assert len((await socket.receive(timeout=30)).data) == 100_002
         await socket.send_bytes(b"\x00exit")
-        assert (await socket.receive(timeout=5)).type is WSMsgType.CLOSE
+        assert (await socket.receive(timeout=30)).type is WSMsgType.CLOSE
     assert world.node.asked == ["/exec/default/web/c?command=sh&command=-c&command=a+b&stdin=true"]
     async with world.websocket("command=sh", "v4.channel.k8s.io") as socket:
         assert socket.protocol == "v4.channel.k8s.io"
@@ -212,7 +212,7 @@ async def test_frames_that_are_none_close_the_connection(world: World, frame: by
 async def test_a_client_that_leaves_closes_the_nodes_side_too(world: World) -> None:
     socket = await world.websocket("command=sh")
     await socket.close(code=1000)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not world.node.close_code:
             await asyncio.sleep(0.01)
     assert world.node.close_code == 1000

@@ -26,7 +26,7 @@ def is_alive(pid: int) -> bool:
 
 
 async def wait_gone(pid: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while is_alive(pid):
             await asyncio.sleep(0.01)
 
@@ -65,7 +65,7 @@ async def test_cancelling_kills_the_program() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 40
 
 
 async def test_environment_is_added_to_ours() -> None:

@@ -57,7 +57,7 @@ def test_virtual_hours_pass_at_once_and_wall_time_may_jump_alone() -> None:
 
     began = time.monotonic()
     virtual_time.run(main)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 def test_a_program_that_waits_for_nothing_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:

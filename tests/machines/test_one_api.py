@@ -144,7 +144,7 @@ def test_logs_follow_what_the_container_writes_until_it_ends(platform: Platform,
 def test_deleting_a_pod_runs_its_term_handler_first(platform: Platform, isolation_class: str) -> None:
     name = f"polite-{isolation_class}"
     command = "trap 'echo farewell; exit 0' TERM; echo ready; while :; do sleep 0.1; done"
-    platform.apply(pod(name, isolation_class, command, terminationGracePeriodSeconds=20))
+    platform.apply(pod(name, isolation_class, command, terminationGracePeriodSeconds=120))
     platform.wait_running(name)
     wait_until("the trap to be set", lambda: "ready" in platform.kubectl("logs", name).stdout)
     log = subprocess.Popen(
@@ -152,9 +152,9 @@ def test_deleting_a_pod_runs_its_term_handler_first(platform: Platform, isolatio
     )
     began = time.monotonic()
     platform.delete("pod", name)
-    output, _ = log.communicate(timeout=30)
+    output, _ = log.communicate(timeout=60)
     assert "farewell" in output
-    assert time.monotonic() - began < 20, (
+    assert time.monotonic() - began < 100, (
         "the pod was killed at the end of its grace period instead of ending by itself"
     )
 

@@ -44,7 +44,7 @@ def test_taking_apart_kills_the_recorded_processes_and_removes_the_directory_twi
     process, record = sleeper()
     directory = sandbox(tmp_path, "s", record)
     records.take_apart(directory)
-    assert process.wait(timeout=5) == -9
+    assert process.wait(timeout=30) == -9
     assert not directory.exists()
     records.take_apart(directory)
 
@@ -64,7 +64,7 @@ def test_delete_of_a_sandbox_ends_what_its_dead_shim_left(tmp_path: Path) -> Non
     directory = sandbox(tmp_path, "s", dead_shim, record)
     answer = delete(asked(tmp_path, "s", sandbox=directory), settings(tmp_path))
     assert answer.exit_status == 137
-    assert process.wait(timeout=5) == -9
+    assert process.wait(timeout=30) == -9
     assert not directory.exists()
 
 
