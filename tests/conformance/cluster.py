@@ -21,6 +21,7 @@ from kontinuum.client import kubeconfig
 from kontinuum.client.connect import connect
 from kontinuum.controllers import manager
 from kontinuum.controllers.settings import ControllersSettings
+from kontinuum.foundation import jwt
 from kontinuum.foundation.clock import RealClock
 from kontinuum.foundation.pki import Authority
 from kontinuum.store.etcd import EtcdStore
@@ -80,7 +81,9 @@ class Cluster:
     async def _serve(self) -> None:
         certificates = make_certificates(self._directory)
         store = await self._open_store()
-        async with serving(store, certificates) as api:
+        signing_key = self._directory / "sa.key"
+        jwt.ensure_key(signing_key)
+        async with serving(store, certificates, service_account_key=signing_key) as api:
             authority = Authority.ensure(self._directory, RealClock())
             # As in earnest, so that tests notice what the controllers' roles do not allow.
             controllers = authority.ensure_client("controllers", user=CONTROLLER_MANAGER)
@@ -92,6 +95,7 @@ class Cluster:
                 path.write_text(text)
             client = connect(kubeconfig.load(theirs))
             settings = ControllersSettings(
+                service_account_key=str(signing_key),
                 load_balancer_pool="192.0.2.0/28",
                 cluster_cidrs="10.244.0.0/16",
                 signing_certificate=str(certificates.authority),

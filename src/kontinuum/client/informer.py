@@ -118,6 +118,10 @@ class Informer:
         """The objects that the index ``name`` files under ``value``, in key order."""
         return self._cache.by_index(name, value)
 
+    def count(self, name: str, value: str) -> int:
+        """How many objects the index ``name`` files under ``value``."""
+        return self._cache.count(name, value)
+
     def add_handler(self, handler: Handler) -> None:
         """Have ``handler`` told of every change from now on; it must neither block nor raise.
 
@@ -237,6 +241,9 @@ class Cache:
 
     def by_index(self, name: str, value: str) -> list[Object]:
         return [orjson.loads(self._raw[key]) for key in sorted(self._filed[name].get(value, ()))]
+
+    def count(self, name: str, value: str) -> int:
+        return len(self._filed[name].get(value, ()))
 
     def put(self, obj: Object) -> Object | None:
         """Keep ``obj`` and answer what was kept under its key before."""

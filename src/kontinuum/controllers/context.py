@@ -27,6 +27,7 @@ from kontinuum.api.kubernetes.resources import (
 )
 from kontinuum.api.machinery.objects import Object, labels_of, namespace_of
 from kontinuum.api.machinery.resources import Resource
+from kontinuum.api.machinery.selectors import LabelSelector
 from kontinuum.client.events import EventRecorder
 from kontinuum.client.informer import Index, Informer
 from kontinuum.client.rest import Client
@@ -43,6 +44,7 @@ BY_NAMESPACE = "namespace"
 BY_CONTROLLER = "controller"
 BY_NODE = "node"
 BY_SERVICE = "service"
+BY_LABEL = "label"
 BY_CLAIM = "claim"
 """Pods by the claims that they use, volumes by the claim that they are bound to or reserved for: ``namespace/name``."""
 BY_VOLUME = "volume"
@@ -53,6 +55,12 @@ UNBOUND = "unbound"
 
 def by_namespace(obj: Object) -> list[str]:
     return [obj["metadata"].get("namespace", "")]
+
+
+def _labels(obj: Object) -> list[str]:
+    """A namespace may have thousands of pods, of which a selector means some."""
+    namespace = namespace_of(obj)
+    return [f"{namespace}/{key}={value}" for key, value in labels_of(obj).items()]
 
 
 def _controller(obj: Object) -> list[str]:
@@ -84,6 +92,7 @@ _INDEXES: Mapping[Resource, Mapping[str, Index]] = {
         BY_NODE: lambda pod: [node_of(pod)],
         BY_NAMESPACE: by_namespace,
         BY_CLAIM: _claims,
+        BY_LABEL: _labels,
     },
     PERSISTENTVOLUMECLAIMS: {
         UNBOUND: _unbound_claim,
@@ -175,6 +184,16 @@ def children(informer: Informer, owner: Object) -> list[Object]:
     metadata = owner["metadata"]
     orphans = informer.by_index(BY_CONTROLLER, f"orphans of {metadata.get('namespace', '')}")
     return [*informer.by_index(BY_CONTROLLER, metadata["uid"]), *orphans]
+
+
+def selected(pods: Informer, namespace: str, selector: LabelSelector) -> list[Object]:
+    """The pods of ``namespace`` that ``selector`` means."""
+    if selector.nothing:
+        return []
+    exact = [f"{namespace}/{key}={value}" for key, value in selector.equalities()]
+    rarest = min(exact, key=lambda one: pods.count(BY_LABEL, one), default=None)
+    found = pods.by_index(BY_NAMESPACE, namespace) if rarest is None else pods.by_index(BY_LABEL, rarest)
+    return [pod for pod in found if selector.matches(labels_of(pod))]
 
 
 _TRIMS: Mapping[Resource, Callable[[Object], Object]] = {PODS: trim_pod}

@@ -68,6 +68,14 @@ class LabelSelector:
         """True if everything matches."""
         return not self.nothing and not self.requirements
 
+    def equalities(self) -> list[tuple[str, str]]:
+        """The labels that whoever matches has, each with its value."""
+        return [
+            (one.key, one.values[0])
+            for one in self.requirements
+            if one.operator in ("=", "in") and len(one.values) == 1
+        ]
+
     def exact(self, key: str) -> str | None:
         """The one value that ``key`` must have, if the selector says so; lets a caller look in an index."""
         for one in self.requirements:

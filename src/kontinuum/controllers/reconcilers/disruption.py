@@ -23,7 +23,7 @@ from kontinuum.api.machinery.resources import Resource
 from kontinuum.api.machinery.selectors import from_object
 from kontinuum.client.reconcile import DONE, Result
 from kontinuum.client.writes import Writer
-from kontinuum.controllers.context import BY_NAMESPACE, Context
+from kontinuum.controllers.context import Context, selected
 from kontinuum.controllers.frame import KeyReconciler
 from kontinuum.controllers.lib import owners
 from kontinuum.controllers.lib.pods import is_finished, is_leaving, is_ready
@@ -171,9 +171,8 @@ class DisruptionReconciler(KeyReconciler):
         selector = budget["spec"].get("selector")
         if selector is None:
             return []
-        matches = from_object(selector).matches
-        candidates = self._pods.by_index(BY_NAMESPACE, namespace_of(budget))
-        return [pod for pod in candidates if matches(labels_of(pod)) and not is_finished(pod)]
+        found = selected(self._pods, namespace_of(budget), from_object(selector))
+        return [pod for pod in found if not is_finished(pod)]
 
     def _scale_of(self, pod: Object) -> int | str:
         """What the pod's controller wants; of a Deployment's ReplicaSet, what the Deployment wants."""

@@ -11,10 +11,11 @@ import orjson
 
 from kontinuum.api.kubernetes.resources import ENDPOINTS, PODS, SERVICES
 from kontinuum.api.machinery.objects import Object, annotations_of, key_of, labels_of, name_of, namespace_of
+from kontinuum.api.machinery.selectors import from_map
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.client.reconcile import DONE, Result
 from kontinuum.client.writes import Writer
-from kontinuum.controllers.context import BY_NAMESPACE, Context
+from kontinuum.controllers.context import BY_NAMESPACE, Context, selected
 from kontinuum.controllers.frame import KeyReconciler
 from kontinuum.controllers.lib import endpoints
 from kontinuum.controllers.lib.pods import is_leaving, is_ready, node_of
@@ -107,8 +108,8 @@ class EndpointsReconciler(KeyReconciler):
             return DONE
         if "deletionTimestamp" in service["metadata"] or not endpoints.is_selecting(service):
             return DONE
-        candidates = self._pods.by_index(BY_NAMESPACE, namespace_of(service))
-        pods = [pod for pod in candidates if endpoints.selects(service, pod) and endpoints.is_reachable(pod)]
+        chosen = selected(self._pods, namespace_of(service), from_map(service["spec"].get("selector")))
+        pods = [pod for pod in chosen if endpoints.is_reachable(pod)]
         new = wanted(service, pods, existing)
         try:
             if existing is None:

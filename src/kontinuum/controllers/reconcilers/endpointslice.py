@@ -13,10 +13,11 @@ import orjson
 
 from kontinuum.api.kubernetes.resources import ENDPOINTSLICES, NODES, PODS, SERVICES
 from kontinuum.api.machinery.objects import Object, key_of, labels_of, name_of, namespace_of, uid_of
+from kontinuum.api.machinery.selectors import from_map
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.client.reconcile import DONE, Result
 from kontinuum.client.writes import Writer
-from kontinuum.controllers.context import BY_NAMESPACE, BY_SERVICE, Context
+from kontinuum.controllers.context import BY_NAMESPACE, BY_SERVICE, Context, selected
 from kontinuum.controllers.frame import KeyReconciler
 from kontinuum.controllers.lib import endpoints, owners
 from kontinuum.controllers.lib.names import child_name
@@ -162,8 +163,8 @@ class EndpointSliceReconciler(KeyReconciler):
         service = self._objects.get(key)
         if service is None or "deletionTimestamp" in service["metadata"] or not endpoints.is_selecting(service):
             return DONE
-        candidates = self._pods.by_index(BY_NAMESPACE, namespace_of(service))
-        pods = [pod for pod in candidates if endpoints.selects(service, pod) and endpoints.is_reachable(pod)]
+        chosen = selected(self._pods, namespace_of(service), from_map(service["spec"].get("selector")))
+        pods = [pod for pod in chosen if endpoints.is_reachable(pod)]
         slices = [one for one in self._slices.by_index(BY_SERVICE, key) if labels_of(one).get(MANAGED_BY) == CONTROLLER]
         todo = plan(service, wanted(service, pods, self._zones(pods)), slices)
         await self._carry_out(service, todo, Writer(self._client, self._writes, key))

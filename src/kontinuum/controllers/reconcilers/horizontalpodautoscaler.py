@@ -20,7 +20,7 @@ from kontinuum.api.machinery.status import ApiError
 from kontinuum.client.discovery import find_kind
 from kontinuum.client.reconcile import DONE, Result
 from kontinuum.client.writes import Writer
-from kontinuum.controllers.context import BY_NAMESPACE, Context
+from kontinuum.controllers.context import Context, selected
 from kontinuum.controllers.frame import KeyReconciler
 from kontinuum.controllers.lib import scaling_limits, scaling_ratio
 from kontinuum.controllers.lib.scaling_limits import History
@@ -213,8 +213,7 @@ class HorizontalPodAutoscalerReconciler(KeyReconciler):
             problem = f"couldn't convert selector into a corresponding internal selector object: {error}"
             raise self._unusable(autoscaler, draft, "InvalidSelector", problem) from error
         self._selectors[key_of(autoscaler)] = selector
-        candidates = self._pods.by_index(BY_NAMESPACE, namespace_of(autoscaler))
-        pods = [pod for pod in candidates if selector.matches(labels_of(pod))]
+        pods = selected(self._pods, namespace_of(autoscaler), selector)
         rivals = self._who_select(pods, namespace_of(autoscaler))
         if len(rivals) > 1:
             problem = f"pods by selector {text} are controlled by multiple HPAs: [{' '.join(rivals)}]"
@@ -224,7 +223,9 @@ class HorizontalPodAutoscalerReconciler(KeyReconciler):
     def _who_select(self, pods: list[Object], namespace: str) -> list[str]:
         """The keys of the namespace's autoscalers that look at any of the pods."""
         mine = {key: one for key, one in self._selectors.items() if key.startswith(f"{namespace}/")}
-        return sorted(key for key, one in mine.items() if any(one.matches(labels_of(pod)) for pod in pods))
+        # The pods of one target mostly have the same labels.
+        labels = [dict(one) for one in {tuple(sorted(labels_of(pod).items())) for pod in pods}]
+        return sorted(key for key, one in mine.items() if any(map(one.matches, labels)))
 
     def _unusable(self, autoscaler: Object, draft: _Draft, reason: str, problem: str) -> Unknown:
         self._warn(autoscaler, reason, problem)
