@@ -163,6 +163,9 @@ async def serving(
             # There are no controllers here that would do it, and pods need it.
             await api.create("/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})
             yield api
+        # Whatever a test did: nobody has changed an object that others look at too.
+        for entry, obj in server.shared_objects:
+            assert orjson.loads(entry.value) == obj, f"{entry.key} was changed by somebody who looked at it"
     finally:
         await server.stop()
 

@@ -18,6 +18,7 @@ from aiohttp.web_protocol import RequestHandler
 from kontinuum.api.kubernetes.conversion import CONVERSIONS
 from kontinuum.api.kubernetes.kinds import KINDS
 from kontinuum.api.kubernetes.resources import FLOWSCHEMAS, PRIORITYLEVELCONFIGURATIONS
+from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.apiserver import housekeeping, listener
 from kontinuum.apiserver.admission.plugins import all_plugins
@@ -35,6 +36,7 @@ from kontinuum.apiserver.context import Context
 from kontinuum.apiserver.custom.definitions import Definitions
 from kontinuum.apiserver.documents import Documents
 from kontinuum.apiserver.encryption import encryption
+from kontinuum.apiserver.events import Entry
 from kontinuum.apiserver.fairness.fairness import Fairness
 from kontinuum.apiserver.feed import Feed
 from kontinuum.apiserver.flowcontrol import create_flow_objects, keep_flow_objects
@@ -159,6 +161,11 @@ class ApiServer:
     def connections(self) -> list[RequestHandler]:
         """The connections that are open now."""
         return self._http.connections if self._http is not None else []
+
+    @property
+    def shared_objects(self) -> list[tuple[Entry, Object]]:
+        """What admission looks at, and the entries that it was decoded from."""
+        return self._context.decoded.kept()
 
     async def run(self) -> None:
         """Start, serve until cancelled, stop."""

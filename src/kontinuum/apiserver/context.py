@@ -31,6 +31,34 @@ CATCH_UP_SECONDS = 10.0
 """A revision that the store itself has told will come, unlike one that a client names; but the watch that brings it may
 have to notice first that its member of etcd is silent (3 s), and wait for an election (1-2 s)."""
 
+SMALL, MOST_DECODED = 16 * 1024, 128
+"""Bytes of an object that is kept decoded (which takes five times as many), and how many such objects there are."""
+
+
+class Decoded:
+    """What admission has looked at lately: every pod asks for the same namespace, account and priority classes.
+
+    A cache's entry is never changed, only replaced, so what was made of it holds as long as it is the same one.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Entry, Object]] = {}
+
+    def of(self, entry: Entry) -> Object:
+        known = self._known.get(entry.key)
+        if known is not None and known[0] is entry:
+            return known[1]
+        obj: Object = orjson.loads(entry.value)
+        if len(entry.value) <= SMALL:
+            if len(self._known) >= MOST_DECODED:
+                self._known.clear()
+            self._known[entry.key] = entry, obj
+        return obj
+
+    def kept(self) -> list[tuple[Entry, Object]]:
+        """The objects that are remembered, each with the entry that it was made of."""
+        return [*self._known.values()]
+
 
 @dataclass(slots=True)
 class Context:
@@ -47,6 +75,7 @@ class Context:
     quotas: Books
     usage: Samples = field(default_factory=Samples)
     """What nodes and pods use, as far as nodes have told."""
+    decoded: Decoded = field(default_factory=Decoded)
     identity: Identity = field(init=False)
     """Set before the first request is answered."""
 
@@ -84,19 +113,25 @@ class Context:
         return entry
 
     async def find(self, resource: Resource, namespace: str, name: str) -> Object | None:
-        """An object for admission: a cached one will do, but what is not cached may have been written just now."""
+        """An object for admission: a cached one will do, but what is not cached may have been written just now.
+
+        It may be shared with others who look at it, and is not to be changed.
+        """
         cache = self.served[resource].cache
         key = cache.layout.key(namespace, name)
         entry = cache.get(key)
         if entry is None:
             await self.catch_up()
             entry = cache.get(key)
-        return orjson.loads(entry.value) if entry is not None else None
+        return self.decoded.of(entry) if entry is not None else None
 
     async def list(self, resource: Resource, namespace: str = "", labels: LabelSelector = EVERYTHING) -> list[Object]:
-        """The cached objects of a namespace, or of all for "", for admission. Decodes each: not for long lists."""
+        """The cached objects of a namespace, or of all for "", for admission. Decodes them: not for long lists.
+
+        They may be shared as those of ``find``.
+        """
         cache = self.served[resource].cache
         if not len(cache):
             return []  # Most clusters have no LimitRanges, and every write asks for them.
         entries = cache.select(Selection(namespace, labels))
-        return [orjson.loads(entry.value) for entry in entries]
+        return [self.decoded.of(entry) for entry in entries]

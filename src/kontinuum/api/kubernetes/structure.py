@@ -86,11 +86,16 @@ def conform_to(doc: Object, shape: Definition) -> list[str]:
             absent.append(key)
         elif value is None:
             absent.append(key)
+        elif kind.form == "string" and type(value) is str:
+            pass  # Most values of most objects.
         else:
+            known = len(unknown)
             try:
-                doc[key] = conformed = _conform_value(value, kind, key, unknown)
+                doc[key] = conformed = _conform_value(value, kind, unknown)
                 if kind.form in EMPTY_IS_ABSENT and not conformed:
                     absent.append(key)
+                if len(unknown) > known:
+                    _place(unknown, known, key, kind)
             except Mismatch as mismatch:
                 mismatch.path.insert(0, key)
                 mismatch.struct = mismatch.struct or shape.short_name
@@ -104,8 +109,8 @@ def conform_to(doc: Object, shape: Definition) -> list[str]:
     return unknown
 
 
-def _conform_value(value: Any, kind: Type, path: str, unknown: list[str]) -> Any:
-    """The canonical form of one present value; unknown fields below it are added to ``unknown``."""
+def _conform_value(value: Any, kind: Type, unknown: list[str]) -> Any:
+    """The canonical form of one present value; unknown fields below it are added to ``unknown``, as seen from it."""
     form = kind.form
     if form == "string":
         if type(value) is not str:
@@ -114,32 +119,47 @@ def _conform_value(value: Any, kind: Type, path: str, unknown: list[str]) -> Any
     if form == "object":
         if type(value) is not dict:
             raise _mismatch(value, kind)
-        unknown.extend(f"{path}.{below}" for below in conform_to(value, definition(kind.definition)))
+        unknown.extend(conform_to(value, definition(kind.definition)))
         return value
     if form == "list":
-        return _conform_list(value, kind, path, unknown)
+        return _conform_list(value, kind, unknown)
     if form == "map":
-        return _conform_map(value, kind, path, unknown)
+        return _conform_map(value, kind, unknown)
     return SCALARS[form](value, kind)
 
 
-def _conform_list(value: Any, kind: Type, path: str, unknown: list[str]) -> Any:
+def _place(unknown: list[str], start: int, where: str, kind: Type) -> None:
+    """``where`` leads to a value of this ``kind``, and so do from now on the paths from ``start`` on.
+
+    Nearly no object has unknown fields, so their paths are put together on the way out of the walk.
+    """
+    before = where if kind.form == "list" else f"{where}."
+    unknown[start:] = [before + below for below in unknown[start:]]
+
+
+def _conform_list(value: Any, kind: Type, unknown: list[str]) -> Any:
     element = kind.element
     if type(value) is not list or element is None:
         raise _mismatch(value, kind)
     for index, one in enumerate(value):
         filled = zero(element) if one is None else one
-        value[index] = _conform_value(filled, element, f"{path}[{index}]", unknown)
+        known = len(unknown)
+        value[index] = _conform_value(filled, element, unknown)
+        if len(unknown) > known:
+            _place(unknown, known, f"[{index}]", element)
     return value
 
 
-def _conform_map(value: Any, kind: Type, path: str, unknown: list[str]) -> Any:
+def _conform_map(value: Any, kind: Type, unknown: list[str]) -> Any:
     element = kind.element
     if type(value) is not dict or element is None:
         raise _mismatch(value, kind)
     for key, one in value.items():
         filled = zero(element) if one is None else one
-        value[key] = _conform_value(filled, element, f"{path}.{key}", unknown)
+        known = len(unknown)
+        value[key] = _conform_value(filled, element, unknown)
+        if len(unknown) > known:
+            _place(unknown, known, key, element)
     return value
 
 

@@ -91,24 +91,31 @@ def by_step(shape: Shape, elements: Sequence[Any] | None) -> dict[str, list[Any]
 
 def everything(value: Any, shape: Shape) -> Fields:
     """Every path at and below a value that was not there before; ``{}`` is the value's own path."""
+    if type(value) is dict and (known := shape.flat.get(tuple(value))) is not None:
+        return known
     shape = shape.of(value)
     if not value or shape.is_whole:
         return MEMBER
     if shape.form == MAP and isinstance(value, dict):
         return _everything_in_map(value, shape)
     if shape.form == LIST and isinstance(value, list) and shape.element is not None:
-        found = {HERE: MEMBER}
-        for step, elements in by_step(shape, value).items():
-            found[step] = everything(elements[0], shape.element) if len(elements) == 1 else MEMBER
-        return found
+        return _everything_in_list(value, shape, shape.element)
     return MEMBER
 
 
+def _everything_in_list(value: list[Any], shape: Shape, element: Shape) -> Fields:
+    found = {HERE: MEMBER}
+    for one in value:
+        try:
+            step = step_of(shape, one)
+        except NoStep:
+            continue
+        # Of those that nothing tells apart nobody owns a part.
+        found[step] = MEMBER if step in found else everything(one, element)
+    return found
+
+
 def _everything_in_map(value: dict[str, Any], shape: Shape) -> Fields:
-    names = tuple(value)
-    known = shape.flat.get(names)
-    if known is not None:
-        return known
     found: Fields = {HERE: MEMBER}
     fields, element = shape.fields, shape.element
     is_flat = bool(fields)  # Keys of a plain map are the user's, and without number.
@@ -121,7 +128,7 @@ def _everything_in_map(value: dict[str, Any], shape: Shape) -> Fields:
             is_flat = False
             found["f:" + key] = everything(below, kind or shape.below(key))
     if is_flat and len(shape.flat) < MOST_REMEMBERED:
-        shape.flat[names] = found
+        shape.flat[tuple(value)] = found
     return found
 
 

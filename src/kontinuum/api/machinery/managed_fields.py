@@ -10,8 +10,8 @@ The rules are those of Kubernetes' ``util/managedfields`` and structured-merge-d
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from kontinuum.api.machinery import fieldsets
 from kontinuum.api.machinery.comparing import Comparison, applied, compare, created
@@ -48,8 +48,7 @@ Identity = tuple[str, str, str, str]
 Entry = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(NamedTuple):
     """One entry of managedFields."""
 
     manager: str
@@ -57,7 +56,7 @@ class Owner:
     api_version: str
     subresource: str = ""
     time: str = ""
-    fields: Fields = field(default_factory=dict)
+    fields: Fields = fieldsets.MEMBER
 
     @property
     def identity(self) -> Identity:
@@ -93,7 +92,7 @@ def decode(entries: Iterable[Entry], *, trusted: bool = False) -> Owners:
             entry.get("subresource", ""), entry.get("time") or "", entry.get("fieldsV1") or {},
         )  # fmt: skip
         if not trusted:
-            owner = replace(owner, fields=_checked(index, entry))
+            owner = owner._replace(fields=_checked(index, entry))
         owners[owner.identity] = owner
     return owners
 
@@ -158,11 +157,11 @@ def updated(owners: Owners, changes: Comparison, author: Owner) -> Owners:
     for identity, owner in owners.items():
         left = fieldsets.difference(owner.fields, lost)
         if left:
-            found[identity] = owner if left == owner.fields else replace(owner, fields=left)
+            found[identity] = owner if left == owner.fields else owner._replace(fields=left)
     if taken:
         mine = found.get(author.identity)
         fields = fieldsets.union(mine.fields, taken) if mine is not None else taken
-        found[author.identity] = replace(author, fields=fields)
+        found[author.identity] = author._replace(fields=fields)
     return capped(found)
 
 
@@ -188,7 +187,7 @@ def capped(owners: Owners) -> Owners:
             kept = found.pop(first[version].identity)
         fields = fieldsets.encode(fieldsets.union(kept.fields, owner.fields))
         found.pop(owner.identity, None)
-        found[bucket.identity] = replace(bucket, fields=fields)
+        found[bucket.identity] = bucket._replace(fields=fields)
         surplus -= 1
     return found
 
@@ -235,7 +234,7 @@ def apply(
     merged = merge(live_parts, config_parts, shape)
     named = fieldsets.difference(applied(config_parts, shape) or {}, STRIPPED)
     last = owners.get(author.identity)
-    found = {**owners, author.identity: replace(author, fields=fieldsets.without(named, ignored))}
+    found = {**owners, author.identity: author._replace(fields=fieldsets.without(named, ignored))}
     if last is not None and last.fields:
         merged = _pruned(merged, shape, found.values(), last.fields)
     changes = compare(live_parts, merged, shape).ignoring(ignored)
@@ -245,11 +244,11 @@ def apply(
     for one in others:
         left = fieldsets.difference(one.fields, lost)
         if left != one.fields:
-            found[one.identity] = replace(one, fields=fieldsets.encode(left))
+            found[one.identity] = one._replace(fields=fieldsets.encode(left))
     is_same = bool(merged == live_parts)
     mine = found[author.identity]
     time = last.time if is_same and last is not None else author.time
-    found[author.identity] = replace(mine, fields=fieldsets.encode(mine.fields), time=time)
+    found[author.identity] = mine._replace(fields=fieldsets.encode(mine.fields), time=time)
     obj = {**merged, "metadata": {**_kept(live), **(merged.get("metadata") or {})}}
     return Applied(obj, {key: one for key, one in found.items() if one.fields}, is_same)
 

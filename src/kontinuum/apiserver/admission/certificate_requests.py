@@ -25,6 +25,8 @@ RIGHTS = {"approval": "approve", "status": "sign"}
 class CertificateRequests(Base):
     """See the module. Behind every plug-in that could change who seems to ask."""
 
+    concerns = frozenset({CERTIFICATESIGNINGREQUESTS})
+
     def __init__(self, authorizer: Authorizer, clock: Clock) -> None:
         self._authorizer = authorizer
         self._clock = clock

@@ -6,7 +6,7 @@ at them, and in what order.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
@@ -18,6 +18,8 @@ from kontinuum.apiserver.authn.users import User
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
+MOST_RESOURCES = 4096
+"""For which it is remembered who looks at them; custom ones come and go."""
 Operation = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
 
 
@@ -98,6 +100,11 @@ class Reader(Protocol):
 class Plugin(Protocol):
     """Both methods raise ApiError to refuse."""
 
+    @property
+    def concerns(self) -> Collection[Resource] | None:
+        """The resources whose requests it looks at; None: whatever is asked."""
+        ...
+
     async def admit(self, attributes: Attributes, reader: Reader) -> None:
         """Change ``attributes.obj``."""
         ...
@@ -109,6 +116,10 @@ class Plugin(Protocol):
 
 class Base:
     """A plug-in that does nothing; real ones override one method or both."""
+
+    @property
+    def concerns(self) -> Collection[Resource] | None:
+        return None
 
     async def admit(self, attributes: Attributes, reader: Reader) -> None:
         """Changes nothing."""
@@ -129,21 +140,36 @@ class Chain:
         self.plugins = tuple(plugins)
         self._closing = closing
         self._measuring = measuring
-        # Most plug-ins do one of the two; calling only those that override it keeps writes cheap.
+        # Most plug-ins do one of the two, and for few resources; calling only those keeps writes cheap.
         self._admitting = [one for one in plugins if type(one).admit is not Base.admit]
         self._validating = [one for one in plugins if type(one).validate is not Base.validate]
+        self._concerned: dict[Resource, tuple[list[Plugin], list[Plugin]]] = {}
+
+    def _of(self, resource: Resource) -> tuple[list[Plugin], list[Plugin]]:
+        """Who admits, and who validates, requests about ``resource``."""
+        found = self._concerned.get(resource)
+        if found is None:
+            if len(self._concerned) >= MOST_RESOURCES:
+                self._concerned.clear()
+            admitting, validating = (
+                [one for one in some if one.concerns is None or resource in one.concerns]
+                for some in (self._admitting, self._validating)
+            )
+            found = self._concerned[resource] = admitting, validating
+        return found
 
     async def admit(self, attributes: Attributes, reader: Reader) -> None:
-        for plugin in self._admitting:
+        admitting, _ = self._of(attributes.resource)
+        for plugin in admitting:
             await plugin.admit(attributes, reader)
         if attributes.is_changed_outside:
             # Once more, never twice: defaults for a container that a webhook has added, and whoever asked to see it.
             attributes.is_reinvocation = True
-            for plugin in self._admitting:
+            for plugin in admitting:
                 await plugin.admit(attributes, reader)
 
     async def validate(self, attributes: Attributes, reader: Reader) -> None:
-        for plugin in self._validating:
+        for plugin in self._of(attributes.resource)[1]:
             await plugin.validate(attributes, reader)
 
     async def review(self, attributes: Attributes, reader: Reader) -> None:

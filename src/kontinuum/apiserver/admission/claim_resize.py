@@ -17,6 +17,8 @@ FIXED = (
 class ClaimResize(Base):
     """See the module."""
 
+    concerns = frozenset({PERSISTENTVOLUMECLAIMS})
+
     async def validate(self, attributes: Attributes, reader: Reader) -> None:
         claim, old = attributes.obj, attributes.old
         if attributes.resource != PERSISTENTVOLUMECLAIMS or attributes.subresource or claim is None or old is None:

@@ -29,6 +29,10 @@ class DefaultClass(Base):
     marks: tuple[str, ...]
     """Annotations of the class that is the default."""
 
+    @property
+    def concerns(self) -> tuple[Resource]:
+        return (self.resource,)
+
     async def admit(self, attributes: Attributes, reader: Reader) -> None:
         obj = attributes.obj
         if obj is None or attributes.operation != "CREATE" or attributes.resource != self.resource:

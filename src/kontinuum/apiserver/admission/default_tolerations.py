@@ -17,6 +17,8 @@ SECONDS = 300
 class DefaultTolerations(Base):
     """See the module."""
 
+    concerns = frozenset({PODS})
+
     async def admit(self, attributes: Attributes, reader: Reader) -> None:
         pod = attributes.obj
         if attributes.resource == PODS and attributes.verb == "create" and not attributes.subresource and pod:

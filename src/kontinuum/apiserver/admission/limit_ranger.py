@@ -14,6 +14,8 @@ from kontinuum.apiserver.admission.limit_rules import claim_problems, fill_in, p
 class LimitRanger(Base):
     """See the module."""
 
+    concerns = frozenset({PODS, PERSISTENTVOLUMECLAIMS})
+
     async def admit(self, attributes: Attributes, reader: Reader) -> None:
         pod = attributes.obj
         if pod is None or attributes.resource != PODS or attributes.subresource or attributes.operation != "CREATE":

@@ -14,6 +14,8 @@ NOT_READY = "node.kubernetes.io/not-ready"
 class TaintNodesByCondition(Base):
     """See the module."""
 
+    concerns = frozenset({NODES})
+
     async def admit(self, attributes: Attributes, reader: Reader) -> None:
         node = attributes.obj
         if node is None or attributes.resource != NODES or attributes.operation != "CREATE" or attributes.subresource:

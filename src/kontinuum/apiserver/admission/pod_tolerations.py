@@ -25,6 +25,8 @@ CONFLICT = "pod tolerations (possibly merged with namespace default tolerations)
 class PodTolerationRestriction(Base):
     """See the module."""
 
+    concerns = frozenset({PODS})
+
     async def admit(self, attributes: Attributes, reader: Reader) -> None:
         pod = attributes.obj
         if pod is None or not _is_looked_at(attributes):

@@ -16,6 +16,8 @@ KEPT = ("priority", "preemptionPolicy")
 class Priority(Base):
     """See the module."""
 
+    concerns = frozenset({PODS, PRIORITYCLASSES})
+
     async def admit(self, attributes: Attributes, reader: Reader) -> None:
         pod = attributes.obj
         if attributes.resource != PODS or attributes.subresource or pod is None:

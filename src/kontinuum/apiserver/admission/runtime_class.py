@@ -12,6 +12,8 @@ from kontinuum.apiserver.admission.chain import Attributes, Base, Reader
 class RuntimeClass(Base):
     """See the module."""
 
+    concerns = frozenset({PODS})
+
     async def admit(self, attributes: Attributes, reader: Reader) -> None:
         pod = attributes.obj
         if attributes.resource != PODS or attributes.verb != "create" or attributes.subresource or pod is None:

@@ -33,6 +33,8 @@ PATIENCE = 30
 class ServiceAccount(Base):
     """See the module."""
 
+    concerns = frozenset({PODS})
+
     async def admit(self, attributes: Attributes, reader: Reader) -> None:
         pod = attributes.obj
         if pod is None or not _is_creation(attributes) or _is_mirror(pod):

@@ -5,7 +5,7 @@ The plug-in puts a finalizer on it; a controller takes that off (``controllers/r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from kontinuum.api.kubernetes.protection import FINALIZERS
 from kontinuum.api.machinery.resources import Resource
@@ -17,6 +17,10 @@ class StorageObjectInUseProtection(Base):
 
     def __init__(self, finalizers: Mapping[Resource, str] = FINALIZERS) -> None:
         self._finalizers = finalizers
+
+    @property
+    def concerns(self) -> Collection[Resource]:
+        return self._finalizers.keys()
 
     async def admit(self, attributes: Attributes, reader: Reader) -> None:
         finalizer = self._finalizers.get(attributes.resource)

@@ -16,6 +16,8 @@ COPIED = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone")
 class PodTopologyLabels(Base):
     """See the module."""
 
+    concerns = frozenset({PODS})
+
     async def admit(self, attributes: Attributes, reader: Reader) -> None:
         if attributes.resource != PODS or attributes.operation != "CREATE" or attributes.obj is None:
             return

@@ -84,16 +84,21 @@ def _container(container: Object, path: str, volumes: set[Any]) -> list[FieldErr
         errors.append(fields.invalid(f"{path}.image", image, "must not have leading or trailing whitespace"))
     errors += one_of(container.get("imagePullPolicy"), PULL_POLICIES, f"{path}.imagePullPolicy")
     errors += one_of(container.get("terminationMessagePolicy"), MESSAGE_POLICIES, f"{path}.terminationMessagePolicy")
-    errors += _ports(container.get("ports") or [], f"{path}.ports")
-    errors += _environment(container.get("env") or [], f"{path}.env")
-    errors += _mounts(container.get("volumeMounts") or [], f"{path}.volumeMounts", volumes)
-    errors += validate_requirements(container.get("resources") or {}, f"{path}.resources")
+    if ports := container.get("ports"):
+        errors += _ports(ports, f"{path}.ports")
+    if variables := container.get("env"):
+        errors += _environment(variables, f"{path}.env")
+    if mounts := container.get("volumeMounts"):
+        errors += _mounts(mounts, f"{path}.volumeMounts", volumes)
+    if resources := container.get("resources"):
+        errors += validate_requirements(resources, f"{path}.resources")
     for name in ("livenessProbe", "readinessProbe", "startupProbe"):
         if name in container:
             errors += validate_probe(container[name], f"{path}.{name}", must_succeed_once=name != "readinessProbe")
-    for name in ("postStart", "preStop"):
-        if name in (container.get("lifecycle") or {}):
-            errors += validate_handler(container["lifecycle"][name], f"{path}.lifecycle.{name}")
+    if lifecycle := container.get("lifecycle"):
+        for name in ("postStart", "preStop"):
+            if name in lifecycle:
+                errors += validate_handler(lifecycle[name], f"{path}.lifecycle.{name}")
     return errors
 
 
@@ -146,8 +151,10 @@ def _host_ports(containers: Sequence[Object], path: str) -> list[FieldError]:
 def _environment(variables: Sequence[Object], path: str) -> list[FieldError]:
     errors = []
     for index, variable in enumerate(variables):
-        here = f"{path}[{index}]"
         name = variable.get("name", "")
+        if names.is_env_name(name) and "valueFrom" not in variable:
+            continue
+        here = f"{path}[{index}]"
         if not name:
             errors.append(fields.required(f"{here}.name"))
         else:

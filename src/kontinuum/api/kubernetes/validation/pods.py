@@ -43,20 +43,24 @@ def validate_template(template: Object, path: str) -> list[FieldError]:
 
 
 def validate_pod_spec(spec: Object, path: str) -> list[FieldError]:
-    errors = validate_volumes(spec.get("volumes") or [], f"{path}.volumes")
-    errors += validate_pod_security(spec, path)
+    errors = validate_pod_security(spec, path)
+    if volumes := spec.get("volumes"):
+        errors = validate_volumes(volumes, f"{path}.volumes") + errors
     errors += validate_pod_names(spec, path)
     errors += validate_containers(spec, path)
     errors += one_of(spec.get("restartPolicy"), RESTART_POLICIES, f"{path}.restartPolicy")
     errors += one_of(spec.get("dnsPolicy"), DNS_POLICIES, f"{path}.dnsPolicy")
     errors += check_labels(spec.get("nodeSelector"), f"{path}.nodeSelector")
     for field, check in NAMES.items():
-        value = spec.get(field)
-        errors += [fields.invalid(f"{path}.{field}", value, problem) for problem in (check(value) if value else [])]
+        if value := spec.get(field):
+            errors += [fields.invalid(f"{path}.{field}", value, problem) for problem in check(value)]
     errors += _durations(spec, path)
-    errors += validate_tolerations(spec.get("tolerations") or [], f"{path}.tolerations")
-    errors += validate_affinity(spec.get("affinity") or {}, f"{path}.affinity")
-    errors += validate_amounts(spec.get("overhead") or {}, f"{path}.overhead")
+    if tolerations := spec.get("tolerations"):
+        errors += validate_tolerations(tolerations, f"{path}.tolerations")
+    if affinity := spec.get("affinity"):
+        errors += validate_affinity(affinity, f"{path}.affinity")
+    if overhead := spec.get("overhead"):
+        errors += validate_amounts(overhead, f"{path}.overhead")
     errors += _gates(spec, path)
     for index, one in enumerate(spec.get("topologySpreadConstraints") or ()):
         errors += _spread(one, f"{path}.topologySpreadConstraints[{index}]")

@@ -18,6 +18,8 @@ def validate_requirements(resources: Object, path: str) -> list[FieldError]:
     limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
     errors = validate_amounts(limits, f"{path}.limits") + validate_amounts(requests, f"{path}.requests")
     for name, amount in requests.items():
+        if amount == limits.get(name):
+            continue
         errors += _within_limit(name, amount, limits.get(name), f"{path}.requests")
     return errors
 
@@ -25,10 +27,10 @@ def validate_requirements(resources: Object, path: str) -> list[FieldError]:
 def validate_amounts(amounts: Object, path: str) -> list[FieldError]:
     errors = []
     for name, amount in amounts.items():
-        here = f"{path}[{name}]"
-        errors += _name(name, here)
+        if name not in CONTAINER_RESOURCES:
+            errors += _name(name, f"{path}[{name}]")
         if quantity.parse(amount) < 0:
-            errors.append(fields.invalid(here, amount, NEGATIVE))
+            errors.append(fields.invalid(f"{path}[{name}]", amount, NEGATIVE))
     return errors
 
 

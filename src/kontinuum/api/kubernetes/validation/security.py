@@ -26,20 +26,25 @@ HOSTS_OWN = ("hostNetwork", "hostPID", "hostIPC")
 
 def validate_pod_security(spec: Object, path: str) -> list[FieldError]:
     """The pod's own security context, and what the fields beside it say of the host's namespaces."""
-    context, here = spec.get("securityContext") or {}, f"{path}.securityContext"
-    errors = _ids(context, here, ("fsGroup", "runAsUser", "runAsGroup"))
-    for index, group in enumerate(context.get("supplementalGroups") or ()):
-        errors += _id(group, f"{here}.supplementalGroups[{index}]")
-    for name, supported in CHOICES.items():
-        errors += one_of(context.get(name), supported, f"{here}.{name}", required=False)
-    errors += _profiles(context, here)
-    errors += _sysctls(context.get("sysctls") or (), f"{here}.sysctls")
+    context = spec.get("securityContext")
+    errors = _context(context, f"{path}.securityContext") if context else []
     if spec.get("shareProcessNamespace") and spec.get("hostPID"):
         problem = "ShareProcessNamespace and HostPID cannot both be enabled"
         errors.append(fields.invalid(f"{path}.shareProcessNamespace", True, problem))
     if spec.get("hostUsers") is False:
         used = [name for name in HOSTS_OWN if spec.get(name)]
         errors += [fields.forbidden(f"{path}.{name}", "when `hostUsers` is false") for name in used]
+    return errors
+
+
+def _context(context: Object, path: str) -> list[FieldError]:
+    errors = _ids(context, path, ("fsGroup", "runAsUser", "runAsGroup"))
+    for index, group in enumerate(context.get("supplementalGroups") or ()):
+        errors += _id(group, f"{path}.supplementalGroups[{index}]")
+    for name, supported in CHOICES.items():
+        errors += one_of(context.get(name), supported, f"{path}.{name}", required=False)
+    errors += _profiles(context, path)
+    errors += _sysctls(context.get("sysctls") or (), f"{path}.sysctls")
     return errors
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from kontinuum.api.machinery import quantity
 from kontinuum.api.machinery.objects import Object
@@ -35,6 +34,7 @@ OLD_VOLUMES = {
     "cephfs": "deprecated in v1.28, non-functional in v1.31+",
     "rbd": "deprecated in v1.28, non-functional in v1.31+",
 }
+PLACING = frozenset({"nodeSelector", "affinity", "topologySpreadConstraints"})
 WHOLE_BYTES = ("memory", "ephemeral-storage")
 # What nearly everybody writes, told from the rest faster than by reading it.
 _whole = re.compile(r"\d+([KMGTPE]i|[kMGTPE])?").fullmatch
@@ -43,17 +43,22 @@ _whole = re.compile(r"\d+([KMGTPE]i|[kMGTPE])?").fullmatch
 def of_pod(pod: Object, path: str = "") -> Iterator[str]:
     """``path`` is where the pod (or template) is in its object, ending in a dot."""
     spec, metadata = pod.get("spec") or {}, pod.get("metadata") or {}
-    yield from _placing(spec, f"{path}spec.")
-    yield from _annotations(spec, metadata, f"{path}metadata.annotations")
+    if not PLACING.isdisjoint(spec):
+        yield from _placing(spec, f"{path}spec.")
+    if annotations := metadata.get("annotations"):
+        yield from _annotations(spec, annotations, f"{path}metadata.annotations")
     for index, volume in enumerate(spec.get("volumes") or ()):
         for kind in OLD_VOLUMES.keys() & volume.keys():
             yield f"{path}spec.volumes[{index}].{_go_name(kind)}: {OLD_VOLUMES[kind]}"
-    yield from _repeated(spec.get("hostAliases"), "ip", f"{path}spec.hostAliases")
-    yield from _repeated(spec.get("imagePullSecrets"), "name", f"{path}spec.imagePullSecrets")
-    for index, secret in enumerate(spec.get("imagePullSecrets") or ()):
-        if not secret.get("name"):
-            yield f'{path}spec.imagePullSecrets[{index}].name: invalid empty name ""'
-    yield from _fractions(spec.get("overhead"), f"{path}spec.overhead")
+    if aliases := spec.get("hostAliases"):
+        yield from _repeated(aliases, "ip", f"{path}spec.hostAliases")
+    if secrets := spec.get("imagePullSecrets"):
+        yield from _repeated(secrets, "name", f"{path}spec.imagePullSecrets")
+        for index, secret in enumerate(secrets):
+            if not secret.get("name"):
+                yield f'{path}spec.imagePullSecrets[{index}].name: invalid empty name ""'
+    if overhead := spec.get("overhead"):
+        yield from _fractions(overhead, f"{path}spec.overhead")
     yield from _containers(spec, f"{path}spec.")
     if (spec.get("terminationGracePeriodSeconds") or 0) < 0:
         problem = "must be >= 0; negative values are invalid and will be treated as 1"
@@ -92,17 +97,16 @@ def _placing(spec: Object, path: str) -> Iterator[str]:
             yield f"{where}.labelSelector: a null labelSelector results in matching no pod"
 
 
-def _annotations(spec: Object, metadata: Object, path: str) -> Iterator[str]:
-    annotations = metadata.get("annotations") or {}
+def _annotations(spec: Object, annotations: Object, path: str) -> Iterator[str]:
     for key in OLD_ANNOTATIONS.keys() & annotations.keys():
         yield f"{path}[{key}]: {OLD_ANNOTATIONS[key]}"
     if SECCOMP in annotations and not (spec.get("securityContext") or {}).get("seccompProfile"):
         yield f'{path}[{SECCOMP}]: non-functional in v1.27+; use the "seccompProfile" field instead'
 
 
-def _repeated(items: Any, field: str, path: str) -> Iterator[str]:
+def _repeated(items: Iterable[Object], field: str, path: str) -> Iterator[str]:
     seen: set[str] = set()
-    for index, item in enumerate(items or ()):
+    for index, item in enumerate(items):
         value = item.get(field) or ""
         if value in seen:
             yield f'{path}[{index}].{field}: duplicate {field} "{value}"'
@@ -115,15 +119,18 @@ def _containers(spec: Object, path: str) -> Iterator[str]:
         for index, container in enumerate(spec.get(group) or ()):
             where = f"{path}{group}[{index}]"
             resources = container.get("resources") or {}
-            yield from _fractions(resources.get("limits"), f"{where}.resources.limits")
-            yield from _fractions(resources.get("requests"), f"{where}.resources.requests")
-            yield from _hidden(container.get("env") or (), f"{where}.env")
-            yield from _ports(container.get("ports") or (), f"{where}.ports", ports)
+            for side in ("limits", "requests"):
+                if amounts := resources.get(side):
+                    yield from _fractions(amounts, f"{where}.resources.{side}")
+            if (env := container.get("env")) and len({one.get("name") for one in env}) < len(env):
+                yield from _hidden(env, f"{where}.env")
+            if its_ports := container.get("ports"):
+                yield from _ports(its_ports, f"{where}.ports", ports)
 
 
-def _fractions(amounts: Any, path: str) -> Iterator[str]:
+def _fractions(amounts: Object, path: str) -> Iterator[str]:
     for name in WHOLE_BYTES:
-        amount = (amounts or {}).get(name)
+        amount = amounts.get(name)
         if amount is None or _whole(str(amount)):
             continue
         try:
