@@ -97,7 +97,8 @@ async def test_a_long_list_is_read_in_pages_of_one_revision(store: Store) -> Non
         await asyncio.gather(*(store.create(f"pods/a/{start + number:05}", b"v" * 1000) for number in range(100)))
     whole = await store.list("pods/")
     assert [record.key for record in whole.records] == [f"pods/a/{number:05}" for number in range(2500)]
-    assert (whole.revision, whole.remaining) == (2500, 0)
+    # On a slow machine an answer may come too late, and making sure of its write takes a revision too.
+    assert whole.revision == await store.revision() >= 2500 and whole.remaining == 0
     part = await store.list("pods/", limit=1500, after="pods/a/00009")
     assert (len(part.records), part.remaining, part.records[0].key) == (1500, 990, "pods/a/00010")
 

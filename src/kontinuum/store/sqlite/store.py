@@ -110,6 +110,7 @@ class SqliteStore:
         if self._closed:
             return
         self._closed = True
+        self._writer.pass_on()
         await asyncio.to_thread(self._writer.finish)
         await asyncio.sleep(0)  # the last hand-over is answered before its caller can see the store closed
         self._database.close()

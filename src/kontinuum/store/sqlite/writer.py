@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
@@ -99,7 +100,10 @@ class Writer:
         self._history = history
         self._loop = loop
         self._deliver = deliver
-        self._queue: SimpleQueue[Write | Compaction | None] = SimpleQueue()
+        self._submitted: list[Write | Compaction] = []
+        self._queue: SimpleQueue[list[Write | Compaction] | None] = SimpleQueue()
+        self._gathered: deque[Write | Compaction] = deque()
+        """Taken out of the queue, and for a batch to come."""
         self._revision = rows.last_revision(self._connection)
         self._compacted = rows.compacted(self._connection)
         self.heads = {key: Head(*head) for key, head in rows.present(self._connection).items()}
@@ -115,11 +119,21 @@ class Writer:
         self._thread.start()
 
     def submit(self, wish: Write | Compaction) -> None:
-        """Queue a wish; its answer comes through ``deliver``."""
-        self._queue.put(wish)
+        """Queue a wish; its answer comes through ``deliver``. Call it on ``loop``."""
+        # Requests that came together are decided in one turn of the loop, and so become one batch: a batch costs the
+        # interpreter's lock several times, a wish in it nothing.
+        if not self._submitted:
+            self._loop.call_soon(self.pass_on)
+        self._submitted.append(wish)
+
+    def pass_on(self) -> None:
+        """Give the thread what has been submitted."""
+        if self._submitted:
+            self._queue.put(self._submitted)
+            self._submitted = []
 
     def finish(self) -> None:
-        """Carry out what is queued, then end. Blocks; call it from another thread than the loop's."""
+        """Carry out what was passed on, then end. Blocks; call it from another thread than the loop's."""
         self._queue.put(None)
         self._thread.join()
 
@@ -138,21 +152,29 @@ class Writer:
         writes: list[Write] = []
         compactions: list[Compaction] = []
         size = 0
-        wish = self._queue.get()
-        while True:
-            if wish is None:
-                return writes, compactions, False
+        if not self._gathered and not self._take(block=True):
+            return writes, compactions, False
+        while self._gathered and len(writes) < BATCH_WRITES and size < BATCH_BYTES:
+            wish = self._gathered.popleft()
             if isinstance(wish, Compaction):
                 compactions.append(wish)
             else:
                 writes.append(wish)
                 size += len(wish.value)
-            if len(writes) >= BATCH_WRITES or size >= BATCH_BYTES:
-                return writes, compactions, True
-            try:
-                wish = self._queue.get_nowait()
-            except Empty:
-                return writes, compactions, True
+            if not self._gathered and not self._take(block=False):
+                return writes, compactions, False
+        return writes, compactions, True
+
+    def _take(self, *, block: bool) -> bool:
+        """Move what waits in the queue, if anything does, to what is gathered; False at the end."""
+        try:
+            wishes = self._queue.get(block)
+        except Empty:
+            return True
+        if wishes is None:
+            return False
+        self._gathered.extend(wishes)
+        return True
 
     def _commit(self, writes: Sequence[Write]) -> Batch:
         """Write the batch durably. An error leaves the file and ``heads`` as they were and is everybody's answer."""
@@ -182,10 +204,13 @@ class Writer:
 
     def _append(self, appended: Sequence[Row]) -> list[bytes | None]:
         """Commit the rows; answers the value that each replaced."""
-        with self._transaction():
+        # Those are read first, since nothing may fail once the rows are durable. One may be of the same batch.
+        values = {row.revision: row.value for row in appended}
+        replaced = [row.previous for row in appended if row.previous is not None and row.previous not in values]
+        values |= dict(zip(replaced, rows.values(self._connection, replaced), strict=True))
+        with self._transaction(begins=len(appended) > rows.AT_ONCE):
             rows.append(self._connection, appended)
-            known = iter(rows.values(self._connection, [row.previous for row in appended if row.previous is not None]))
-            return [None if row.previous is None else next(known) for row in appended]
+        return [None if row.previous is None else values[row.previous] for row in appended]
 
     def _adopt(self, plan: Plan) -> None:
         self._revision = plan.revision
@@ -221,8 +246,8 @@ class Writer:
             rows.compact(self._connection, after=self._compacted, upto=upto)
         self._compacted = upto
 
-    def _transaction(self) -> _Transaction:
-        return _Transaction(self._connection)
+    def _transaction(self, *, begins: bool = True) -> _Transaction:
+        return _Transaction(self._connection, begins=begins)
 
     def _failure(self, doing: str, error: Exception) -> KontinuumError:
         if isinstance(error, sqlite3.Error):
@@ -246,17 +271,22 @@ class Writer:
 
 
 class _Transaction:
-    """BEGIN IMMEDIATE ... COMMIT; an error rolls back (SQLite may have done so itself, for want of space)."""
+    """BEGIN IMMEDIATE ... COMMIT; an error rolls back (SQLite may have done so itself, for want of space).
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    ``begins`` False: what is inside is one statement, which SQLite makes a transaction of by itself.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, *, begins: bool) -> None:
         self._connection = connection
+        self._begins = begins
 
     def __enter__(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
+        if self._begins:
+            self._connection.execute("BEGIN IMMEDIATE")
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         try:
-            if error is None:
+            if error is None and self._begins:
                 self._connection.execute("COMMIT")
         finally:
             if self._connection.in_transaction:
