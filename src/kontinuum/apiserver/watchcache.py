@@ -6,6 +6,7 @@ fields. The cache decides nothing and reads no store: ``feed`` tells it every ch
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,10 @@ from kontinuum.apiserver.selection import Selection
 from kontinuum.apiserver.watcher import Watcher
 
 FieldsOf = Callable[[Object], dict[str, str]]
+FEW = 10
+"""Watchers that are woken for each change."""
+SERVING_SECONDS = 50e-6
+"""What it takes to write to one watcher: a hundred are woken again after 5 ms."""
 HISTORY_BYTES = 8 * 1024 * 1024
 """At most this much of the past is kept per resource, whatever the number of events."""
 
@@ -52,6 +57,8 @@ class WatchCache:
         self._history_bytes = 0
         self.watchers: set[Watcher] = set()
         self._followers: list[set[str]] = []
+        self._woken = 0.0
+        self._is_waking = False
         self._is_fed = True
         self._followed_by: WatchCache | None = None
         self.oldest = 0
@@ -164,6 +171,32 @@ class WatchCache:
             watcher.offer(event)
             if watcher.ended:
                 self.watchers.discard(watcher)
+        if not self._is_waking:
+            self._wake_later()
+
+    def _wake_later(self) -> None:
+        """Let the watchers read: at once, or if there are many and they have just been woken, a little later.
+
+        Each of them writes to its client when it is woken. Many would spend all their time on that, a change at a
+        time, while changes come faster than they can be told: so they are told together what came in the meantime.
+        """
+        if len(self.watchers) <= FEW:
+            self._wake()
+            return
+        loop = asyncio.get_running_loop()
+        rest = self._woken + len(self.watchers) * SERVING_SECONDS - loop.time()
+        if rest <= 0:
+            self._wake()
+        else:
+            self._is_waking = True
+            loop.call_later(rest, self._wake)
+
+    def _wake(self) -> None:
+        self._is_waking = False
+        if len(self.watchers) > FEW:
+            self._woken = asyncio.get_running_loop().time()
+        for watcher in self.watchers:
+            watcher.wake()
 
     def watch(self, selection: Selection, *, after: int, limit: int) -> Watcher | None:
         """A watcher of every change with a revision greater than ``after``; None if that is too long ago."""

@@ -21,11 +21,12 @@ class Watcher:
         self._limit = limit
         self._queue: deque[Seen] = deque()
         self._awake = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
         self.ended = False
         """No more events will come: it lagged, or the cache had to start anew."""
 
     def offer(self, event: Event) -> None:
-        """Queue the event if the watcher's selection sees it."""
+        """Queue the event if the watcher's selection sees it; ``wake`` comes after the last one that is there."""
         type_ = event.type_for(self._selection)
         if not type_:
             return
@@ -33,7 +34,11 @@ class Watcher:
             self.end()
             return
         self._queue.append((type_, event))
-        self._awake.set()
+
+    def wake(self) -> None:
+        """Let the reader go on, if there is anything to read."""
+        if self._queue:
+            self._awake.set()
 
     def replay(self, events: Iterable[Event]) -> None:
         """Queue events of the past, however many they are: they are held by the cache's history anyway."""
@@ -48,17 +53,29 @@ class Watcher:
     def end(self) -> None:
         self.ended = True
         self._awake.set()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     async def wait_events(self, seconds: float) -> None:
-        """Return when there are events, when the watcher has ended, or after ``seconds``."""
-        if self._queue or self.ended or seconds <= 0:
+        """Return when there are events, when the watcher has ended, or after ``seconds``; sometimes sooner."""
+        if self.ended or seconds <= 0:
             return
+        self._set_alarm(seconds)
+        await self._awake.wait()
+
+    def _set_alarm(self, seconds: float) -> None:
+        """A busy watcher waits a thousand times a second: the alarm of one wait serves the next ones too."""
         loop = asyncio.get_running_loop()
-        timer = loop.call_later(seconds, self._awake.set)
-        try:
-            await self._awake.wait()
-        finally:
-            timer.cancel()
+        if self._timer is not None:
+            if self._timer.when() <= loop.time() + seconds:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_later(seconds, self._alarm)
+
+    def _alarm(self) -> None:
+        self._timer = None
+        self._awake.set()
 
     def take(self) -> list[Seen]:
         """Everything that waits, in order."""

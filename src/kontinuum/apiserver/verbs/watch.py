@@ -70,6 +70,7 @@ async def watch(context: Context, served: Served, call: Call) -> StreamResponse:
     finally:
         if watcher is not None:
             served.cache.watchers.discard(watcher)
+            watcher.end()
 
 
 async def _first_pieces(
