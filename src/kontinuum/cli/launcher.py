@@ -8,17 +8,10 @@ from pathlib import Path
 
 from kontinuum.cli.keeper import Part
 from kontinuum.cli.logs import open_log
+from kontinuum.cli.slim import SLIM
 from kontinuum.foundation import process
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.sockets import ReadyListener, is_listening
-
-SLIM = {
-    # One arena: a part has one busy thread, and each further arena costs memory that is never given back.
-    "MALLOC_ARENA_MAX": "2",
-    # numpy would start a thread for each core as it is imported; the scheduler multiplies no matrices.
-    "OPENBLAS_NUM_THREADS": "1",
-    "PYTHONUNBUFFERED": "1",
-}
 
 
 class ProcessLauncher:

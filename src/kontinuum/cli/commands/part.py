@@ -14,6 +14,7 @@ from typing import Any
 from kontinuum.cli import settings as composing
 from kontinuum.cli.preparation import prepare
 from kontinuum.cli.settings import Settings
+from kontinuum.cli.slim import SLIM
 from kontinuum.foundation.clock import RealClock
 
 
@@ -41,4 +42,4 @@ def _become(name: str, settings: Settings) -> None:
     os.write(told, composing.encode(settings))
     os.lseek(told, 0, os.SEEK_SET)
     os.dup2(told, 0)
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "kontinuum.cli.run", name])
+    os.execve(sys.executable, [sys.executable, "-P", "-m", "kontinuum.cli.run", name], {**SLIM, **os.environ})
