@@ -156,3 +156,22 @@ async def test_paths_of_custom_resources_are_documented_with_their_subresources(
         "/apis/ponds.example/v1/ponds", one.removesuffix("/{name}"), one, f"{one}/status",
     }  # fmt: skip
     assert "fieldValidation" in [each["name"] for each in paths[one]["patch"]["parameters"]]
+
+
+async def test_a_document_is_kept_for_good_under_its_hash_and_moves_when_it_changes(api: Api) -> None:
+    await define(api, definition())
+    paths = good(await api.get("/openapi/v3"))["paths"]
+    for group in ("api/v1", "apis", "apis/ponds.example/v1"):
+        where = paths[group]["serverRelativeURL"]
+        kept = await api.get(where)
+        assert kept.code == 200 and kept.headers["Cache-Control"] == "public, immutable" and "Expires" in kept.headers
+        plain = await api.get(f"/openapi/v3/{group}")
+        assert plain.code == 200 and plain.headers["Cache-Control"] == "no-cache, private"
+        assert plain.headers["Etag"] == kept.headers["Etag"]
+        async with api.session.get(f"{api.address}/openapi/v3/{group}?hash=OLD", allow_redirects=False) as moved:
+            assert (moved.status, moved.headers["Location"]) == (301, where)
+    other = definition(version(openapi=schema(RICH)))
+    await redefine(api, other["metadata"]["name"], {"spec": {"versions": other["spec"]["versions"]}})
+    async with api.session.get(api.address + where, allow_redirects=False) as moved:
+        assert moved.status == 301 and moved.headers["Location"] != where
+    assert (await api.get("/openapi/v3/apis/none.example/v1?hash=OLD")).code == 404

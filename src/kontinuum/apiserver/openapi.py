@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
 import orjson
@@ -30,6 +31,7 @@ from kontinuum.apiserver.openapi_paths import body_kinds, paths_of
 
 Schemas = dict[str, dict[str, Any]]
 JSON = "application/json"
+V3 = "/openapi/v3/"
 V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 # Older clients ask with an "@", which is no valid media type: a reply must not carry it.
 V2_PROTOBUF_ASKED = (V2_PROTOBUF, "application/com.github.proto-openapi.spec.v2@v1.0+protobuf")
@@ -100,7 +102,7 @@ class OpenApi:
             return self._kept(f"v2 {protobuf}", lambda: self._v2(protobuf=protobuf))
         if path == "/openapi/v3":
             return self._kept("v3", self._index)
-        group = path.removeprefix("/openapi/v3/")
+        group = path.removeprefix(V3)
         if group == path:
             return None
         if group in self._groups:
@@ -119,19 +121,22 @@ class OpenApi:
 
     def _index(self) -> Document:
         """Where each group's document is, under a hash by which clients keep it."""
-        marks = {group: self._mark(group) for group in self._groups}
-        general = self._general(version=3)
-        marks |= {document: _hash(f"{KUBERNETES_VERSION} {document}".encode()) for document in general}
-        for group, told in self._told().items():
-            if told.openapi_v3:
-                marks[group] = _hash(told.openapi_v3)
-        paths = {group: {"serverRelativeURL": f"/openapi/v3/{group}?hash={mark}"} for group, mark in marks.items()}
+        groups = [*self._groups, *self._general(version=3), *self._told()]
+        paths = {group: {"serverRelativeURL": where} for group in groups if (where := self.marked(group))}
         return Document.of(orjson.dumps({"paths": paths}), JSON)
 
-    def _mark(self, group: str) -> str:
-        """Differs whenever the group's document does."""
-        facts = sorted((each.plural, self._kind_of(each).edition) for each in self._groups[group])
-        return _hash(f"{KUBERNETES_VERSION} {group} {facts}".encode())
+    def marked(self, group: str) -> str:
+        """Where the group's document of version 3 is for good: another one gets another hash. "" if it has none."""
+        if group in self._groups:
+            facts = sorted((each.plural, self._kind_of(each).edition) for each in self._groups[group])
+            mark = _hash(f"{_edition()} {group} {facts}".encode())
+        elif group in self._general(version=3):
+            mark = _hash(f"{_edition()} {group}".encode())
+        elif (told := self._told().get(group)) is not None and told.openapi_v3:
+            mark = _hash(told.openapi_v3)
+        else:
+            return ""
+        return f"{V3}{group}?hash={mark}"
 
     def _v3(self, group: str) -> Document:
         resources = self._groups[group]
@@ -218,6 +223,14 @@ def _with_prose(names: set[str]) -> Schemas:
             if target is not None:
                 target["description"] = text
     return definitions
+
+
+@cache
+def _edition() -> str:
+    """Of the built-in documents: what another release of ours says of the same resources may be something else."""
+    import importlib.metadata  # Slow, and needed once somebody asks.
+
+    return f"{KUBERNETES_VERSION} {importlib.metadata.version('kontinuum')}"
 
 
 def _hash(content: bytes) -> str:
