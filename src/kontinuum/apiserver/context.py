@@ -22,6 +22,7 @@ from kontinuum.apiserver.quota.books import Books
 from kontinuum.apiserver.selection import Selection
 from kontinuum.apiserver.settings import ServerSettings
 from kontinuum.apiserver.usage.samples import Samples
+from kontinuum.apiserver.watchcache import WatchCache
 from kontinuum.foundation.clock import Clock
 from kontinuum.store.port import Store
 
@@ -33,6 +34,8 @@ have to notice first that its member of etcd is silent (3 s), and wait for an el
 
 SMALL, MOST_DECODED = 16 * 1024, 128
 """Bytes of an object that is kept decoded (which takes five times as many), and how many such objects there are."""
+FEW = 32
+"""Objects of a resource that are kept together."""
 
 
 class Decoded:
@@ -43,6 +46,7 @@ class Decoded:
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[Entry, Object]] = {}
+        self._whole: dict[str, tuple[WatchCache, int, list[Object]]] = {}
 
     def of(self, entry: Entry) -> Object:
         known = self._known.get(entry.key)
@@ -54,6 +58,16 @@ class Decoded:
                 self._known.clear()
             self._known[entry.key] = entry, obj
         return obj
+
+    def all_of(self, cache: WatchCache) -> list[Object]:
+        """All objects of one resource, of which there are few, such as classes: the same until one of them changes."""
+        known = self._whole.get(cache.layout.prefix)
+        if known is not None and known[0] is cache and known[1] == cache.changed:
+            return known[2]
+        found = [self.of(entry) for entry in cache.select(Selection("", EVERYTHING))]
+        if len(found) <= FEW:
+            self._whole[cache.layout.prefix] = cache, cache.changed, found
+        return found
 
     def kept(self) -> list[tuple[Entry, Object]]:
         """The objects that are remembered, each with the entry that it was made of."""
@@ -133,5 +147,7 @@ class Context:
         cache = self.served[resource].cache
         if not len(cache):
             return []  # Most clusters have no LimitRanges, and every write asks for them.
+        if not namespace and labels is EVERYTHING:
+            return [*self.decoded.all_of(cache)]
         entries = cache.select(Selection(namespace, labels))
         return [self.decoded.of(entry) for entry in entries]

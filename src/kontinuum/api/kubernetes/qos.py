@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from kontinuum.api.machinery import quantity
 from kontinuum.api.machinery.objects import Object
 
 COUNTED = ("cpu", "memory")
+Amounts = dict[str, Decimal]
 
 
 def qos_class(spec: Object) -> str:
     """``Guaranteed`` if every container has equal limits and requests of both, ``BestEffort`` if none has any."""
     containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
-    resources = [one.get("resources") or {} for one in containers]
-    if not any(_counted(one, "requests") or _counted(one, "limits") for one in resources):
+    sides = [(_counted(one, "limits"), _counted(one, "requests")) for one in containers]
+    if not any(limits or requests for limits, requests in sides):
         return "BestEffort"
-    return "Guaranteed" if all(_is_guaranteed(one) for one in resources) else "Burstable"
+    return "Guaranteed" if all(_is_guaranteed(limits, requests) for limits, requests in sides) else "Burstable"
 
 
-def _is_guaranteed(resources: Object) -> bool:
-    limits, requests = _counted(resources, "limits"), _counted(resources, "requests")
+def _is_guaranteed(limits: Amounts, requests: Amounts) -> bool:
     return len(limits) == len(COUNTED) and all(requests.get(name, limit) == limit for name, limit in limits.items())
 
 
-def _counted(resources: Object, side: str) -> Object:
-    amounts = resources.get(side) or {}
-    return {
-        name: quantity.parse(amounts[name]) for name in COUNTED if name in amounts and quantity.parse(amounts[name])
-    }
+def _counted(container: Object, side: str) -> Amounts:
+    amounts = (container.get("resources") or {}).get(side) or {}
+    found = ((name, quantity.parse(amounts[name])) for name in COUNTED if name in amounts)
+    return {name: amount for name, amount in found if amount}
