@@ -241,7 +241,7 @@ class Handler:
             settings = self._context.settings
             issuer = self._context.identity.issuer
             return discovery.answer(issuer, settings.service_account_jwks_uri, request, path, request.audit_id)
-        return self._documents.answer(request, path, query, request.audit_id)
+        return await self._documents.answer(request, path, query, request.audit_id)
 
 
 def _refuse(request: Request, error: ApiError) -> StreamResponse:

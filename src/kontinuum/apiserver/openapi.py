@@ -70,30 +70,30 @@ class OpenApi:
         self._resources = resources
         self._others = others
         self._groups: dict[str, list[Resource]] = {}
+        self._kinds: dict[Resource, Kind] = {}
+        self._told: dict[str, Told] = {}
+        """What others have told, by the group versions' paths."""
         self._documents: dict[str, Document] = {}
         self._sort()
 
     def renew(self, changed: Iterable[tuple[str, str]]) -> None:
         """Other resources are served now; the documents about the ``changed`` group versions are made again."""
-        self._groups.clear()
         self._sort()
         groups = [f"apis/{group}/{version}" for group, version in changed]
         for key in ("v2 True", "v2 False", "v3", *groups):
             self._documents.pop(key, None)
 
     def _sort(self) -> None:
-        elsewhere = self._others.versions() if self._others is not None else {}
+        """Take down what is served now. Documents are made of nothing else, so they can be made in another thread."""
+        others, elsewhere = self._others, self._others.versions() if self._others is not None else {}
+        self._groups, self._kinds, self._told = {}, {}, {}
+        if others is not None:
+            self._told = {f"apis/{group}/{version}": others.told((group, version)) for group, version in elsewhere}
         for resource in self._resources:
             prefix = "apis" if resource.group else "api"
             if (resource.group, resource.version) not in elsewhere:
                 self._groups.setdefault(f"{prefix}/{resource.api_version}", []).append(resource)
-
-    def _told(self) -> dict[str, Told]:
-        """What others have told, by the group versions' paths."""
-        if self._others is None:
-            return {}
-        return {f"apis/{group}/{version}": self._others.told((group, version))
-                for group, version in self._others.versions()}  # fmt: skip
+                self._kinds[resource] = self._kind_of(resource)
 
     def find(self, path: str, accept: str) -> Document | None:
         """The document at ``path``; None if there is none. Raises ApiError 406."""
@@ -109,7 +109,7 @@ class OpenApi:
             return self._kept(group, lambda: self._v3(group))
         if group in self._general(version=3):
             return self._kept(f"v3 {group}", lambda: self._v3_general(group))
-        told = self._told().get(group)
+        told = self._told.get(group)
         if told is None or not told.openapi_v3:
             return None
         return self._kept(group, lambda: Document.of(told.openapi_v3, JSON, large=True))
@@ -121,18 +121,18 @@ class OpenApi:
 
     def _index(self) -> Document:
         """Where each group's document is, under a hash by which clients keep it."""
-        groups = [*self._groups, *self._general(version=3), *self._told()]
+        groups = [*self._groups, *self._general(version=3), *self._told]
         paths = {group: {"serverRelativeURL": where} for group in groups if (where := self.marked(group))}
         return Document.of(orjson.dumps({"paths": paths}), JSON)
 
     def marked(self, group: str) -> str:
         """Where the group's document of version 3 is for good: another one gets another hash. "" if it has none."""
         if group in self._groups:
-            facts = sorted((each.plural, self._kind_of(each).edition) for each in self._groups[group])
+            facts = sorted((each.plural, self._kinds[each].edition) for each in self._groups[group])
             mark = _hash(f"{_edition()} {group} {facts}".encode())
         elif group in self._general(version=3):
             mark = _hash(f"{_edition()} {group}".encode())
-        elif (told := self._told().get(group)) is not None and told.openapi_v3:
+        elif (told := self._told.get(group)) is not None and told.openapi_v3:
             mark = _hash(told.openapi_v3)
         else:
             return ""
@@ -189,7 +189,7 @@ class OpenApi:
             "definitions": definitions,
             **SECURITY,
         }
-        for told in self._told().values():
+        for told in self._told.values():
             merge_v2(content, told.openapi_v2)
         if protobuf:
             return Document.of(openapi_v2_protobuf.encode(content), V2_PROTOBUF, large=True)
@@ -201,7 +201,7 @@ class OpenApi:
         own: Schemas = {}
         for resource in resources:
             names.update(schema.definition_name(*body) for body in body_kinds(resource))
-            published = self._kind_of(resource).published(version)
+            published = self._kinds[resource].published(version)
             own |= published
             if published:
                 continue
