@@ -32,13 +32,24 @@ def figure(name: str, values: Sequence[float], *, unit: str, reach: float | None
 
 
 def rate(
-    name: str, per_second: float, took: Sequence[float], *, reach: float, p99: float | None = None, kubernetes: str = ""
+    name: str,
+    per_second: float,
+    took: Sequence[float],
+    *,
+    reach: float,
+    p99: float | None = None,
+    kubernetes: str = "",
+    server_us: float = 0.0,
 ) -> None:
-    """One line: how many a second, how long each took (milliseconds), and whether both are as they should be."""
+    """One line: how many a second, how long each took (milliseconds), and whether both are as they should be.
+
+    ``server_us``: microseconds of CPU that each cost the server, if that is known.
+    """
     middle, last = percentile(took, 0.5), percentile(took, 0.99)
     is_held = per_second >= reach and (p99 is None or last <= p99)
     wanted = f"≥ {reach:,.0f}/s" + ("" if p99 is None else f", p99 ≤ {p99:g} ms")
     timing = f"p50 {middle:.2f} ms, p99 {last:.2f} ms, n={len(took)}"
+    timing += f", server {server_us:.0f} us each" if server_us else ""
     print(
         f"{name}: {per_second:,.0f}/s  ({timing})  reach {wanted}: {_verdict(is_held)}{_beside(kubernetes)}", flush=True
     )
