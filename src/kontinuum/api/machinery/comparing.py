@@ -105,9 +105,12 @@ def everything(value: Any, shape: Shape) -> Fields:
 
 def _everything_in_list(value: list[Any], shape: Shape, element: Shape) -> Fields:
     found = {HERE: MEMBER}
+    name = shape.keys[0] if len(shape.keys) == 1 else ""
     for one in value:
         try:
-            step = step_of(shape, one)
+            # Nearly every list is one of objects with names.
+            text = one.get(name) if name and type(one) is dict else None
+            step = named_step(name, text) if type(text) is str else step_of(shape, one)
         except NoStep:
             continue
         # Of those that nothing tells apart nobody owns a part.
@@ -173,10 +176,11 @@ def created(new: dict[str, Any], shape: Shape) -> Comparison:
 
 def _created(new: dict[str, Any], shape: Shape) -> Fields:
     found: Fields = {}
+    fields, always = shape.fields, shape.always
     for key, value in new.items():
-        kind = shape.below(key)
-        if key not in shape.always:
-            found["f:" + key] = everything(value, kind)
+        kind = fields.get(key) or shape.below(key)
+        if key not in always:
+            found["f:" + key] = MEMBER if kind.form == SCALAR else everything(value, kind)
         elif kind.form == MAP and not kind.is_atomic and isinstance(value, dict):
             below = _created(value, kind)
             if below:
