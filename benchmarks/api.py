@@ -25,7 +25,7 @@ import orjson
 import uvloop
 
 from benchmarks import report
-from benchmarks.installation import ServerAlone, server_alone
+from benchmarks.installation import ServerAlone, processor_seconds, server_alone
 from benchmarks.wire import MERGE, Address, Wire
 from kontinuum.client import kubeconfig
 
@@ -79,7 +79,7 @@ class Load:
         """Call as often as possible for a while, at most ``most`` times, and print the rate; returns how many calls."""
         numbers: Iterator[int] = iter(range(most))
         took: list[float] = []
-        cpu, start = self._cpu_seconds(), time.perf_counter()
+        cpu, start = self._processor_seconds(), time.perf_counter()
         end = start + self._seconds
 
         async def work(wire: Wire) -> None:
@@ -89,12 +89,12 @@ class Load:
 
         await asyncio.gather(*(work(wire) for wire in self.wires))
         passed = time.perf_counter() - start
-        each = (self._cpu_seconds() - cpu) / len(took) * 1e6
+        each = (self._processor_seconds() - cpu) / len(took) * 1e6
         report.rate(name, len(took) / passed, took, reach=reach, p99=p99, kubernetes=kubernetes, server_us=each)
         return len(took)
 
-    def _cpu_seconds(self) -> float:
-        return self._alone.cpu_seconds() if self._alone is not None else 0.0
+    def _processor_seconds(self) -> float:
+        return processor_seconds(self._alone.pid) if self._alone is not None else 0.0
 
     async def writes_and_reads(self) -> None:
         # No more than are listed next, so that the memory is that of so many pods however fast they are made.

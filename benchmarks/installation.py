@@ -104,17 +104,16 @@ class ServerAlone:
         assert self._child is not None
         return self._child.pid
 
-    def cpu_seconds(self) -> float:
-        """What it has used, as user and in the kernel."""
-        assert self._child is not None
-        # After the name, which may have spaces: field 3 and what follows (proc(5)); the 14th and 15th in clock ticks.
-        fields = Path(f"/proc/{self._child.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
     def resident_bytes(self) -> int:
         assert self._child is not None
         status = Path(f"/proc/{self._child.pid}/status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
+
+def processor_seconds(pid: int) -> float:
+    """User and system time of a process and its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.asynccontextmanager

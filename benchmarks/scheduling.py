@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import socket
 import sys
 from pathlib import Path
@@ -19,7 +18,7 @@ from pathlib import Path
 import orjson
 
 from benchmarks import report
-from benchmarks.installation import KONTINUUM, ServerAlone, server_alone
+from benchmarks.installation import KONTINUUM, ServerAlone, processor_seconds, server_alone
 from benchmarks.scheduler import a_node
 from benchmarks.wire import MERGE, Address, Wire
 from kontinuum.client import kubeconfig
@@ -63,12 +62,6 @@ async def make_nodes(wires: list[Wire], count: int) -> None:
             await wire.call("PATCH", f"{NODES}/n{number}", taints, MERGE)
 
     await asyncio.gather(*(work(wire) for wire in wires))
-
-
-def processor_seconds(pid: int) -> float:
-    """User and system time of a process and its threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def bound_times(wire: Wire, version: str, pods: int) -> list[float]:
