@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.scheduler.cluster import Cluster, a_node, a_pod, a_pod_group, of_group
 
-from kontinuum.api.kubernetes.resources import PODS
+from kontinuum.api.kubernetes.resources import LEASES, PODS
 from kontinuum.api.machinery.conditions import get_condition
 from kontinuum.api.machinery.objects import Object, name_of, uid_of
 from kontinuum.api.machinery.status import internal_error
@@ -244,6 +244,40 @@ def test_a_half_bound_group_is_finished_before_anybody_else_is_served() -> None:
         return cluster.nodes_of("g-0", "g-1", "g-2", "greedy")
 
     assert virtual_time.run(main) == ["n1", "n1", "n1", ""]
+
+
+def test_another_takes_over_when_the_leader_dies() -> None:
+    async def main() -> tuple[list[str], set[str]]:
+        cluster = Cluster()
+        leaders = [asyncio.create_task(cluster_scheduler(cluster, name)) for name in ("one", "two")]
+        await cluster.create(a_node("n1", cpu="4"), a_pod("before", requests={"cpu": "1"}))
+        await asyncio.sleep(20)
+        holder = (await lease(cluster))["holderIdentity"]
+        dead = leaders[("one", "two").index(holder)]
+        cluster.faults = faults[holder]
+        cluster.faults.down = True  # a power cut: it cannot even give its Lease up
+        await cancel(dead)
+        await cluster.create(a_pod("after", requests={"cpu": "1"}))
+        await asyncio.sleep(10)
+        assert cluster.nodes_of("before", "after") == ["n1", ""]
+        await asyncio.sleep(20)
+        found = cluster.nodes_of("before", "after"), {holder, (await lease(cluster))["holderIdentity"]}
+        await cancel(*leaders)
+        return found
+
+    faults: dict[str, Faults] = {"one": Faults(), "two": Faults()}
+
+    async def cluster_scheduler(cluster: Cluster, name: str) -> None:
+        client = Client(cluster.api.channel(faults[name]))
+        await loop.run(client, VirtualClock(), SchedulerSettings(elect=True, identity=name))
+
+    async def lease(cluster: Cluster) -> Object:
+        found = await cluster.client.get(LEASES, "kube-scheduler", namespace="kube-system")
+        spec: Object = found["spec"]
+        return spec
+
+    nodes, holders = virtual_time.run(main)
+    assert (nodes, holders) == (["n1", "n1"], {"one", "two"})
 
 
 def test_what_must_not_happen_would_be_seen() -> None:

@@ -50,6 +50,7 @@ from kontinuum.scheduler.profiles import Profile, read_profiles
 from kontinuum.scheduler.queue import SchedulingQueue
 from kontinuum.scheduler.reading import (
     is_finished,
+    is_only_bound,
     is_waiting,
     node_of,
     priority_of,
@@ -192,10 +193,14 @@ class Scheduler:
         elif node_of(pod):
             self._queue.remove(key)
             self._nominations.remove(uid)
-            self._end_assumption(uid)
+            assumption = self._end_assumption(uid)
             self._occupants.put(self._occupant(pod), node_of(pod))
-            if old is None or what_counts(old) != what_counts(pod):
-                self._snapshot.add_pod(uid, read_demand(pod), node_of(pod))
+            is_foreseen = (
+                assumption is not None and assumption.node == node_of(pod) and is_only_bound(pod, assumption.pod)
+            )  # fmt: skip
+            if old is None or is_foreseen or what_counts(old) != what_counts(pod):
+                if not is_foreseen:
+                    self._snapshot.add_pod(uid, read_demand(pod), node_of(pod))
                 self._tell(Event(ASSIGNED_POD, "updated" if old and node_of(old) else "added", pod, old))
         elif not self._is_ours(pod):
             self._queue.remove(key)

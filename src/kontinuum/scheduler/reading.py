@@ -99,6 +99,12 @@ def what_counts(pod: Object) -> Object:
     }
 
 
+def is_only_bound(pod: Object, old: Object) -> bool:
+    """True if the pod is what it was when it waited, but for its node: what it takes there is known already."""
+    before, now = what_counts(old), what_counts(pod)
+    return before | {"spec": {**before["spec"], "nodeName": node_of(pod)}} == now
+
+
 def promised_node(pod: Object) -> str:
     """``status.nominatedNodeName``, or ""."""
     return (pod.get("status") or {}).get("nominatedNodeName") or ""
