@@ -48,7 +48,8 @@ class Gangs:
         self._informer.add_handler(self._group_changed)
         self._is_served = False
         self._is_known = asyncio.Event()
-        self._groups: set[str] = set()
+        self._groups: set[str] | None = set()
+        """Those that were heard of before the scheduler began; None from then on."""
         self._dirty: dict[str, None] = {}
         self._is_dirty = asyncio.Event()
 
@@ -88,8 +89,9 @@ class Gangs:
         return groups.read_group(pod_group) if pod_group is not None else None
 
     def half_bound(self) -> Iterable[str]:
-        """Groups of which some have a node, but fewer than must."""
-        for key in sorted(self._groups):
+        """Groups of which some have a node, but fewer than must. Asked once, before anything is decided."""
+        heard_of, self._groups = self._groups or (), None
+        for key in sorted(heard_of):
             members = self._members(key)
             group = self.group_of(members[0]) if members and self.is_member(members[0]) else None
             placed = sum(groups.counts_as_placed(one) for one in members)
@@ -99,8 +101,10 @@ class Gangs:
     def pod_changed(self, pod: Object) -> None:
         """A pod that may be of a group has come, changed or gone."""
         if key := group_key(pod):
-            self._groups.add(key)
-            self._mark(key)
+            if self._groups is not None:
+                self._groups.add(key)
+            if self._is_served:
+                self._mark(key)
 
     def _group_changed(self, change: Change, pod_group: Object, old: Object | None) -> None:
         if change != "deleted":
@@ -133,12 +137,10 @@ class Gangs:
                 await self._write_status(key)
 
     async def _write_status(self, key: str) -> None:
-        pod_group, members = self._informer.get(key), self._members(key)
-        if not members:
-            self._groups.discard(key)
+        pod_group = self._informer.get(key)
         if pod_group is None:
             return
-        status = groups.status(pod_group, members, rfc3339(self._clock.time()))
+        status = groups.status(pod_group, self._members(key), rfc3339(self._clock.time()))
         if status == (pod_group.get("status") or {}):
             return
         try:

@@ -394,10 +394,11 @@ class Scheduler:
         """Bind one pod; if that fails it is decided again."""
         try:
             await self._try_to_bind(pod, node)
-        except (BindingRefused, ApiError) as error:
-            self._give_up(pod, node, error)
-        except Retryable as error:
-            # It may have happened. Its room stays taken until the API says where the pod is.
+        except (BindingRefused, ApiError, Retryable) as error:
+            if not may_have_happened(error):
+                self._give_up(pod, node, error)
+                return
+            # Its room stays taken until the API says where the pod is.
             log.info("the outcome of a binding is unknown", pod=key_of(pod), node=node, error=str(error))
             await self._clock.sleep(UNKNOWN.delay(0))
             if await self._ask_until_settled(pod):
@@ -488,9 +489,7 @@ class Scheduler:
                 await act(pod, node)
                 return
             except (BindingRefused, ApiError, Retryable) as error:
-                passes = isinstance(error, Retryable) or (
-                    isinstance(error, ApiError) and (error.code >= 500 or error.is_too_many_requests)
-                )
+                passes = may_have_happened(error) or (isinstance(error, ApiError) and error.is_too_many_requests)
                 if not passes or self._clock.monotonic() >= until:
                     self._give_up(pod, node, error)
                     return
@@ -541,6 +540,11 @@ class Scheduler:
         """The API has accepted a binding and then not shown it: has it lost it, or do we hear nothing?"""
         log.warning("a binding has not shown in the API", pod=key_of(pod))
         self._start(self._ask_until_settled(pod))
+
+
+def may_have_happened(error: Exception) -> bool:
+    """The write was answered by nobody, or by a server that does not know itself what became of it."""
+    return isinstance(error, Retryable) or (isinstance(error, ApiError) and error.code >= 500)
 
 
 def _groups_of(pod: Object) -> list[str]:
