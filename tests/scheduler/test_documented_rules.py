@@ -10,7 +10,7 @@ from tests.scheduler.cluster import a_node, a_pod
 from kontinuum.api.machinery.objects import Object
 from kontinuum.scheduler.amounts import pod_requests
 from kontinuum.scheduler.demand import read_demand, tagged
-from kontinuum.scheduler.evaluation import DEFAULT, Plugins
+from kontinuum.scheduler.evaluation import DEFAULT, KEPT_ROWS, LEAST_KEPT, Plugins, evaluation
 from kontinuum.scheduler.place import Placement, Refusal, place, place_batch
 from kontinuum.scheduler.reading import trim_node, trim_pod, what_counts
 from kontinuum.scheduler.scores import Score, balance, images, room, spread
@@ -308,3 +308,11 @@ def test_after_a_refusal_a_batch_is_refused_for_the_same_reason() -> None:
     batch = place_batch(read_demand(a_pod("p", requests={"cpu": "400m"})), ["1", "2", "3", "4"], snapshot)
     assert [type(one) for one in batch] == [Placement, Placement, Refusal, Refusal]
     assert batch[2] == batch[3] and snapshot.pod_node("3") is None
+
+
+def test_what_is_remembered_of_demands_has_a_bound() -> None:
+    snapshot = cluster(a_node("n1", pods="2000"))
+    snapshot.names += [""] * KEPT_ROWS  # a cluster too large to remember more than a few
+    for number in range(LEAST_KEPT + 9):
+        evaluation(read_demand(a_pod("p", requests={"cpu": f"{number}m"})), snapshot)
+    assert len(snapshot.remembered) == LEAST_KEPT

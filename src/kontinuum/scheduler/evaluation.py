@@ -21,8 +21,8 @@ from kontinuum.scheduler.scope import ALL, FollowingFilter, FollowingScore, Rows
 from kontinuum.scheduler.scores import SCORES, Score
 from kontinuum.scheduler.snapshot import Column, Snapshot
 
-KEPT = 32
-"""Demands that are remembered. Each takes some hundred bytes a node."""
+KEPT_ROWS, LEAST_KEPT, MOST_KEPT = 655_360, 16, 1024
+"""Evaluations are remembered up to so many rows in all (some 50 bytes each, so about 30 MB), and so many of them."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def evaluation(demand: Demand, snapshot: Snapshot, plugins: Plugins = DEFAULT) -
     found: Evaluation | None = snapshot.remembered.get(key)
     if found is None:
         found = snapshot.remembered[key] = Evaluation(demand, snapshot, plugins)
-        if len(snapshot.remembered) > KEPT:
+        if len(snapshot.remembered) > min(MOST_KEPT, max(LEAST_KEPT, KEPT_ROWS // len(snapshot.names))):
             snapshot.remembered.popitem(last=False)
     else:
         snapshot.remembered.move_to_end(key)
