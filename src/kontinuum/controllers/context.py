@@ -10,6 +10,7 @@ from kontinuum.api.kubernetes import binding
 from kontinuum.api.kubernetes.claims import class_of
 from kontinuum.api.kubernetes.resources import (
     CONTROLLERREVISIONS,
+    CSIDRIVERS,
     DAEMONSETS,
     DEPLOYMENTS,
     ENDPOINTSLICES,
@@ -36,7 +37,7 @@ from kontinuum.controllers.lib.attachment import volume_of
 from kontinuum.controllers.lib.claims import claims_of
 from kontinuum.controllers.lib.owners import controller_uid
 from kontinuum.controllers.lib.pods import node_of
-from kontinuum.controllers.lib.trims import trim_pod
+from kontinuum.controllers.lib.trims import trim_attachment, trim_driver, trim_pod
 from kontinuum.controllers.settings import ControllersSettings
 from kontinuum.foundation.clock import Clock
 
@@ -196,4 +197,8 @@ def selected(pods: Informer, namespace: str, selector: LabelSelector) -> list[Ob
     return [pod for pod in found if selector.matches(labels_of(pod))]
 
 
-_TRIMS: Mapping[Resource, Callable[[Object], Object]] = {PODS: trim_pod}
+_TRIMS: Mapping[Resource, Callable[[Object], Object]] = {
+    PODS: trim_pod,
+    VOLUMEATTACHMENTS: trim_attachment,
+    CSIDRIVERS: trim_driver,
+}

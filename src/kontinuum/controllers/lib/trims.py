@@ -31,6 +31,19 @@ def trim_pod(pod: Object) -> Object:
     return {**pod, "spec": kept_spec, "status": kept_status}
 
 
+def trim_attachment(attachment: Object) -> Object:
+    """Attachments are made and deleted by us, never changed: where, of what, and how far."""
+    spec, status = attachment.get("spec") or {}, attachment.get("status") or {}
+    kept = {key: status[key] for key in ("attached", "attachError") if key in status}
+    return {**attachment, "spec": {key: spec[key] for key in ("nodeName", "source") if key in spec}, "status": kept}
+
+
+def trim_driver(driver: Object) -> Object:
+    """Of CSI drivers it counts whether they attach."""
+    spec = driver.get("spec") or {}
+    return {**driver, "spec": {key: spec[key] for key in ("attachRequired",) if key in spec}}
+
+
 def _ended(container: Object) -> Object:
     """How often a container has been started again, and how it ended."""
     kept = {key: container[key] for key in ("name", "restartCount") if key in container}
