@@ -21,9 +21,11 @@ from kontinuum.apiserver.app import ApiServer
 from kontinuum.apiserver.usage.collector import collect_once
 from kontinuum.client.connect import connect
 from kontinuum.client.kubeconfig import Connection
+from kontinuum.controllers import manager
 from kontinuum.controllers.lib.scaling_ratio import Unknown
 from kontinuum.controllers.metrics import Metrics
-from kontinuum.foundation.clock import RealClock
+from kontinuum.controllers.settings import ControllersSettings
+from kontinuum.foundation.clock import RealClock, rfc3339
 from kontinuum.foundation.pki import Authority, KeyPair
 from kontinuum.node.observed import Container, ContainerState, Observed, Sandbox
 from kontinuum.node.server import NodeServer
@@ -51,10 +53,11 @@ class World:
     async def collect(self) -> None:
         await collect_once(context_of(self.api.server))
 
-    async def run_pod(self, name: str, *containers: str) -> None:
-        """A pod of the API that runs on the node."""
+    async def run_pod(self, name: str, *containers: str, container: Any = None) -> None:
+        """A pod of the API that runs on the node; ``container`` is what is said of each."""
         body = pod(name, nodeName="n1")
-        body["spec"]["containers"] = [{"name": one, "image": "localhost/nginx:1"} for one in containers]
+        said = container or {"image": "localhost/nginx:1"}
+        body["spec"]["containers"] = [{**said, "name": one} for one in containers]
         made = (await self.api.create(PODS, body)).body
         uid, now = made["metadata"]["uid"], self.runtime.clock.time()
         sandbox = Sandbox(f"s-{name}", uid, "default", name, 0, is_ready=True, created_at=now)
@@ -162,6 +165,43 @@ async def test_an_autoscaler_reads_what_is_served(world: World, certificates: Ce
         with pytest.raises(Unknown, match="unable to fetch metrics from custom metrics API: "):
             await metrics.of_pods("default", "app=web", "hits", "")
     finally:
+        await client.close()
+
+
+async def test_what_nodes_tell_makes_an_autoscaler_scale(world: World, certificates: Certificates) -> None:
+    """All the way: a node's answer, our metrics.k8s.io, the controller, the ``scale`` of a ReplicaSet."""
+    admin = certificates.admin
+    client = connect(Connection(world.api.address, certificates.authority, admin.certificate, admin.key))
+    container = {"name": "main", "image": "localhost/nginx:1", "resources": {"requests": {"cpu": "250m"}}}
+    template = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [container]}}
+    spec = {"replicas": 1, "selector": {"matchLabels": {"app": "web"}}, "template": template}
+    target = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web"}
+    scaling = {"scaleTargetRef": target, "maxReplicas": 9, "minReplicas": 1}
+    sets = "/apis/apps/v1/namespaces/default/replicasets"
+    scalers = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers"
+    await world.api.create(sets, {"metadata": {"name": "web"}, "spec": spec})
+    await world.run_pod("web", "main", container=container)
+    ready = {"type": "Ready", "status": "True", "lastTransitionTime": rfc3339(time.time() - 60)}
+    status = {"phase": "Running", "startTime": rfc3339(time.time() - 60), "conditions": [ready]}
+    assert (await world.api.patch(f"{PODS}/web/status", {"status": status})).code == 200
+    await world.collect()
+    await asyncio.sleep(0.3)
+    await world.collect()
+    await world.api.create(scalers, {"metadata": {"name": "web"}, "spec": scaling})
+    settings = ControllersSettings(enabled=("horizontalpodautoscaler",), autoscaling_cpu_initialization_seconds=0)
+    working = asyncio.create_task(manager.run(client, RealClock(), settings))
+    try:
+        async with asyncio.timeout(60):
+            while (await world.api.get(f"{sets}/web")).body["spec"]["replicas"] == 1:
+                await asyncio.sleep(0.05)
+            # Half a CPU of a quarter that is requested is 200 %, of which 80 % are wanted.
+            assert (await world.api.get(f"{sets}/web")).body["spec"]["replicas"] == 3
+            while not (found := (await world.api.get(f"{scalers}/web")).body["status"]).get("currentMetrics"):
+                await asyncio.sleep(0.05)
+        assert found["currentMetrics"][0]["resource"]["current"]["averageUtilization"] in (199, 200)
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
         await client.close()
 
 

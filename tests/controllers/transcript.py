@@ -7,8 +7,10 @@ A block is one command, a line of dashes, and what happened, each with the secon
     0.0 deployment/web: ScalingReplicaSet: Scaled up replica set web-64d8bbcbb4 from 0 to 3
 
 Commands: ``deploy NAME replicas=N image=I [field=JSON ...]``, ``set NAME field=JSON ...``, ``image NAME IMAGE``,
-``restart NAME``, ``undo NAME``, ``delete NAME [Foreground]``, ``broken IMAGE``, ``silence NODE``, ``speak NODE``,
-``wait SECONDS`` and ``show``. Every command but ``show`` is given a minute to take effect; ``wait`` its own time.
+``restart NAME``, ``autoscale NAME minReplicas=N maxReplicas=N [field=JSON ...]`` (to half a CPU per pod), ``load
+MILLICORES`` (of all pods together), ``undo NAME``, ``delete NAME [Foreground]``, ``broken IMAGE``, ``silence NODE``,
+``speak NODE``, ``wait SECONDS`` and ``show``. Every command but ``show`` is given a minute to take effect; ``wait`` its
+own time.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tests.controllers.cluster import Cluster, deployment, running
+from tests.controllers.source import Source
 
-from kontinuum.api.kubernetes.resources import DEPLOYMENTS, EVENTS, NODES, PODS, REPLICASETS
+from kontinuum.api.kubernetes.resources import DEPLOYMENTS, EVENTS, HORIZONTALPODAUTOSCALERS, NODES, PODS, REPLICASETS
 from kontinuum.api.machinery.conditions import get_condition
 from kontinuum.api.machinery.objects import Object, annotations_of, name_of
 from kontinuum.client.transport.fake.storage import Entry
@@ -56,6 +59,7 @@ class Player:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
+        self._source = Source(cluster)
         self._began = 0.0
         self._seen: list[tuple[float, str]] = []
 
@@ -91,6 +95,8 @@ class Player:
             "set": self._set,
             "image": lambda name, image: self._cluster.set_image(image, name),
             "restart": self._restart,
+            "autoscale": self._autoscale,
+            "load": self._load,
             "undo": self._undo,
             "delete": self._delete,
             "broken": self._broken,
@@ -107,6 +113,16 @@ class Player:
     async def _restart(self, name: str) -> None:
         annotations = {"kubectl.kubernetes.io/restartedAt": str(self._began)}
         await self._cluster.patch({"template": {"metadata": {"annotations": annotations}}}, name)
+
+    async def _autoscale(self, name: str, *fields: str) -> None:
+        target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}
+        half = {"name": "cpu", "target": {"type": "AverageValue", "averageValue": "500m"}}
+        spec = {"scaleTargetRef": target, "metrics": [{"type": "Resource", "resource": half}], **_fields(fields)}
+        made = {"metadata": {"name": name, "namespace": "default"}, "spec": spec}
+        await self._cluster.client.create(HORIZONTALPODAUTOSCALERS, made)
+
+    async def _load(self, millicores: str) -> None:
+        self._source.cpu = lambda pod: int(millicores) // len(self._cluster.ready_pods())
 
     async def _undo(self, name: str) -> None:
         """What ``kubectl rollout undo`` does: put back the template of the revision before the present one."""
@@ -157,6 +173,8 @@ def _told(entry: Entry) -> list[str]:
         return [f"{about['kind'].lower()}/{about['name']}: {entry.new['reason']}: {entry.new['message']}"]
     if entry.resource == DEPLOYMENTS:
         return _conditions(entry, "Progressing", "Available")
+    if entry.resource == HORIZONTALPODAUTOSCALERS:
+        return _conditions(entry, "AbleToScale", "ScalingActive", "ScalingLimited")
     if entry.resource == NODES:
         return [*_conditions(entry, "Ready"), *_taints(entry)]
     return []

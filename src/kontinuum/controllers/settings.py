@@ -91,6 +91,8 @@ class ControllersSettings(ElectionSettings, frozen=True, forbid_unknown_fields=T
             Pool.parse(self.load_balancer_pool)
         except ValueError as error:
             raise ValueError(f"load_balancer_pool: {error}") from error
+        if self.autoscaling_seconds <= 0:
+            raise ValueError(f"autoscaling_seconds: must be more than 0, not {self.autoscaling_seconds:g}")
         prefixes = {4: self.node_cidr_prefix_ipv4, 6: self.node_cidr_prefix_ipv6}
         networks = [ip_network(one.strip()) for one in filter(None, self.cluster_cidrs.split(","))]
         for network in networks:

@@ -198,8 +198,7 @@ class HorizontalPodAutoscalerReconciler(KeyReconciler):
         history.recommend(now, choice.replicas)
         draft.say(ABLE, True, *verdict.able)
         draft.say(LIMITED, verdict.is_limited, *verdict.limited)
-        above = choice.replicas > target.wanted
-        return verdict.replicas, f"{choice.name} above target" if above else "All metrics below target"
+        return verdict.replicas, _why(choice.replicas, target.wanted, choice.name)
 
     def _pods_of(self, autoscaler: Object, text: str, draft: _Draft) -> list[Object]:
         """Those that the target's Scale selects. Raises Unknown."""
@@ -338,6 +337,13 @@ class HorizontalPodAutoscalerReconciler(KeyReconciler):
         """Its own status is no news: the next look comes when it is due."""
         if change == "deleted" or old is None or obj["spec"] != old["spec"]:
             super()._object_changed(change, obj, old)
+
+
+def _why(asked: int, wanted: int, metric: str) -> str:
+    """What events say; nothing when it is an earlier recommendation that is followed now, as in Kubernetes."""
+    if asked > wanted:
+        return f"{metric} above target"
+    return "All metrics below target" if asked < wanted else ""
 
 
 def _bounds(autoscaler: Object) -> tuple[int, int]:
