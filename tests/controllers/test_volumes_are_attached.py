@@ -334,6 +334,44 @@ def test_a_volume_is_never_on_two_nodes(actions: list[tuple[str, int, int]], los
     scenario(main)
 
 
+def run_move(prepare: Callable[[Cluster], None]) -> list[int]:
+    """A volume moves with its pod from one node to another; the numbers of the controllers' writes for that."""
+    writes: list[int] = []
+
+    async def main(cluster: Cluster, storage: Storage) -> None:
+        await offer(cluster, "v")
+        prepare(cluster)
+        await cluster.client.create(PODS, user("first", "v", "node-0"))
+        await cluster.settle(8)
+        await cluster.client.delete(PODS, "first", namespace="default")
+        await cluster.client.create(PODS, user("second", "v", "node-1"))
+        await cluster.settle(40)
+        assert attachments(cluster) == {"node-1": True}
+        assert (reported(cluster, "node-0"), len(reported(cluster, "node-1"))) == ([], 1)
+        assert storage.mounted["node-1"] == {f"kubernetes.io/csi/{PROVISIONER}^v"}
+        paths = [one.path for one in cluster.faults.writes]
+        writes.extend(n for n, path in enumerate(paths, 1) if "/volumeattachments" in path or "/nodes/" in path)
+
+    scenario(main)
+    return writes
+
+
+def test_a_volume_moves_with_its_pod_wherever_the_controllers_are_killed() -> None:
+    writes = run_move(lambda cluster: None)
+    assert len(writes) >= 5
+    for point in writes:
+
+        def kill_at(cluster: Cluster, point: int = point) -> None:
+            def after_write(number: int, request: object) -> None:
+                if number == point:
+                    cluster.replace_controllers()
+
+            cluster.faults.after_write = after_write
+
+        run_move(kill_at)
+        run_move(lambda cluster, point=point: cluster.faults.lose_answer(point))  # type: ignore[misc]
+
+
 def test_a_settled_cluster_is_not_written_to() -> None:
     async def main(cluster: Cluster, storage: Storage) -> None:
         await offer(cluster, "v")
