@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import subprocess
+import sys
 from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
 from pathlib import Path
 
@@ -173,3 +175,9 @@ def test_a_sum_of_roles_follows_them() -> None:
         assert verbs("sum") == ["get", "delete"]
 
     scenario(main)
+
+
+def test_who_has_no_tokens_to_sign_does_not_load_what_signs() -> None:
+    """It is a fifth of an idle controllers' process."""
+    code = "import sys, kontinuum.controllers.manager; sys.exit('cryptography' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

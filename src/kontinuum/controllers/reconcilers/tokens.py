@@ -7,6 +7,7 @@ annotation names the account.
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,6 @@ from kontinuum.client.reconcile import DONE, Result
 from kontinuum.client.writes import Writer
 from kontinuum.controllers.context import Context
 from kontinuum.controllers.frame import KeyReconciler
-from kontinuum.foundation import jwt
 
 TYPE = "kubernetes.io/service-account-token"
 ACCOUNT_NAME = "kubernetes.io/service-account.name"
@@ -35,8 +35,8 @@ class Plan:
     delete: bool = False
 
 
-def plan(secret: Object, account: Object | None, key: jwt.SigningKey, authorities: str) -> Plan:
-    """``account`` is the one that the Secret names."""
+def plan(secret: Object, account: Object | None, sign: Callable[[Object], str], authorities: str) -> Plan:
+    """``account`` is the one that the Secret names; ``sign`` makes a token of its claims."""
     named = annotations_of(secret).get(ACCOUNT_UID)
     if account is None or (named and named != uid_of(account)):
         return Plan(delete=True)
@@ -48,13 +48,13 @@ def plan(secret: Object, account: Object | None, key: jwt.SigningKey, authoritie
     if not data.get("namespace"):
         data["namespace"] = _encoded(namespace_of(secret))
     if not data.get("token"):
-        data["token"] = _encoded(jwt.sign(key, claims(secret, account)))
+        data["token"] = _encoded(sign(claims(secret, account)))
     metadata = {**secret["metadata"], "annotations": {**annotations_of(secret), ACCOUNT_UID: uid_of(account)}}
     wanted = {**secret, "metadata": metadata, "data": data}
     return Plan() if wanted == secret else Plan(fill=wanted)
 
 
-def claims(secret: Object, account: Object) -> jwt.Claims:
+def claims(secret: Object, account: Object) -> Object:
     """The flat ones of the older tokens (kubernetes ``pkg/serviceaccount/legacy.go``)."""
     namespace, name = namespace_of(account), name_of(account)
     return {
@@ -80,7 +80,7 @@ class TokensReconciler(KeyReconciler):
         self._secrets = context.selection(SECRETS, fields=f"type={TYPE}")
         super().__init__(context, SERVICEACCOUNTS)
         settings = context.settings
-        self._key = jwt.load_signing_key(Path(settings.service_account_key))
+        self._key = Path(settings.service_account_key)
         self._authorities = Path(settings.root_ca).read_text() if settings.root_ca else ""
         self._secrets.add_handler(lambda change, obj, old: self._workers.queue.add(key_of(obj)))
 
@@ -96,16 +96,22 @@ class TokensReconciler(KeyReconciler):
         if secret is None or not name:
             return DONE
         account = self._objects.get(f"{namespace_of(secret)}/{name}")
-        todo = plan(secret, account, self._key, self._authorities)
+        todo = plan(secret, account, self._sign, self._authorities)
         if todo.delete:
             # Our copy may be old: an account that has just been made must not cost its tokens.
-            todo = plan(secret, await self._fresh(namespace_of(secret), name), self._key, self._authorities)
+            todo = plan(secret, await self._fresh(namespace_of(secret), name), self._sign, self._authorities)
         writer = Writer(self._client, self._writes, key)
         if todo.delete:
             await writer.delete(SECRETS, secret)
         elif todo.fill is not None:
             await writer.update(SECRETS, todo.fill)
         return DONE
+
+    def _sign(self, claims: Object) -> str:
+        # Here, because only clusters in which somebody asks for such tokens need the library.
+        from kontinuum.foundation import jwt
+
+        return jwt.sign(jwt.load_signing_key(self._key), claims)
 
     async def _fresh(self, namespace: str, name: str) -> Object | None:
         try:
