@@ -20,12 +20,11 @@ import orjson
 from benchmarks import report
 from benchmarks.installation import KONTINUUM, ServerAlone, processor_seconds, server_alone
 from benchmarks.scheduler import a_node
-from benchmarks.wire import MERGE, Address, Wire
+from benchmarks.wire import Address, Wire
 from kontinuum.client import kubeconfig
 from kontinuum.foundation import process
 
 CONNECTIONS = 16
-NODES = "/api/v1/nodes"
 PODS = "/api/v1/namespaces/default/pods"
 KUBERNETES = {1000: "220-245/s", 5000: "245-285/s"}
 REACH = {1000: 2000.0, 5000: 1500.0}
@@ -37,7 +36,9 @@ def a_pod(number: int) -> bytes:
         "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
     }  # fmt: skip
     labels = {"app": "service", "pod-template-hash": "5d4f8c7b9"}
-    spec = {"containers": [container], "automountServiceAccountToken": False}
+    # No agent ever says that the nodes are ready.
+    tolerations = [{"key": "node.kubernetes.io/not-ready", "operator": "Exists"}]
+    spec = {"containers": [container], "automountServiceAccountToken": False, "tolerations": tolerations}
     return orjson.dumps({"metadata": {"name": f"web-{number}", "labels": labels}, "spec": spec})
 
 
@@ -51,19 +52,6 @@ async def fill(wires: list[Wire], path: str, bodies: list[bytes]) -> None:
     await asyncio.gather(*(work(wire) for wire in wires))
 
 
-async def make_nodes(wires: list[Wire], count: int) -> None:
-    """Nodes whose agents have said that they are ready: new ones are tainted until then."""
-    await fill(wires, NODES, [orjson.dumps(a_node(number)) for number in range(count)])
-    left = iter(range(count))
-
-    async def work(wire: Wire) -> None:
-        for number in left:
-            taints = orjson.dumps({"spec": {"taints": a_node(number)["spec"]["taints"]}})
-            await wire.call("PATCH", f"{NODES}/n{number}", taints, MERGE)
-
-    await asyncio.gather(*(work(wire) for wire in wires))
-
-
 async def bound_times(wire: Wire, version: str, pods: int) -> list[float]:
     """When each pod was seen with a node, in seconds of ``time.perf_counter``."""
     await wire.watch(f"{PODS}?watch=true&resourceVersion={version}&fieldSelector=spec.nodeName%21%3D")
@@ -73,7 +61,7 @@ async def bound_times(wire: Wire, version: str, pods: int) -> list[float]:
 async def measure(server: ServerAlone, *, nodes: int, pods: int, profile: Path | None) -> None:
     address = Address.of(kubeconfig.load(server.kubeconfig))
     wires = [await address.open() for _ in range(CONNECTIONS)]
-    await make_nodes(wires, nodes)
+    await fill(wires, "/api/v1/nodes", [orjson.dumps(a_node(number)) for number in range(nodes)])
     account = {"metadata": {"name": "default"}}
     await fill(wires, "/api/v1/namespaces/default/serviceaccounts", [orjson.dumps(account)])
     await fill(wires, PODS, [a_pod(number) for number in range(pods)])
