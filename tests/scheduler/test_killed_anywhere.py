@@ -82,10 +82,11 @@ class Watched(Cluster):
             self.wrongs.append(f"overcommitted: {dict(used)}")
 
     def replace_scheduler(self) -> None:
-        """Kill the scheduler as a power cut does, and start another."""
-        if self._task is not None:
-            self._task.cancel()
+        """Kill the scheduler here and now, so that nothing more of its is carried out, and start another."""
         suffered, self.faults = self.faults, Faults(delay=self.faults.delay, down=self.faults.down)
+        if self._task is not None:
+            suffered.down = True
+            self._task.cancel()
         self.faults.errors, self.faults.lost, self.faults.writes = suffered.errors, suffered.lost, suffered.writes
         self.faults.after_write = suffered.after_write
         client = Client(self.api.channel(self.faults))

@@ -204,17 +204,18 @@ def test_room_is_not_given_away_while_nothing_is_heard_of_it() -> None:
     """The answer to a binding is lost, and no watch shows it: only asking can tell."""
 
     async def main(cluster: Cluster) -> None:
-        await cluster.create(a_node("n1", cpu="1"))
-        await asyncio.sleep(1)
-        cluster.faults.lose_answer(1)
+        requests = {"cpu": "1"}
+        await cluster.create(a_pod("web", requests=requests, priority=1), a_pod("other", requests=requests))
+        await asyncio.sleep(30)
 
         def deafen(number: int, request: Request) -> None:
             if request.path.endswith("/binding"):
+                cluster.faults.lost.add(number)
                 cluster.faults.refuse = lambda one: internal_error("") if one.path.endswith("/pods") else None
                 cluster.api.drop_watches()
 
         cluster.faults.after_write = deafen
-        await cluster.create(a_pod("web", requests={"cpu": "1"}), a_pod("other", requests={"cpu": "1"}))
+        await cluster.create(a_node("n1", cpu="1"))
         await asyncio.sleep(500)
         assert cluster.nodes_of("web", "other") == ["n1", ""]
 

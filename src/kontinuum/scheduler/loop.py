@@ -148,6 +148,13 @@ class Scheduler:
 
     async def run(self) -> None:
         """Work until cancelled."""
+        try:
+            await self._work()
+        finally:
+            for uid in list(self._assumed):
+                self._end_assumption(uid)  # their timers would start work that nobody waits for
+
+    async def _work(self) -> None:
         async with asyncio.TaskGroup() as self._tasks:
             for name, recorder in self._recorders.items():
                 self._start(restarting(f"scheduler events of {name}", recorder.run, clock=self._clock))

@@ -64,7 +64,9 @@ class SchedulingQueue:
     def add(self, key: str, priority: int) -> None:
         """A pod has come, or has changed itself: look at it now."""
         pod = self._pods.setdefault(key, _Waiting(priority))
-        pod.priority = priority
+        if priority != pod.priority:
+            pod.priority = priority
+            self._is_active.discard(key)  # its entry in the heap has the wrong place
         self._activate(key)
 
     def remove(self, key: str) -> None:
