@@ -247,6 +247,30 @@ def test_a_half_bound_group_is_finished_before_anybody_else_is_served() -> None:
     assert virtual_time.run(main) == ["n1", "n1", "n1", ""]
 
 
+def test_a_half_bound_group_is_finished_on_the_nodes_that_were_planned() -> None:
+    """Decided anew, the small one would go where only the large one fits, because the middle one is there already."""
+
+    async def main() -> list[str]:
+        cluster = Watched()
+        cluster.replace_scheduler()
+        await cluster.create(a_node("n1", cpu="6"), a_node("n2", cpu="4"), a_pod_group("g", 3))
+        await asyncio.sleep(1)
+
+        def after_write(number: int, request: Request) -> None:
+            if request.path.endswith("/g-1/binding"):
+                cluster.replace_scheduler()
+
+        cluster.faults.after_write = after_write
+        cluster.faults.refuse = lambda request: internal_error("") if request.path.endswith("/g-0/binding") else None
+        sizes = {"g-0": "1", "g-1": "3", "g-2": "4"}
+        await cluster.create(*(of_group(a_pod(name, requests={"cpu": cpu}), "g") for name, cpu in sizes.items()))
+        await asyncio.sleep(60)
+        await cluster.stop()
+        return cluster.nodes_of(*sizes)
+
+    assert virtual_time.run(main) == ["n1", "n1", "n2"]
+
+
 def test_another_takes_over_when_the_leader_dies() -> None:
     async def main() -> tuple[list[str], set[str]]:
         cluster = Cluster()
