@@ -1,4 +1,7 @@
-/* One datagram: "serve PORT" answers each with the host's name, "ask ADDRESS PORT" prints the answer or ends with 1. */
+/*
+ * Datagrams: "serve PORT" answers each with the host's name; "ask ADDRESS PORT [OWN]" sends one, from its own port OWN,
+ * and prints the answer or ends with 1.
+ */
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +29,11 @@ int main(int count, char **words)
 	}
 	struct timeval patience = { .tv_sec = 2 };
 	setsockopt(one, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+	if (count == 5) {
+		peer.sin_port = htons(atoi(words[4]));
+		if (bind(one, (struct sockaddr *)&peer, sizeof peer) != 0)
+			return 1;
+	}
 	peer.sin_port = htons(atoi(words[3]));
 	inet_pton(AF_INET, words[2], &peer.sin_addr);
 	if (connect(one, (struct sockaddr *)&peer, sizeof peer) != 0 || send(one, "x", 1, 0) != 1)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
+import os
 import subprocess
 import tempfile
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -107,11 +110,12 @@ async def silent(world: World, client: str, where: str) -> None:
     await until(f"no answer from {where}", look, seconds=PATIENCE)
 
 
-async def datagram(world: World, client: str, address: str, port: int) -> str:
+async def datagram(world: World, client: str, address: str, *ports: int) -> str:
+    """What is answered to a datagram to the first of ``ports``, from the second if that is given."""
+
     async def look() -> str:
-        return (await world.kubectl("exec", client, "--", "/tools/datagrams", "ask", address, str(port), check=False))[
-            1
-        ]
+        asking = ("/tools/datagrams", "ask", address, *map(str, ports))
+        return (await world.kubectl("exec", client, "--", *asking, check=False))[1]
 
     said: str = await until(f"an answer to a datagram from {address}", look, seconds=PATIENCE)
     return said.strip()
@@ -290,6 +294,85 @@ async def a_service_changes_its_type(world: World) -> None:
         if kind == "NodePort":
             place = f"{await node_address(world)}:{changed['spec']['ports'][0]['nodePort']}"
             assert await answers(world, client, place) == one["metadata"]["name"]
+
+
+@CASES.add()
+async def a_datagram_follows_its_service_to_another_pod(world: World) -> None:
+    app, own = world.name(), 5353
+    volume = await tools(world)
+
+    def serving(name: str) -> Object:
+        mounts = {"volumeMounts": [MOUNT]}
+        metadata = {"labels": {"app": app}}
+        script = f"exec /tools/datagrams serve {PAGE}"
+        return world.pod(script, name=name, volumes=[volume], container=mounts, metadata=metadata)
+
+    asking = world.pod(name="client", volumes=[volume], container={"volumeMounts": [MOUNT]})
+    client, _ = await asyncio.gather(world.running(asking), world.running(serving("one")))
+    made = await service(world, app, app, ports=[{"port": 53, "targetPort": PAGE, "protocol": "UDP"}])
+    name, address = client["metadata"]["name"], made["spec"]["clusterIP"]
+    assert await datagram(world, name, address, 53, own) == world.name("one")
+    await asyncio.gather(world.running(serving("two")), world.delete("Pod", world.name("one"), grace_seconds=0))
+
+    async def look() -> bool:
+        # The kernel has seen this very connection before: from the same port, to the same address.
+        return await datagram(world, name, address, 53, own) == world.name("two")
+
+    await until("the other pod to answer", look, seconds=PATIENCE)
+
+
+@CASES.add(classes=("container",))
+async def outsiders_come_by_the_nodes_port_and_by_the_balancers_address(world: World) -> None:
+    app, balanced = world.name(), "198.51.100.80"
+    [one] = await servers(world, app, "one")
+    made = await service(world, app, app, type="LoadBalancer", loadBalancerSourceRanges=["203.0.113.0/24"])
+    port = made["spec"]["ports"][0]["nodePort"]
+    async with outsider("203.0.113.1", "203.0.113.2") as ask:
+        await until("the node's port", lambda: ask(f"203.0.113.1:{port}"), seconds=PATIENCE)
+        assert await ask(f"203.0.113.1:{port}") == one["metadata"]["name"]
+        status = {"loadBalancer": {"ingress": [{"ip": balanced, "ipMode": "VIP"}]}}
+        await world.patch("Service", app, {"status": status}, subresource="status")
+        await until("the balancer's address", lambda: ask(f"{balanced}:80"), seconds=PATIENCE)
+        await world.patch("Service", app, {"spec": {"loadBalancerSourceRanges": ["192.0.2.0/24"]}})
+        await until("the balancer's address to be closed", lambda: is_silent(ask, f"{balanced}:80"), seconds=PATIENCE)
+        # Where the policy is Local, a node tells balancers how many endpoints it has.
+        changed = await world.patch("Service", app, {"spec": {"externalTrafficPolicy": "Local"}})
+        health = f"203.0.113.1:{changed['spec']['healthCheckNodePort']}"
+        await until("the node's health", lambda: ask(health), seconds=PATIENCE)
+        assert '"localEndpoints": 1' in await ask(health)
+        assert await ask(f"203.0.113.1:{port}") == one["metadata"]["name"]
+
+
+async def is_silent(ask: Callable[[str], Awaitable[str]], where: str) -> bool:
+    return not await ask(where)
+
+
+@contextlib.asynccontextmanager
+async def outsider(node: str, own: str) -> AsyncIterator[Callable[[str], Awaitable[str]]]:
+    """Another machine beside the node: a network namespace with a cable. Yields a way to ask from there."""
+    name = f"out{os.getpid()}"
+
+    async def run(*words: str) -> str:
+        process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
+        said, _ = await process.communicate()
+        return said.decode()
+
+    inside = ("nsenter", f"--net=/run/netns/{name}")
+    await run("ip", "netns", "add", name)
+    try:
+        await run("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
+        await run("ip", "address", "add", f"{node}/24", "dev", name)
+        await run("ip", "link", "set", name, "up")
+        await run(*inside, "ip", "address", "add", f"{own}/24", "dev", "eth0")
+        await run(*inside, "ip", "link", "set", "eth0", "up")
+        await run(*inside, "ip", "route", "add", "default", "via", node)
+
+        async def ask(where: str) -> str:
+            return (await run(*inside, "curl", "-s", "--max-time", "3", f"http://{where}/")).strip()
+
+        yield ask
+    finally:
+        await run("ip", "netns", "delete", name)
 
 
 @CASES.add(pytest.mark.behaviour("Service endpoints latency should not be very high"), classes=("container",))

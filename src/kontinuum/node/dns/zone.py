@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from kontinuum.api.machinery.objects import Object, name_of, namespace_of
+from kontinuum.foundation.addresses import canonical
 
 VERSION = "1.1.0"
 Labels = tuple[str, ...]
@@ -335,7 +336,7 @@ def _endpoints(endpoint_slice: Object) -> tuple[_Endpoint, ...]:
         return ()
     ports = _ports(endpoint_slice)
     return tuple(
-        _Endpoint(str(ipaddress.ip_address(ip)), (one.get("hostname") or "").lower(), ports)
+        _Endpoint(canonical(ip), (one.get("hostname") or "").lower(), ports)
         for one in endpoint_slice.get("endpoints") or ()
         if (one.get("conditions") or {}).get("ready") is not False
         for ip in one["addresses"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from kontinuum.api.machinery.objects import Object
+from kontinuum.foundation.addresses import canonical
 
+NOBODY: frozenset[str] = frozenset()
 FAMILIES = {"IPv4": 4, "IPv6": 6}
 
 
@@ -70,15 +71,19 @@ def _endpoint(told: Object, port: int, node: str) -> Endpoint:
     serving = conditions.get("serving")
     return Endpoint(
         # Consumers use the first address alone (discovery.k8s.io/v1); as the kernel writes it.
-        address=str(ipaddress.ip_address(told["addresses"][0])),
+        address=canonical(told["addresses"][0]),
         port=port,
         is_ready=ready,
         is_serving=ready if serving is None else bool(serving),
         is_leaving=bool(conditions.get("terminating")),
         is_local=bool(node) and told.get("nodeName") == node,
-        zones=frozenset(one["name"] for one in hints.get("forZones") or ()),
-        nodes=frozenset(one["name"] for one in hints.get("forNodes") or ()),
+        zones=_named(hints.get("forZones")),
+        nodes=_named(hints.get("forNodes")),
     )
+
+
+def _named(hints: list[Object] | None) -> frozenset[str]:
+    return frozenset(one["name"] for one in hints) if hints else NOBODY
 
 
 def usable(endpoints: Sequence[Endpoint]) -> list[Endpoint]:

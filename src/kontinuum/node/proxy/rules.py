@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kontinuum.api.machinery.objects import Object
+from kontinuum.foundation.addresses import is_inside
 from kontinuum.node.proxy.endpoints import Endpoint, Place, cluster_wide, endpoints_of, local, usable
 from kontinuum.node.proxy.frontends import Frontend, frontends_of
 from kontinuum.node.ruleset import Elements, Fragment, Frame, Set
@@ -160,8 +161,7 @@ def _port(
     family = frontend.family
     parts.share(f"virtual{family}", dict.fromkeys(frontend.virtual_ips, ""))
     # By address and not by what slices say of the node: those that people write say nothing.
-    pods = [ipaddress.ip_network(one) for one in networks.of(networks.pods, family)]
-    own = [one for one in usable(endpoints) if any(ipaddress.ip_address(one.address) in network for network in pods)]
+    own = [one for one in usable(endpoints) if is_inside(one.address, networks.pods)]
     parts.share(f"hairpins{family}", {f"{one.address} . {one.address}": "" for one in own})
     wants_here = frontend.is_internal_local or (frontend.is_external and frontend.is_external_local)
     if near:
