@@ -13,12 +13,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import os
 
 import structlog
 
 from kontinuum.api.kubernetes.resources import ENDPOINTSLICES, NAMESPACES, NETWORKPOLICIES, NODES, PODS, SERVICES
 from kontinuum.api.machinery.objects import Object, labels_of
-from kontinuum.client.informer import Change, Informer
+from kontinuum.client.informer import Change, Handler, Informer
 from kontinuum.client.rest import Client
 from kontinuum.foundation.clock import Clock
 from kontinuum.node import network
@@ -37,6 +38,8 @@ from kontinuum.node.settings import NodeSettings
 log = structlog.get_logger(__name__)
 
 ZONE = "topology.kubernetes.io/zone"
+PRIORITY = -10
+"""Our nice value."""
 HEALTH_PORT = 10256
 """kube-proxy's, asked by load balancers."""
 
@@ -46,6 +49,7 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
 
     Raises NftablesMissing, TransactionRefused if the kernel lacks what the rules need, ProgramFailed, OSError.
     """
+    _step_forward()
     await network.prepare(settings)
     networks = networks_of(settings)
     services = Informer(client, SERVICES, clock=clock)
@@ -85,6 +89,14 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
             await _serve_health(proxy.figures, settings)
 
 
+def _step_forward() -> None:
+    """Be served before what pods compute: we are asked in every connection, and need a millisecond each time."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
+    except PermissionError as error:
+        log.info("names and Services wait their turn behind busy pods", error=str(error))
+
+
 def networks_of(settings: NodeSettings) -> Networks:
     """The cluster's networks, as the packet filter needs to know them."""
     pods = settings.pod_networks
@@ -107,7 +119,7 @@ def _is_in(network_: str, wider: tuple[str, ...]) -> bool:
     )
 
 
-def _moves(proxy: Proxy, name: str):  # type: ignore[no-untyped-def]
+def _moves(proxy: Proxy, name: str) -> Handler:
     def on_node(_: Change, node: Object, __: Object | None) -> None:
         proxy.move(Place(name, labels_of(node).get(ZONE, "")))
 
