@@ -39,7 +39,7 @@ from kontinuum.client.rest import Client
 from kontinuum.foundation.clock import parse_rfc3339
 
 IMAGE = "localhost/busybox:1"
-SECONDS = 90.0
+SECONDS = 240.0
 """How long a case waits for something: these machines may be busy with all the other cases."""
 AT_ONCE = {"container": 8, "microvm": 4}
 

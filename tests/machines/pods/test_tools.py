@@ -172,6 +172,7 @@ async def logs_are_filtered(world: World) -> None:
 )
 async def commands_and_logs_come_over_websockets(world: World) -> None:
     name = (await world.running(world.pod("echo container is alive; sleep 600")))["metadata"]["name"]
+    await world.log_that(name, bool, "to have a line")
     connection = kubeconfig.load(world.kubeconfig)
     base = f"{connection.server}/api/v1/namespaces/{world.namespace}/pods/{name}"
     async with aiohttp.ClientSession() as session:
