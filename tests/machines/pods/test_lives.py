@@ -105,6 +105,46 @@ async def readiness_waits_and_restarts_nothing(world: World) -> None:
         await world.delete("Pod", pod["metadata"]["name"])
 
 
+ANSWER = r"""
+printf '\0\0\0\4\0\0\0\0\0'; sleep 0.3
+[ -f /tmp/health ] && state='\1' || state='\2'
+printf '\0\0\0\4\1\0\0\0\0'
+printf '\0\0\24\1\4\0\0\0\1\210\17\20\20application/grpc'
+printf '\0\0\7\0\0\0\0\0\1\0\0\0\0\2\10'"$state"
+printf '\0\0\17\1\5\0\0\0\1\0\13grpc-status\0010'; sleep 1
+"""
+"""Says on one connection what a gRPC server says to its first health check: settings, headers, the status, trailers.
+
+Every check comes on a connection of its own, so that its stream is always the first.
+"""
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "Probing container should be restarted with a GRPC liveness probe",
+        "Probing container should *not* be restarted with a GRPC liveness probe",
+    )
+)
+async def a_grpc_server_says_how_it_is(world: World) -> None:
+    probe = {"grpc": {"port": 5000}, "initialDelaySeconds": 2, "periodSeconds": 2, "timeoutSeconds": 20}
+    serve = "touch /tmp/health; cat > /answer <<'END'\n" + ANSWER + "END\n"
+    alive = probed(world, serve + "nc -ll -p 5000 -e sh /answer", name="alive", livenessProbe=probe)
+    dead = probed(
+        world,
+        serve + "(sleep 6; rm /tmp/health) & nc -ll -p 5000 -e sh /answer",
+        name="dead",
+        livenessProbe={**probe, "failureThreshold": 1},
+    )
+    await asyncio.gather(world.running(alive), world.running(dead))
+    name = dead["metadata"]["name"]
+    await world.pod_that(name, lambda one: statuses(one)["main"]["restartCount"] > 0, "to have been restarted")
+    told = [one["message"] for one in await world.events(name) if one["reason"] == "Unhealthy"]
+    assert 'Liveness probe failed: service unhealthy (responded with "NOT_SERVING")' in told
+    assert statuses(await world.get("Pod", alive["metadata"]["name"]))["main"]["restartCount"] == 0
+    for pod in (alive, dead):
+        await world.delete("Pod", pod["metadata"]["name"])
+
+
 # -- hooks
 
 
