@@ -1,4 +1,4 @@
-"""OCI archives into containerd's image store, in the namespace that the CRI reads."""
+"""containerd's image store, in the namespace that the CRI reads: archives into it, and images out as directories."""
 
 from __future__ import annotations
 
@@ -30,6 +30,30 @@ async def import_missing(socket: Path, archives: Iterable[tuple[str, Path]]) -> 
     for reference, archive in archives:
         if reference not in have:
             await import_archive(socket, archive)
+
+
+async def mount(socket: Path, reference: str, target: Path) -> None:
+    """Show the files of an image, read-only, in the directory ``target``, until ``unmount``.
+
+    It is mounted in the mount namespace of the caller, which must be containerd's. Raises process.ProgramFailed.
+    """
+    await _forget_view(socket, target)
+    await process.run(*_ctr(socket), "images", "mount", reference, target, timeout=120)
+
+
+async def unmount(socket: Path, target: Path) -> None:
+    """End what ``mount`` began; harmless where nothing is mounted. Raises process.ProgramFailed."""
+    await process.run(*_ctr(socket), "images", "unmount", target, timeout=30)
+    await _forget_view(socket, target)
+
+
+async def _forget_view(socket: Path, target: Path) -> None:
+    """Remove the snapshot that containerd keeps for a mount; it is named after its directory."""
+    try:
+        await process.run(*_ctr(socket), "snapshots", "remove", target, timeout=30)
+    except process.ProgramFailed as error:
+        if "not found" not in error.stderr and "does not exist" not in error.stderr:
+            raise
 
 
 def _ctr(socket: Path) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.errors import KontinuumError, Retryable
+from kontinuum.images import containerd
 from kontinuum.node import bandwidth, cgroups, container_mounts, names, pods, resize
 from kontinuum.node.checks import CheckFailed
 from kontinuum.node.container_config import Attempt, BadContainer, container_config, linux_resources, log_path
@@ -43,6 +44,7 @@ from kontinuum.node.termination import read_message
 from kontinuum.node.tools import Tools
 from kontinuum.node.volumes import mounting
 from kontinuum.node.volumes.context import CannotMount, Context
+from kontinuum.node.volumes.image import ImageVolumes
 
 NORMAL, WARNING = "Normal", "Warning"
 SANDBOX_CHANGED = "Pod sandbox changed, it will be killed and re-created."
@@ -79,8 +81,17 @@ class Hands:
                 await self._runtime.remove_container(action.container_id)
 
     async def prepare_volumes(self, pod: Object, ips: tuple[str, ...]) -> dict[str, Path]:
-        context = Context(pod, self._tools.sources, self._tools.tokens, self._tools.around(ips))
+        tools = self._tools
+        images = ImageVolumes(tools.puller, tools.settings.socket, partial(self._tell, pod))
+        context = Context(pod, tools.sources, tools.tokens, tools.around(ips), images)
         return await mounting.prepare(context, self._directory(pod))
+
+    async def release_volumes(self, pod: Object) -> None:
+        """Give back what others keep for the pod's volumes. Raises ProgramFailed."""
+        for volume in pod["spec"].get("volumes") or ():
+            if "image" in volume:
+                place = mounting.place_of(self._directory(pod), volume)
+                await containerd.unmount(self._tools.settings.socket, place)
 
     def read_messages(self, pod: Object, observed: Observed) -> None:
         """Read each ended container's last words, once."""

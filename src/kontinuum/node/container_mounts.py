@@ -17,8 +17,9 @@ PROPAGATION = {
     "Bidirectional": "PROPAGATION_BIDIRECTIONAL",
 }
 HOSTS_PATH = "/etc/hosts"
-WRITTEN_BY_THE_NODE = ("configMap", "secret", "downwardAPI", "projected")
-"""Volumes that containers only read, whatever their mounts say: what they wrote would be lost at the next update."""
+ONLY_READ = ("configMap", "secret", "downwardAPI", "projected", "image")
+"""Volumes that containers only read, whatever their mounts say: what they wrote would be lost at the next update, or
+be in everybody's image."""
 
 
 class BadMount(Refused):
@@ -48,7 +49,7 @@ def volume_mounts(
 
 def _is_only_read(volume: Object) -> bool:
     claimed = (volume.get("persistentVolumeClaim") or {}).get("readOnly")
-    return bool(claimed) or any(kind in volume for kind in WRITTEN_BY_THE_NODE)
+    return bool(claimed) or any(kind in volume for kind in ONLY_READ)
 
 
 def _expanded(expression: str, environment: Mapping[str, str]) -> str:

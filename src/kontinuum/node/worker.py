@@ -263,6 +263,7 @@ class PodWorker:
         failures = 0
         while True:
             try:
+                await self._hands.release_volumes(self.pod)
                 remove_pod_files(self._tools.settings, self.pod)
                 parent = cgroup_parent(self._tools.settings, self.pod["metadata"]["uid"])
                 cgroups.remove(parent, self._tools.cgroup_root)

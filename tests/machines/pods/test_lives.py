@@ -519,4 +519,37 @@ async def scratch_space_is_shared_and_everybody_s(world: World) -> None:
     assert (await world.logs(name, "reader")).splitlines() == ["mount-tester new file"] * 2
 
 
+# -- images as volumes
+
+
+@CASES.add()
+async def the_files_of_an_image_are_a_volume(world: World) -> None:
+    """Whole and in part; nobody can write there, and the next pod sees the same."""
+    script = "cat /image/etc/nginx/nginx.conf | head -c 5 >/dev/null && echo whole; ls /part | grep -c nginx.conf; " \
+             "touch /image/x 2>/dev/null && echo written || echo refused"  # fmt: skip
+    volume = {"name": "image", "image": {"reference": "localhost/nginx:1", "pullPolicy": "IfNotPresent"}}
+    mounts = [mounted("image", "/image"), mounted("image", "/part", subPath="etc/nginx")]
+    for number in range(2):
+        pod = world.pod(script, name=str(number), volumes=[volume], container={"volumeMounts": mounts})
+        assert await world.printed(pod) == ["whole", "1", "refused"]
+        await world.delete("Pod", pod["metadata"]["name"])
+        await world.gone("Pod", pod["metadata"]["name"])
+
+
+@CASES.add()
+async def an_image_that_cannot_be_had_keeps_the_pod_waiting_and_says_why(world: World) -> None:
+    volume = {"name": "image", "image": {"reference": "localhost/none:1", "pullPolicy": "Never"}}
+    pod = await world.start(world.pod(volumes=[volume], container={"volumeMounts": [mounted("image", "/image")]}))
+    name = pod["metadata"]["name"]
+
+    async def told() -> bool:
+        said = [one["message"] for one in await world.events(name) if one["reason"] == "FailedMount"]
+        return any("not present with pull policy of Never" in one for one in said)
+
+    await until("the reason to be told", told)
+    assert phase_of(await world.get("Pod", name)) == "Pending"
+    await world.delete("Pod", name)
+    await world.gone("Pod", name)
+
+
 test_lives = CASES.test()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.errors import Refused, Retryable
@@ -19,6 +21,14 @@ class UnsupportedVolume(Refused):
     """The volume is of a type that this node does not know."""
 
 
+class Images(Protocol):
+    """Images as directories (``image.ImageVolumes``)."""
+
+    async def show(self, pod: Object, volume: Object, place: Path) -> None:
+        """Have the volume's image, and its files at ``place``. Raises ImageTrouble, ProgramFailed."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """The pod whose volume it is, and where its data comes from."""
@@ -27,6 +37,7 @@ class Context:
     sources: Sources
     tokens: Tokens
     around: Surroundings
+    images: Images
 
     @property
     def namespace(self) -> str:
