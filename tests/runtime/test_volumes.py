@@ -58,11 +58,12 @@ async def test_parts_of_a_pods_volume_are_parts_of_one_copy(tmp_path: Path) -> N
     part = (await volumes.provide(guest, [bind(volume / "a")]))[str(volume / "a")]
     whole = (await volumes.provide(guest, [bind(volume)]))[str(volume)]
     assert part == f"{whole}/a"
-    (volume / "late").mkdir(mode=0o751)
-    (volume / "late").chmod(0o751)
-    late = (await volumes.provide(guest, [bind(volume / "late")]))[str(volume / "late")]
+    written = inside(guest, part) / "by-a-container"
+    written.write_text("x")
+    (volume / "late").mkdir()
+    late = (await volumes.provide(guest, [bind(volume / "late"), bind(volume / "a")]))[str(volume / "late")]
     assert late == f"{whole}/late"
-    assert (tmp_path / "guest" / late.lstrip("/")).stat().st_mode & 0o777 == 0o751
+    assert written.read_text() == "x"
     kubelet = tmp_path / "pods/uid/volumes/kubernetes.io~empty-dir/cache/x"
     kubelet.mkdir(parents=True)
     (place,) = (await volumes.provide(guest, [bind(kubelet)])).values()

@@ -97,12 +97,9 @@ class Volumes:
         below = source.relative_to(volume.source)
         if not below.parts:
             return volume.guest_path
-        place = f"{volume.guest_path}/{below}"
-        if source.is_dir():
-            # It may have been made on the host after the volume was copied; what is there already stays.
-            mode = stat.S_IMODE(source.stat().st_mode)
-            await guest.write_tree(place, empty_directory(mode=mode))
-        return place
+        # A directory that was made on the host after the volume was copied is made by the agent when it is mounted:
+        # a container may have made it before, and what it wrote there must stay.
+        return f"{volume.guest_path}/{below}"
 
     async def _provide_one(self, guest: Guest, mount: Document, source: Path) -> _Volume:
         volume = self._volumes.get(str(source))

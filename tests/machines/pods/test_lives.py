@@ -519,6 +519,23 @@ async def scratch_space_is_shared_and_everybody_s(world: World) -> None:
     assert (await world.logs(name, "reader")).splitlines() == ["mount-tester new file"] * 2
 
 
+@CASES.add()
+async def parts_of_a_volume_are_shared_in_whatever_order_they_are_mounted(world: World) -> None:
+    """One writes into a directory that another has as its own, and that a third, started later, has too."""
+    volumes = [{"name": "v", "emptyDir": {}}]
+    first = "cd /v/made && echo one > by-first; until [ -f by-second ]; do sleep 0.2; done; cat *"
+    second = "until [ -f /part/by-first ]; do sleep 0.2; done; echo two > /part/by-second; sleep 1"
+    init = "mkdir -p /v/made; echo zero > /v/made/by-init"
+    pod = world.pod(first, volumes=volumes, container={"volumeMounts": [mounted("v", "/v")]}, restartPolicy="Never")
+    main = pod["spec"]["containers"][0]
+    pod["spec"]["initContainers"] = [{**main, "name": "init", "command": ["/bin/sh", "-c", init]}]
+    pod["spec"]["containers"].append(
+        {**main, "name": "second", "command": ["/bin/sh", "-c", second],
+         "volumeMounts": [mounted("v", "/part", subPath="made")]}
+    )  # fmt: skip
+    assert await world.printed(pod) == ["one", "zero", "two"]
+
+
 # -- images as volumes
 
 

@@ -16,10 +16,17 @@
 #define OPEN_TREE_CLONE 1
 #define AT_RECURSIVE_ 0x8000
 #define MOVE_MOUNT_EMPTY_SOURCE 4
+#define OPENAT2 437
+#define RESOLVE_NO_LINKS 4
 #define ATTR_READ_ONLY 1
 #define ATTR_NO_SUID 2
 #define ATTR_NO_DEVICES 4
 #define ATTR_NO_EXECUTE 8
+
+/* The kernel's struct open_how, which musl does not know. */
+struct how_to_open {
+    uint64_t flags, mode, resolve;
+};
 
 struct mount_attributes {
     uint64_t set, clear, propagation, user_namespace;
@@ -84,6 +91,16 @@ bool mount_machine(struct failure *failure) {
     return write_file(BOOT_ID, "\n") || failed(failure, "write " BOOT_ID);
 }
 
+/* A part of a volume that is not there yet is made, as a directory. Links are not followed: a container that shares
+ * the volume may have put one there that leads out of it. */
+static int open_source(const char *path) {
+    struct how_to_open how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_LINKS};
+    int file = (int)syscall(OPENAT2, AT_FDCWD, path, &how, sizeof how);
+    if (file < 0 && errno == ENOENT && make_directories(path, 0777))
+        file = (int)syscall(OPENAT2, AT_FDCWD, path, &how, sizeof how);
+    return file;
+}
+
 /* Taken while the source can still be seen: after the change of root only the detached tree is left. */
 bool bind_tree(struct mount_point *mount, struct failure *failure) {
     struct mount_attributes attributes = {0};
@@ -93,7 +110,10 @@ bool bind_tree(struct mount_point *mount, struct failure *failure) {
         attributes.set |= flag ? flag->attribute : 0;
         flags |= flag && (flag->set & MS_REC) ? AT_RECURSIVE_ : 0;
     }
-    mount->tree = (int)syscall(SYS_open_tree, AT_FDCWD, mount->source, flags);
+    int source = open_source(mount->source);
+    mount->tree = source < 0 ? -1 : (int)syscall(SYS_open_tree, source, "", flags | AT_EMPTY_PATH);
+    if (source >= 0)
+        close(source);
     if (mount->tree < 0)
         return failed(failure, "mount %s: %s", mount->destination, mount->source);
     if (attributes.set && syscall(SYS_mount_setattr, mount->tree, "", AT_EMPTY_PATH | (flags & AT_RECURSIVE_),
