@@ -47,7 +47,7 @@ async def alone(certificates: Certificates, **settings: Any) -> AsyncIterator[St
 
 async def everything(reader: asyncio.StreamReader) -> bytes:
     """What comes until the server closes; fails if it does not."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         try:
             return await reader.read()
         except (ConnectionError, ssl.SSLError):
@@ -56,7 +56,7 @@ async def everything(reader: asyncio.StreamReader) -> bytes:
 
 async def answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, object]]:
     """Code and Status of one answer."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         head = await reader.readuntil(b"\r\n\r\n")
         length = next(int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
         return int(head.split()[1]), orjson.loads(await reader.readexactly(length))
@@ -124,6 +124,7 @@ async def test_a_client_that_does_not_read_a_list_is_cut_off_in_the_middle(certi
         for number in range(12):
             await api.create(CONFIGMAPS, configmap(f"c{number}", x="y" * 900_000))
         async with connected(api, client_tls(certificates), buffer=4096) as (reader, writer):
+            await _wait_beside(api)
             writer.transport.pause_reading()  # type: ignore[attr-defined]
             writer.write(b"GET %b HTTP/1.1\r\n%b\r\n" % (CONFIGMAPS.encode(), HOST))
             await _wait_alone(api)
@@ -134,6 +135,7 @@ async def test_a_client_that_does_not_read_a_list_is_cut_off_in_the_middle(certi
 async def test_a_watcher_that_does_not_read_is_cut_off(certificates: Certificates) -> None:
     async with serving(MemoryStore(), certificates, stalled_timeout_seconds=0.3) as api:
         async with connected(api, client_tls(certificates), buffer=4096) as (_, writer):
+            await _wait_beside(api)
             writer.write(b"GET %b?watch=true HTTP/1.1\r\n%b\r\n" % (CONFIGMAPS.encode(), HOST))
             writer.transport.pause_reading()  # type: ignore[attr-defined]
             for number in range(12):
@@ -142,11 +144,16 @@ async def test_a_watcher_that_does_not_read_is_cut_off(certificates: Certificate
         assert 'longrunning_requests{resource="configmaps"} 0.0' in (await api.get("/metrics")).body
 
 
-async def _wait_alone(api: Api) -> None:
-    """Return when the server has cut off everybody but the test's own client, after it has seen somebody else."""
-    async with asyncio.timeout(20):
+async def _wait_beside(api: Api) -> None:
+    """Return when the server has seen somebody beside the test's own client."""
+    async with asyncio.timeout(60):
         while len(api.server.connections) < 2:
             await asyncio.sleep(0.01)
+
+
+async def _wait_alone(api: Api) -> None:
+    """Return when the server has cut off everybody but the test's own client."""
+    async with asyncio.timeout(60):
         while len(api.server.connections) > 1:
             await asyncio.sleep(0.05)
 
@@ -154,13 +161,13 @@ async def _wait_alone(api: Api) -> None:
 async def test_a_list_that_takes_too_long_is_broken_off_and_not_continued_with_an_error(
     certificates: Certificates,
 ) -> None:
-    async with serving(MemoryStore(), certificates, request_timeout_seconds=0.5) as api:
+    async with serving(MemoryStore(), certificates, request_timeout_seconds=2) as api:
         for number in range(12):
             await api.create(CONFIGMAPS, configmap(f"c{number}", x="y" * 900_000))
         async with connected(api, client_tls(certificates), buffer=4096) as (reader, writer):
             writer.transport.pause_reading()  # type: ignore[attr-defined]
             writer.write(b"GET %b HTTP/1.1\r\n%b\r\n" % (CONFIGMAPS.encode(), HOST))
-            await asyncio.sleep(1)
+            await asyncio.sleep(3)
             writer.transport.resume_reading()  # type: ignore[attr-defined]
             received = await everything(reader)
             assert b"HTTP/1.1 200" in received and b"Timeout" not in received and not received.endswith(b"]}")

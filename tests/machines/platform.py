@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.kubectls import newest_kubectl
+
 CLASSES = ("container", "microvm")
 KONTINUUM = Path(sys.executable).with_name("kontinuum")
 T = TypeVar("T")
@@ -59,7 +61,7 @@ class Platform:
     def kubectl(
         self, *arguments: str, stdin: str = "", check: bool = True, timeout: float = 120
     ) -> subprocess.CompletedProcess[str]:
-        command = ["kubectl", "--kubeconfig", str(self.kubeconfig), *arguments]
+        command = [str(newest_kubectl()), "--kubeconfig", str(self.kubeconfig), *arguments]
         return _run(command, stdin=stdin, check=check, timeout=timeout)
 
     def status(self) -> Object:

@@ -17,6 +17,7 @@ from pathlib import Path
 import kubernetes
 import pytest
 import yaml
+from tests.kubectls import newest_kubectl
 from tests.machines.platform import CLASSES, Platform, pod, wait_until
 
 pytestmark = pytest.mark.machine
@@ -104,7 +105,7 @@ def test_exec_gives_a_terminal_of_the_caller_s_size(platform: Platform, shell: s
     master, slave = pty.openpty()
     os.environ.setdefault("TERM", "xterm")
     subprocess.run(["stty", "rows", "33", "cols", "101"], stdin=slave, check=True)
-    command = ["kubectl", "--kubeconfig", str(platform.kubeconfig), "exec", "-it", shell, "--", "sh"]
+    command = [str(newest_kubectl()), "--kubeconfig", str(platform.kubeconfig), "exec", "-it", shell, "--", "sh"]
     client = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
     os.close(slave)
     try:
@@ -148,7 +149,9 @@ def test_deleting_a_pod_runs_its_term_handler_first(platform: Platform, isolatio
     platform.wait_running(name)
     wait_until("the trap to be set", lambda: "ready" in platform.kubectl("logs", name).stdout)
     log = subprocess.Popen(
-        ["kubectl", "--kubeconfig", str(platform.kubeconfig), "logs", "-f", name], stdout=subprocess.PIPE, text=True
+        [str(newest_kubectl()), "--kubeconfig", str(platform.kubeconfig), "logs", "-f", name],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     began = time.monotonic()
     platform.delete("pod", name)

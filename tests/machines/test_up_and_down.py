@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.kubectls import newest_kubectl
 from tests.machines.conftest import free_port
 from tests.machines.platform import CLASSES, Platform, pod, wait_until
 
@@ -90,7 +91,7 @@ def test_a_killed_part_is_back_and_the_api_works(own: OwnPlatform, name: str) ->
 
 def test_the_api_refuses_strangers(own: OwnPlatform) -> None:
     stranger = ["--server", f"https://{LISTEN}", "--insecure-skip-tls-verify", "--kubeconfig", os.devnull]
-    command = ["kubectl", *stranger, "--token", "wrong", "get", "nodes"]
+    command = [str(newest_kubectl()), *stranger, "--token", "wrong", "get", "nodes"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
     assert "must be logged in" in done.stderr

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.kubectls import newest_kubectl
 from tests.machines.platform import CLASSES, Platform
 
 pytestmark = pytest.mark.machine
@@ -19,7 +20,7 @@ PAGE = "One API, every isolation class"
 @contextlib.contextmanager
 def forwarded(platform: Platform, target: str, ports: str) -> Iterator[int]:
     """The local port at which kubectl listens."""
-    command = ["kubectl", "--kubeconfig", str(platform.kubeconfig), "port-forward", target, ports]
+    command = [str(newest_kubectl()), "--kubeconfig", str(platform.kubeconfig), "port-forward", target, ports]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
             assert process.stdout is not None

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.kubectls import newest_kubectl
 from tests.machines.platform import CLASSES, Never, Platform
 
 from kontinuum.api.kubernetes import resources
@@ -201,7 +202,7 @@ class World:
         """``(exit code, output, errors)`` of kubectl in the world's namespace."""
         command = ["--kubeconfig", str(self.kubeconfig), "--namespace", self.namespace, *arguments]
         process = await asyncio.create_subprocess_exec(
-            "kubectl", *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            newest_kubectl(), *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         async with asyncio.timeout(120):
