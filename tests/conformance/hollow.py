@@ -1,84 +1,76 @@
-"""A node that only says what a node would say: every pod is bound to it and reported as running, or as done.
+"""A hollow node on a thread of its own, and a scheduler's stand-in: every pod is bound to it and runs, or is done.
 
 For clients that wait for pods where no pod needs to run.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import kubernetes
-from kubernetes.client.exceptions import ApiException
-from kubernetes.watch import Watch
+from kontinuum.api.kubernetes.resources import PODS
+from kontinuum.api.machinery.objects import Object, name_of, namespace_of
+from kontinuum.api.machinery.status import ApiError
+from kontinuum.client import kubeconfig
+from kontinuum.client.connect import connect
+from kontinuum.client.informer import Informer
+from kontinuum.client.rest import Client
+from kontinuum.foundation.clock import RealClock
+from kontinuum.foundation.tasks import cancel
+from kontinuum.hollow.nodes import HollowNodes
+
+NAME = "hollow"
 
 
 class HollowNode:
     """A context manager. Pods with restartPolicy Never have succeeded at once, others are ready for ever."""
 
-    def __init__(self, kubeconfig: Path) -> None:
-        self._api = kubernetes.config.new_client_from_config(str(kubeconfig))
-        self._core = kubernetes.client.CoreV1Api(self._api)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+    def __init__(self, config: Path) -> None:
+        self._config = config
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
+        self._loop: asyncio.AbstractEventLoop
+        self._stop: asyncio.Event
 
     def __enter__(self) -> HollowNode:
         self._thread.start()
+        assert self._ready.wait(20)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
+        self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(20)
-        self._api.rest_client.pool_manager.clear()
-        self._api.close()
 
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            for event in Watch().stream(self._core.list_pod_for_all_namespaces, timeout_seconds=1):
-                try:
-                    self._answer(event["object"])
-                except ApiException as error:
-                    # The pod changed or went meanwhile; the next event tells.
-                    assert error.status in (404, 409, 422), error
-
-    def _answer(self, pod: Any) -> None:
-        name, namespace = pod.metadata.name, pod.metadata.namespace
-        if pod.metadata.deletion_timestamp:
-            self._core.delete_namespaced_pod(name, namespace, grace_period_seconds=0)
-        elif not pod.spec.node_name:
-            target = {"apiVersion": "v1", "kind": "Node", "name": "hollow"}
-            binding = {"metadata": {"name": name}, "target": target}
-            self._core.create_namespaced_pod_binding(name, namespace, binding, _preload_content=False)
-        elif pod.status.phase == "Pending":
-            self._core.patch_namespaced_pod_status(name, namespace, {"status": _status(pod)})
+    async def _run(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        client = connect(kubeconfig.load(self._config))
+        nodes = HollowNodes(client, RealClock(), [NAME], ready_seconds=0, stop_seconds=0)
+        nodes.exit_of = lambda pod: 0 if pod["spec"].get("restartPolicy") == "Never" else None
+        nodes.exit_seconds = 0
+        working = [asyncio.create_task(work) for work in (nodes.run(), _bind_all(client))]
+        self._ready.set()
+        await self._stop.wait()
+        await cancel(*working)
+        await client.close()
 
 
-def _status(pod: Any) -> dict[str, Any]:
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    is_job = pod.spec.restart_policy == "Never"
-    ended = {"terminated": {"exitCode": 0, "reason": "Completed", "startedAt": now, "finishedAt": now}}
-    containers = [
-        {
-            "name": one.name,
-            "image": one.image,
-            "imageID": "",
-            "ready": not is_job,
-            "restartCount": 0,
-            "state": ended if is_job else {"running": {"startedAt": now}},
-        }
-        for one in pod.spec.containers
-    ]
-    conditions = [
-        {"type": kind, "status": "False" if is_job else "True", "lastTransitionTime": now}
-        for kind in ("ContainersReady", "Ready")
-    ]
-    return {
-        "phase": "Succeeded" if is_job else "Running",
-        "startTime": now,
-        "podIP": "10.0.0.1",
-        "podIPs": [{"ip": "10.0.0.1"}],
-        "conditions": conditions,
-        "containerStatuses": containers,
-    }
+async def _bind_all(client: Client) -> None:
+    """Give every pod that has no node this one."""
+
+    async def bind(pod: Object) -> None:
+        binding = {"metadata": {"name": name_of(pod)}, "target": {"kind": "Node", "name": NAME}}
+        # The pod may have gone, or somebody else was faster.
+        with contextlib.suppress(ApiError):
+            await client.create(PODS, binding, namespace=namespace_of(pod), name=name_of(pod), subresource="binding")
+
+    async with asyncio.TaskGroup() as group:
+
+        def changed(change: str, pod: Object, old: Object | None) -> None:
+            if change == "added" and not pod["spec"].get("nodeName"):
+                group.create_task(bind(pod))
+
+        informer = Informer(client, PODS, clock=RealClock())
+        informer.add_handler(changed)
+        await informer.run()

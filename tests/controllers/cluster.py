@@ -7,12 +7,10 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from kontinuum.api.kubernetes.resources import DEPLOYMENTS, LEASES, NODES, PODS, REPLICASETS
-from kontinuum.api.machinery.conditions import set_condition
+from kontinuum.api.kubernetes.resources import DEPLOYMENTS, PODS, REPLICASETS
 from kontinuum.api.machinery.objects import Object, name_of, namespace_of, uid_of
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.api.machinery.status import ApiError
-from kontinuum.client.errors import Unreachable
 from kontinuum.client.informer import Informer
 from kontinuum.client.rest import Client
 from kontinuum.client.transport.fake import FakeApi, Faults
@@ -21,129 +19,46 @@ from kontinuum.controllers.lib.placement import target_of
 from kontinuum.controllers.lib.pods import is_active, is_ready
 from kontinuum.controllers.settings import ControllersSettings
 from kontinuum.foundation import virtual_time
-from kontinuum.foundation.clock import VirtualClock, rfc3339, rfc3339_micro
+from kontinuum.foundation.clock import VirtualClock
 from kontinuum.foundation.tasks import cancel
+from kontinuum.hollow.nodes import HollowNodes
 
 SECOND = 1.0
 NODE_NAMES = ("node-0", "node-1", "node-2")
 
 
-class Nodes:
-    """Scheduler and kubelets in one: binds every pod, makes it ready after a while, and stops it when told to."""
+class Binder:
+    """The scheduler's stand-in: every pod gets a node at once, the same one whenever that is played again."""
 
-    def __init__(self, client: Client, clock: VirtualClock) -> None:
+    def __init__(self, client: Client, clock: VirtualClock, nodes: HollowNodes) -> None:
         self._client = client
-        self._clock = clock
-        self._known: dict[str, str] = {}
-        self._numbers: dict[str, int] = {}
+        self._nodes = nodes
         self._tasks: set[asyncio.Task[None]] = set()
-        self.ready_after = 2 * SECOND
-        self.stopped_after = 1 * SECOND
-        self.broken_images: set[str] = set()
-        self.exits: dict[str, Callable[[Object], int | None]] = {}
-        """By image: the exit code of a pod's container a second after its start; None: it goes on."""
-        self.silent: set[str] = set()
-        self.names = NODE_NAMES
+        self._bound: set[str] = set()
         self._informer = Informer(client, PODS, clock=clock)
         self._informer.add_handler(self._changed)
 
     async def run(self) -> None:
-        for name in self.names:
-            await self.register(name)
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._informer.run())
-                group.create_task(self._renew())
+            await self._informer.run()
         finally:
             await cancel(*self._tasks)
 
-    async def register(self, name: str) -> None:
-        conditions = [{"type": "Ready", "status": "True", "reason": "KubeletReady"}]
-        await self._client.create(NODES, {"metadata": {"name": name}, "status": {"conditions": conditions}})
-        lease = {"metadata": {"name": name, "namespace": "kube-node-lease"}, "spec": {"holderIdentity": name}}
-        await self._client.create(LEASES, lease)
-
-    async def _renew(self) -> None:
-        """Every node's Lease, and its Ready condition if somebody doubted it."""
-        while True:
-            for name in self.names:
-                if name not in self.silent:
-                    with contextlib.suppress(ApiError, Unreachable):
-                        await self._show_life(name)
-            await self._clock.sleep(10)
-
-    async def _show_life(self, name: str) -> None:
-        spec = {"renewTime": rfc3339_micro(self._clock.time())}
-        await self._client.patch(LEASES, name, {"spec": spec}, namespace="kube-node-lease")
-        node = await self._client.get(NODES, name)
-        if any(one["status"] == "Unknown" for one in node["status"]["conditions"]):
-            status = {"conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}]}
-            await self._client.patch(NODES, name, {"status": status}, subresource="status")
-
     def _changed(self, change: str, pod: Object, old: Object | None) -> None:
-        uid, leaving = uid_of(pod), "deletionTimestamp" in pod["metadata"]
-        if change == "deleted":
-            self._known.pop(uid, None)
-        elif leaving and self._known.get(uid) != "stopping":
-            self._begin(uid, "stopping", self._stop(pod))
-        elif not leaving and uid not in self._known:
-            self._begin(uid, "starting", self._start(pod))
+        is_waiting = not pod["spec"].get("nodeName") and "deletionTimestamp" not in pod["metadata"]
+        if change != "deleted" and is_waiting and uid_of(pod) not in self._bound and self._nodes.names:
+            self._bound.add(uid_of(pod))
+            task = asyncio.create_task(self._bind(pod))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
-    def _begin(self, uid: str, state: str, work: Any) -> None:
-        self._known[uid] = state
-        task = asyncio.create_task(self._quietly(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _quietly(self, work: Awaitable[None]) -> None:
+    async def _bind(self, pod: Object) -> None:
+        name, names = name_of(pod), self._nodes.names
+        usable = [one for one in names if one not in self._nodes.silent] or names
+        binding = {"target": {"kind": "Node", "name": target_of(pod) or usable[sum(name.encode()) % len(usable)]}}
         # The pod may have gone while we were about it.
         with contextlib.suppress(ApiError):
-            await work
-
-    async def _start(self, pod: Object) -> None:
-        name, namespace = name_of(pod), namespace_of(pod)
-        if not pod["spec"].get("nodeName"):
-            usable = [one for one in self.names if one not in self.silent] or self.names
-            node = target_of(pod) or usable[sum(name.encode()) % len(usable)]
-            binding = {"target": {"kind": "Node", "name": node}}
-            await self._client.create(PODS, binding, namespace=namespace, name=name, subresource="binding")
-        await self._clock.sleep(self.ready_after)
-        image = pod["spec"]["containers"][0]["image"]
-        await self._report(pod, ready=image not in self.broken_images)
-        code = self.exits[image](pod) if image in self.exits else None
-        if code is not None:
-            await self._clock.sleep(SECOND)
-            await self._end(pod, code)
-
-    async def _end(self, pod: Object, code: int) -> None:
-        ended = {"exitCode": code, "finishedAt": rfc3339(self._clock.time())}
-        containers = [{"name": "main", "restartCount": 0, "state": {"terminated": ended}}]
-        status = {"phase": "Failed" if code else "Succeeded", "containerStatuses": containers, "conditions": None}
-        patch = {"metadata": {"uid": uid_of(pod)}, "status": status}
-        await self._client.patch(PODS, name_of(pod), patch, namespace=namespace_of(pod), subresource="status")
-
-    async def _report(self, pod: Object, *, ready: bool) -> None:
-        current = await self._client.get(PODS, name_of(pod), namespace=namespace_of(pod))
-        now = rfc3339(self._clock.time())
-        conditions = set_condition(current["status"].get("conditions"), "Ready", ready, now=now)
-        current["status"] |= {"phase": "Running", "conditions": conditions, **self._addresses(uid_of(pod))}
-        current["status"].setdefault("startTime", now)
-        await self._client.update(PODS, current, subresource="status")
-
-    def _addresses(self, uid: str) -> Object:
-        number = self._numbers.setdefault(uid, len(self._numbers))
-        address = f"10.1.{number // 250}.{number % 250 + 1}"
-        return {"podIP": address, "podIPs": [{"ip": address}]}
-
-    async def _stop(self, pod: Object) -> None:
-        await self._clock.sleep(self.stopped_after)
-        if pod["metadata"].get("finalizers") and (pod.get("status") or {}).get("phase") not in ("Failed", "Succeeded"):
-            await self._end(pod, 143)
-        while pod["spec"].get("nodeName") in self.silent:
-            await self._clock.sleep(SECOND)
-        await self._client.delete(
-            PODS, name_of(pod), namespace=namespace_of(pod), uid=uid_of(pod), grace_seconds=0
-        )  # fmt: skip
+            await self._client.create(PODS, binding, namespace=namespace_of(pod), name=name, subresource="binding")
 
 
 class Cluster:
@@ -156,7 +71,12 @@ class Cluster:
         self.faults = Faults()
         self.settings = settings or ControllersSettings()
         self.node_faults = Faults()
-        self.nodes = Nodes(Client(self.api.channel(self.node_faults)), self.clock)
+        theirs = Client(self.api.channel(self.node_faults))
+        self.nodes = HollowNodes(theirs, self.clock, NODE_NAMES)
+        self.exits: dict[str, Callable[[Object], int | None]] = {}
+        """By image: the exit code of a pod's container a second after its start; None: it goes on."""
+        self.nodes.exit_of = lambda pod: self.exits.get(pod["spec"]["containers"][0]["image"], lambda _: None)(pod)
+        self.binder = Binder(theirs, self.clock, self.nodes)
         self._manager: asyncio.Task[None] | None = None
 
     def start_controllers(self) -> None:
@@ -218,12 +138,13 @@ async def running(settings: ControllersSettings | None = None) -> AsyncIterator[
     """A cluster whose controllers and nodes run until the block ends."""
     cluster = Cluster(settings)
     nodes = asyncio.create_task(cluster.nodes.run())
+    binder = asyncio.create_task(cluster.binder.run())
     cluster.start_controllers()
     try:
         yield cluster
     finally:
         await cluster.kill_controllers()
-        await cancel(nodes)
+        await cancel(binder, nodes)
 
 
 def scenario(main: Callable[[Cluster], Awaitable[None]], settings: ControllersSettings | None = None) -> None:

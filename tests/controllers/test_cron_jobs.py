@@ -71,7 +71,7 @@ async def change(cluster: Cluster, **spec: Any) -> None:
 
 def run(made: Object, exits: int | None, check: Callable[[Cluster], None], after: float) -> None:
     async def main(cluster: Cluster) -> None:
-        cluster.nodes.exits["work:1"] = lambda pod: exits
+        cluster.exits["work:1"] = lambda pod: exits
         await cluster.client.create(CRONJOBS, made)
         await cluster.settle(after)
         check(cluster)
@@ -149,7 +149,7 @@ def test_a_job_is_made_by_the_template_for_its_time_in_the_zone() -> None:
 
 def test_so_many_finished_jobs_are_kept_as_the_limits_say() -> None:
     async def main(cluster: Cluster) -> None:
-        cluster.nodes.exits["work:1"] = lambda pod: int(cluster.clock.time()) // 60 % 2
+        cluster.exits["work:1"] = lambda pod: int(cluster.clock.time()) // 60 % 2
         await cluster.client.create(CRONJOBS, cron_job(successfulJobsHistoryLimit=2, failedJobsHistoryLimit=1))
         await cluster.settle(60 * 9)
         kept = cluster.everything(JOBS)
@@ -207,7 +207,7 @@ def test_a_new_schedule_means_no_times_before_it() -> None:
 
 def test_a_clock_that_is_set_forward_is_noticed_and_one_set_back_starts_nothing_again() -> None:
     async def main(cluster: Cluster) -> None:
-        cluster.nodes.exits["work:1"] = lambda pod: 0
+        cluster.exits["work:1"] = lambda pod: 0
         await cluster.client.create(CRONJOBS, cron_job("0 * * * *"))
         await cluster.settle(10)
         cluster.clock.jump(3600)
@@ -264,7 +264,7 @@ def test_a_schedule_without_times_is_told_and_not_tried_for_ever(spec: Object, r
 
 def test_between_its_times_a_cron_job_writes_nothing() -> None:
     async def main(cluster: Cluster) -> None:
-        cluster.nodes.exits["work:1"] = lambda pod: 0
+        cluster.exits["work:1"] = lambda pod: 0
         await cluster.client.create(CRONJOBS, cron_job("14 22 * * *"))
         await cluster.settle(120)
         assert len(jobs(cluster)) == 1
@@ -311,7 +311,7 @@ def four_minutes(prepare: Callable[[Cluster], None], **spec: Any) -> tuple[list[
 
     async def main() -> tuple[list[str], Object, list[int]]:
         async with running() as cluster:
-            cluster.nodes.exits["work:1"] = lambda pod: 0
+            cluster.exits["work:1"] = lambda pod: 0
             prepare(cluster)
             faults: Faults = cluster.faults
             starts = Starts(cluster)
@@ -356,7 +356,7 @@ def test_no_time_starts_twice_and_none_is_skipped_while_somebody_is_there_in_tim
     absences.sort()
 
     async def main(cluster: Cluster) -> None:
-        cluster.nodes.exits["work:1"] = lambda pod: 0
+        cluster.exits["work:1"] = lambda pod: 0
         starts, begin = Starts(cluster), cluster.clock.time()
         gone: list[tuple[float, float]] = []
         made = cron_job(concurrencyPolicy=policy, successfulJobsHistoryLimit=kept, startingDeadlineSeconds=deadline)

@@ -121,7 +121,7 @@ def test_a_rollout_never_takes_or_adds_more_than_it_may(surge: int, unavailable:
     """And it ends, and then nothing more is written."""
 
     async def main(cluster: Cluster) -> None:
-        cluster.nodes.ready_after = ready_after
+        cluster.nodes.ready_seconds = ready_after
         strategy = {"rollingUpdate": {"maxSurge": surge, "maxUnavailable": 0 if surge else unavailable}}
         await cluster.client.create(DAEMONSETS, daemonset(updateStrategy={"type": "RollingUpdate", **strategy}))
         await cluster.settle(30)

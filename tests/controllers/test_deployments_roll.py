@@ -84,7 +84,7 @@ def test_recreate_starts_nothing_new_while_something_old_runs() -> None:
     async def main(cluster: Cluster) -> None:
         await cluster.client.create(DEPLOYMENTS, deployment(strategy={"type": "Recreate"}))
         await cluster.settle()
-        cluster.nodes.stopped_after = 20
+        cluster.nodes.stop_seconds = 20
         await cluster.set_image("image:2")
         await asyncio.sleep(15)
         assert [pod["spec"]["containers"][0]["image"] for pod in cluster.everything(PODS)] == ["image:1"] * 3

@@ -49,7 +49,7 @@ def test_in_the_foreground_owners_go_after_what_they_own() -> None:
     async def main(cluster: Cluster) -> None:
         await cluster.client.create(DEPLOYMENTS, deployment())
         await cluster.settle()
-        cluster.nodes.stopped_after = 10
+        cluster.nodes.stop_seconds = 10
         await cluster.client.delete(DEPLOYMENTS, "web", namespace="default", propagation="Foreground")
         await cluster.settle(5)
         assert (len(names(cluster, DEPLOYMENTS)), len(names(cluster, REPLICASETS)), len(names(cluster, PODS))) == (

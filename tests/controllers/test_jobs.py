@@ -62,7 +62,7 @@ async def change(cluster: Cluster, **spec: Any) -> None:
 
 def run(made: Object, exits: Callable[[Object], int | None], check: Callable[[Cluster], None], after: float) -> None:
     async def main(cluster: Cluster) -> None:
-        cluster.nodes.exits["work:1"] = exits
+        cluster.exits["work:1"] = exits
         await cluster.client.create(JOBS, made)
         await cluster.settle(after)
         check(cluster)
@@ -83,7 +83,7 @@ def test_a_job_completes_and_lets_its_pods_go() -> None:
 
 def test_no_more_run_than_may() -> None:
     async def main(cluster: Cluster) -> None:
-        cluster.nodes.exits["work:1"] = lambda pod: 0
+        cluster.exits["work:1"] = lambda pod: 0
         await cluster.client.create(JOBS, job(completions=7, parallelism=3))
         for _ in range(100):
             await asyncio.sleep(0.2)
@@ -94,7 +94,7 @@ def test_no_more_run_than_may() -> None:
 
 def test_failures_are_tried_again_later_each_time_until_the_limit() -> None:
     async def main(cluster: Cluster) -> None:
-        cluster.nodes.exits["work:1"] = lambda pod: 1
+        cluster.exits["work:1"] = lambda pod: 1
         await cluster.client.create(JOBS, job(backoffLimit=2))
         await cluster.settle(8)
         assert len(cluster.everything(PODS)) == 1
@@ -159,7 +159,7 @@ def test_a_suspended_job_runs_nothing_and_begins_anew() -> None:
         await cluster.settle(10)
         assert cluster.pods() == [] and numbers(cluster) == (0, 0, 0), "what was dismissed counts as nothing"
         assert reason(cluster, "Suspended") == "JobSuspended" and "startTime" not in found(cluster)["status"]
-        cluster.nodes.exits["work:1"] = lambda pod: 0
+        cluster.exits["work:1"] = lambda pod: 0
         await change(cluster, suspend=False)
         await cluster.settle(30)
         assert numbers(cluster) == (0, 3, 0) and reason(cluster, "Complete")
@@ -229,7 +229,7 @@ def test_restarts_count_where_pods_do_not_fail() -> None:
 
 def test_a_finished_job_goes_after_its_time_and_takes_its_pods_along() -> None:
     async def main(cluster: Cluster) -> None:
-        cluster.nodes.exits["work:1"] = lambda pod: 0
+        cluster.exits["work:1"] = lambda pod: 0
         await cluster.client.create(JOBS, job(ttlSecondsAfterFinished=30))
         await cluster.settle(20)
         assert reason(cluster, "Complete")
@@ -272,7 +272,7 @@ def day(prepare: Callable[[Cluster], None], *, is_indexed: bool) -> tuple[Object
                 tries[key] = tries.get(key, 0) + 1
                 return int(key in ("0", "2") and tries[key] == 1) if is_indexed else int(tries[key] <= 2)
 
-            cluster.nodes.exits["work:1"] = exits
+            cluster.exits["work:1"] = exits
             prepare(cluster)
             faults: Faults = cluster.faults
             made = indexed(4) if is_indexed else job(completions=4, parallelism=2)
@@ -321,7 +321,7 @@ def test_counts_add_up_whatever_fails(is_indexed: bool, completions: int, parall
             ended[code] += 1
             return code
 
-        cluster.nodes.exits["work:1"] = exits
+        cluster.exits["work:1"] = exits
         made = indexed(completions, parallelism=parallelism) if is_indexed else job(
             completions=completions, parallelism=parallelism
         )  # fmt: skip

@@ -48,7 +48,7 @@ def test_everything_goes_and_then_the_namespace() -> None:
 def test_a_namespace_waits_for_its_last_pod_to_stop() -> None:
     async def main(cluster: Cluster) -> None:
         await make_namespace(cluster)
-        cluster.nodes.stopped_after = 25
+        cluster.nodes.stop_seconds = 25
         await cluster.client.delete(NAMESPACES, "n")
         await asyncio.sleep(20)
         remaining = get_condition(await cluster.client.get(NAMESPACES, "n"), "NamespaceContentRemaining")

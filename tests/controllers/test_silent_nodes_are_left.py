@@ -90,7 +90,7 @@ def test_a_pods_own_toleration_decides() -> None:
                 {"key": key, "operator": "Exists", "effect": "NoExecute"} | ({"tolerationSeconds": one} if one else {})
                 for one in seconds
             ]
-            spec = {"nodeName": "node-1", "containers": [{"image": "i"}], "tolerations": tolerations}
+            spec = {"nodeName": "node-1", "containers": [{"name": "main", "image": "i"}], "tolerations": tolerations}
             await cluster.client.create(PODS, {"metadata": {"name": name, "namespace": "default"}, "spec": spec})
         await cluster.settle(60)
         cluster.nodes.silent.add("node-1")
@@ -228,7 +228,7 @@ def test_pods_of_a_node_that_is_proven_off_are_released_at_once() -> None:
 def test_finished_pods_beyond_the_threshold_go_oldest_first() -> None:
     async def main(cluster: Cluster) -> None:
         for number in range(6):
-            spec = {"nodeName": "node-0", "containers": [{"image": "i"}]}
+            spec = {"nodeName": "node-0", "containers": [{"name": "main", "image": "i"}]}
             await cluster.client.create(
                 PODS, {"metadata": {"name": f"p{number}", "namespace": "default"}, "spec": spec}
             )  # fmt: skip

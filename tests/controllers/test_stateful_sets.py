@@ -61,7 +61,7 @@ def containers(image: str) -> Object:
 
 def test_pods_come_one_after_the_other_with_their_names_and_disks() -> None:
     async def main(cluster: Cluster) -> None:
-        cluster.nodes.ready_after = 10
+        cluster.nodes.ready_seconds = 10
         await cluster.client.create(STATEFULSETS, statefulset())
         await asyncio.sleep(5)
         assert names(cluster) == ["db-0"]
@@ -89,7 +89,7 @@ def test_pods_come_one_after_the_other_with_their_names_and_disks() -> None:
 
 def test_parallel_pods_wait_for_nobody() -> None:
     async def main(cluster: Cluster) -> None:
-        cluster.nodes.ready_after = 30
+        cluster.nodes.ready_seconds = 30
         await cluster.client.create(STATEFULSETS, statefulset(podManagementPolicy="Parallel"))
         await asyncio.sleep(5)
         assert names(cluster) == ["db-0", "db-1", "db-2"]
@@ -102,7 +102,7 @@ def test_parallel_pods_wait_for_nobody() -> None:
 
 def test_the_highest_goes_first_and_disks_stay() -> None:
     async def main(cluster: Cluster) -> None:
-        cluster.nodes.stopped_after = 10
+        cluster.nodes.stop_seconds = 10
         await cluster.client.create(STATEFULSETS, statefulset())
         await cluster.settle(60)
         await change(cluster, replicas=1)
