@@ -286,6 +286,46 @@ def demo(
 
 
 @app.command()
+def simulate(
+    nodes: Annotated[int, typer.Option("--nodes", min=1, help="Hollow nodes.")] = 1000,
+    pods: Annotated[int, typer.Option("--pods", min=1, help="Pods, at last.")] = 10_000,
+    replicas: Annotated[int, typer.Option("--replicas", min=1, help="Pods of each Deployment.")] = 500,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Points of the curve; each has twice the pods.")] = 4,
+    ready_seconds: Annotated[
+        float, typer.Option("--ready-seconds", min=0, help="From a pod's binding to its report of running.")
+    ] = 0.0,
+    heartbeat_seconds: Annotated[
+        float, typer.Option("--heartbeat-seconds", min=0.1, help="Between two renewals of a node's Lease.")
+    ] = 10.0,
+    settle_seconds: Annotated[
+        float, typer.Option("--settle-seconds", min=0, help="Measure for so long what idling costs, at the end.")
+    ] = 0.0,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = "",
+    store: StoreOption = "",
+    keep: Annotated[Path | None, typer.Option("--keep", help="Where data and logs stay. Default: nowhere.")] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Drive API server, controllers and scheduler with nodes that only say they run pods, and print what it costs."""
+    from kontinuum.cli.commands.simulate import simulate
+    from kontinuum.cli.simulation.drive import Plan
+    from kontinuum.foundation.clock import RealClock
+    from kontinuum.foundation.telemetry import configure_logs
+
+    configure_logs(component="simulate", format="json", level="warning")
+    plan = Plan(
+        nodes=nodes, pods=pods, replicas=replicas, steps=steps, ready_seconds=ready_seconds,
+        heartbeat_seconds=heartbeat_seconds, settle_seconds=settle_seconds,
+    )  # fmt: skip
+    _run(
+        simulate(
+            plan, RealClock(), kubeconfig=kubeconfig, context=context, store=store, keep=keep,
+            as_json=output is Output.JSON,
+        )
+    )  # fmt: skip
+
+
+@app.command()
 def version() -> None:
     """Print which Kontinuum this is."""
     from kontinuum.cli.version import version

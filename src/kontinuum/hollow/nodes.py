@@ -43,8 +43,12 @@ class HollowNodes:
         heartbeat_seconds: float = 10.0,
         zones: int = 0,
         writes: int = 64,
+        pods: Informer | None = None,
     ) -> None:
-        """``zones``: how many the nodes are spread over. ``writes`` may be under way at the same time."""
+        """``zones``: how many the nodes are spread over. ``writes`` may be under way at the same time.
+
+        ``pods``: an informer that somebody has already; it keeps ``words.trim`` of each pod, and is run here.
+        """
         self.names = tuple(names)
         self.ready_seconds = ready_seconds
         self.stop_seconds = stop_seconds
@@ -67,12 +71,14 @@ class HollowNodes:
         self._registered: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._nodes = Informer(client, NODES, clock=clock, trim=words.trim_node)
-        self._pods = Informer(client, PODS, clock=clock, fields="spec.nodeName!=", trim=words.trim)
+        self._pods = pods or Informer(client, PODS, clock=clock, fields="spec.nodeName!=", trim=words.trim)
+        self._are_registered = asyncio.Event()
         self._pods.add_handler(self._changed)
 
     async def run(self) -> None:
         """Register every node and answer for all of them until cancelled. What others bind to them counts from then."""
         await asyncio.gather(*(self.register(name) for name in self.names))
+        self._are_registered.set()
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._nodes.run())
@@ -80,6 +86,10 @@ class HollowNodes:
                 group.create_task(self._show_life())
         finally:
             await cancel(*self._tasks)
+
+    async def wait_registered(self) -> None:
+        """Return when every node is there."""
+        await self._are_registered.wait()
 
     async def register(self, name: str) -> None:
         """Add one node, or take over one of that name that somebody left."""

@@ -1,0 +1,149 @@
+"""The real parts of a simulated cluster, each a process of its own, so that each one's memory and time can be told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from kontinuum.api.kubernetes.resources import NAMESPACES
+from kontinuum.api.machinery.status import ApiError
+from kontinuum.cli import settings as composing
+from kontinuum.cli.logs import open_log
+from kontinuum.cli.preparation import kubeconfig, prepare
+from kontinuum.cli.processes import memory_bytes
+from kontinuum.cli.settings import Settings
+from kontinuum.client import kubeconfig as reading
+from kontinuum.client.connect import connect
+from kontinuum.foundation import process
+from kontinuum.foundation.clock import Clock
+from kontinuum.foundation.errors import Retryable
+from kontinuum.foundation.pki import KeyPair
+
+START_SECONDS = 60.0
+NAMES = {"server": "API server", "manager": "controllers", "scheduler": "scheduler"}
+USERS = {"manager": "controllers", "scheduler": "scheduler"}
+
+
+class PartFell(Retryable):
+    """One of the simulated cluster's own parts has ended; its log says why."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What runs, and how to reach it."""
+
+    kubeconfig: Path
+    children: dict[str, process.Child]
+    logs: Path | None = None
+
+    def memory(self) -> dict[str, int]:
+        """Bytes of each part, by the name that a person would give it."""
+        return {NAMES[name]: memory_bytes(child.pid) or 0 for name, child in self.children.items()}
+
+    def processor(self) -> dict[str, float]:
+        """Seconds of processor time that each has used up to now."""
+        return {NAMES[name]: _processor_seconds(child.pid) for name, child in self.children.items()}
+
+    def check(self) -> None:
+        """Raises PartFell if one has ended."""
+        for name, child in self.children.items():
+            if not child.is_running():
+                raise PartFell(f"the simulation's {NAMES[name]} has ended; see {self.logs}/{name}.log")
+
+
+@contextlib.asynccontextmanager
+async def started(clock: Clock, *, store: str, keep: Path | None) -> AsyncIterator[Parts]:
+    """Our API server on fresh data, controllers and scheduler as its clients; gone after the block.
+
+    ``store``: as for ``kontinuum server``. ``keep``: where the data and the logs stay; None: thrown away.
+    Raises PartFell, Retryable if they do not start.
+    """
+    with contextlib.ExitStack() as stack:
+        directory = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kontinuum-simulation-")))
+        data = directory / "data"
+        settings = composing.load(
+            data_dir=data,
+            listen=f"127.0.0.1:{_free_port()}",
+            store=store,
+            environment={},
+            overrides={"log_level": "warning"},
+        )
+        prepare(settings, clock)
+        paths = settings.installation
+        for outside in (paths.run, paths.templates):
+            stack.callback(shutil.rmtree, outside, ignore_errors=True)
+        children: dict[str, process.Child] = {}
+        try:
+            children["server"] = _spawn("server", settings)
+            parts = Parts(paths.kubeconfig, children, paths.logs)
+            await _wait_serving(parts, clock)
+            for name in USERS:
+                children[name] = _spawn(name, _attached(settings, name))
+            yield parts
+        finally:
+            for child in reversed(children.values()):
+                await child.stop(grace=10)
+                child.close()
+
+
+def _attached(settings: Settings, name: str) -> Settings:
+    """Settings for a part that lives beside any API server: ours gives it nothing but a kubeconfig."""
+    pki = settings.installation.pki
+    user = USERS[name]
+    config = settings.data_dir / f"{name}.kubeconfig"
+    config.write_text(kubeconfig(settings, pki / "ca.crt", KeyPair(pki / f"{user}.crt", pki / f"{user}.key")))
+    return replace(settings, kubeconfig=config)
+
+
+def _spawn(name: str, settings: Settings) -> process.Child:
+    told = os.memfd_create("settings", os.MFD_CLOEXEC)
+    log = open_log(settings.installation.logs / f"{name}.log")
+    try:
+        os.write(told, composing.encode(settings))
+        os.lseek(told, 0, os.SEEK_SET)
+        command = (sys.executable, "-P", "-m", "kontinuum.cli.run", name)
+        return process.spawn(*command, stdin=told, stdout=log, stderr=log)
+    finally:
+        os.close(told)
+        os.close(log)
+
+
+async def _wait_serving(parts: Parts, clock: Clock) -> None:
+    client = connect(reading.load(parts.kubeconfig))
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            while True:
+                parts.check()
+                try:
+                    await client.list(NAMESPACES, limit=1)
+                    return
+                except (ApiError, Retryable):
+                    await clock.sleep(0.05)
+    except TimeoutError as error:
+        raise Retryable(f"the API server did not start within {START_SECONDS:g} s; see {parts.logs}") from error
+    finally:
+        await client.close()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _processor_seconds(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
