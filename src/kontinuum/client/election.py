@@ -47,7 +47,7 @@ async def leading(
     if not settings.elect:
         await work(client)
         return
-    election = Election(client, clock, name=lease, settings=settings)
+    election = Election(client.through(Urgent), clock, name=lease, settings=settings)
     fenced = client.through(lambda transport: Fence(transport, election))
     try:
         await election.run(lambda: work(fenced))
@@ -197,6 +197,20 @@ class Fence:
     def _check(self) -> None:
         if not self._election.may_write:
             raise NotLeading("a write is not sent, because the Lease is no longer ours")
+
+    async def close(self) -> None:
+        await self._transport.close()
+
+
+class Urgent:
+    """The transport of renewals, which must not wait behind a leader's own work."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def send(self, request: Request) -> Response:
+        """As ``Transport.send``."""
+        return await self._transport.send(replace(request, is_urgent=True))
 
     async def close(self) -> None:
         await self._transport.close()

@@ -10,8 +10,17 @@ from kontinuum.api.machinery.resources import Resource
 from kontinuum.api.machinery.selectors import from_object
 from kontinuum.client.informer import Informer
 from kontinuum.client.reconcile import Result, Workers
-from kontinuum.controllers.context import BY_NAMESPACE, Context
+from kontinuum.controllers.context import BY_CONTROLLER, BY_NAMESPACE, Context
 from kontinuum.controllers.lib import owners
+
+GATHER_SECONDS = 0.5
+GATHER_SECONDS_EACH = 0.001
+
+
+def is_more_than_status(new: Object, old: Object) -> bool:
+    """Whether a change of a child is one of what it is, beside what is reported of it."""
+    kept = ("uid", "labels", "annotations", "ownerReferences", "finalizers", "deletionTimestamp", "generation")
+    return any(new["metadata"].get(key) != old["metadata"].get(key) for key in kept)
 
 
 class SelectionReconciler:
@@ -77,6 +86,7 @@ class OwnerReconciler(KeyReconciler):
         return from_object(owner["spec"].get("selector")).matches(labels_of(orphan))
 
     def _child_changed(self, change: str, child: Object, old: Object | None) -> None:
+        is_urgent = change != "updated" or old is None or is_more_than_status(child, old)
         for version in (child, old):
             if version is None:
                 continue
@@ -84,7 +94,18 @@ class OwnerReconciler(KeyReconciler):
             if reference is None:
                 self._orphan_changed(version)
             elif reference["kind"] == self._resource.kind:
-                self._workers.queue.add(f"{namespace_of(version)}/{reference['name']}")
+                key = f"{namespace_of(version)}/{reference['name']}"
+                if is_urgent:
+                    self._workers.queue.add(key)
+                else:
+                    self._workers.queue.add_after(key, self._patience(reference["uid"]))
+
+    def _patience(self, uid: str) -> float:
+        """Seconds in which reports of an owner's children are gathered: the longer the more there are of them.
+
+        Each would be a decision over all of them and a status to write; three children wait for three milliseconds.
+        """
+        return min(GATHER_SECONDS, GATHER_SECONDS_EACH * self._children.count(BY_CONTROLLER, uid))
 
     def _orphan_changed(self, orphan: Object) -> None:
         for owner in self._objects.by_index(BY_NAMESPACE, namespace_of(orphan)):

@@ -21,6 +21,8 @@ class Request:
     accept: str = "application/json"
     timeout: float = 30.0
     """Seconds until an answer must be complete; for a watch, the longest silence that is still believed."""
+    is_urgent: bool = False
+    """It does not wait for its turn behind other requests: its sender has a deadline."""
     guard: Callable[[], None] | None = None
     """Asked in the moment in which the request leaves, after any waiting; what it raises keeps the request here."""
 
