@@ -55,6 +55,11 @@ def rate(
     )
 
 
+def held(said: str, is_held: bool, *, wanted: str, kubernetes: str = "") -> None:
+    """One line: a figure that is not one of many, and whether it is as it should be."""
+    print(f"{said}  reach {wanted}: {_verdict(is_held)}{_beside(kubernetes)}", flush=True)
+
+
 def _verdict(is_held: bool) -> str:
     return "held" if is_held else "NOT YET HELD"
 

@@ -9,8 +9,10 @@ A block is one command, a line of dashes, and what happened, each with the secon
 Commands: ``deploy NAME replicas=N image=I [field=JSON ...]``, ``set NAME field=JSON ...``, ``image NAME IMAGE``,
 ``restart NAME``, ``autoscale NAME minReplicas=N maxReplicas=N [field=JSON ...]`` (to half a CPU per pod), ``load
 MILLICORES`` (of all pods together), ``undo NAME``, ``delete NAME [Foreground]``, ``broken IMAGE``, ``silence NODE``,
-``speak NODE``, ``wait SECONDS`` and ``show``. Every command but ``show`` is given a minute to take effect; ``wait`` its
-own time.
+``speak NODE``, ``limit PODS`` (as a quota would; ``limit none``), ``compact`` (every watch ends and none can be resumed),
+``down S`` (the API server, to the controllers), ``jump S`` (the wall clock), ``kill`` (the controllers; others begin),
+``wait S`` and ``show``. Every command but ``show`` is given a minute to take effect, ``wait`` its own time, and what
+follows ``begin`` none: the next command meets it in the middle.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ from tests.controllers.source import Source
 from kontinuum.api.kubernetes.resources import DEPLOYMENTS, EVENTS, HORIZONTALPODAUTOSCALERS, NODES, PODS, REPLICASETS
 from kontinuum.api.machinery.conditions import get_condition
 from kontinuum.api.machinery.objects import Object, annotations_of, name_of
+from kontinuum.api.machinery.status import ApiError, forbidden
 from kontinuum.client.transport.fake.storage import Entry
+from kontinuum.client.transport.port import Request
 from kontinuum.controllers.lib.owners import controller_uid
 from kontinuum.controllers.lib.pods import is_active, is_ready
 from kontinuum.controllers.lib.templates import HASH_LABEL
@@ -73,6 +77,9 @@ class Player:
             return "\n".join([command, "----", *self._table()])
         if words[0] == "wait":
             await asyncio.sleep(float(words[1]))
+        elif words[0] == "begin":
+            await self._commands()[words[1]](*words[2:])
+            return command
         else:
             await self._commands()[words[0]](*words[1:])
             await asyncio.sleep(60)
@@ -102,6 +109,11 @@ class Player:
             "broken": self._broken,
             "silence": self._silence,
             "speak": self._speak,
+            "limit": self._limit,
+            "compact": self._compact,
+            "down": self._down,
+            "jump": self._jump,
+            "kill": self._kill,
         }
 
     async def _deploy(self, name: str, *fields: str) -> None:
@@ -143,6 +155,32 @@ class Player:
 
     async def _speak(self, node: str) -> None:
         self._cluster.nodes.silent.discard(node)
+
+    async def _limit(self, pods: str) -> None:
+        def refuse(request: Request) -> ApiError | None:
+            is_creation = request.method == "POST" and request.path.endswith("/pods")
+            if pods == "none" or not is_creation or len(self._cluster.pods()) < int(pods):
+                return None
+            counts = f"requested: pods=1, used: pods={pods}, limited: pods={pods}"
+            return forbidden(PODS, "", f"exceeded quota: pods, {counts}")
+
+        self._cluster.faults.refuse = refuse
+
+    async def _compact(self) -> None:
+        self._cluster.api.compact()
+        self._cluster.api.drop_watches()
+
+    async def _down(self, seconds: str) -> None:
+        self._cluster.faults.down = True
+        self._cluster.api.drop_watches()
+        await asyncio.sleep(float(seconds))
+        self._cluster.faults.down = False
+
+    async def _jump(self, seconds: str) -> None:
+        self._cluster.clock.jump(float(seconds))
+
+    async def _kill(self) -> None:
+        self._cluster.replace_controllers()
 
     def _replicasets(self, name: str) -> list[Object]:
         uid = self._cluster.deployment(name)["metadata"]["uid"]

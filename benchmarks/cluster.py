@@ -1,0 +1,81 @@
+"""A whole cluster of hollow nodes: what it binds a second, how soon all pods run, what the controllers take.
+
+    python -m benchmarks.cluster [--short]
+
+Each figure is one `kontinuum simulate` on fresh data: API server, controllers and scheduler as processes of their own,
+the nodes and the one who asks in a fourth. With two cores they share them, so each part's processor time a pod is
+printed too: it hardly depends on what else the machine does. ``--short`` leaves the 5,000 nodes out, which take minutes to register.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+from benchmarks.installation import KONTINUUM
+from benchmarks.report import held, machine
+from kontinuum.foundation import process
+
+MIB = 1 << 20
+PATIENCE = 1200.0
+
+
+async def simulated(*words: str) -> dict[str, Any]:
+    """What ``kontinuum simulate`` says of its only point, and of idling."""
+    ran = await process.run(KONTINUUM, "simulate", "--steps", "1", "--output", "json", *words, timeout=PATIENCE)
+    answer: dict[str, Any] = json.loads(ran.stdout)
+    return {**answer["points"][0], "idle": answer["idle"]}
+
+
+def processors(point: dict[str, Any]) -> str:
+    each = (f"{name} {1e6 * seconds / point['new']:.0f}" for name, seconds in point["processor"].items())
+    return f"processor time a pod, µs: {', '.join(each)}"
+
+
+async def binding(nodes: int, *, reach: float, kubernetes: str) -> None:
+    point = await simulated("--nodes", str(nodes), "--pods", "3000")
+    rate = point["new"] / point["took"]["bound"]
+    held(
+        f"{nodes:,} nodes, 3,000 pods: bound {rate:,.0f}/s ({processors(point)})",
+        rate >= reach,
+        wanted=f"≥ {reach:,.0f}/s",
+        kubernetes=kubernetes,
+    )
+
+
+async def creation() -> None:
+    point = await simulated("--nodes", "100", "--pods", "500")
+    took = point["took"]["created"]
+    held(
+        f"Deployment of 500 replicas: all created after {took:.2f} s ({processors(point)})",
+        took <= 0.5,
+        wanted="≤ 0.5 s",
+        kubernetes="1.5 s; 24 s as shipped",
+    )
+
+
+async def running_and_idling() -> None:
+    point = await simulated("--nodes", "1000", "--pods", "10000", "--settle-seconds", "60")
+    took, memory = point["took"]["running"], point["memory"]["controllers"] / MIB
+    held(
+        f"10,000 pods on 1,000 nodes: all running after {took:.1f} s ({processors(point)})", took <= 15, wanted="≤ 15 s"
+    )
+    held(f"memory of the controllers then: {memory:.0f} MiB", memory <= 300 * 1e6 / MIB, wanted="≤ 300 MB")
+    shares = point["idle"]["shares"]
+    idle = 100 * (shares["controllers"] + shares["scheduler"])
+    held(f"controllers and scheduler, idle for a minute: {idle:.2f} % of a core", idle <= 1, wanted="≤ 1 %")
+
+
+async def main(*, short: bool) -> None:
+    machine("Whole clusters of hollow nodes, through the API: Deployments of 500 pods, applied at once")
+    await creation()
+    await binding(1000, reach=2000, kubernetes="220-245/s; 50/s as shipped")
+    await running_and_idling()
+    if not short:
+        await binding(5000, reach=1500, kubernetes="245-285/s")
+
+
+if __name__ == "__main__":
+    asyncio.run(main(short="--short" in sys.argv[1:]))

@@ -1,0 +1,416 @@
+"""Every controller, killed between any two of its writes, ends where it would have ended; and none fights another.
+
+A day is a few objects and what a user does to them, with only those controllers on that have work in it, so that a
+search over all kill points takes a second. What is compared at its end is everything in the cluster, but for what
+chance, order and time have decided: uids, versions, times, addresses, nodes, and the random ends of names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from tests.controllers.cluster import Cluster, deployment, running
+
+from kontinuum.api.kubernetes.resources import (
+    CERTIFICATESIGNINGREQUESTS,
+    CONFIGMAPS,
+    CRONJOBS,
+    DAEMONSETS,
+    DEPLOYMENTS,
+    ENDPOINTS,
+    EVENTS,
+    JOBS,
+    LEASES,
+    NAMESPACES,
+    NODES,
+    PERSISTENTVOLUMECLAIMS,
+    PODDISRUPTIONBUDGETS,
+    PODS,
+    REPLICASETS,
+    REPLICATIONCONTROLLERS,
+    RESOURCEQUOTAS,
+    SERVICEACCOUNTS,
+    SERVICES,
+    STATEFULSETS,
+)
+from kontinuum.api.machinery.objects import Object
+from kontinuum.api.machinery.resources import Resource
+from kontinuum.controllers import manager
+from kontinuum.controllers.settings import ControllersSettings
+from kontinuum.foundation import virtual_time
+
+BY_CHANCE = frozenset(
+    {
+        "uid",
+        "resourceVersion",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "lastTransitionTime",
+        "lastHeartbeatTime",
+        "lastUpdateTime",
+        "startTime",
+        "completionTime",
+        "startedAt",
+        "finishedAt",
+        "renewTime",
+        "timeAdded",
+        "generation",
+        "observedGeneration",
+        "nodeName",
+        "endpoints.kubernetes.io/last-change-trigger-time",
+        "lastProbeTime",
+        "lastScheduleTime",
+    }
+)
+ENDS = re.compile(rb'([a-z0-9]-)[bcdfghjklmnpqrstvwxz2-9]{5}(?=")')
+ADDRESSES = re.compile(rb"10\.\d+\.\d+\.\d+")
+NOT_COMPARED = {EVENTS, LEASES}
+
+Do = Callable[[Cluster], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Day:
+    """``controllers`` are the ones that are on; ``do`` is what happens; then everything gets ``settle`` seconds."""
+
+    controllers: tuple[str, ...]
+    do: Do
+    settle: float = 60.0
+    least_writes: int = 1
+
+
+def labelled(name: str, **metadata: Any) -> Object:
+    return {"name": name, "namespace": "default", "labels": {"app": name}, **metadata}
+
+
+def pod(name: str, labels: dict[str, str] | None = None, metadata: Object | None = None, **spec: Any) -> Object:
+    containers = [{"name": "main", "image": "image:1"}]
+    kept = {"name": name, "namespace": "default", "labels": labels or {"app": name}, **(metadata or {})}
+    return {"metadata": kept, "spec": {"containers": containers, **spec}}
+
+
+def template(name: str, image: str = "image:1", **spec: Any) -> Object:
+    return {"metadata": {"labels": {"app": name}}, "spec": {"containers": [{"name": "main", "image": image}], **spec}}
+
+
+def service(name: str, **spec: Any) -> Object:
+    return {"metadata": labelled(name), "spec": {"ports": [{"port": 80}], "clusterIP": "10.96.0.9", **spec}}
+
+
+async def create(cluster: Cluster, *objects: tuple[Resource, Object]) -> None:
+    for resource, obj in objects:
+        await cluster.client.create(resource, obj)
+
+
+async def replication_controller(cluster: Cluster) -> None:
+    stray = pod("stray", {"app": "web"})
+    spec = {"replicas": 3, "selector": {"app": "web"}, "template": template("web")}
+    await create(cluster, (PODS, stray), (REPLICATIONCONTROLLERS, {"metadata": labelled("web"), "spec": spec}))
+    await cluster.settle(10)
+    await cluster.client.patch(REPLICATIONCONTROLLERS, "web", {"spec": {"replicas": 1}}, namespace="default")
+
+
+async def replica_set(cluster: Cluster) -> None:
+    spec = {"replicas": 3, "selector": {"matchLabels": {"app": "web"}}, "template": template("web")}
+    strays = [(PODS, pod("stray", {"app": "web"})), (PODS, pod("other", {"app": "other"}))]
+    await create(cluster, *strays, (REPLICASETS, {"metadata": labelled("web"), "spec": spec}))
+    await cluster.settle(10)
+    await cluster.client.patch(PODS, "stray", {"metadata": {"labels": {"app": "gone"}}}, namespace="default")
+    await cluster.settle(10)
+    await cluster.client.delete(REPLICASETS, "web", namespace="default", propagation="Foreground")
+
+
+async def daemon_set(cluster: Cluster) -> None:
+    spec = {"selector": {"matchLabels": {"app": "log"}}, "template": template("log")}
+    await create(cluster, (DAEMONSETS, {"metadata": labelled("log"), "spec": spec}))
+    await cluster.settle(10)
+    await cluster.nodes.register("node-3")
+    changed = {"spec": {"template": {"spec": {"containers": [{"name": "main", "image": "image:2"}]}}}}
+    await cluster.client.patch(DAEMONSETS, "log", changed, namespace="default")
+
+
+async def garbage(cluster: Cluster) -> None:
+    async def owned(name: str, owner: Object, **more: Any) -> Object:
+        reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": owner["metadata"]["name"]}
+        reference |= {"uid": owner["metadata"]["uid"], **more}
+        return await cluster.client.create(
+            CONFIGMAPS, {"metadata": labelled(name, ownerReferences=[reference]), "data": {}}
+        )
+
+    parents = [
+        await cluster.client.create(CONFIGMAPS, {"metadata": labelled(name)}) for name in ("fore", "back", "orphan")
+    ]
+    for parent in parents:
+        child = await owned(f"{parent['metadata']['name']}-child", parent, blockOwnerDeletion=True)
+        await owned(f"{parent['metadata']['name']}-grandchild", child)
+    await cluster.settle(5)
+    for name, propagation in (("fore", "Foreground"), ("back", "Background"), ("orphan", "Orphan")):
+        await cluster.client.delete(CONFIGMAPS, name, namespace="default", propagation=propagation)
+
+
+async def namespace(cluster: Cluster) -> None:
+    await create(cluster, (NAMESPACES, {"metadata": {"name": "n"}}))
+    await create(
+        cluster,
+        (CONFIGMAPS, {"metadata": {"name": "c", "namespace": "n"}}),
+        (PODS, pod("p", metadata={"namespace": "n"})),
+        (SERVICES, {**service("s"), "metadata": {"name": "s", "namespace": "n"}}),
+    )
+    await cluster.settle(5)
+    await cluster.client.delete(NAMESPACES, "n")
+
+
+async def quota(cluster: Cluster) -> None:
+    hard = {"pods": "5", "count/configmaps": "3"}
+    await create(cluster, (RESOURCEQUOTAS, {"metadata": labelled("q"), "spec": {"hard": hard}}), (PODS, pod("p")))
+    await cluster.settle(5)
+    await create(cluster, (CONFIGMAPS, {"metadata": labelled("c")}), (PODS, pod("r")))
+    await cluster.client.delete(PODS, "p", namespace="default")
+    await cluster.client.patch(RESOURCEQUOTAS, "q", {"spec": {"hard": {"pods": "7"}}}, namespace="default")
+
+
+async def endpoints(cluster: Cluster) -> None:
+    await create(cluster, (SERVICES, service("web", selector={"app": "web"})))
+    await create(cluster, *((PODS, pod(name, {"app": "web"})) for name in ("a", "b", "c")))
+    await cluster.settle(10)
+    await cluster.client.delete(PODS, "b", namespace="default")
+    await create(cluster, (SERVICES, service("gone", selector={"app": "web"})))
+    await cluster.settle(10)
+    await cluster.client.delete(SERVICES, "gone", namespace="default")
+
+
+async def mirroring(cluster: Cluster) -> None:
+    subset = {"addresses": [{"ip": "192.0.2.1"}], "ports": [{"port": 80}]}
+    for name in ("kept", "gone"):
+        await create(cluster, (SERVICES, service(name)))
+        await create(cluster, (ENDPOINTS, {"metadata": labelled(name), "subsets": [subset]}))
+    await cluster.settle(5)
+    more = {"subsets": [{**subset, "addresses": [{"ip": "192.0.2.1"}, {"ip": "192.0.2.2"}]}]}
+    await cluster.client.patch(ENDPOINTS, "kept", more, namespace="default")
+    await cluster.client.delete(ENDPOINTS, "gone", namespace="default")
+
+
+async def node_that_returns(cluster: Cluster) -> None:
+    await create(cluster, (PODS, pod("on-it", nodeName="node-1")))
+    await cluster.settle(30)
+    cluster.nodes.silent.add("node-1")
+    await cluster.settle(90)
+    cluster.nodes.silent.clear()
+
+
+async def node_that_is_lost(cluster: Cluster) -> None:
+    soon = {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute"}
+    await create(cluster, (PODS, pod("on-it", nodeName="node-1", tolerations=[{**soon, "tolerationSeconds": 5}])))
+    await cluster.settle(30)
+    cluster.nodes.silent.add("node-1")
+    await cluster.settle(90)
+    cluster.nodes.names = ("node-0", "node-2")
+    await cluster.client.delete(NODES, "node-1")
+    cluster.nodes.silent.clear()
+
+
+async def job_that_goes(cluster: Cluster) -> None:
+    cluster.exits["image:1"] = lambda pod: 0
+    spec = {"template": template("job", restartPolicy="Never"), "ttlSecondsAfterFinished": 10, "completions": 2}
+    await create(cluster, (JOBS, {"metadata": labelled("job"), "spec": spec}))
+
+
+async def budget(cluster: Cluster) -> None:
+    spec = {"minAvailable": 2, "selector": {"matchLabels": {"app": "web"}}}
+    await create(cluster, (PODDISRUPTIONBUDGETS, {"metadata": labelled("web"), "spec": spec}))
+    await create(cluster, *((PODS, pod(name, {"app": "web"})) for name in ("a", "b", "c")))
+    await cluster.settle(10)
+    await cluster.client.delete(PODS, "b", namespace="default")
+
+
+async def accounts(cluster: Cluster) -> None:
+    await create(cluster, (NAMESPACES, {"metadata": {"name": "n"}}), (NAMESPACES, {"metadata": {"name": "m"}}))
+    await cluster.settle(5)
+    await cluster.client.delete(SERVICEACCOUNTS, "default", namespace="n")
+    await cluster.client.patch(CONFIGMAPS, "kube-root-ca.crt", {"data": {"ca.crt": "x"}}, namespace="m")
+
+
+async def finished_pods(cluster: Cluster) -> None:
+    cluster.exits["image:1"] = lambda pod: 0
+    await create(cluster, *((PODS, pod(f"p{n}", restartPolicy="Never")) for n in range(4)))
+
+
+async def claim_in_use(cluster: Cluster) -> None:
+    metadata = labelled("disk", finalizers=["kubernetes.io/pvc-protection"])
+    await create(cluster, (PERSISTENTVOLUMECLAIMS, {"metadata": metadata, "spec": {"accessModes": []}}))
+    volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": "disk"}}]
+    await create(cluster, (PODS, pod("user", volumes=volumes)))
+    await cluster.settle(10)
+    await cluster.client.delete(PERSISTENTVOLUMECLAIMS, "disk", namespace="default")
+    await cluster.settle(10)
+    await cluster.client.delete(PODS, "user", namespace="default")
+
+
+async def old_request(cluster: Cluster) -> None:
+    cluster.nodes.names = ()  # a day of their heartbeats is of no interest
+    spec = {"signerName": "example.com/x", "request": "", "usages": []}
+    for name in ("one", "two"):
+        await create(cluster, (CERTIFICATESIGNINGREQUESTS, {"metadata": {"name": name}, "spec": spec}))
+
+
+async def stateful_set(cluster: Cluster) -> None:
+    spec = {"replicas": 2, "serviceName": "db", "selector": {"matchLabels": {"app": "db"}}, "template": template("db")}
+    await create(cluster, (STATEFULSETS, {"metadata": labelled("db"), "spec": spec}))
+    await cluster.settle(20)
+    changed = {"spec": {"replicas": 3, "template": {"spec": {"containers": [{"name": "main", "image": "image:2"}]}}}}
+    await cluster.client.patch(STATEFULSETS, "db", changed, namespace="default")
+
+
+async def cron_job(cluster: Cluster) -> None:
+    cluster.exits["image:1"] = lambda pod: 0
+    job = {"spec": {"template": template("job", restartPolicy="Never")}}
+    spec = {"schedule": "*/2 * * * *", "jobTemplate": job, "successfulJobsHistoryLimit": 1}
+    await create(cluster, (CRONJOBS, {"metadata": labelled("tick"), "spec": spec}))
+    await cluster.settle(250)
+    await cluster.client.patch(CRONJOBS, "tick", {"spec": {"suspend": True}}, namespace="default")
+
+
+DAYS = {
+    "replication controller": Day(("replicationcontroller",), replication_controller, least_writes=7),
+    "replica set": Day(("replicaset", "garbage-collector"), replica_set, least_writes=8),
+    "daemon set": Day(("daemonset",), daemon_set, least_writes=10),
+    "stateful set": Day(("statefulset",), stateful_set, 120, least_writes=9),
+    "job": Day(("job", "ttl-after-finished", "garbage-collector"), job_that_goes, 120, least_writes=6),
+    "cron job": Day(("cronjob", "job", "garbage-collector"), cron_job, 60, least_writes=10),
+    "garbage": Day(("garbage-collector",), garbage, least_writes=6),
+    "namespace": Day(("namespace", "serviceaccount"), namespace, 120, least_writes=4),
+    "quota": Day(("resourcequota",), quota, 30, least_writes=2),
+    "endpoints": Day(("endpoints", "endpointslice", "garbage-collector"), endpoints, least_writes=6),
+    "mirrored endpoints": Day(("endpointslice-mirroring",), mirroring, least_writes=4),
+    "node that returns": Day(("node-lifecycle",), node_that_returns, 120, least_writes=4),
+    "node that is lost": Day(("node-lifecycle", "pod-garbage-collector"), node_that_is_lost, 200, least_writes=4),
+    "budget": Day(("disruption",), budget, least_writes=2),
+    "accounts and authorities": Day(
+        ("serviceaccount", "root-ca-certificate-publisher"), accounts, 10, least_writes=4
+    ),
+    "finished pods": Day(("pod-garbage-collector",), finished_pods, 120, least_writes=2),
+    "claim in use": Day(("persistentvolumeclaim-protection",), claim_in_use),
+    "old certificate requests": Day(("certificatesigningrequest-cleaner",), old_request, 90_000, least_writes=2),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def authorities(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pki") / "ca.crt"
+    path.write_text("PEM")
+    return path
+
+
+def canonical(value: Any) -> Any:
+    """``value`` without what chance, order and time decide."""
+    if isinstance(value, dict):
+        return {key: canonical(one) for key, one in value.items() if key not in BY_CHANCE}
+    if isinstance(value, list):
+        return sorted((canonical(one) for one in value), key=lambda one: orjson.dumps(one, option=orjson.OPT_SORT_KEYS))
+    return value
+
+
+def state(cluster: Cluster) -> Counter[bytes]:
+    """Everything that there is, each kind of thing with its number."""
+    kinds = {entry.resource for entry in cluster.api.storage.log} - NOT_COMPARED
+    everything = [one for kind in kinds for one in cluster.everything(kind)]
+    texts = (orjson.dumps(canonical(one), option=orjson.OPT_SORT_KEYS) for one in everything)
+    return Counter(ADDRESSES.sub(b"ADDRESS", ENDS.sub(rb"\1*", text)) for text in texts)
+
+
+def live(day: Day, authorities: Path, prepare: Callable[[Cluster], None]) -> tuple[Counter[bytes], list[int]]:
+    """The end of one day, and the numbers of the controllers' writes that are not events."""
+
+    async def main() -> tuple[Counter[bytes], list[int]]:
+        settings = ControllersSettings(
+            enabled=day.controllers,
+            root_ca=str(authorities),
+            isolation_classes=False,
+            terminated_pod_threshold=2,
+        )
+        async with running(settings) as cluster:
+            faults = cluster.faults
+            prepare(cluster)
+            await day.do(cluster)
+            await cluster.settle(day.settle)
+            return state(cluster), [n for n, one in enumerate(faults.writes, 1) if "/events" not in one.path]
+
+    return virtual_time.run(main)
+
+
+@pytest.mark.parametrize("name", list(DAYS))
+def test_the_end_is_the_same_wherever_a_controller_is_killed(name: str, authorities: Path) -> None:
+    day = DAYS[name]
+    expected, writes = live(day, authorities, lambda cluster: None)
+    assert len(writes) >= day.least_writes, "the day's controllers have too little to do"
+    for point in writes:
+
+        def kill(cluster: Cluster, point: int = point) -> None:
+            cluster.faults.after_write = lambda n, request: cluster.replace_controllers() if n == point else None
+
+        ended, _ = live(day, authorities, kill)
+        assert ended == expected, f"killed after write {point}: {difference(ended, expected)}"
+
+
+@pytest.mark.parametrize("name", list(DAYS))
+def test_the_end_is_the_same_whichever_answer_is_lost_and_with_every_watch_broken(name: str, authorities: Path) -> None:
+    day = DAYS[name]
+    expected, _ = live(day, authorities, lambda cluster: None)
+
+    def break_everything(cluster: Cluster) -> None:
+        """Every third answer is lost, and after every fourth write what was followed is compacted away."""
+        cluster.faults.lost.update(range(2, 200, 3))
+
+        def after_write(number: int, request: object) -> None:
+            if number % 4 == 0:
+                cluster.api.compact()
+                cluster.api.drop_watches()
+
+        cluster.faults.after_write = after_write
+
+    ended, _ = live(day, authorities, break_everything)
+    assert ended == expected, difference(ended, expected)
+
+
+def difference(one: Counter[bytes], other: Counter[bytes]) -> str:
+    return "\n".join(
+        [""]
+        + [f"+ {n} {text.decode()}" for text, n in (one - other).items()]
+        + [f"- {n} {text.decode()}" for text, n in (other - one).items()]
+    )
+
+
+def test_every_controller_has_a_day() -> None:
+    """Or a search of its own, in the module that is named here."""
+    elsewhere = {
+        "deployment": "test_killed_anywhere",
+        "horizontalpodautoscaler": "test_autoscalers",
+        "persistentvolume-binder": "test_volumes_survive_faults",
+        "attachdetach": "test_volumes_are_attached",
+    }
+    held = {name for day in DAYS.values() for name in day.controllers} | elsewhere.keys()
+    names = {name.removesuffix("-controller") for name in manager.available(ControllersSettings(root_ca="x"))}
+    print(sorted(names - held))
+    assert held <= names
+
+
+def test_no_controller_fights_another_in_an_hour(authorities: Path) -> None:
+    async def main() -> None:
+        async with running(ControllersSettings(root_ca=str(authorities))) as cluster:
+            await create(cluster, (DEPLOYMENTS, deployment()))
+            for day in (replication_controller, daemon_set, stateful_set, quota, endpoints, mirroring, budget, garbage):
+                await day(cluster)
+            await cluster.settle(600)
+            before = len(cluster.faults.writes)
+            assert before > 60
+            await cluster.settle(3600)
+            assert [(one.method, one.path) for one in cluster.faults.writes[before:]] == []
+
+    virtual_time.run(main)
