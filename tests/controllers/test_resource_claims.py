@@ -78,7 +78,7 @@ def test_a_template_that_is_missing_is_told_and_waited_for() -> None:
 
 def test_a_claim_of_a_pod_that_is_done_goes_and_one_of_a_dead_user_is_free_again() -> None:
     async def main(cluster: Cluster) -> None:
-        cluster.nodes.exits["job"] = lambda pod: 0
+        cluster.exits["job"] = lambda pod: 0
         await cluster.client.create(RESOURCECLAIMTEMPLATES, template())
         common = {"metadata": {"name": "common", "namespace": "default", "finalizers": [FINALIZER]}, "spec": DEVICES}
         await cluster.client.create(RESOURCECLAIMS, common)
