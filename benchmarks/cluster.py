@@ -4,7 +4,8 @@
 
 Each figure is one `kontinuum simulate` on fresh data: API server, controllers and scheduler as processes of their own,
 the nodes and the one who asks in a fourth. With two cores they share them, so each part's processor time a pod is
-printed too: it hardly depends on what else the machine does. ``--short`` leaves the 5,000 nodes out, which take minutes to register.
+printed too: it depends less on what else the machine does. ``--short`` leaves the 5,000 nodes out, which take long to
+register.
 """
 
 from __future__ import annotations

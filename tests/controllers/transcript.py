@@ -10,7 +10,8 @@ Commands: ``deploy NAME replicas=N image=I [field=JSON ...]``, ``set NAME field=
 ``restart NAME``, ``autoscale NAME minReplicas=N maxReplicas=N [field=JSON ...]`` (to half a CPU per pod), ``load
 MILLICORES`` (of all pods together), ``undo NAME``, ``delete NAME [Foreground]``, ``broken IMAGE``, ``silence NODE``,
 ``speak NODE``, ``limit PODS`` (as a quota would; ``limit none``), ``compact`` (no watch can be resumed), ``down S``
-(the API server, to the controllers), ``jump S`` (the wall clock), ``kill`` (the controllers; others begin), ``wait S`` and ``show``. Every command but ``show`` is given a minute to take effect, ``wait`` its own time, and what
+(the API server, to the controllers), ``jump S`` (the wall clock), ``kill`` (the controllers; others begin), ``wait S``
+and ``show``. Every command but ``show`` is given a minute to take effect, ``wait`` its own time, and what
 follows ``begin`` none: the next command meets it in the middle.
 """
 
