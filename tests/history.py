@@ -77,9 +77,9 @@ class History:
                 writer.result()
 
     async def wait_more(self, count: int) -> None:
-        """Return when ``count`` more writes have been acknowledged; fails after a minute."""
+        """Return when ``count`` more writes have been acknowledged; fails after ninety seconds."""
         wanted = len(self.acknowledged) + count
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(90):
             while len(self.acknowledged) < wanted:
                 await asyncio.sleep(0.005)
 
@@ -125,7 +125,7 @@ class History:
     async def must_hold(self, client: Client) -> None:
         """Nothing that was acknowledged is lost, no revision is used twice, and every watcher saw the one history."""
         last = event_of("ADDED", await client.create(CONFIGMAPS, config("last")))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while any(not one or one[-1].revision < last.revision for one in self.seen):
                 await asyncio.sleep(0.02)
         listed = await client.list(CONFIGMAPS, namespace=NAMESPACE)

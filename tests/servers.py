@@ -104,9 +104,9 @@ class Server:
             self._process = subprocess.Popen(command, stdout=output, stderr=output)
 
     def wait_listening(self) -> None:
-        """Return when the server takes connections; fails after thirty seconds, or when it has ended."""
+        """Return when the server takes connections; fails after ninety seconds, or when it has ended."""
         host, _, port = self.address.rpartition(":")
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while True:
             assert self._process is not None and self._process.poll() is None, self.log
             with socket.socket() as probe:
@@ -137,7 +137,7 @@ class Server:
 
     async def connect(self) -> Client:
         """A client, as soon as the server answers."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while not (self.files / "kubeconfig").exists():
                 assert self._process is not None and self._process.poll() is None, self.log
                 await asyncio.sleep(0.05)
@@ -147,8 +147,8 @@ class Server:
 
 
 async def wait_answering(client: Client) -> None:
-    """Return when the server answers; fails after thirty seconds."""
-    async with asyncio.timeout(30):
+    """Return when the server answers; fails after ninety seconds."""
+    async with asyncio.timeout(90):
         while True:
             try:
                 await client.list(CONFIGMAPS, namespace="default", limit=1)

@@ -140,7 +140,7 @@ async def test_a_revision_is_good_at_either_server(clients: tuple[Client, Client
         server = first if server is second else second
     assert "page-19" in names and "page-00-between" not in names
     changes = second.watch(CONFIGMAPS, namespace=NAMESPACE, resource_version=page.resource_version)
-    async with contextlib.aclosing(changes), asyncio.timeout(10):
+    async with contextlib.aclosing(changes), asyncio.timeout(60):
         seen = [(event.type, name_of(event.object)) for event in [await anext(changes), await anext(changes)]]
     assert seen == [("ADDED", "page-00-between"), ("DELETED", "page-19")]
 

@@ -61,8 +61,8 @@ class Objects:
 
 
 def wait_until(condition: Callable[[], Any]) -> None:
-    """Fails after 30 seconds. The controllers change objects while a test does: its own write is tried again."""
-    deadline = time.monotonic() + 30
+    """Fails after a minute. The controllers change objects while a test does: its own write is tried again."""
+    deadline = time.monotonic() + 60
     while True:
         try:
             if condition():

@@ -54,7 +54,7 @@ def kubectl(cluster: Cluster, *arguments: str, given: Any = None, config: Path |
 
 def status(cluster: Cluster, name: str, *, until: str) -> dict[str, Any]:
     """The request's status once it has the field or condition ``until``."""
-    for _ in range(200):
+    for _ in range(600):
         found: dict[str, Any] = json.loads(kubectl(cluster, "get", "csr", name, "-o", "json")).get("status") or {}
         if found.get(until) or any(one["type"] == until for one in found.get("conditions") or ()):
             return found

@@ -96,7 +96,7 @@ async def kubectl(program: Path, home: Path, *arguments: str, stdin: str = "") -
         stderr=asyncio.subprocess.PIPE,
         env={"KUBECONFIG": str(home / "kubeconfig"), "HOME": str(home)},
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         out, err = await process.communicate(stdin.encode())
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()

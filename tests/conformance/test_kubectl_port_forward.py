@@ -133,7 +133,7 @@ async def forwarding(world: World, kubectl: Path, ports: str) -> AsyncIterator[i
     )  # fmt: skip
     try:
         assert process.stdout is not None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             line = (await process.stdout.readline()).decode()
         assert line.startswith("Forwarding from 127.0.0.1:"), line + (await process.stdout.read()).decode()
         yield int(line.split(":")[1].split(" ")[0])

@@ -75,7 +75,7 @@ class TestedPod:
         await self.start(id)
 
     async def wait(self, id: str, exec_id: str = "") -> int:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             answer = await self.call("Wait", messages.WaitRequest(id, exec_id), messages.WaitResponse)
         return answer.exit_status
 

@@ -65,7 +65,7 @@ async def conversation() -> AsyncIterator[tuple[AgentConnection, ScriptedAgent]]
         agent.send(Kind.OK, (await agent.expect(Kind.HELLO)).id, HELLO)
         guest = await connecting
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 yield guest, agent
         finally:
             await guest.close()

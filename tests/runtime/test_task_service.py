@@ -65,7 +65,7 @@ async def test_input_ends_only_by_closeio_and_after_all_of_it(tmp_path: Path) ->
         os.close(writer)
         await tested.call("CloseIO", messages.CloseIORequest("c", "", True), messages.Empty)
         waiting = asyncio.create_task(tested.wait("c"))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     assert os.read(reader, 100).strip() == b"30000"
