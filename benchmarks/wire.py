@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -52,12 +53,20 @@ class Wire:
         self._writer.write(f"GET {path} HTTP/1.1\r\nHost: api\r\n{self._authorization}\r\n".encode())
         await self._reader.readuntil(b"\r\n\r\n")
 
-    async def events(self, count: int) -> list[float]:
-        """Return when ``count`` more events have come: when each came, in seconds of ``time.perf_counter``."""
+    async def events(self, count: int, *, first: Callable[[], None] = lambda: None) -> list[float]:
+        """Return when ``count`` more events have come: when each came, in seconds of ``time.perf_counter``.
+
+        ``first`` is called when some have come. Raises RuntimeError if the watch ends before.
+        """
         came: list[float] = []
         tail = b""
         while len(came) < count:
-            content = tail + await self._reader.read(1 << 20)
+            read = await self._reader.read(1 << 20)
+            if not read:
+                raise RuntimeError(f"the watch ended after {len(came)} of {count} events")
+            if not came and EVENT in read:
+                first()
+            content = tail + read
             came += [time.perf_counter()] * content.count(EVENT)
             # A mark may be cut in two by a read; one that has been counted must not be counted again.
             tail = content[-(len(EVENT) - 1) :]

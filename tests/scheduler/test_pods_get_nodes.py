@@ -6,7 +6,7 @@ import asyncio
 
 from tests.scheduler.cluster import Cluster, a_node, a_pod, scenario
 
-from kontinuum.api.kubernetes.resources import LEASES, NODES, PODS
+from kontinuum.api.kubernetes.resources import EVENTS, LEASES, NODES, PODS
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.status import conflict, internal_error
 from kontinuum.client.transport.port import Request
@@ -22,6 +22,22 @@ def test_a_pod_is_bound_and_told_so() -> None:
         assert await cluster.node_of("web") == "n1"
         assert (await cluster.condition("web"))["status"] == "True"
         assert await cluster.events("web") == [("Scheduled", "Successfully assigned default/web to n1", 1)]
+
+    scenario(main)
+
+
+def test_events_say_who_did_what() -> None:
+    async def main(cluster: Cluster) -> None:
+        await cluster.create(a_node("n1"), a_pod("web"), a_pod("large", requests={"cpu": "9"}))
+        await asyncio.sleep(1)
+        found = {one["reason"]: one for one in (await cluster.client.list(EVENTS, namespace="default")).items}
+        assert {reason: (one["type"], one["action"]) for reason, one in found.items()} == {
+            "Scheduled": ("Normal", "Binding"),
+            "FailedScheduling": ("Warning", "Scheduling"),
+        }
+        for one in found.values():
+            assert one["reportingComponent"] == one["source"]["component"] == "default-scheduler"
+            assert one["reportingInstance"].startswith("default-scheduler-")
 
     scenario(main)
 

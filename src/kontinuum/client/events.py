@@ -47,8 +47,12 @@ class _Allowance:
 class EventRecorder:
     """Records events of one component. ``run`` must be running for them to be sent."""
 
-    def __init__(self, client: Client, component: str, host: str = "", *, clock: Clock) -> None:
+    def __init__(
+        self, client: Client, component: str, host: str = "", *, clock: Clock, instance: str = ""
+    ) -> None:  # fmt: skip
+        """``instance`` tells several processes of one component from each other; the host, unless it is given."""
         self._client = client
+        self._instance = instance or host
         self._source = {"component": component, "host": host} if host else {"component": component}
         self._clock = clock
         self._queue: asyncio.Queue[Object] = asyncio.Queue(WAITING)
@@ -104,7 +108,7 @@ class EventRecorder:
             "type": type_,
             "source": self._source,
             "reportingComponent": self._source["component"],
-            "reportingInstance": self._source.get("host", ""),
+            "reportingInstance": self._instance,
             "firstTimestamp": now,
             "lastTimestamp": now,
             "count": 1,

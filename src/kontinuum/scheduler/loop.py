@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -128,7 +129,10 @@ class Scheduler:
         self._gangs = Gangs(client, clock, self._members, self._tell)
         self._nodes.add_handler(self._node_changed)
         self._pods.add_handler(self._pod_changed)
-        self._recorders = {name: EventRecorder(client, name, clock=clock) for name in self._profiles}
+        host = socket.gethostname()
+        self._recorders = {
+            name: EventRecorder(client, name, clock=clock, instance=f"{name}-{host}") for name in self._profiles
+        }
         self._acts = Acts(client, clock, at_once=settings.bindings)
         self._assumed: dict[str, _Assumption] = {}
         """Pods by uid that the snapshot has on a node though the API does not say so yet."""
