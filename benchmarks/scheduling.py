@@ -74,12 +74,12 @@ async def measure(server: ServerAlone, *, nodes: int, pods: int, profile: Path |
 
     version = listed["metadata"]["resourceVersion"]
     watching = asyncio.create_task(bound_times(await address.open(), version, pods, first=first))
-    if profile is None:
-        child = process.spawn(KONTINUUM, "scheduler", "--kubeconfig", server.kubeconfig, "--no-elect", capture=True)
-    else:
-        child = process.spawn(
-            sys.executable, "-m", "benchmarks.profiled", str(profile), str(server.kubeconfig), capture=True
-        )  # fmt: skip
+    command = [KONTINUUM, "scheduler", "--kubeconfig", server.kubeconfig, "--no-elect"]
+    if profile is not None:
+        command = [sys.executable, "-m", "benchmarks.profiled", profile, server.kubeconfig]
+    log = os.open(server.data_dir / "scheduler.log", os.O_CREAT | os.O_WRONLY)
+    child = process.spawn(*command, stdout=log, stderr=log)
+    os.close(log)
     try:
         async with asyncio.timeout(300):
             came = await watching

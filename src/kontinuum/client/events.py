@@ -53,6 +53,7 @@ class EventRecorder:
         """``instance`` tells several processes of one component from each other; the host, unless it is given."""
         self._client = client
         self._instance = instance or host
+        self._is_dropping = False
         self._source = {"component": component, "host": host} if host else {"component": component}
         self._clock = clock
         self._queue: asyncio.Queue[Object] = asyncio.Queue(WAITING)
@@ -76,12 +77,16 @@ class EventRecorder:
         try:
             self._queue.put_nowait(event)
         except asyncio.QueueFull:
-            log.warning("an event is dropped, too many wait", reason=reason, object=name_of(obj))
+            # Said once: thousands of pods that are placed in a second would fill the log with it.
+            if not self._is_dropping:
+                log.warning("events are dropped, too many wait", reason=reason, object=name_of(obj))
+            self._is_dropping = True
 
     async def run(self) -> None:
         """Send what is recorded, until cancelled."""
         while True:
             event = await self._queue.get()
+            self._is_dropping = self._is_dropping and not self._queue.empty()
             for attempt in range(ATTEMPTS):
                 try:
                     await self._send(event)
