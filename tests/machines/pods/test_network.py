@@ -72,10 +72,15 @@ async def fetched(world: World, client: str, where: str) -> str:
     return said.strip()
 
 
-async def fetched_here(where: str) -> str:
-    """The same from the node."""
+async def fetched_here(where: str, *place: str) -> str:
+    """The same from the node, or from where the command ``place`` runs what follows it."""
+    return await output(*place, "timeout", "5", "busybox", "wget", "-qO-", f"http://{where}/")
+
+
+async def output(*command: str) -> str:
+    """What a program on the node prints, whether it succeeds or not."""
     process = await asyncio.create_subprocess_exec(
-        "curl", "-s", "--max-time", "3", f"http://{where}/", stdout=asyncio.subprocess.PIPE
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
     )
     said, _ = await process.communicate()
     return said.decode().strip()
@@ -170,11 +175,8 @@ async def pods_hear_each_other_and_the_node(world: World) -> None:
         program.write_bytes(base64.b64decode(datagrams()))
         program.chmod(0o755)
         for to, port in ((ip(one), PAGE), (address, 80)):
-            process = await asyncio.create_subprocess_exec(
-                program, "ask", to, str(port), stdout=asyncio.subprocess.PIPE
-            )
-            said, _ = await process.communicate()
-            assert said.decode().strip() == name
+            asking = (str(program), "ask", to, str(port))
+            assert await until("an answer to the node", lambda asking=asking: output(*asking)) == name  # type: ignore[misc]
 
 
 # -- Services
@@ -328,8 +330,8 @@ async def outsiders_come_by_the_nodes_port_and_by_the_balancers_address(world: W
     made = await service(world, app, app, type="LoadBalancer", loadBalancerSourceRanges=["203.0.113.0/24"])
     port = made["spec"]["ports"][0]["nodePort"]
     async with outsider("203.0.113.1", "203.0.113.2") as ask:
-        await until("the node's port", lambda: ask(f"203.0.113.1:{port}"), seconds=PATIENCE)
-        assert await ask(f"203.0.113.1:{port}") == one["metadata"]["name"]
+        said = await until("the node's port", lambda: ask(f"203.0.113.1:{port}"), seconds=PATIENCE)
+        assert said == one["metadata"]["name"]
         status = {"loadBalancer": {"ingress": [{"ip": balanced, "ipMode": "VIP"}]}}
         await world.patch("Service", app, {"status": status}, subresource="status")
         await until("the balancer's address", lambda: ask(f"{balanced}:80"), seconds=PATIENCE)
@@ -338,9 +340,10 @@ async def outsiders_come_by_the_nodes_port_and_by_the_balancers_address(world: W
         # Where the policy is Local, a node tells balancers how many endpoints it has.
         changed = await world.patch("Service", app, {"spec": {"externalTrafficPolicy": "Local"}})
         health = f"203.0.113.1:{changed['spec']['healthCheckNodePort']}"
-        await until("the node's health", lambda: ask(health), seconds=PATIENCE)
-        assert '"localEndpoints": 1' in await ask(health)
-        assert await ask(f"203.0.113.1:{port}") == one["metadata"]["name"]
+        said = await until("the node's health", lambda: ask(health), seconds=PATIENCE)
+        assert '"localEndpoints": 1' in said
+        said = await until("the node's port", lambda: ask(f"203.0.113.1:{port}"), seconds=PATIENCE)
+        assert said == one["metadata"]["name"]
 
 
 async def is_silent(ask: Callable[[str], Awaitable[str]], where: str) -> bool:
@@ -351,28 +354,18 @@ async def is_silent(ask: Callable[[str], Awaitable[str]], where: str) -> bool:
 async def outsider(node: str, own: str) -> AsyncIterator[Callable[[str], Awaitable[str]]]:
     """Another machine beside the node: a network namespace with a cable. Yields a way to ask from there."""
     name = f"out{os.getpid()}"
-
-    async def run(*words: str) -> str:
-        process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
-        said, _ = await process.communicate()
-        return said.decode()
-
     inside = ("nsenter", f"--net=/run/netns/{name}")
-    await run("ip", "netns", "add", name)
+    await output("ip", "netns", "add", name)
     try:
-        await run("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
-        await run("ip", "address", "add", f"{node}/24", "dev", name)
-        await run("ip", "link", "set", name, "up")
-        await run(*inside, "ip", "address", "add", f"{own}/24", "dev", "eth0")
-        await run(*inside, "ip", "link", "set", "eth0", "up")
-        await run(*inside, "ip", "route", "add", "default", "via", node)
-
-        async def ask(where: str) -> str:
-            return (await run(*inside, "curl", "-s", "--max-time", "3", f"http://{where}/")).strip()
-
-        yield ask
+        await output("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
+        await output("ip", "address", "add", f"{node}/24", "dev", name)
+        await output("ip", "link", "set", name, "up")
+        await output(*inside, "ip", "address", "add", f"{own}/24", "dev", "eth0")
+        await output(*inside, "ip", "link", "set", "eth0", "up")
+        await output(*inside, "ip", "route", "add", "default", "via", node)
+        yield lambda where: fetched_here(where, *inside)
     finally:
-        await run("ip", "netns", "delete", name)
+        await output("ip", "netns", "delete", name)
 
 
 @CASES.add(pytest.mark.behaviour("Service endpoints latency should not be very high"), classes=("container",))
