@@ -20,7 +20,7 @@ NAMES = st.sampled_from(["n1", "n2", "n3", "n4", "n5", "n6"])
 CPU = st.sampled_from(["0", "100m", "250m", "0.5", "1", "1500m", "2"])
 MEMORY = st.sampled_from(["0", "64Mi", "100M", "1Gi", "2Gi"])
 KEYS = st.sampled_from([oracle.ZONE, "disk", "level"])
-TOPOLOGIES = st.sampled_from([oracle.ZONE, oracle.HOSTNAME, "disk"])
+TOPOLOGIES = st.sampled_from([oracle.ZONE, oracle.ZONE, oracle.HOSTNAME, oracle.HOSTNAME, "disk"])
 NAMESPACES = st.sampled_from(["default", "default", "other"])
 LABELS = st.dictionaries(st.sampled_from(["app", "tier"]), st.sampled_from(["a", "b"]))
 IMAGES = st.sampled_from(["busybox:latest", "registry.local:5000/db:1"])
@@ -169,7 +169,7 @@ def constraints(draw: st.DrawFn) -> Object:
     return compact(
         topologyKey=draw(TOPOLOGIES),
         whenUnsatisfiable=oracle.HARD if hard else oracle.SOFT,
-        maxSkew=draw(st.integers(1, 3)),
+        maxSkew=draw(st.sampled_from([1, 1, 2, 3])),
         minDomains=draw(st.sampled_from([None, 1, 2, 3])) if hard else None,
         nodeAffinityPolicy=draw(st.sampled_from(["", "Honor", "Ignore"])),
         nodeTaintsPolicy=draw(st.sampled_from(["", "Honor", "Ignore"])),
@@ -195,7 +195,7 @@ def pods(draw: st.DrawFn, name: str) -> Object:
             podAffinity=draw(pod_affinities()) if sociable else {},
             podAntiAffinity=draw(pod_affinities()) if sociable else {},
         ),
-        topologySpreadConstraints=draw(st.lists(constraints(), max_size=2)) if draw(st.booleans()) else [],
+        topologySpreadConstraints=draw(st.lists(constraints(), min_size=1, max_size=2)) if draw(st.booleans()) else [],
         tolerations=seldom(draw, st.lists(tolerations(), max_size=2), [], one_in=3),
         overhead=draw(st.sampled_from([{}, {}, {"cpu": "50m", "memory": "60Mi"}])),
         resources=draw(st.sampled_from([{}, {}, {"requests": {"cpu": "300m", "memory": "70Mi"}}])),
