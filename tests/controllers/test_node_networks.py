@@ -100,7 +100,7 @@ def check_history(cluster: Cluster) -> None:
         assert not any(one.overlaps(other) for one, other in itertools.combinations(every, 2)), now
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_never_two_with_one_network_whatever_happens_to_the_controllers(seed: int) -> None:
     """Nodes come and go, answers are lost, writes refused, controllers killed."""
     chance = random.Random(seed)
