@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 import aiohttp
+import jwt
 import pytest
-from tests.machines.pods.cases import IMAGE, Cases, World, is_ready, phase_of, statuses, until
+from tests.machines.pods.cases import IMAGE, Cases, World, is_ready, mounted, phase_of, statuses, until
 
 from kontinuum.api.machinery.objects import Object
 from kontinuum.client import kubeconfig
@@ -191,6 +192,89 @@ async def commands_and_logs_come_over_websockets(world: World) -> None:
                     log += message.data
         assert log == b"container is alive\n"
     await world.delete("Pod", name)
+
+
+@CASES.add(
+    pytest.mark.behaviour(
+        "ServiceAccounts ServiceAccountIssuerDiscovery should support OIDC discovery of service account issuer"
+    )
+)
+async def a_pod_learns_how_tokens_are_checked(world: World) -> None:
+    """What it finds by the API's name is enough to check a token that is meant for others."""
+    audience = "oidc-discovery-test"
+    sources = [{"serviceAccountToken": {"path": "token", "audience": audience}}]
+    asked = (
+        'ask() { wget -qO- --no-check-certificate --header "Authorization: Bearer $(cat '
+        '/var/run/secrets/kubernetes.io/serviceaccount/token)" https://kubernetes.default.svc$1; echo; }; '
+        "ask /.well-known/openid-configuration; ask /openid/v1/jwks; cat /own/token; echo"
+    )
+    pod = world.pod(
+        asked,
+        automountServiceAccountToken=True,
+        volumes=[{"name": "own", "projected": {"sources": sources}}],
+        container={"volumeMounts": [mounted("own", "/own")]},
+    )
+    configuration, keys, token = [line for line in await world.printed(pod) if line]
+    found = json.loads(configuration)
+    assert found["jwks_uri"].endswith("/openid/v1/jwks")
+    (key,) = [one for one in jwt.PyJWKSet.from_json(keys).keys if one.key_id == jwt.get_unverified_header(token)["kid"]]
+    said = jwt.decode(token, key, algorithms=found["id_token_signing_alg_values_supported"], audience=audience,
+                      issuer=found["issuer"])  # fmt: skip
+    assert said["sub"] == f"system:serviceaccount:{world.namespace}:default"
+
+
+# -- an application of three parts
+
+
+def part(world: World, name: str, replicas: int, port: int, script: str) -> list[Object]:
+    """A Deployment whose pods serve over HTTP, and the Service by whose name others find it."""
+    labels = {"app": name}
+    pod = world.pod(script + f"; httpd -f -p {port} -h /w")
+    template = {"metadata": {"labels": labels}, "spec": pod["spec"]}
+    deployment = {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template}
+    return [
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": deployment},
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+         "spec": {"selector": labels, "ports": [{"port": port}]}},
+    ]  # fmt: skip
+
+
+def program(name: str, *lines: str) -> str:
+    """A shell command that makes a CGI program of these lines."""
+    text = "\n".join(("#!/bin/sh", "echo; ", *lines))
+    return f"mkdir -p /w/cgi-bin; printf '%s\n' '{text}' > /w/cgi-bin/{name}; chmod +x /w/cgi-bin/{name}"
+
+
+@CASES.add(pytest.mark.behaviour("Kubectl client Guestbook application should create and stop a working application"))
+async def an_application_of_three_parts_works_and_is_stopped(world: World) -> None:
+    primary = program("set", 'echo "$QUERY_STRING" > /w/entry')
+    replica = program("get", "wget -qO- http://primary:6379/entry")
+    frontend = program("set", 'wget -qO- "http://primary:6379/cgi-bin/set?$QUERY_STRING"') + "; " + program(
+        "get", "wget -qO- http://replica:6379/cgi-bin/get")  # fmt: skip
+    objects = [
+        *part(world, "primary", 1, 6379, primary),
+        *part(world, "replica", 2, 6379, replica),
+        *part(world, "frontend", 2, 80, frontend),
+    ]
+    manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+    await world.kubectl("create", "-f", "-", stdin=manifest)
+    for name in ("primary", "replica", "frontend"):
+        await world.kubectl("rollout", "status", f"deployment/{name}", "--timeout=110s")
+    base = f"/api/v1/namespaces/{world.namespace}/services/http:frontend:80/proxy/cgi-bin"
+
+    async def written() -> bool:
+        await world.kubectl("get", "--raw", f"{base}/set?TestEntry", check=False)
+        return "TestEntry" in (await world.kubectl("get", "--raw", f"{base}/get", check=False))[1]
+
+    await until("the entry to be read again", written)
+    await world.kubectl("delete", "--grace-period=0", "--force", "-f", "-", stdin=manifest)
+
+    async def none() -> bool:
+        found = await world.client.list(world.resource("Pod"), namespace=world.namespace)
+        parts = ("primary", "replica", "frontend")
+        return not [one for one in found.items if one["metadata"].get("labels", {}).get("app") in parts]
+
+    await until("its pods to be gone", none)
 
 
 # -- what never changes
