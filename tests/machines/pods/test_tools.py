@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
+import ssl
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -201,26 +205,69 @@ async def commands_and_logs_come_over_websockets(world: World) -> None:
 )
 async def a_pod_learns_how_tokens_are_checked(world: World) -> None:
     """What it finds by the API's name is enough to check a token that is meant for others."""
-    audience = "oidc-discovery-test"
+    audience, account = "oidc-discovery-test", "/var/run/secrets/kubernetes.io/serviceaccount"
     sources = [{"serviceAccountToken": {"path": "token", "audience": audience}}]
-    asked = (
-        'ask() { wget -qO- --no-check-certificate --header "Authorization: Bearer $(cat '
-        '/var/run/secrets/kubernetes.io/serviceaccount/token)" https://kubernetes.default.svc$1; echo; }; '
-        "ask /.well-known/openid-configuration; ask /openid/v1/jwks; cat /own/token; echo"
-    )
     pod = world.pod(
-        asked,
         automountServiceAccountToken=True,
         volumes=[{"name": "own", "projected": {"sources": sources}}],
         container={"volumeMounts": [mounted("own", "/own")]},
     )
-    configuration, keys, token = [line for line in await world.printed(pod) if line]
-    found = json.loads(configuration)
+    name = (await world.running(pod))["metadata"]["name"]
+    trust = ssl.create_default_context(cadata=await world.execute(name, f"cat {account}/ca.crt"))
+    own = await world.execute(name, f"cat {account}/token")
+    found = json.loads(await ask_from(world, name, trust, own, "/.well-known/openid-configuration"))
     assert found["jwks_uri"].endswith("/openid/v1/jwks")
-    (key,) = [one for one in jwt.PyJWKSet.from_json(keys).keys if one.key_id == jwt.get_unverified_header(token)["kid"]]
-    said = jwt.decode(token, key, algorithms=found["id_token_signing_alg_values_supported"], audience=audience,
-                      issuer=found["issuer"])  # fmt: skip
+    keys = jwt.PyJWKSet.from_json(await ask_from(world, name, trust, own, "/openid/v1/jwks")).keys
+    token = await world.execute(name, "cat /own/token")
+    (key,) = [one for one in keys if one.key_id == jwt.get_unverified_header(token)["kid"]]
+    algorithms = found["id_token_signing_alg_values_supported"]
+    said = jwt.decode(token, key, algorithms=algorithms, audience=audience, issuer=found["issuer"])
     assert said["sub"] == f"system:serviceaccount:{world.namespace}:default"
+    await world.delete("Pod", name)
+
+
+async def ask_from(world: World, pod: str, trust: ssl.SSLContext, token: str, path: str) -> str:
+    """What the API answers to the pod, by the name that pods know: TLS through a connection that the pod makes."""
+    host = "kubernetes.default.svc"
+    command = ["--kubeconfig", str(world.kubeconfig), "-n", world.namespace, "exec", "-i", pod, "--", "nc", host, "443"]
+    process = await asyncio.create_subprocess_exec(
+        "kubectl", *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdin and process.stdout
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = trust.wrap_bio(incoming, outgoing, server_hostname=host)
+
+    async def done(step: Callable[[], Any]) -> Any:
+        while True:
+            try:
+                result = step()
+            except ssl.SSLWantReadError:
+                result = None
+            process.stdin.write(outgoing.read())
+            await process.stdin.drain()
+            if result is not None:
+                return result
+            piece = await process.stdout.read(65536)
+            assert piece, "the connection ended"
+            incoming.write(piece)
+
+    async with asyncio.timeout(120):
+        await done(lambda: tls.do_handshake() or True)
+        request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\r\n"
+        await done(lambda: tls.write(request.encode()))
+        answer = b""
+        while b"\r\n\r\n" not in answer or len(answer.partition(b"\r\n\r\n")[2]) < length_of(answer):
+            answer += await done(lambda: tls.read(65536))
+    process.kill()
+    await process.wait()
+    assert answer.startswith(b"HTTP/1.1 200"), answer
+    return answer.partition(b"\r\n\r\n")[2].decode()
+
+
+def length_of(answer: bytes) -> int:
+    """How long the body is, by the head of an HTTP answer."""
+    (length,) = re.findall(rb"(?i)\r\ncontent-length: *([0-9]+)", answer)
+    return int(length)
 
 
 # -- an application of three parts
