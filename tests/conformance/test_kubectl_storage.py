@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 from tests.conformance.cluster import Kubectl
@@ -49,3 +50,35 @@ def test_a_volume_and_its_claim_are_shown_as_kubernetes_shows_them(any_kubectl: 
     kubectl("delete", "pvc", "data", "waits")
     kubectl.eventually("Released", "get", "pv", name, "--output=jsonpath={.status.phase}")
     kubectl("delete", "pv", name)
+
+
+def test_a_volume_is_attached_to_the_node_of_its_pod_by_who_our_controllers_are(any_kubectl: Kubectl) -> None:
+    kubectl = any_kubectl
+    name = f"attached-{kubectl.namespace}"
+    managed = {"volumes.kubernetes.io/controller-managed-attach-detach": "true"}
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "annotations": managed}}
+    pod = {
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "user"},
+        "spec": {
+            "nodeName": name, "containers": [{"name": "main", "image": "localhost/work:1"}],
+            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
+        },
+    }  # fmt: skip
+    items = [node, volume(name), claim("data", name), pod]
+    kubectl("create", "--filename=-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+    mine = f"{{.items[?(@.spec.nodeName=='{name}')].metadata.name}}"
+    found = ("get", "volumeattachments", f"--output=jsonpath={mine}")
+    digest = hashlib.sha256(f"hdisks.example.com{name}".encode()).hexdigest()
+    kubectl.eventually(f"csi-{digest}", *found)
+    done = '{"status":{"attached":true}}'
+    kubectl("patch", "volumeattachment", f"csi-{digest}", "--subresource=status", "--type=merge", "--patch", done)
+    reported = "--output=jsonpath={.status.volumesAttached[*].name}"
+    kubectl.eventually("kubernetes.io/csi/disks.example.com^h", "get", "node", name, reported)
+    told = "--output=jsonpath={.items[*].reason}"
+    kubectl.eventually("SuccessfulAttachVolume", "get", "events", "--field-selector=involvedObject.name=user", told)
+    kubectl("delete", "pod", "user", "--force", "--grace-period=0")
+    kubectl.eventually("", *found)
+    kubectl.eventually("", "get", "node", name, reported)
+    kubectl("delete", "pvc", "data")
+    kubectl("delete", "pv", name)
+    kubectl("delete", "node", name)

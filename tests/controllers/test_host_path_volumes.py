@@ -188,7 +188,8 @@ def run_life(prepare: Callable[[Cluster], None]) -> tuple[list[str], list[int]]:
     """A claim is made, bound, deleted; what is left of it and of another, and the numbers of the writes."""
 
     async def run() -> tuple[list[str], list[int]]:
-        async with running(ControllersSettings(host_path_class="host-path")) as cluster:
+        storage = ("persistentvolume-binder", "host-path-provisioner", "persistentvolume-protection")
+        async with running(ControllersSettings(host_path_class="host-path", enabled=storage)) as cluster:
             await cluster.settle(1)
             await cluster.client.patch(NODES, "node-0", {"metadata": {"annotations": {ROOT: "/data"}}})
             prepare(cluster)
