@@ -34,6 +34,8 @@ from kontinuum.foundation.errors import Retryable
 log = structlog.get_logger(__name__)
 
 LEASE_NAMESPACE = "kube-node-lease"
+GATHER_SECONDS_EACH = 0.0002
+"""Seconds for each node there is, for which news of nodes are gathered: a second at 5,000 nodes."""
 TICK_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 _STOPPED = ("NodeStatusUnknown", "Kubelet stopped posting node status.")
@@ -159,6 +161,8 @@ class NodeReconciler:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TICK_SECONDS):
                     await self._changed.wait()
+                # A tick looks at every node: thousands that register one after the other must not cost one each.
+                await self._clock.sleep(GATHER_SECONDS_EACH * len(self._nodes.all_keys()))
             self._changed.clear()
 
     def look_again(self) -> None:
