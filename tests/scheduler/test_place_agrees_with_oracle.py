@@ -329,6 +329,11 @@ def test_a_batch_is_placed_as_its_pods_one_by_one(data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(0, 6), label="changes")):
         twins.change(data)
     pod = data.draw(pods("new"))
+    if data.draw(st.booleans()):  # pods that are spread among themselves: each changes what the next may do
+        pod["metadata"]["labels"] = {"app": "a"}
+        pod["spec"]["topologySpreadConstraints"] = [
+            data.draw(constraints()) | {"labelSelector": {"matchLabels": {"app": "a"}}}
+        ]
     uids = [f"new-{number}" for number in range(data.draw(st.integers(1, 6), label="pods"))]
     batch = place_batch(read_demand(pod), uids, twins.snapshot)
     for uid, decision in zip(uids, batch, strict=True):
