@@ -269,3 +269,14 @@ def test_every_address_of_a_range_is_offered_once() -> None:
 def test_families_that_cannot_be_had_are_refused(spec: dict[str, Any], available: list[str], expected: str) -> None:
     found = families.settle_families({"type": "ClusterIP", **spec}, None, available)
     assert [str(one) for one in found] == [expected]
+
+
+@pytest.mark.behaviour("Services should complete a service status lifecycle")
+async def test_a_load_balancer_may_leave_out_how_it_passes_packets_on(api: Api) -> None:
+    spec = {"type": "LoadBalancer", "ports": [{"port": 80}]}
+    await api.create(SERVICES, {"metadata": {"name": "balanced"}, "spec": spec})
+    status = {"status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}]}}}
+    done = await api.patch(f"{SERVICES}/balanced/status", status)
+    assert done.code == 200, done.body
+    found = (await api.get(f"{SERVICES}/balanced/status")).body["status"]
+    assert found["loadBalancer"] == {"ingress": [{"ip": "203.0.113.1", "ipMode": "VIP"}]}

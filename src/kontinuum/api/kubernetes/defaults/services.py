@@ -54,6 +54,11 @@ def default_service(service: Object) -> None:
         fill(spec, internalTrafficPolicy="Cluster")
     if spec["type"] == "LoadBalancer":
         spec.setdefault("allocateLoadBalancerNodePorts", True)
+    default_status(service)
+
+
+def default_status(service: Object) -> None:
+    """A load balancer that does not say how it passes packets on keeps their destination."""
     for point in ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ():
         if point.get("ip"):
             fill(point, ipMode="VIP")

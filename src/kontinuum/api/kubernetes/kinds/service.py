@@ -9,6 +9,7 @@ from kontinuum.api.kubernetes.defaults.services import (
     carry_allocations,
     default_endpoints,
     default_service,
+    default_status,
     drop_unneeded,
 )
 from kontinuum.api.kubernetes.kinds.kind import AGE, NAME, Column, Kind
@@ -52,6 +53,10 @@ class Service(Kind):
         super().prepare_update(obj, old)
         carry_allocations(obj["spec"], old["spec"])
         drop_unneeded(obj["spec"], old["spec"])
+
+    def prepare_status_update(self, obj: Object, old: Object) -> None:
+        super().prepare_status_update(obj, old)
+        default_status(obj)
 
     def validate_spec(self, obj: Object) -> list[FieldError]:
         return validate_service(obj)
