@@ -59,7 +59,7 @@ CALLED_THERE = {
     "ValidatingWebhooks": "ValidatingAdmissionWebhook",
 }
 # Kubernetes does this in its registry, between mutating and validating admission.
-NOT_ADMISSION_THERE = {"Escalation", "ParameterAccess"}
+NOT_ADMISSION_THERE = {"Escalation", "ParameterAccess", "VolumePhases"}
 
 
 def catalog() -> Catalog:
