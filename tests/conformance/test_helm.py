@@ -99,7 +99,7 @@ def test_helm_4_installs_upgrades_rolls_back_and_uninstalls(helm4: helm_python.C
     chart = helm_python.Chart.load(CHART)
     installed = helm4.install(chart, "demo", values, wait="watcher", timeout=60)
     assert installed["status"] == "deployed", installed
-    assert any_kubectl("get", "deployment", "demo-shop", "-o", "jsonpath={.status.readyReplicas}") == "1"
+    any_kubectl("wait", "deployment/demo-shop", "--for=jsonpath={.status.readyReplicas}=2", "--timeout=60s")
     helm4.upgrade(chart, "demo", values | {"greeting": "again"}, wait="watcher", timeout=60)
     assert any_kubectl("get", "configmap", "demo-shop", "-o", "jsonpath={.data.GREETING}") == "again"
     managers = any_kubectl(

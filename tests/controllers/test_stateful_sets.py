@@ -117,6 +117,34 @@ def test_the_highest_goes_first_and_disks_stay() -> None:
     scenario(main)
 
 
+def test_who_is_unwell_stays_while_one_before_it_is_unwell_too() -> None:
+    """The set that shrinks waits (Kubernetes' conformance: scaling halts if any stateful pod is unhealthy)."""
+
+    async def say(cluster: Cluster, name: str, ready: str) -> None:
+        conditions = [{"type": "Ready", "status": ready}]
+        await cluster.client.patch(
+            PODS, name, {"status": {"conditions": conditions}}, namespace="default", subresource="status"
+        )
+
+    async def main(cluster: Cluster) -> None:
+        await cluster.client.create(STATEFULSETS, statefulset())
+        await cluster.settle(60)
+        for name in names(cluster):
+            await say(cluster, name, "False")
+        await change(cluster, replicas=0)
+        await cluster.settle(600)
+        assert names(cluster) == ["db-0", "db-1", "db-2"]
+        await say(cluster, "db-2", "True")
+        await cluster.settle(60)
+        assert names(cluster) == ["db-0", "db-1"]
+        # The lowest that is unwell need not wait for anybody.
+        await say(cluster, "db-0", "True")
+        await cluster.settle(60)
+        assert names(cluster) == []
+
+    scenario(main)
+
+
 def test_ordinals_may_start_anywhere() -> None:
     async def main(cluster: Cluster) -> None:
         await cluster.client.create(STATEFULSETS, statefulset(replicas=2, ordinals={"start": 5}))

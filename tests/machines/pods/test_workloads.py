@@ -337,12 +337,15 @@ async def a_stateful_set_scales_in_order_and_waits_for_the_unwell(world: World) 
     born = [one["metadata"]["creationTimestamp"] for one in await pods_of(world, "ordered")]
     assert born == sorted(born)
 
-    await world.execute(f"{name}-0", "rm /ready")
-    await world.pod_that(f"{name}-0", lambda one: not is_ready(one), "to be unwell")
+    # The last goes first; being unwell, it stays as long as one before it is unwell too.
+    for ordinal in range(3):
+        await world.execute(f"{name}-{ordinal}", "rm /ready")
+    await that(world, "StatefulSet", name, lambda one: not one["status"].get("readyReplicas"), "to be unwell")
     await world.patch("StatefulSet", name, {"spec": {"replicas": 0}})
     await asyncio.sleep(3)
-    assert len(await pods_of(world, "ordered")) >= 2
-    await world.execute(f"{name}-0", "touch /ready")
+    assert len(await pods_of(world, "ordered")) == 3
+    for ordinal in range(3):
+        await world.execute(f"{name}-{ordinal}", "touch /ready")
 
     async def none() -> bool:
         return not await pods_of(world, "ordered")

@@ -83,7 +83,7 @@ def plan(statefulset: Object, pods: Sequence[Object], revisions: Revisions, now:
         if is_ordered and (result.create or result.recreate):
             return result
     condemned = [by_ordinal[one] for one in sorted(by_ordinal, reverse=True) if one not in wanted]
-    _scale_down(condemned, result, is_ordered=is_ordered)
+    _scale_down(condemned, waits, result, is_ordered=is_ordered)
     if is_ordered and (condemned or result.create or result.recreate):
         return result
     _roll(statefulset, [by_ordinal[one] for one in wanted if one in by_ordinal], revisions, waits, result)
@@ -98,6 +98,10 @@ class _Waits:
         self._now = now
         self._result = result
 
+    def is_healthy(self, pod: Object) -> bool:
+        """Running, ready and here to stay, for however short a time."""
+        return not is_leaving(pod) and phase_of(pod) == "Running" and seconds_until_available(pod, 0, self._now) == 0
+
     def is_available(self, pod: Object) -> bool:
         if is_leaving(pod) or phase_of(pod) != "Running":
             return False
@@ -107,10 +111,16 @@ class _Waits:
         return seconds == 0
 
 
-def _scale_down(condemned: Sequence[Object], result: Plan, *, is_ordered: bool) -> None:
-    """``condemned`` from the highest ordinal down; one after the other if ordered."""
+def _scale_down(condemned: Sequence[Object], waits: _Waits, result: Plan, *, is_ordered: bool) -> None:
+    """``condemned`` from the highest ordinal down; one after the other if ordered.
+
+    Then one that is not available waits until those before it are well (``processCondemned`` in Kubernetes'
+    stateful_set_control.go): of several that are unwell the lowest is mended or removed first.
+    """
+    first_unwell = next((pod for pod in reversed(condemned) if not waits.is_healthy(pod)), None)
     for pod in condemned:
-        if not is_leaving(pod):
+        is_blocked = is_ordered and not waits.is_available(pod) and pod is not first_unwell
+        if not is_leaving(pod) and not is_blocked:
             result.delete.append(pod)
         if is_ordered:
             return
