@@ -46,8 +46,9 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close it for good; what is under way breaks."""
-        self.is_open = False
-        self._transport.abort()
+        if self.is_open:
+            self.is_open = False
+            self._transport.abort()
 
     def pause(self) -> None:
         if self.is_open:

@@ -17,7 +17,7 @@ import tarfile
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from kontinuum.foundation import process
 from kontinuum.runtime.guest.port import (
@@ -33,6 +33,8 @@ from kontinuum.runtime.guest.port import (
 )
 
 _CHUNK = 1 << 16
+TRUSTED: dict[str, Any] = {"filter": "fully_trusted"} if hasattr(tarfile, "fully_trusted_filter") else {}
+"""Archives are our own. Debian 12's Python (3.11.2) knows no filters yet; later ones insist on being told."""
 
 
 class FakeProcess:
@@ -140,7 +142,7 @@ class FakeGuest:
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-            tar.extractall(target, filter="fully_trusted")
+            tar.extractall(target, **TRUSTED)
 
     async def read_file(self, path: str) -> bytes:
         self._check_living()
