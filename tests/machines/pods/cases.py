@@ -157,7 +157,7 @@ class World:
             raise Never(f"{error}\n{last[-1]}\n" + "\n".join(told)) from None
 
     async def pod_that_is_new(self, name: str) -> Object:
-        """The pod of that name which is not the one that is there now (or was, a moment ago), once it is ready."""
+        """The pod of that name that follows one which is ending or gone, once it is ready."""
 
         async def look() -> Object | None:
             try:
