@@ -21,6 +21,7 @@ from kontinuum.node.port import (
     Executed,
     Fingerprint,
     Image,
+    KnownContainer,
     NotThere,
     PresentImage,
     RuntimeAway,
@@ -200,7 +201,21 @@ class FakeRuntime:
 
     async def present_images(self) -> list[PresentImage]:
         await self._enter("present_images", 0.001)
-        return [PresentImage((name,), 1) for name in sorted(self.images)]
+        return [PresentImage((name,), 1, f"id of {name}") for name in sorted(self.images)]
+
+    async def known_containers(self) -> list[KnownContainer]:
+        await self._enter("known_containers", 0.001)
+        return [
+            KnownContainer(one.id, uid, one.name, one.image_id, one.has_exited, one.created_at)
+            for uid, one in self.containers.values()
+        ]
+
+    async def remove_image(self, image_id: str) -> None:
+        await self._enter("remove_image", 0.001)
+        name = image_id.removeprefix("id of ")
+        if any(one.image_id == image_id for _, one in self.containers.values()):
+            self.violations.append(f"{name} was removed while containers of it were there")
+        self.images.discard(name)
 
     async def image(self, reference: str) -> Image | None:
         await self._enter("image", 0.001)

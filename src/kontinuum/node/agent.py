@@ -24,13 +24,14 @@ from kontinuum.client.rest import Client
 from kontinuum.foundation.backoff import Backoff
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.errors import Retryable
-from kontinuum.node import leftovers, machine_facts, names, network, pods
+from kontinuum.node import container_collection, leftovers, machine_facts, names, network, pods
 from kontinuum.node.admission import Refusal, refusal
 from kontinuum.node.checks import Checker
 from kontinuum.node.cri import CriClient
 from kontinuum.node.erasing import Eraser
 from kontinuum.node.heartbeat import Heartbeat
-from kontinuum.node.images import Puller
+from kontinuum.node.image_collection import ImageCollector
+from kontinuum.node.images import Puller, named_by
 from kontinuum.node.observer import observe
 from kontinuum.node.port import Fingerprint
 from kontinuum.node.registration import allocatable
@@ -87,6 +88,11 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
                 )
                 port = server.port
             heartbeat = Heartbeat(client, runtime, clock, settings, facts, port)
+
+            def tell(kind: str, reason: str, message: str) -> None:
+                events.event(heartbeat.node, kind, reason, message)
+
+            collector = ImageCollector(runtime, clock, settings, lambda: named_by(agent.pods()), tell)
             async with asyncio.TaskGroup() as group:
                 group.create_task(events.run())
                 group.create_task(services.run())
@@ -94,6 +100,8 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
                 await heartbeat.register()
                 events.event(heartbeat.node, "Normal", "Starting", "Starting kubelet.")
                 group.create_task(heartbeat.run())
+                group.create_task(collector.run())
+                group.create_task(container_collection.run(runtime, clock, settings, tell))
                 group.create_task(Eraser(client, clock, settings, facts.name).run())
 
 

@@ -27,6 +27,7 @@ from kontinuum.node.port import (
     Executed,
     Fingerprint,
     Image,
+    KnownContainer,
     NotThere,
     PresentImage,
     RuntimeAway,
@@ -198,6 +199,20 @@ class CriClient:
         except NotThere:
             return
 
+    async def known_containers(self) -> list[KnownContainer]:
+        answer = await self.call("ListContainers")
+        return [
+            KnownContainer(
+                id=one.id,
+                pod_uid=one.labels.get(POD_UID, ""),
+                name=one.labels.get(CONTAINER_NAME, one.metadata.name),
+                image_id=one.image_ref,
+                is_dead=one.state == NUMBERS["CONTAINER_EXITED"],
+                created_at=one.created_at / NANOSECONDS,
+            )
+            for one in answer.containers
+        ]
+
     async def execute(self, container_id: str, command: list[str], timeout: float) -> Executed:
         """Run ``command`` to its end inside the container. Raises RuntimeTimedOut after ``timeout`` seconds."""
         fields = {"container_id": container_id, "cmd": command, "timeout": max(1, round(timeout))}
@@ -214,7 +229,12 @@ class CriClient:
 
     async def present_images(self) -> list[PresentImage]:
         answer = await self.call("ListImages")
-        return [PresentImage((*one.repo_digests, *one.repo_tags), one.size) for one in answer.images]
+        return [
+            PresentImage((*one.repo_digests, *one.repo_tags), one.size, one.id, one.pinned) for one in answer.images
+        ]
+
+    async def remove_image(self, image_id: str) -> None:
+        await self._if_there("RemoveImage", CALL_SECONDS, {"image": {"image": image_id}})
 
     async def pull(self, reference: str, credentials: Config | None, sandbox_config: Config) -> str:
         answer = await self.call(

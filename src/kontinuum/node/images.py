@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import orjson
 
@@ -122,6 +123,18 @@ def with_tag(reference: str) -> str:
         reference = f"docker.io/{reference}"
     last = reference.rsplit("/", 1)[-1]
     return reference if ":" in last or "@" in last else f"{reference}:latest"
+
+
+def named_by(pods: Iterable[Object]) -> Iterator[str]:
+    """The full names of all images that ``pods`` name, for containers and volumes, as far as they are names."""
+    for pod in pods:
+        spec = pod.get("spec") or {}
+        kinds = ("initContainers", "containers", "ephemeralContainers")
+        names = [one.get("image") for kind in kinds for one in spec.get(kind) or ()]
+        names += [(one.get("image") or {}).get("reference") for one in spec.get("volumes") or ()]
+        for name in names:
+            with contextlib.suppress(BadReference):
+                yield with_tag(name or "")
 
 
 def default_policy(reference: str) -> str:

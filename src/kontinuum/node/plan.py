@@ -88,17 +88,20 @@ KEPT_ATTEMPTS = 2
 """Of every container the newest attempt and the one before it are kept: ``lastState`` and ``logs --previous``."""
 
 
-def plan(pod: Object, observed: Observed, remembered: Remembered, now: float) -> Plan:
-    """See the module. ``pod`` asks for the resources that it was granted; ``now`` is in seconds since the epoch."""
+def plan(pod: Object, observed: Observed, remembered: Remembered, now: float, *, keep: int = KEPT_ATTEMPTS) -> Plan:
+    """See the module. ``pod`` asks for the resources that it was granted; ``now`` is in seconds since the epoch.
+
+    ``keep``: how many attempts at each container stay, the newest included.
+    """
     if pods.is_deleting(pod):
         return Plan(tuple(_deletion(pod, observed)))
     observed = with_lost(pod, observed)
     if remembered.ended or has_ended(pod, observed):
-        return Plan((*_stopping(pod, observed, "the pod has ended"), *_tidying(observed)))
+        return Plan((*_stopping(pod, observed, "the pod has ended"), *_tidying(observed, keep)))
     sandbox = observed.sandbox
     if sandbox is None or not sandbox.is_ready:
         return _new_sandbox(observed, remembered, now)
-    return _containers(pod, observed, remembered, now)
+    return _containers(pod, observed, remembered, now, keep)
 
 
 def has_ended(pod: Object, observed: Observed) -> bool:
@@ -162,11 +165,11 @@ def _new_sandbox(observed: Observed, remembered: Remembered, now: float) -> Plan
     return Plan((CreateSandbox(max(attempt, remembered.sandbox_attempts)),))
 
 
-def _containers(pod: Object, observed: Observed, remembered: Remembered, now: float) -> Plan:
+def _containers(pod: Object, observed: Observed, remembered: Remembered, now: float, keep: int) -> Plan:
     actions: list[Action] = [
         StopSandbox(older.id) for older in observed.sandboxes if older.is_ready and older != observed.sandbox
     ]
-    actions += _tidying(observed)
+    actions += _tidying(observed, keep)
     in_place = tuple(
         container["name"]
         for container, holds in resize.differing(pod, observed, remembered.actuated)
@@ -222,8 +225,14 @@ def _one(
     if latest is None:
         return StartContainer(name, 0, 0), None
     if current is None:
-        # It belonged to a sandbox that is no more.
+        # It belonged to a sandbox that is no more, or what is left of it was collected.
         if container in pods.ephemeral_containers(pod):
+            return None, None
+        if (
+            latest.has_exited
+            and container in pods.containers(pod)
+            and not restarts.should_restart(pod, container, latest)
+        ):
             return None, None
         return StartContainer(name, latest.attempt + 1, latest.streak), None
     if not restarts.should_restart(pod, container, current):
@@ -250,13 +259,13 @@ def _of_running(pod: Object, container: Object, current: Container, remembered: 
     return None
 
 
-def _tidying(observed: Observed) -> Iterator[Action]:
+def _tidying(observed: Observed, keep: int) -> Iterator[Action]:
     """Old attempts that nobody will ask about any more."""
     kept: set[str] = set()
     for name in dict.fromkeys(container.name for container in observed.containers):
         attempts = observed.attempts(name)
-        kept |= {container.sandbox_id for container in attempts[:KEPT_ATTEMPTS]}
-        for old in attempts[KEPT_ATTEMPTS:]:
+        kept |= {container.sandbox_id for container in attempts[:keep]}
+        for old in attempts[keep:]:
             if not old.is_running:
                 yield RemoveContainer(old.id)
     for sandbox in observed.sandboxes[1:]:

@@ -57,6 +57,24 @@ class PresentImage:
 
     names: tuple[str, ...]
     size: int
+    id: str = ""
+    is_pinned: bool = False
+    """Whether the runtime was told to keep it."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownContainer:
+    """One attempt at a container as the runtime lists it, of whatever pod; ``created_at`` in seconds since the epoch.
+
+    ``image_id`` is the ``id`` of the image it was made from.
+    """
+
+    id: str
+    pod_uid: str
+    name: str
+    image_id: str
+    is_dead: bool
+    created_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +132,19 @@ class ContainerRuntime(Protocol):
 
     async def execute(self, container_id: str, command: list[str], timeout: float) -> Executed: ...
 
+    async def known_containers(self) -> list[KnownContainer]:
+        """All there are, dead ones too."""
+        ...
+
     async def image(self, reference: str) -> Image | None: ...
 
     async def present_images(self) -> list[PresentImage]: ...
 
     async def pull(self, reference: str, credentials: Config | None, sandbox_config: Config) -> str: ...
+
+    async def remove_image(self, image_id: str) -> None:
+        """Remove an image under all its names."""
+        ...
 
     async def exec_url(self, container_id: str, command: list[str], streams: Config) -> str: ...
 

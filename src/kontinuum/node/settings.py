@@ -109,6 +109,18 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """How often the Node's status is written although nothing changed."""
     observe_seconds: float = 1.0
     """How often the runtime is asked what runs, when nothing is going on."""
+    image_gc_high_threshold_percent: int = 85
+    """Unused images are removed when the file system they lie on is fuller than this; 100 means never."""
+    image_gc_low_threshold_percent: int = 80
+    """They are removed, the longest unused first, until it is no fuller than this."""
+    image_minimum_gc_age: float = 120.0
+    """An image that was found less than this long ago is not removed to make room."""
+    image_maximum_gc_age: float = 0.0
+    """An image that nobody has used for so long is removed even if there is room; 0 means never."""
+    maximum_dead_containers_per_container: int = 1
+    """How many ended runs of one container are kept beside the newest, for ``kubectl logs --previous``."""
+    maximum_dead_containers: int = -1
+    """How many ended containers are kept on the whole node; negative means as many as there are."""
     log_max_size: int = 10_485_760
     """A container's log is rotated when it is larger than this many bytes; 0 means never."""
     log_max_files: int = 5
@@ -121,6 +133,11 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             check_listen("listen", self.listen)
         for name, text in (("pod_cidr", self.pod_cidr), ("cluster_cidr", self.cluster_cidr)):
             check_networks(name, text)
+        if not 0 <= self.image_gc_low_threshold_percent < self.image_gc_high_threshold_percent <= 100:
+            raise ValueError(
+                "image_gc_low_threshold_percent: must be at least 0 and less than image_gc_high_threshold_percent, "
+                "which is at most 100"
+            )
         if self.service_cidrs:
             check_networks("service_cidrs", self.service_cidrs)
 

@@ -115,7 +115,8 @@ class PodWorker:
         self._wake.clear()
         await self._look()
         self._end_at_deadline()
-        decision = plan(self._granted, self.observed, self._remembered, self._tools.clock.time())
+        keep = 1 + max(0, self._tools.settings.maximum_dead_containers_per_container)
+        decision = plan(self._granted, self.observed, self._remembered, self._tools.clock.time(), keep=keep)
         if decision.actions == (Finish(),):
             await self._finish()
             return True
