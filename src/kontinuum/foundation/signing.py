@@ -47,6 +47,10 @@ class RequestSigner:
         end = min(now + timedelta(seconds=seconds), authority.not_valid_after_utc)
         if end <= now:
             raise SigningBroken(f"{self._certificate}: the authority's certificate is not valid any more")
+        if end <= authority.not_valid_before_utc:
+            raise SigningBroken(
+                f"{self._certificate}: the authority's certificate is not valid yet; is the clock right?"
+            )
         usages = list(usages)
         builder = (
             x509.CertificateBuilder()

@@ -60,6 +60,9 @@ def prepare_update(resource: Resource, old: Object, new: Object, subresource: st
     check_preconditions(resource, old, new["metadata"].get("uid"), new["metadata"].get("resourceVersion"))
     if subresource == "status":
         return {**old, "status": copy.deepcopy(new.get("status") or {})}
+    if subresource == "approval":
+        conditions = copy.deepcopy((new.get("status") or {}).get("conditions") or [])
+        return {**old, "status": {**(old.get("status") or {}), "conditions": conditions}}
     if subresource == "scale":
         scaled = {**old, "spec": {**old["spec"], "replicas": new["spec"].get("replicas", 0)}}
         return prepare_update(resource, old, scaled, "")
