@@ -1,4 +1,4 @@
-"""Every controller, killed between any two of its writes, ends where it would have ended; and none fights another.
+"""Every controller, killed between any two of its writes, ends where it would have ended.
 
 A day is a few objects and what a user does to them, with only those controllers on that have work in it, so that a
 search over all kill points takes a second. What is compared at its end is everything in the cluster, but for what
@@ -16,11 +16,11 @@ from typing import Any
 import orjson
 import pytest
 from tests.controllers import days
-from tests.controllers.cluster import Cluster, deployment, running
-from tests.controllers.days import Day, create
+from tests.controllers.cluster import Cluster, running
+from tests.controllers.days import Day
 from tests.controllers.days_of_keepers import KEEPERS
 
-from kontinuum.api.kubernetes.resources import DEPLOYMENTS, EVENTS, LEASES
+from kontinuum.api.kubernetes.resources import EVENTS, LEASES
 from kontinuum.controllers import manager
 from kontinuum.controllers.settings import ControllersSettings
 from kontinuum.foundation import virtual_time
@@ -176,21 +176,3 @@ def test_every_controller_has_a_day() -> None:
     there = {name.removesuffix("-controller") for name in manager.available(settings_of(Path("ca.crt")))}
     assert there == searched | elsewhere.keys()
     assert all((Path(__file__).parent / f"{module}.py").exists() for module in elsewhere.values())
-
-
-def test_no_controller_fights_another_in_an_hour(authorities: Path) -> None:
-    async def main() -> None:
-        async with running(ControllersSettings(root_ca=str(authorities))) as cluster:
-            await create(cluster, (DEPLOYMENTS, deployment()))
-            for day in (
-                days.replication_controller, days.daemon_set, days.stateful_set, days.quota, days.endpoints,
-                days.mirroring, days.budget, days.garbage,
-            ):  # fmt: skip
-                await day(cluster)
-            await cluster.settle(600)
-            before = len(cluster.faults.writes)
-            assert before > 60
-            await cluster.settle(3600)
-            assert [(one.method, one.path) for one in cluster.faults.writes[before:]] == []
-
-    virtual_time.run(main)
