@@ -140,6 +140,20 @@ async def test_the_generation_counts_changes_of_the_specification_only(api: Api)
     assert scaled.body["metadata"]["generation"] == 2
 
 
+async def test_an_autoscaler_has_one_generation_in_both_its_versions(api: Api) -> None:
+    v1, v2 = (f"/apis/autoscaling/{version}/namespaces/default/horizontalpodautoscalers" for version in ("v1", "v2"))
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
+    made = await api.create(v2, {"metadata": {"name": "web"}, "spec": {"scaleTargetRef": target, "maxReplicas": 3}})
+    assert made.body["metadata"]["generation"] == 1
+    older = (await api.get(f"{v1}/web")).body
+    same = await api.update(f"{v1}/web", {**older, "metadata": {**older["metadata"], "labels": {"a": "b"}}})
+    assert same.body["metadata"]["generation"] == 1
+    wider = await api.patch(f"{v1}/web", {"spec": {"maxReplicas": 5}})
+    assert (wider.body["metadata"]["generation"], wider.body["spec"]["maxReplicas"]) == (2, 5)
+    seen = await api.patch(f"{v2}/web/status", {"status": {"observedGeneration": 2, "desiredReplicas": 1}})
+    assert seen.body["metadata"]["generation"] == 2
+
+
 async def test_status_and_specification_are_written_separately(api: Api) -> None:
     created = (await api.create(DEPLOYMENTS, {**deployment("web"), "status": {"replicas": 7}})).body
     assert (created.get("status") or {}).get("replicas", 0) == 0

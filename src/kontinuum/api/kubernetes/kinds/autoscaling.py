@@ -18,6 +18,9 @@ SHOWN_METRICS = 2
 
 
 class HorizontalPodAutoscaler(Kind):
+    # Kubernetes counts them from 1.37 on (kubernetes/kubernetes#138228): without, nobody can tell whether a status is
+    # that of the present specification.
+    has_generation = True
     initial_status: ClassVar[Object] = {"desiredReplicas": 0}
     columns = (
         NAME,
