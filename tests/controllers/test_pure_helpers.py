@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kontinuum.api.kubernetes.tolerations import tolerates
 from kontinuum.api.machinery.objects import Object, name_of
 from kontinuum.controllers.lib.names import child_name, template_hash
 from kontinuum.controllers.lib.pods import deletion_order
-from kontinuum.controllers.lib.taints import seconds_tolerated, taints_for, tolerates
+from kontinuum.controllers.lib.taints import seconds_tolerated, taints_for
 from kontinuum.controllers.lib.templates import same_template
 from kontinuum.foundation.clock import rfc3339
 

@@ -18,6 +18,7 @@ from kontinuum.api.kubernetes.resources import EVENTS, NODES, PODS
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.client.transport.fake import FakeApi
+from kontinuum.foundation import process
 from kontinuum.foundation.clock import RealClock
 from kontinuum.foundation.pki import Authority, KeyPair
 from kontinuum.foundation.tasks import cancel
@@ -148,7 +149,10 @@ class TestedNode:
 
 
 @contextlib.asynccontextmanager
-async def running_node(*, pod_cidr: str = "10.206.0.0/24") -> AsyncIterator[TestedNode]:
+async def running_node(
+    *, pod_cidr: str = "10.206.0.0/24", data_size: str = "", **more: Any
+) -> AsyncIterator[TestedNode]:
+    """``data_size``: give the node's data a file system of its own, so large; ``more`` are further settings."""
     with tempfile.TemporaryDirectory(prefix="kontinuum-node-") as directory:
         base = Path(directory)
         authority = Authority.ensure(base / "pki", RealClock())
@@ -157,12 +161,26 @@ async def running_node(*, pod_cidr: str = "10.206.0.0/24") -> AsyncIterator[Test
         settings = NodeSettings(
             data_dir=str(base / "data"), run_dir=str(base / "run"), name=NAME, address="127.0.0.1",
             listen="127.0.0.1:0", pod_cidr=pod_cidr, cluster_cidr=pod_cidr, client_ca=str(authority.certificate),
-            certificate=str(server.certificate), key=str(server.key), observe_seconds=0.5, pod_pids_limit=64,
+            certificate=str(server.certificate), key=str(server.key), observe_seconds=0.5, pod_pids_limit=64, **more,
         )  # fmt: skip
-        async with containerd.running(settings) as cri:
+        async with _own_disk(settings.data, data_size), containerd.running(settings) as cri:
             node = TestedNode(settings, cri, admin, authority.certificate)
             await node.start_agent()
             try:
                 yield node
             finally:
                 await node.stop_agent()
+
+
+@contextlib.asynccontextmanager
+async def _own_disk(place: Path, size: str) -> AsyncIterator[None]:
+    if not size:
+        yield
+        return
+    containerd.enter_private_mounts()
+    place.mkdir(parents=True)
+    await process.run("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place))
+    try:
+        yield
+    finally:
+        await process.run("umount", str(place))

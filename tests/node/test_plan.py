@@ -13,6 +13,7 @@ from kontinuum.node.observed import Container, ContainerState, Observed, Sandbox
 from kontinuum.node.plan import (
     CreateSandbox,
     Finish,
+    ReleaseVolumes,
     RemoveContainer,
     RemoveSandbox,
     StartContainer,
@@ -97,8 +98,8 @@ def test_deletion_stops_containers_then_sandboxes_then_removes_then_finishes() -
 
 def test_a_pod_that_ended_gets_no_new_sandbox() -> None:
     there = Observed.of([sandbox(ready=False)], [attempt("app", EXITED)])
-    assert actions(pod(restartPolicy="Never"), there) == []
-    assert actions(pod(restartPolicy="OnFailure"), there) == []
+    assert actions(pod(restartPolicy="Never"), there) == [ReleaseVolumes()]
+    assert actions(pod(restartPolicy="OnFailure"), there) == [ReleaseVolumes()]
 
 
 def test_an_init_container_that_failed_for_good_ends_the_pod() -> None:
@@ -117,7 +118,8 @@ def test_after_a_reboot_the_restart_count_goes_on() -> None:
 def test_after_a_reboot_a_job_that_must_not_run_twice_does_not() -> None:
     state = {"running": {"startedAt": "1970-01-01T00:00:00Z"}}
     one = {"name": "app", "containerID": "x", "restartCount": 0, "state": state}
-    assert actions({**pod(restartPolicy="Never"), "status": {"containerStatuses": [one]}}, Observed()) == []
+    ended = {**pod(restartPolicy="Never"), "status": {"containerStatuses": [one]}}
+    assert actions(ended, Observed()) == [ReleaseVolumes()]
 
 
 SANDBOXES = st.lists(st.booleans(), max_size=3).map(

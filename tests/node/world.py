@@ -83,10 +83,12 @@ class World:
             host_resolver={"servers": [], "searches": [], "options": []},
             node_cpu=2000, node_memory=1 << 30, cgroup_root=cgroups,
         )  # fmt: skip
+        self.agent = Agent(self.tools, NODE)
         self._agent: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        self._agent = asyncio.create_task(Agent(self.tools, NODE).run())
+        self.agent = Agent(self.tools, NODE)
+        self._agent = asyncio.create_task(self.agent.run())
 
     async def stop(self) -> None:
         if self._agent is not None and self._agent.done():

@@ -22,6 +22,7 @@ from kontinuum.node.observed import TERMINATION_MESSAGE_POLICY, Observed
 from kontinuum.node.plan import (
     Action,
     CreateSandbox,
+    ReleaseVolumes,
     RemoveContainer,
     RemoveSandbox,
     Resize,
@@ -79,6 +80,10 @@ class Hands:
                 await self._resize(pod, action, observed)
             case RemoveContainer():
                 await self._runtime.remove_container(action.container_id)
+            case ReleaseVolumes():
+                await self.release_volumes(pod)
+                mounting.remove(mounting.volumes_below(self._directory(pod)))
+                self._remembered.has_released = True
 
     async def prepare_volumes(self, pod: Object, ips: tuple[str, ...]) -> dict[str, Path]:
         tools = self._tools
@@ -119,7 +124,7 @@ class Hands:
         try:
             log_directory(settings, pod).mkdir(parents=True, exist_ok=True)
             limits = cgroups.pod_limits(pod, settings.pod_pids_limit)
-            cgroups.create(cgroup_parent(settings, pod["metadata"]["uid"]), limits, tools.cgroup_root)
+            cgroups.create(cgroup_parent(settings, pod), limits, tools.cgroup_root)
             config = self._sandbox_config(pod, action.attempt)
             handler = await tools.sources.handler(pods.isolation_class(pod))
             await self._runtime.run_sandbox(config, handler)
@@ -243,7 +248,7 @@ class Hands:
         Raises RuntimeFailed or OSError where the kernel refuses, e.g. a limit below what is in use.
         """
         tools, remembered = self._tools, self._remembered
-        parent = cgroup_parent(tools.settings, pod["metadata"]["uid"])
+        parent = cgroup_parent(tools.settings, pod)
         now = cgroups.pod_limits(pod, tools.settings.pod_pids_limit)
         held = {one["name"]: holds for one, holds in resize.differing(pod, observed, remembered.actuated)}
         before = cgroups.pod_limits(resize.with_resources(pod, held), tools.settings.pod_pids_limit)

@@ -6,11 +6,14 @@ What is refused has failed for good, with the kubelet's reason and message; its 
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from kontinuum.api.kubernetes.tolerations import tolerates
 from kontinuum.api.machinery.objects import Object
 from kontinuum.node import cgroups, pods
+from kontinuum.node.eviction import words
+from kontinuum.node.eviction.ranking import is_critical
 from kontinuum.node.resize import Room
 
 SAFE_SYSCTLS = (
@@ -20,6 +23,7 @@ SAFE_SYSCTLS = (
     "net.ipv4.tcp_rmem", "net.ipv4.tcp_syncookies", "net.ipv4.tcp_wmem",
 )  # fmt: skip
 """Kernel parameters of a pod's own that can harm nobody else (Kubernetes' list)."""
+MEMORY_PRESSURE = "node.kubernetes.io/memory-pressure"
 NO_RESOURCE = "Node didn't have enough resource: {kind}, requested: {requested}, used: {used}, capacity: {capacity}"
 
 
@@ -32,12 +36,18 @@ class Refusal:
 
 
 def refusal(
-    pod: Object, others: Iterable[Object], room: Room, most_pods: int, allowed_sysctls: Sequence[str] = ()
+    pod: Object,
+    others: Iterable[Object],
+    room: Room,
+    most_pods: int,
+    allowed_sysctls: Sequence[str] = (),
+    pressures: Collection[str] = (),
 ) -> Refusal | None:
-    """``others`` are the node's pods that it has taken and that have not ended."""
+    """``others`` are the node's pods that it has taken and that have not ended; ``pressures`` the node's conditions."""
     others = [one for one in others if not pods.is_terminal(one)]
     return (
-        _of_pods(others, most_pods)
+        _of_pressure(pod, pressures)
+        or _of_pods(others, most_pods)
         or _of_resources(pod, others, room)
         or _of_ports(pod, others)
         or _of_sysctls(pod, allowed_sysctls)
@@ -46,6 +56,18 @@ def refusal(
 
 def _refused(reason: str, message: str) -> Refusal:
     return Refusal(reason, f"Pod was rejected: {message}")
+
+
+def _of_pressure(pod: Object, pressures: Collection[str]) -> Refusal | None:
+    """A node that is short takes what keeps it alive; short of memory alone, also who has asked for his share."""
+    if not pressures or is_critical(pod):
+        return None
+    if set(pressures) == {"MemoryPressure"}:
+        taint = {"key": MEMORY_PRESSURE, "effect": "NoSchedule"}
+        tolerations = pod["spec"].get("tolerations") or ()
+        if pods.qos_class(pod) != "BestEffort" or any(tolerates(one, taint) for one in tolerations):
+            return None
+    return _refused(words.EVICTED, words.under_pressure(sorted(pressures)))
 
 
 def _of_pods(others: Sequence[Object], most_pods: int) -> Refusal | None:

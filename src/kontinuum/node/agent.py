@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -29,6 +30,8 @@ from kontinuum.node.admission import Refusal, refusal
 from kontinuum.node.checks import Checker
 from kontinuum.node.cri import CriClient
 from kontinuum.node.erasing import Eraser
+from kontinuum.node.eviction.evictor import Evictor
+from kontinuum.node.eviction.signals import signals
 from kontinuum.node.heartbeat import Heartbeat
 from kontinuum.node.image_collection import ImageCollector
 from kontinuum.node.images import Puller, named_by
@@ -43,6 +46,7 @@ from kontinuum.node.sources import Sources
 from kontinuum.node.status import HostFacts
 from kontinuum.node.tokens import Tokens
 from kontinuum.node.tools import Tools
+from kontinuum.node.usage.measuring import Meter
 from kontinuum.node.worker import PodWorker, as_vanished
 
 log = structlog.get_logger(__name__)
@@ -80,6 +84,7 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
             node_memory=memory,
         )
         agent = Agent(tools, facts.name)
+        meter = Meter(runtime, clock, settings)
         async with contextlib.AsyncExitStack() as stack:
             port = 0
             if settings.certificate:
@@ -87,12 +92,31 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
                     NodeServer(settings, runtime, clock, find_pod=agent.find_pod, all_pods=agent.pods)
                 )
                 port = server.port
-            heartbeat = Heartbeat(client, runtime, clock, settings, facts, port)
+            heartbeat = Heartbeat(client, runtime, clock, settings, facts, port, pressures=agent.pressures)
 
             def tell(kind: str, reason: str, message: str) -> None:
                 events.event(heartbeat.node, kind, reason, message)
 
             collector = ImageCollector(runtime, clock, settings, lambda: named_by(agent.pods()), tell)
+
+            async def make_room() -> None:
+                ended = {uid_of(worker.pod) for worker in agent.workers() if pods.is_terminal(worker.pod)}
+                await container_collection.collect_ended(runtime, ended)
+                await collector.collect_images(all_unused=True)
+
+            evictor = Evictor(
+                settings,
+                clock,
+                events,
+                workers=agent.workers,
+                measure=meter.measure,
+                signals=partial(signals, settings.data, settings.imagefs),
+                node=lambda: heartbeat.node,
+                changed=heartbeat.hurry,
+                make_room=make_room,
+                has_image_disk=settings.data.stat().st_dev != settings.imagefs.stat().st_dev,
+            )
+            agent.follow_pressures(evictor)
             async with asyncio.TaskGroup() as group:
                 group.create_task(events.run())
                 group.create_task(services.run())
@@ -102,6 +126,7 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
                 group.create_task(heartbeat.run())
                 group.create_task(collector.run())
                 group.create_task(container_collection.run(runtime, clock, settings, tell))
+                group.create_task(evictor.run())
                 group.create_task(Eraser(client, clock, settings, facts.name).run())
 
 
@@ -128,6 +153,7 @@ class Agent:
         self._workers: dict[str, PodWorker] = {}
         self._finished: set[str] = set()
         """Pods that are done here but still in the API, where a finalizer holds them."""
+        self._evictor: Evictor | None = None
         self._group: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -142,6 +168,16 @@ class Agent:
             await observe(
                 tools.runtime, tools.clock, idle_seconds=tools.settings.observe_seconds, changed=self._on_runtime
             )
+
+    def follow_pressures(self, evictor: Evictor) -> None:
+        """Take no pods that the node's pressures forbid."""
+        self._evictor = evictor
+
+    def pressures(self) -> frozenset[str]:
+        return self._evictor.pressures if self._evictor is not None else frozenset()
+
+    def workers(self) -> list[PodWorker]:
+        return list(self._workers.values())
 
     def find_pod(self, namespace: str, name: str) -> PodWorker | None:
         """The worker of the pod, for logs and streams."""
@@ -179,7 +215,7 @@ class Agent:
         others = [worker.pod for uid, worker in self._workers.items() if uid != uid_of(pod) and not worker.is_refused]
         tools, settings = self._tools, self._tools.settings
         room = Room(tools.node_cpu, tools.node_memory)
-        return refusal(pod, others, room, settings.max_pods, settings.allowed_unsafe_sysctls)
+        return refusal(pod, others, room, settings.max_pods, settings.allowed_unsafe_sysctls, self.pressures())
 
     def _on_runtime(self, uid: str, found: Fingerprint) -> None:
         worker = self._workers.get(uid)

@@ -38,22 +38,27 @@ def pod_limits(pod: Object, pids: int) -> PodLimits:
 
     A pod is limited as a whole only where every container is: one without a limit may use what is there.
     """
-    return PodLimits(pod_request(pod, "cpu"), _total(pod, "limits", "cpu"), _total(pod, "limits", "memory"), pids)
+    cpu, memory = pod_total(pod, "limits", "cpu"), pod_total(pod, "limits", "memory")
+    return PodLimits(pod_request(pod, "cpu"), cpu, memory, pids)
 
 
 def pod_request(pod: Object, kind: str) -> int:
-    """What the pod asks for: millicores of ``cpu``, bytes of ``memory``."""
-    return _total(pod, "requests", kind)
+    """What the pod asks for: millicores of ``cpu``, bytes of everything else."""
+    return pod_total(pod, "requests", kind)
 
 
-def _total(pod: Object, which: str, kind: str) -> int:
+def pod_total(pod: Object, which: str, kind: str) -> int:
+    """The sum over ``requests`` or ``limits``, in the units of ``pod_request``; no limit is 0.
+
+    Of other kinds than cpu and memory, limits add up even where a container has none: as the kubelet adds them.
+    """
     measure = quantity.milli if kind == "cpu" else quantity.value
     overhead = pod["spec"].get("overhead") or {}
     long_lived = pods.containers(pod) + [one for one in pods.init_containers(pod) if pods.is_sidecar(one)]
     one_by_one = [one for one in pods.init_containers(pod) if not pods.is_sidecar(one)]
     together = [pods.resources(one, which).get(kind) for one in long_lived]
     alone = [pods.resources(one, which).get(kind) for one in one_by_one]
-    if which == "limits" and (None in together or None in alone):
+    if which == "limits" and kind in ("cpu", "memory") and (None in together or None in alone):
         return 0
     amount = max(sum(measure(one) for one in together if one), *(measure(one) for one in alone if one), 0)
     return amount + measure(overhead.get(kind, "0"))

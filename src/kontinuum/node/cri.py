@@ -273,6 +273,8 @@ class CriClient:
                 time=one.cpu.timestamp / NANOSECONDS,
                 cpu_nanoseconds=one.cpu.usage_core_nano_seconds.value,
                 memory_bytes=one.memory.working_set_bytes.value,
+                layer_bytes=one.writable_layer.used_bytes.value,
+                layer_inodes=one.writable_layer.inodes_used.value,
             )
             for one in answer.stats
             if one.attributes.labels.get(POD_UID) and one.HasField("cpu") and one.HasField("memory")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+from collections.abc import Callable, Collection
 
 import structlog
 
@@ -34,13 +36,18 @@ class Heartbeat:
         settings: NodeSettings,
         facts: MachineFacts,
         port: int,
+        *,
+        pressures: Callable[[], Collection[str]] = frozenset,
     ) -> None:
+        """``pressures`` names the conditions of pressure that the node has now."""
         self._client = client
         self._runtime = runtime
         self._clock = clock
         self._settings = settings
         self._facts = facts
         self._port = port
+        self._pressures = pressures
+        self._hurry = asyncio.Event()
         self._node: Object = {}
         self._written_at = 0.0
 
@@ -48,6 +55,10 @@ class Heartbeat:
     def node(self) -> Object:
         """The Node object as last seen; events of the node are about it."""
         return self._node
+
+    def hurry(self) -> None:
+        """Something about the node has changed that others should know of before the next beat."""
+        self._hurry.set()
 
     async def register(self) -> None:
         """Make the Node object, or adopt the one that is there; tries until the API answers."""
@@ -65,7 +76,10 @@ class Heartbeat:
 
     async def run(self) -> None:
         while True:
-            await self._clock.sleep(self._settings.heartbeat_seconds)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.heartbeat_seconds):
+                    await self._hurry.wait()
+            self._hurry.clear()
             try:
                 await self._renew()
                 due = self._clock.monotonic() - self._written_at >= self._settings.status_seconds
@@ -99,8 +113,9 @@ class Heartbeat:
             with contextlib.suppress(RuntimeAway, RuntimeFailed):  # they help the scheduler a little: no more than that
                 images = await self._runtime.present_images()
         status = node_status(
-            self._facts, self._settings, before, port=self._port, problem=problem, now=now, images=images
-        )
+            self._facts, self._settings, before, port=self._port, problem=problem, now=now, images=images,
+            pressures=self._pressures(),
+        )  # fmt: skip
         if force or has_changed(before, {**before, **status}):
             self._node = await self._client.patch(NODES, self._facts.name, {"status": status}, subresource="status")
             self._written_at = self._clock.monotonic()

@@ -19,7 +19,7 @@ from kontinuum.api.machinery.objects import Object
 from kontinuum.node import pods, resize, restarts
 from kontinuum.node.lost import with_lost
 from kontinuum.node.observed import IMAGE_ASKED_FOR, Container, ContainerState, Observed
-from kontinuum.node.remembered import Remembered
+from kontinuum.node.remembered import Ending, Remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +66,25 @@ class RemoveContainer:
 
 
 @dataclass(frozen=True, slots=True)
+class ReleaseVolumes:
+    """Nothing runs nor will: give back what the volumes take, while status and logs stay until the pod is deleted."""
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """Nothing is left in the runtime: clean up volumes and cgroups, and let the API forget the pod."""
 
 
 Action = (
-    CreateSandbox | StopSandbox | RemoveSandbox | StartContainer | StopContainer | Resize | RemoveContainer | Finish
+    CreateSandbox
+    | StopSandbox
+    | RemoveSandbox
+    | StartContainer
+    | StopContainer
+    | Resize
+    | RemoveContainer
+    | ReleaseVolumes
+    | Finish
 )
 
 
@@ -96,8 +109,10 @@ def plan(pod: Object, observed: Observed, remembered: Remembered, now: float, *,
     if pods.is_deleting(pod):
         return Plan(tuple(_deletion(pod, observed)))
     observed = with_lost(pod, observed)
-    if remembered.ended or has_ended(pod, observed):
-        return Plan((*_stopping(pod, observed, "the pod has ended"), *_tidying(observed, keep)))
+    if remembered.ending or has_ended(pod, observed):
+        stopping = tuple(_stopping(pod, observed, "the pod has ended", remembered.ending))
+        releasing = () if stopping or remembered.has_released else (ReleaseVolumes(),)
+        return Plan((*stopping, *releasing, *_tidying(observed, keep)))
     sandbox = observed.sandbox
     if sandbox is None or not sandbox.is_ready:
         return _new_sandbox(observed, remembered, now)
@@ -140,11 +155,12 @@ def _deletion(pod: Object, observed: Observed) -> Iterator[Action]:
         yield Finish()
 
 
-def _stopping(pod: Object, observed: Observed, why: str) -> Iterator[Action]:
+def _stopping(pod: Object, observed: Observed, why: str, ending: Ending | None = None) -> Iterator[Action]:
     """Everything that runs, containers before their sandbox."""
+    grace = ending.grace if ending is not None and ending.grace is not None else pods.grace_seconds(pod)
     running = [container for container in observed.containers if container.is_running]
     for container in running:
-        yield StopContainer(container.id, container.name, pods.grace_seconds(pod), why)
+        yield StopContainer(container.id, container.name, grace, why)
     if not running:
         for sandbox in observed.sandboxes:
             if sandbox.is_ready:

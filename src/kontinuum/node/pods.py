@@ -71,6 +71,11 @@ def is_terminal(pod: Object) -> bool:
     return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
+def has_files(pod: Object) -> bool:
+    """Whether the pod is described well enough to have anything on this machine: a stranger that only ends is not."""
+    return bool(pod["spec"].get("containers"))
+
+
 def is_host_network(pod: Object) -> bool:
     return bool(pod["spec"].get("hostNetwork"))
 

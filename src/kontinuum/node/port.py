@@ -90,7 +90,7 @@ class Fingerprint:
 class ContainerUsage:
     """What a running container has used: CPU time since its start in nanoseconds, memory (working set) in bytes.
 
-    ``time`` is when that was read, in seconds since the epoch.
+    ``time`` is when that was read, in seconds since the epoch. ``layer_...`` is what it has written over its image.
     """
 
     id: str
@@ -101,6 +101,8 @@ class ContainerUsage:
     time: float
     cpu_nanoseconds: int
     memory_bytes: int
+    layer_bytes: int = 0
+    layer_inodes: int = 0
 
 
 class ContainerRuntime(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 
@@ -16,11 +16,21 @@ KUBELET_VERSION = f"v1.36.2-kontinuum.{metadata.version('kontinuum')}"
 READY = "kubelet is posting ready status"
 PUBLISHED_IMAGES, PUBLISHED_NAMES = 50, 5
 """Images, and names of each, as many as the kubelet publishes."""
-GUARANTEES = (
-    ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-    ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-    ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-)
+PRESSURES = {
+    "MemoryPressure": (
+        ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+        ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+    ),
+    "DiskPressure": (
+        ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+    ),
+    "PIDPressure": (
+        ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
+    ),
+}
+"""Reason and message of each condition, without and with pressure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +113,18 @@ def node_status(
     problem: str,
     now: str,
     images: Sequence[PresentImage] | None = None,
+    pressures: Collection[str] = (),
 ) -> Object:
     """The whole status. ``before`` is the last one; ``problem`` says why the node is not ready, or is "".
 
-    ``images`` is None if they are not known now: then the last ones stay.
+    ``images`` is None if they are not known now: then the last ones stay. ``pressures``: see ``PRESSURES``.
     """
     cpu, memory = allocatable(facts, settings)
     common = {"pods": str(settings.max_pods), "ephemeral-storage": f"{facts.disk >> 10}Ki", **bandwidth(settings)}
     conditions: list[Object] = list(before.get("conditions") or ())
     ready = ("Ready", "False", "KubeletNotReady", problem) if problem else ("Ready", "True", "KubeletReady", READY)
-    for kind, status, reason, message in (*GUARANTEES, ready):
+    pressed = [(kind, str(kind in pressures), *words[kind in pressures]) for kind, words in PRESSURES.items()]
+    for kind, status, reason, message in (*pressed, ready):
         conditions = set_condition(
             conditions, kind, status, now=now, reason=reason, message=message, lastHeartbeatTime=now
         )

@@ -39,6 +39,18 @@ class Trouble:
         return now - self.at < FRESH_SECONDS
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why a pod is ended by its node; ``reason`` (e.g. ``DeadlineExceeded``) and ``message`` are its status's."""
+
+    reason: str
+    message: str
+    grace: int | None = None
+    """Seconds that its processes get; None: as many as the pod asks for."""
+    is_disruption: bool = False
+    """Whether it is not the pod's fault: then it gets the condition DisruptionTarget (KEP-3329)."""
+
+
 @dataclass(slots=True)
 class Remembered:
     """Changed by the worker alone; ``plan`` and ``status`` only read it."""
@@ -67,9 +79,10 @@ class Remembered:
     """Why what was granted could not be carried out yet."""
     resizing: bool = False
     """Whether the pod's own cgroup may still hold more than its containers need."""
-    ended: str = ""
-    """Why the whole pod is to end although its containers could run, e.g. ``DeadlineExceeded``. "" while it may run."""
-    ended_message: str = ""
+    has_released: bool = False
+    """Whether an ended pod's volumes have been given back."""
+    ending: Ending | None = None
+    """Why the whole pod is to end although its containers could run. None while it may run."""
 
     def failed(self, name: str, reason: str, message: str, *, now: float, backoff: Backoff) -> Trouble:
         """Note one more failure of container ``name``; the same reason in a row waits longer each time."""

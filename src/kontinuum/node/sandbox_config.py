@@ -15,8 +15,8 @@ from kontinuum.node.settings import NodeSettings
 SECCOMP = {"RuntimeDefault": 0, "Unconfined": 1, "Localhost": 2}
 
 
-def cgroup_parent(settings: NodeSettings, uid: str) -> str:
-    return f"{settings.cgroup}/pod{uid}"
+def cgroup_parent(settings: NodeSettings, pod: Object) -> str:
+    return f"{settings.cgroup}/pod{pod['metadata']['uid']}"
 
 
 def log_directory(settings: NodeSettings, pod: Object) -> Path:
@@ -42,7 +42,7 @@ def sandbox_config(pod: Object, attempt: int, settings: NodeSettings, host_resol
         "labels": {**labels_of(pod), **identity},
         "annotations": annotations_of(pod),
         "linux": {
-            "cgroup_parent": cgroup_parent(settings, metadata["uid"]),
+            "cgroup_parent": cgroup_parent(settings, pod),
             "security_context": _security(pod),
             "sysctls": {one["name"]: one["value"] for one in _pod_security(spec).get("sysctls") or ()},
             # A VM's shim learns from these how large its machine has to be.

@@ -8,6 +8,16 @@ from pathlib import Path
 import msgspec
 
 from kontinuum.foundation.addresses import check_listen, check_networks, nth_address, split_networks
+from kontinuum.node.eviction.thresholds import Threshold, thresholds
+
+EVICTION_HARD = {
+    "memory.available": "100Mi",
+    "nodefs.available": "5%",
+    "nodefs.inodesFree": "5%",
+    "imagefs.available": "5%",
+    "imagefs.inodesFree": "5%",
+}
+"""The kubelet's, but for disks: its 10 % and 15 % are many gigabytes of a person's own machine."""
 
 
 def instance_of(data_dir: str) -> str:
@@ -109,6 +119,21 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """How often the Node's status is written although nothing changed."""
     observe_seconds: float = 1.0
     """How often the runtime is asked what runs, when nothing is going on."""
+    eviction_hard: dict[str, str] = msgspec.field(default_factory=EVICTION_HARD.copy)
+    """When less than this is there, pods are evicted at once, until it is there again. Signals: ``memory.available``,
+    ``nodefs.available`` and ``nodefs.inodesFree`` (the disk of ``data_dir``), ``imagefs.available`` and
+    ``imagefs.inodesFree`` (that of containerd's images), ``pid.available``. Amounts are quantities or percentages;
+    setting this replaces all of the defaults, ``0%`` switches a signal off."""
+    eviction_soft: dict[str, str] = {}
+    """Likewise, but pods are evicted only after ``eviction_soft_grace_period``, and get their own time to end."""
+    eviction_soft_grace_period: dict[str, float] = {}
+    """Seconds by signal for which a soft threshold must be met before pods are evicted; every one needs it."""
+    eviction_minimum_reclaim: dict[str, str] = {}
+    """By signal, how much more than its threshold must be there again before eviction stops."""
+    eviction_pressure_transition_period: float = 300.0
+    """How long the node keeps a pressure condition after its cause has gone."""
+    eviction_max_pod_grace_period: int = 0
+    """The most seconds a pod that is evicted for a soft threshold gets to end, whatever it asks for itself."""
     image_gc_high_threshold_percent: int = 85
     """Unused images are removed when the file system they lie on is fuller than this; 100 means never."""
     image_gc_low_threshold_percent: int = 80
@@ -140,6 +165,7 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             )
         if self.service_cidrs:
             check_networks("service_cidrs", self.service_cidrs)
+        _ = self.eviction_thresholds
 
     @property
     def instance(self) -> str:
@@ -199,6 +225,18 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     def offered_classes(self) -> tuple[str, ...]:
         """The classes for which containerd has a handler here."""
         return tuple(name for name in self.classes if name != "microvm" or self.runtime_config)
+
+    @property
+    def eviction_thresholds(self) -> tuple[Threshold, ...]:
+        """Raises BadThreshold."""
+        return thresholds(
+            self.eviction_hard, self.eviction_soft, self.eviction_soft_grace_period, self.eviction_minimum_reclaim
+        )
+
+    @property
+    def imagefs(self) -> Path:
+        """Where containerd keeps images and containers' writable layers."""
+        return self.data / "containerd" / "root"
 
     @property
     def cgroup(self) -> str:

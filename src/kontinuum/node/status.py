@@ -16,6 +16,8 @@ from kontinuum.node.lost import with_lost
 from kontinuum.node.observed import Observed
 from kontinuum.node.remembered import Remembered
 
+DISRUPTED, BY_NODE = "DisruptionTarget", "TerminationByKubelet"
+
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
@@ -47,8 +49,11 @@ def status(pod: Object, observed: Observed, remembered: Remembered, host: HostFa
         ]
     if pod["metadata"].get("generation"):
         result["observedGeneration"] = pod["metadata"]["generation"]
-    if remembered.ended:
-        result |= {"reason": remembered.ended, "message": remembered.ended_message}
+    if result["phase"] == "Failed" and remembered.ending:
+        result |= {"reason": remembered.ending.reason, "message": remembered.ending.message}
+    elif pods.is_terminal(pod):
+        # Why it ended was known to an agent before this one.
+        result |= {key: before[key] for key in ("reason", "message") if before.get(key)}
     ips = _ips(pod, observed, host)
     if ips:
         result |= {"podIP": ips[0], "podIPs": [{"ip": ip} for ip in ips]}
@@ -61,8 +66,10 @@ def phase(pod: Object, init: list[Object], main: list[Object], observed: Observe
     known: str = (pod.get("status") or {}).get("phase") or ""
     if known in ("Succeeded", "Failed"):
         return known
-    if remembered.ended:
-        return "Failed"
+    if remembered.ending:
+        # Whoever reads Failed may take it that nothing of the pod runs any more.
+        runs = any(container.is_running for container in observed.containers)
+        return (known or "Running") if runs else "Failed"
     is_final = pods.is_deleting(pod) and not any(container.is_running for container in observed.containers)
     sidecars = {one["name"] for one in pods.init_containers(pod) if pods.is_sidecar(one)}
     for one in init:
@@ -139,6 +146,11 @@ def _conditions(
         conditions = set_condition(
             conditions, kind, value, now=now, reason=reason, message=message, observedGeneration=generation
         )
+    if remembered.ending and remembered.ending.is_disruption:
+        conditions = set_condition(
+            conditions, DISRUPTED, "True", now=now, reason=BY_NODE, message=remembered.ending.message,
+            observedGeneration=generation,
+        )  # fmt: skip
     return _of_resize(pod, conditions, observed, remembered, now)
 
 

@@ -31,7 +31,7 @@ from kontinuum.node.interruption import Interrupted, Interruption
 from kontinuum.node.observed import Observed
 from kontinuum.node.plan import Action, Finish, Plan, plan
 from kontinuum.node.probing import Prober
-from kontinuum.node.remembered import FRESH_SECONDS, Remembered
+from kontinuum.node.remembered import FRESH_SECONDS, Ending, Remembered
 from kontinuum.node.sandbox_config import cgroup_parent, log_directory
 from kontinuum.node.status import status
 from kontinuum.node.status_writer import StatusWriter
@@ -81,12 +81,24 @@ class PodWorker:
 
     def refuse(self, why: Refusal) -> None:
         """This node does not take the pod: it has failed before anything of it was made."""
-        self._remembered.ended, self._remembered.ended_message = why.reason, why.message
+        self._remembered.ending = Ending(why.reason, why.message)
         self._tools.events.event(self.pod, "Warning", why.reason, why.message)
 
     @property
     def is_refused(self) -> bool:
-        return bool(self._remembered.ended) and self.observed.is_empty
+        return self._remembered.ending is not None and self.observed.is_empty
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the pod has ended or is on its way to."""
+        return self._remembered.ending is not None or pods.is_deleting(self.pod) or pods.is_terminal(self.pod)
+
+    def end(self, why: Ending) -> None:
+        """This node ends the pod, whatever its containers could still do. The first reason counts."""
+        if not self.is_over:
+            self._remembered.ending = why
+            self._interruption.fire()
+            self._wake.set()
 
     def vanish(self) -> None:
         """The API no longer knows the pod: end it without grace, as the kubelet does."""
@@ -184,7 +196,7 @@ class PodWorker:
     def _end_at_deadline(self) -> None:
         due = self._deadline()
         if due is not None and self._tools.clock.time() >= due:
-            self._remembered.ended, self._remembered.ended_message = "DeadlineExceeded", TOO_LONG
+            self._remembered.ending = Ending("DeadlineExceeded", TOO_LONG)
             self._tools.events.event(self.pod, "Normal", "DeadlineExceeded", TOO_LONG)
             self._publish()
 
@@ -192,7 +204,7 @@ class PodWorker:
         """When ``activeDeadlineSeconds`` runs out; None if it does not, or has."""
         seconds = self.pod["spec"].get("activeDeadlineSeconds")
         began = (self.pod.get("status") or {}).get("startTime")
-        if seconds is None or began is None or self._remembered.ended or pods.is_terminal(self.pod):
+        if seconds is None or began is None or self._remembered.ending or pods.is_terminal(self.pod):
             return None
         return parse_rfc3339(began) + float(seconds)
 
@@ -266,7 +278,7 @@ class PodWorker:
             try:
                 await self._hands.release_volumes(self.pod)
                 remove_pod_files(self._tools.settings, self.pod)
-                parent = cgroup_parent(self._tools.settings, self.pod["metadata"]["uid"])
+                parent = cgroup_parent(self._tools.settings, self.pod)
                 cgroups.remove(parent, self._tools.cgroup_root)
                 await self._forget_in_api()
                 return

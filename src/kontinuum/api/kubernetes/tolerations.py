@@ -1,4 +1,7 @@
-"""How tolerations contain each other, and lists of them merged (Kubernetes' ``util/tolerations``)."""
+"""Which taints are tolerated, how tolerations contain each other, and lists of them merged.
+
+The rules are Kubernetes' (``ToleratesTaint``, ``util/tolerations``).
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,17 @@ def covers(wider: Object, one: Object) -> bool:
         return True
     is_same_operator = (one.get("operator") or "Equal") == (wider.get("operator") or "Equal")
     return is_same_operator and (one.get("value") or "") == (wider.get("value") or "")
+
+
+def tolerates(toleration: Object, taint: Object) -> bool:
+    """Kubernetes' ``ToleratesTaint``: an empty effect or key stands for all of them."""
+    if toleration.get("effect") and toleration["effect"] != taint["effect"]:
+        return False
+    if toleration.get("key") and toleration["key"] != taint["key"]:
+        return False
+    if toleration.get("operator", "Equal") == "Exists":
+        return True
+    return bool(toleration.get("key")) and (toleration.get("value") or "") == (taint.get("value") or "")
 
 
 def merge(first: Sequence[Object], second: Sequence[Object]) -> list[Object]:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from kontinuum.api.kubernetes.tolerations import tolerates
 from kontinuum.api.machinery.objects import Object, labels_of, name_of
 from kontinuum.api.machinery.selectors import Requirement
-from kontinuum.controllers.lib.taints import tolerates
 
 OPERATORS = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!", "Gt": ">", "Lt": "<"}
 NAME_FIELD = "metadata.name"

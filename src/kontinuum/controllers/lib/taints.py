@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kontinuum.api.kubernetes.tolerations import tolerates
 from kontinuum.api.machinery.conditions import get_condition
 from kontinuum.api.machinery.objects import Object
 
@@ -66,14 +67,3 @@ def seconds_tolerated(pod: Object, taint: Object) -> float | None:
     if seconds:
         return min(seconds)
     return DEFAULT_TOLERATION_SECONDS if taint["key"] in (NOT_READY, UNREACHABLE) else 0.0
-
-
-def tolerates(toleration: Object, taint: Object) -> bool:
-    """Kubernetes' ``ToleratesTaint``: an empty effect or key stands for all of them."""
-    if toleration.get("effect") and toleration["effect"] != taint["effect"]:
-        return False
-    if toleration.get("key") and toleration["key"] != taint["key"]:
-        return False
-    if toleration.get("operator", "Equal") == "Exists":
-        return True
-    return bool(toleration.get("key")) and (toleration.get("value") or "") == (taint.get("value") or "")

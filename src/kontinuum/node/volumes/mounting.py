@@ -34,7 +34,11 @@ IN_MEMORY = ("secret", "projected")
 
 
 def place_of(pod_directory: Path, volume: Object) -> Path:
-    return pod_directory / "volumes" / str(volume["name"])
+    return volumes_below(pod_directory) / str(volume["name"])
+
+
+def volumes_below(pod_directory: Path) -> Path:
+    return pod_directory / "volumes"
 
 
 async def prepare(context: Context, pod_directory: Path) -> dict[str, Path]:
@@ -88,9 +92,9 @@ async def _prepare_one(volume: Object, context: Context, place: Path) -> Path:
     return place
 
 
-def remove(pod_directory: Path) -> None:
+def remove(directory: Path) -> None:
     """Unmount and delete everything of a pod that is gone. Raises OSError if something cannot be unmounted."""
-    for point in mounts.below(pod_directory):
+    for point in mounts.below(directory):
         mounts.unmount(point)
-    if pod_directory.exists():
-        shutil.rmtree(pod_directory)
+    if directory.exists():
+        shutil.rmtree(directory)

@@ -1,0 +1,63 @@
+"""Eviction on a real node whose disk is small: limits of pods, then the disk itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.machines.node import NAME, TestedNode, running_node, sh
+
+from kontinuum.api.kubernetes.resources import NODES
+from kontinuum.api.machinery.conditions import is_true
+from kontinuum.api.machinery.objects import Object
+from kontinuum.node.eviction import evictor
+from kontinuum.node.usage import measuring
+
+pytestmark = pytest.mark.machine
+
+
+@pytest.fixture
+async def node(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[TestedNode]:
+    monkeypatch.setattr(evictor, "LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(measuring, "LEAST_SECONDS", 0.0)
+    hard = {"nodefs.available": "64Mi"}
+    async with running_node(data_size="256m", eviction_hard=hard, eviction_pressure_transition_period=1.0) as node:
+        yield node
+
+
+async def wait_pressure(node: TestedNode, *, pressed: bool) -> None:
+    async with asyncio.timeout(60):
+        while is_true(await node.client.get(NODES, NAME), "DiskPressure") != pressed:
+            await asyncio.sleep(0.1)
+
+
+async def test_pods_that_write_too_much_are_evicted_and_the_others_stay(node: TestedNode) -> None:
+    scratch = {"volumes": [{"name": "s", "emptyDir": {"sizeLimit": "1Mi"}}]}
+    mounted = {"volumeMounts": [{"name": "s", "mountPath": "/s"}]}
+    limits = {"resources": {"limits": {"ephemeral-storage": "2Mi"}, "requests": {"ephemeral-storage": "1Mi"}}}
+    write = "dd if=/dev/zero of={} bs=1M count={}; sleep 600"
+    await node.run(sh("quiet", "sleep 600"))
+    await node.create(sh("volume", write.format("/s/file", 3), container=mounted, **scratch))
+    await node.create(sh("layer", write.format("/file", 5), container=limits))
+
+    def has_failed(pod: Object) -> bool:
+        return pod["status"]["phase"] == "Failed"
+
+    message = (await node.wait("volume", has_failed, seconds=60))["status"]["message"]
+    assert message == 'Usage of EmptyDir volume "s" exceeds the limit "1Mi". '
+    message = (await node.wait("layer", has_failed, seconds=60))["status"]["message"]
+    assert message == "Pod ephemeral local storage usage exceeds the total limit of containers 2Mi. "
+    assert not is_true(await node.client.get(NODES, NAME), "DiskPressure")
+
+    open_end = {"volumes": [{"name": "s", "emptyDir": {}}]}
+    await node.create(sh("greedy", write.format("/s/file", 240), container=mounted, **open_end))
+    await wait_pressure(node, pressed=True)
+    status = (await node.wait("greedy", has_failed, seconds=60))["status"]
+    assert status["reason"] == "Evicted"
+    assert status["message"].startswith("The node was low on resource: ephemeral-storage. Threshold quantity: 64Mi, ")
+    assert any(one["reason"] == "TerminationByKubelet" for one in status["conditions"] if "reason" in one)
+    # Its files go when it has ended, and with them the pressure.
+    await wait_pressure(node, pressed=False)
+    assert (await node.get("quiet"))["status"]["phase"] == "Running"
+    assert ("Evicted", status["message"]) in await node.events("greedy")
