@@ -2,7 +2,7 @@
 
     look: signals, usage ──▶ a pod over its own limits? end it
                         └──▶ decide ──▶ conditions ──▶ the heartbeat
-                                  └──▶ short of disk: dead containers and unused images first; still short: end the first of the ranking
+                                  └──▶ short of disk: dead containers and unused images; still short: end the first
 One pod at a time: what its end gives back is seen before another is chosen.
 """
 
