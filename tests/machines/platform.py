@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import subprocess
 import sys
 import time
@@ -11,8 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlencode
+from urllib.request import urlopen
 
 from tests.kubectls import newest_kubectl
+
+from kontinuum.client.kubeconfig import load
 
 CLASSES = ("container", "microvm")
 KONTINUUM = Path(sys.executable).with_name("kontinuum")
@@ -74,12 +79,10 @@ class Platform:
         self.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
 
     def get(self, kind: str, name: str) -> Object:
-        answer: Object = json.loads(self.kubectl("get", kind, name, "-o", "json").stdout)
-        return answer
+        return self._read(f"{kind}s/{name}")
 
     def list(self, kind: str, *, labels: str = "") -> list[Object]:
-        arguments = ["get", kind, "-o", "json", *(["-l", labels] if labels else [])]
-        items: list[Object] = json.loads(self.kubectl(*arguments).stdout)["items"]
+        items: list[Object] = self._read(kind, labelSelector=labels)["items"]
         return items
 
     def delete(self, kind: str, name: str) -> None:
@@ -87,9 +90,25 @@ class Platform:
 
     def events(self, name: str) -> list[Object]:
         """The events about the object called ``name``."""
-        arguments = ["get", "events", "-o", "json", "--field-selector", f"involvedObject.name={name}"]
-        items: list[Object] = json.loads(self.kubectl(*arguments).stdout)["items"]
+        items: list[Object] = self._read("events", fieldSelector=f"involvedObject.name={name}")["items"]
         return items
+
+    def _read(self, path: str, **query: str) -> Object:
+        """An object or a list of the core group in the default namespace.
+
+        Not by kubectl: what is waited for is looked at every tenth of a second, and starting a program for each look
+        would keep the processor busy that the pods are waiting for.
+        """
+        connection = load(self.kubeconfig)
+        context = connection.tls_context()
+        assert isinstance(context, ssl.SSLContext)
+        url = f"{connection.server}/api/v1/namespaces/default/{path}?{urlencode(query)}"
+        try:
+            with urlopen(url, timeout=30, context=context) as answer:
+                content: Object = json.load(answer)
+        except OSError as error:
+            raise AssertionError(f"GET {url}: {error}") from error
+        return content
 
     # -- waiting
 
