@@ -17,8 +17,8 @@ settings.load_profile("kontinuum")
 class Together(LoadScopeScheduling):
     """Which tests stay together, in one of the processes among which a run is divided (``--dist loadscope``).
 
-    Those of one file do. All below tests/machines do, because they measure what is left on the machine; and all of
-    tests/conformance on one store, because they share its cluster.
+    Those of one file do. All of tests/machines do, and all of tests/machines/pods, because each of these directories
+    shares a platform and fills a processor; and all of tests/conformance on one store, because they share its cluster.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -26,7 +26,7 @@ class Together(LoadScopeScheduling):
         directory = PurePath(file).parent.name
         if directory == "conformance":
             return f"{directory} on etcd" if "etcd" in case.partition("[")[2] else directory
-        return "machines" if "machines" in PurePath(file).parts else file
+        return directory if directory in ("machines", "pods") else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -29,16 +30,18 @@ def _told_about(process: Path) -> str:
 
 
 def entries(*directories: Path) -> set[str]:
-    return {str(entry) for directory in directories if directory.exists() for entry in directory.rglob("*")}
+    """All that is below the directories. What goes while they are read is not among it, as with os.walk."""
+    return {
+        f"{below}/{name}"
+        for directory in directories
+        for below, names, files in os.walk(directory)
+        for name in (*names, *files)
+    }
 
 
 def cgroups(instance: str) -> set[str]:
-    return {
-        str(entry)
-        for hierarchy in (Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").iterdir())
-        for entry in (hierarchy / "kontinuum" / instance).rglob("*")
-        if entry.is_dir()
-    }
+    hierarchies = (Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").iterdir())
+    return {below for hierarchy in hierarchies for below, _, _ in os.walk(hierarchy / "kontinuum" / instance)}
 
 
 def inventory(platform: Platform) -> dict[str, set[str]]:
