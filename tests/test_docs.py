@@ -43,7 +43,10 @@ def test_every_command_and_option_is_documented(name: str) -> None:
     assert command.help, f"{name} has no help"
     sections = dict(re.findall(r"^## `kontinuum (\S+?)`?\b[^\n]*\n(.*?)(?=^## |\Z)", COMMANDS.read_text(), re.M | re.S))
     assert name in sections, f"docs/how-to/commands.md has no section for kontinuum {name}"
-    options = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+    below: dict[str, Any] = getattr(command, "commands", {})
+    assert not [one for one in below if f"### `kontinuum {name} {one}" not in sections[name]]
+    together = [command, *below.values()]
+    options = {one for part in together for parameter in part.params for one in parameter.opts if one.startswith("--")}
     missing = {option for option in options - {"--help"} if option not in sections[name]}
     assert not missing, f"kontinuum {name}: undocumented {missing}"
 

@@ -78,10 +78,14 @@ class Story:
         self.free = free_percent
         self.told: list[str] = []
         self.named: list[str] = []
+        self.kept: set[str] = set()
         self.collector = ImageCollector(
-            self.runtime, self.clock, NodeSettings(), lambda: self.named, lambda *event: self.told.append(event[1]),
-            lambda _: Disk(100, self.free),
+            self.runtime, self.clock, NodeSettings(), lambda: self.named, self.pinned,
+            lambda *event: self.told.append(event[1]), lambda _: Disk(100, self.free),
         )  # fmt: skip
+
+    async def pinned(self) -> set[str]:
+        return self.kept
 
 
 def test_a_full_disk_is_told_again_and_again_until_there_is_room() -> None:
@@ -108,8 +112,10 @@ def test_under_pressure_everything_goes_that_nobody_names() -> None:
     async def main() -> None:
         assert await story.collector.collect_images(all_unused=True) == 0
         await story.clock.sleep(121)
-        story.named = ["registry.test/b:1"]
         assert await story.collector.collect_images() == 0
+        story.named, story.kept = ["registry.test/b:1"], {"registry.test/a:1"}
+        assert await story.collector.collect_images(all_unused=True) == 0
+        story.kept.clear()
         assert await story.collector.collect_images(all_unused=True) == 1
         assert story.runtime.images == {"registry.test/b:1"}
 

@@ -8,13 +8,14 @@ import pytest
 from tests.node.world import container, pod
 
 from kontinuum.api.machinery.objects import Object
+from kontinuum.images.references import BadReference, with_tag
 from kontinuum.node import cgroups, names
 from kontinuum.node.container_config import Attempt, BadContainer, container_config, oom_score
 from kontinuum.node.container_mounts import BadMount, volume_mounts
 from kontinuum.node.container_status import go_duration
 from kontinuum.node.environment import expand
 from kontinuum.node.fields import NoSuchField, Surroundings, field_value, resource_value
-from kontinuum.node.images import BadReference, credentials_for, with_tag
+from kontinuum.node.images import credentials_for
 from kontinuum.node.observer import difference
 from kontinuum.node.pods import qos_class
 from kontinuum.node.port import Fingerprint, Image

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Coroutine, Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kontinuum.cli import image
 from kontinuum.cli.exits import Exit, code_of
+from kontinuum.cli.options import DEFAULT_DATA_DIR, Config, DataDir, Output, OutputOption
 from kontinuum.foundation.errors import KontinuumError
 
 if TYPE_CHECKING:
@@ -22,20 +23,12 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.add_typer(image.app)
 
-DataDir = Annotated[
-    Path,
-    typer.Option("--data-dir", envvar="KONTINUUM_DATA_DIR", help="Where everything lives that survives a reboot."),
-]
-DEFAULT_DATA_DIR = Path("/var/lib/kontinuum")
 Listen = Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Where the API server listens.")]
 StoreOption = Annotated[
     str, typer.Option("--store", metavar="ADDRESS", help="sqlite:///PATH or etcd://HOST:PORT,HOST:PORT.")
 ]
-Config = Annotated[
-    Path | None, typer.Option("--config", help="Settings file (YAML). Default: settings.yaml in the data directory.")
-]
-
 KubeconfigOption = Annotated[
     Path | None, typer.Option("--kubeconfig", metavar="FILE", help="Another API server, and our credentials for it.")
 ]
@@ -44,16 +37,6 @@ ElectOption = Annotated[
     bool | None, typer.Option("--elect/--no-elect", help="Work only while holding the Lease. The default is yes.")
 ]
 IdentityOption = Annotated[str, typer.Option("--identity", help="Our name in the Lease. Default: host and chance.")]
-
-
-class Output(StrEnum):
-    """How an answer is printed."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
-OutputOption = Annotated[Output, typer.Option("--output", "-o", help="A table for people or JSON for scripts.")]
 
 
 @app.command()

@@ -160,6 +160,10 @@ class Child:
             loop.add_reader(self._pidfd, self._reap)
         return await asyncio.shield(self._ended)
 
+    def wait_in_thread(self) -> int:
+        """``wait`` for a thread that has no event loop."""
+        return self._popen.wait()
+
     def signal(self, number: int, *, group: bool = False) -> None:
         """Send a signal to the child, or to its whole group; nothing happens if it has ended already."""
         try:

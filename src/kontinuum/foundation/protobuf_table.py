@@ -6,6 +6,7 @@
     enum State
       0 READY
     call Service Method [Request Response]
+    call other.package.Service Method [Request Response]     known as ``Service.Method``
 
 Field numbers are facts of a wire; whoever keeps a table keeps a test beside it that holds the facts.
 """
@@ -65,7 +66,10 @@ def load(package: str, table: str) -> Protocol:
         if what == "call":
             service, method, *names = name.split()
             request, response = names or (f"{method}Request", f"{method}Response")
-            calls[method] = Call(f"/{package}.{service}/{method}", classes[request], classes[response])
+            elsewhere = "." in service
+            path = f"/{service}/{method}" if elsewhere else f"/{package}.{service}/{method}"
+            known_as = f"{service.rpartition('.')[2]}.{method}" if elsewhere else method
+            calls[known_as] = Call(path, classes[request], classes[response])
     return Protocol(classes, numbers, calls)
 
 

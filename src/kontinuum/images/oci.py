@@ -1,4 +1,4 @@
-"""OCI images without a registry: a root file system directory in, an OCI image-layout archive out.
+"""OCI images made from a directory: into an image-layout archive, or straight into a store.
 
 The layout is that of the OCI image specification 1.1 (``oci-layout``, ``index.json``, ``blobs/sha256``); containerd
 imports it as it is. The same directory gives the same digests: owners, times and order are normalised.
@@ -6,22 +6,26 @@ imports it as it is. The same directory gives the same digests: owners, times an
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
-import platform
+import secrets
 import tarfile
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-CONFIG = "application/vnd.oci.image.config.v1+json"
-LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+from kontinuum.images import layers
+from kontinuum.images.bridge import bridged
+from kontinuum.images.compression import gzip_compressor
+from kontinuum.images.manifests import CONFIG, LAYER, MANIFEST, Descriptor, Manifest, Platform, described, to_plain
+from kontinuum.images.store import AlreadyThere, ImageStore, StoredImage, references, write_all
+
 EPOCH = "1970-01-01T00:00:00Z"
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,10 @@ class ImageConfig:
     directory: str = "/"
     user: str = ""
     stop_signal: str = ""
+    ports: tuple[str, ...] = ()
+    """``80/tcp``: which ports its process serves, for people to read."""
+    volumes: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The ``config`` member of an OCI image configuration; empty fields are left out."""
@@ -44,8 +52,61 @@ class ImageConfig:
             "WorkingDir": self.directory,
             "User": self.user,
             "StopSignal": self.stop_signal,
+            "ExposedPorts": {port: {} for port in sorted(self.ports)},
+            "Volumes": {volume: {} for volume in sorted(self.volumes)},
+            "Labels": dict(sorted(self.labels.items())),
         }
         return {key: value for key, value in fields.items() if value}
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """One image of one layer: its documents, and the layer that is written already."""
+
+    manifest: Manifest
+    documents: tuple[tuple[Descriptor, bytes], ...]
+    """Configuration and manifest, in the order in which they must be written."""
+
+    @property
+    def root(self) -> Descriptor:
+        return self.documents[-1][0]
+
+
+def documents(
+    layer: Descriptor,
+    diff_id: str,
+    config: ImageConfig,
+    platform: Platform,
+    *,
+    created: str = EPOCH,
+    annotations: Mapping[str, str] | None = None,
+) -> Built:
+    """What is written about ``layer`` to make it an image. ``created`` is RFC 3339."""
+    architecture: dict[str, str] = {"architecture": platform.architecture, "os": platform.os}
+    if platform.variant:
+        architecture["variant"] = platform.variant
+    configuration = orjson.dumps(
+        {
+            **architecture,
+            "created": created,
+            "config": config.as_json(),
+            "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+            "history": [{"created": created, "created_by": "kontinuum"}],
+        }
+    )
+    described_config = described(CONFIG, configuration)
+    plain: dict[str, Any] = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": to_plain(described_config),
+        "layers": [to_plain(layer)],
+    }
+    if annotations:
+        plain["annotations"] = dict(sorted(annotations.items()))
+    manifest = orjson.dumps(plain)
+    root = replace(described(MANIFEST, manifest), platform=platform)
+    parsed = Manifest(described_config, (layer,), dict(annotations or {}))
+    return Built(parsed, ((described_config, configuration), (root, manifest)))
 
 
 def build_archive(target: Path, *, reference: str, root: Path, config: ImageConfig) -> str:
@@ -53,71 +114,95 @@ def build_archive(target: Path, *, reference: str, root: Path, config: ImageConf
 
     The archive appears under its name only when it is complete.
     """
-    layer = _layer(root)
-    compressed = gzip.compress(layer, compresslevel=1, mtime=0)
-    blobs: dict[str, bytes] = {}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=target.parent) as spool:
+        digest, size = hashlib.sha256(), 0
 
-    def add(media_type: str, content: bytes) -> dict[str, Any]:
-        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-        blobs[digest] = content
-        return {"mediaType": media_type, "digest": digest, "size": len(content)}
+        def out(data: bytes) -> None:
+            nonlocal size
+            spool.write(data)
+            digest.update(data)
+            size += len(data)
 
-    this_platform = {"architecture": ARCHITECTURES[platform.machine()], "os": "linux"}
-    configuration = {
-        **this_platform,
-        "created": EPOCH,
-        "config": config.as_json(),
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
-        "history": [{"created": EPOCH, "created_by": "kontinuum"}],
-    }
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": MANIFEST,
-        "config": add(CONFIG, orjson.dumps(configuration)),
-        "layers": [add(LAYER, compressed)],
-    }
-    described = add(MANIFEST, orjson.dumps(manifest))
-    described["platform"] = this_platform
-    described["annotations"] = {
+        diff_id = layers.write(root, out, gzip_compressor())
+        layer = Descriptor(f"{LAYER}+gzip", f"sha256:{digest.hexdigest()}", size)
+        built = documents(layer, diff_id, config, Platform.here())
+        spool.seek(0)
+        _write_layout(target, built, reference, layer=(layer, spool))
+    return built.root.digest
+
+
+def _write_layout(target: Path, built: Built, reference: str, *, layer: tuple[Descriptor, Any]) -> None:
+    names = {
         # containerd names the image by the first, other tools by the second.
         "io.containerd.image.name": reference,
         "org.opencontainers.image.ref.name": reference.rpartition(":")[2],
     }
-    _write_layout(target, index={"schemaVersion": 2, "manifests": [described]}, blobs=blobs)
-    digest: str = described["digest"]
-    return digest
-
-
-def _layer(root: Path) -> bytes:
-    """The directory's content as an uncompressed tar, the same bytes for the same content."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for entry in sorted(root.iterdir()):
-            archive.add(entry, arcname=entry.name, filter=_normalised)
-    return buffer.getvalue()
-
-
-def _normalised(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    # Image files belong to root whoever unpacked them; build times would make every build a new digest.
-    member.uid = member.gid = 0
-    member.uname = member.gname = ""
-    member.mtime = 0
-    return member
-
-
-def _write_layout(target: Path, *, index: dict[str, Any], blobs: dict[str, bytes]) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    index = {"schemaVersion": 2, "manifests": [to_plain(replace(built.root, annotations=names))]}
     unfinished = target.with_suffix(".partial")
     with tarfile.open(unfinished, "w") as archive:
 
-        def add(name: str, content: bytes) -> None:
+        def add(name: str, size: int, content: Any) -> None:
             member = tarfile.TarInfo(name)
-            member.size = len(content)
-            member.mode = 0o644
-            archive.addfile(member, io.BytesIO(content))
+            member.size, member.mode = size, 0o644
+            archive.addfile(member, content)
 
-        add("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
-        add("index.json", orjson.dumps(index))
-        for digest, content in blobs.items():
-            add(f"blobs/sha256/{digest.partition(':')[2]}", content)
+        for name, document in (("oci-layout", b'{"imageLayoutVersion":"1.0.0"}'), ("index.json", orjson.dumps(index))):
+            add(name, len(document), io.BytesIO(document))
+        for one, content in built.documents:
+            add(_blob(one), one.size, io.BytesIO(content))
+        add(_blob(layer[0]), layer[0].size, layer[1])
     unfinished.replace(target)
+
+
+def _blob(one: Descriptor) -> str:
+    return f"blobs/sha256/{one.digest.partition(':')[2]}"
+
+
+async def build(
+    store: ImageStore,
+    root: Path,
+    name: str,
+    config: ImageConfig,
+    *,
+    platform: Platform,
+    created: str = EPOCH,
+    annotations: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    keep_owners: bool = False,
+    progress: Callable[[str, int, int], None] = lambda *_: None,
+) -> StoredImage:
+    """Make the files below ``root`` an image called ``name`` in ``store``.
+
+    Raises layers.BadLayer, OSError, StoreFailed; then the store is as it was before.
+    """
+    async with store.lease(), bridged() as bridge:
+        ref, digest, size = f"build-{secrets.token_hex(8)}", hashlib.sha256(), 0
+        try:
+            async with store.writer(ref) as writer:
+
+                def out(data: bytes) -> None:
+                    nonlocal size
+                    digest.update(data)
+                    size += len(data)
+                    bridge.wait(writer.write(data))
+                    progress("layer", len(data), 0)
+
+                diff_id = await bridge.in_thread(
+                    lambda: layers.write(root, out, gzip_compressor(), keep_owners=keep_owners)
+                )
+                # The same was built before: then there is nothing to commit.
+                with suppress(AlreadyThere):
+                    await writer.commit({"containerd.io/uncompressed": diff_id})
+        except BaseException:
+            await store.abort(ref)
+            raise
+        layer = Descriptor(f"{LAYER}+gzip", f"sha256:{digest.hexdigest()}", size)
+        built = documents(layer, diff_id, config, platform, created=created, annotations=annotations)
+        for one, content in built.documents:
+            await write_all(store, one, content, references(built.manifest) if one is built.root else {})
+        if Platform.here().runs(platform):
+            await store.unpack(built.manifest, (diff_id,))
+        image = StoredImage(name, replace(built.root, platform=None), labels or {})
+        await store.put(image)
+        return image

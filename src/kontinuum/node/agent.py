@@ -25,6 +25,8 @@ from kontinuum.client.rest import Client
 from kontinuum.foundation.backoff import Backoff
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.errors import Retryable
+from kontinuum.images.services import Containerd
+from kontinuum.images.store import pinned
 from kontinuum.node import container_collection, leftovers, machine_facts, names, network, pods
 from kontinuum.node.admission import Refusal, refusal
 from kontinuum.node.checks import Checker
@@ -86,6 +88,7 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
         agent = Agent(tools, facts.name)
         meter = Meter(runtime, clock, settings)
         async with contextlib.AsyncExitStack() as stack:
+            store = await stack.enter_async_context(Containerd(settings.socket, clock))
             port = 0
             if settings.certificate:
                 server = await stack.enter_async_context(
@@ -97,7 +100,9 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
             def tell(kind: str, reason: str, message: str) -> None:
                 events.event(heartbeat.node, kind, reason, message)
 
-            collector = ImageCollector(runtime, clock, settings, lambda: named_by(agent.pods()), tell)
+            collector = ImageCollector(
+                runtime, clock, settings, lambda: named_by(agent.pods()), partial(pinned, store), tell
+            )
 
             async def make_room() -> None:
                 ended = {uid_of(worker.pod) for worker in agent.workers() if pods.is_terminal(worker.pod)}

@@ -11,7 +11,7 @@ written down: after a restart of the agent every image counts as just found, and
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,16 +138,20 @@ class ImageCollector:
         clock: Clock,
         settings: NodeSettings,
         named: Callable[[], Iterable[str]],
+        pinned: Callable[[], Awaitable[Collection[str]]],
         tell: Tell,
         disk: Callable[[Path], Disk] | None = None,
     ) -> None:
-        """``named``: the images that pods of this node name, in full; ``disk`` says how full a directory's is."""
+        """``named``: the images that pods of this node name, in full. ``pinned``: those that somebody wants to stay;
+        it raises Retryable. ``disk`` says how full a directory's is.
+        """
         self._runtime = runtime
         self._clock = clock
         self._limits = Limits.of(settings)
         self._place = settings.data / "containerd" / "root"
-        self._pinned = settings.sandbox_image
+        self._sandbox_image = settings.sandbox_image
         self._named = named
+        self._pinned = pinned
         self._tell = tell
         self._disk = disk or disk_of
         self._seen: dict[str, Seen] = {}
@@ -198,7 +202,8 @@ class ImageCollector:
         """Names before containers before images: whatever is made meanwhile is younger than the minimum age."""
         named = set(self._named())
         used = {one.image_id for one in await self._runtime.known_containers()}
-        return await self._runtime.present_images(), frozenset({self._pinned, *named, *used})
+        pinned = await self._pinned()
+        return await self._runtime.present_images(), frozenset({self._sandbox_image, *named, *used, *pinned})
 
     async def _remove(self, image: PresentImage) -> int:
         """Bytes gained; an image that cannot go now stays for the next time."""

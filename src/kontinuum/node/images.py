@@ -4,31 +4,20 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import re
 from collections.abc import Callable, Iterable, Iterator
 
 import orjson
 
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.clock import Clock
-from kontinuum.foundation.errors import KontinuumError, Refused, Retryable
+from kontinuum.foundation.errors import KontinuumError, Retryable
+from kontinuum.images.references import BadReference, registry_of, with_tag
 from kontinuum.node.container_status import go_duration
 from kontinuum.node.port import Config, ContainerRuntime, Image, RuntimeFailed
 from kontinuum.node.sources import SourceMissing, Sources
 
 Tell = Callable[[str, str, str], None]
 """Records an event of the container: type, reason, message."""
-
-
-_WORD = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
-REFERENCE = re.compile(
-    rf"(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]+)?/)?{_WORD}(?:/{_WORD})*"
-    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@[A-Za-z][A-Za-z0-9+._-]*:[0-9a-fA-F]{32,})?"
-)
-
-
-class BadReference(Refused):
-    """A string that names no image."""
 
 
 class ImageTrouble(Retryable):
@@ -105,26 +94,6 @@ class Puller:
         return None
 
 
-def with_tag(reference: str) -> str:
-    """``busybox`` as ``docker.io/library/busybox:latest``: the whole name that registries and containerd use.
-
-    Raises BadReference for what the grammar of references (github.com/distribution/reference) does not allow.
-    """
-    if not REFERENCE.fullmatch(reference):
-        upper = REFERENCE.fullmatch(reference.lower())
-        problem = "repository name must be lowercase" if upper else ""
-        raise BadReference(
-            f'couldn\'t parse image name "{reference}": invalid reference format' + (f": {problem}" if problem else "")
-        )
-    first, slash, _ = reference.partition("/")
-    if not slash:
-        reference = f"docker.io/library/{reference}"
-    elif not ("." in first or ":" in first or first == "localhost"):
-        reference = f"docker.io/{reference}"
-    last = reference.rsplit("/", 1)[-1]
-    return reference if ":" in last or "@" in last else f"{reference}:latest"
-
-
 def named_by(pods: Iterable[Object]) -> Iterator[str]:
     """The full names of all images that ``pods`` name, for containers and volumes, as far as they are names."""
     for pod in pods:
@@ -139,10 +108,6 @@ def named_by(pods: Iterable[Object]) -> Iterator[str]:
 
 def default_policy(reference: str) -> str:
     return "Always" if reference.endswith(":latest") else "IfNotPresent"
-
-
-def registry_of(reference: str) -> str:
-    return reference.split("/", 1)[0]
 
 
 def credentials_for(secret: Object, registry: str) -> Config | None:

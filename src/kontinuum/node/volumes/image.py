@@ -6,7 +6,8 @@ from pathlib import Path
 
 from kontinuum.api.machinery.objects import Object
 from kontinuum.images import containerd
-from kontinuum.node.images import Puller, Tell, with_tag
+from kontinuum.images.references import with_tag
+from kontinuum.node.images import Puller, Tell
 from kontinuum.node.volumes import mounts
 
 

@@ -1,0 +1,153 @@
+"""Images on a real containerd: brought in, made, seen by the CRI, run, and gone again."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from google.protobuf import descriptor_pb2
+from tests.images.archives import Image, layout, member, simple, tar
+from tests.machines.node import TestedNode, pod, running_node
+from tools import go_descriptors
+
+from kontinuum.foundation.clock import RealClock
+from kontinuum.images import archives, listing, oci, services
+from kontinuum.images.archives import Wish, import_archive
+from kontinuum.images.layers import Limits
+from kontinuum.images.manifests import BadImage, Platform
+from kontinuum.images.services import Containerd
+from kontinuum.images.store import BadContent
+
+pytestmark = [pytest.mark.machine, pytest.mark.asyncio(loop_scope="module")]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def node() -> AsyncIterator[TestedNode]:
+    async with running_node(pod_cidr="10.208.0.0/24") as node:
+        yield node
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def store(node: TestedNode) -> AsyncIterator[Containerd]:
+    async with Containerd(node.settings.socket, RealClock()) as store:
+        yield store
+
+
+def quiet(*_: object) -> None:
+    return None
+
+
+async def test_every_field_we_name_has_containerds_number() -> None:
+    theirs: dict[str, descriptor_pb2.FileDescriptorProto] = {}
+    for file in go_descriptors.compressed(Path("/usr/bin/containerd")):
+        theirs[file.package + file.name] = file
+    messages = {f".{file.package}.{one.name}": one for file in theirs.values() for one in file.message_type}
+    methods = {
+        f"/{file.package}.{service.name}/{method.name}": method
+        for file in theirs.values()
+        for service in file.service
+        for method in service.method
+    }
+
+    def compare(ours: descriptor_pb2.DescriptorProto, other: str) -> None:
+        if ours.name in ("Empty", "Mask", "Moment"):
+            return
+        fields = {field.name: field for field in messages[other].field}
+        for field in ours.field:
+            found = fields[field.name]
+            assert (field.number, field.type, field.label) == (found.number, found.type, found.label), other
+            nested = by_name.get(field.type_name.rsplit(".")[-1])
+            if nested is not None and field.type == field.TYPE_MESSAGE:
+                compare(nested, found.type_name)
+
+    by_name = {
+        one.name: one
+        for one in services.protobuf_table.file_descriptor(services.PACKAGE, services.read_table()).message_type
+    }
+    for call in services.CALLS.values():
+        compare(by_name[call.request.DESCRIPTOR.name], methods[call.path].input_type)
+        compare(by_name[call.response.DESCRIPTOR.name], methods[call.path].output_type)
+
+
+async def test_an_image_of_a_directory_runs_with_its_links_and_whiteouts(
+    node: TestedNode, store: Containerd, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    (root / "bin").mkdir(parents=True)
+    (root / "bin/busybox").write_bytes(Path("/usr/bin/busybox").read_bytes())
+    (root / "bin/busybox").chmod(0o755)
+    (root / "bin/sh").hardlink_to(root / "bin/busybox")
+    (root / "word").write_text("built\n")
+    config = oci.ImageConfig(entrypoint=("/bin/sh",), command=("-c", "echo $WHO in $PWD; exit 3"),
+                             environment=("WHO=me",), directory="/bin")  # fmt: skip
+    name = "registry.test/built:1"
+    first = await oci.build(store, root, name, config, platform=Platform.here())
+    again = await oci.build(store, root, name, config, platform=Platform.here())
+    assert first.target.digest == again.target.digest
+    await node.create(pod("built", restartPolicy="Never", container={"image": name, "command": None}))
+    done = await node.wait("built", lambda one: one["status"]["phase"] == "Failed")
+    assert done["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 3
+    assert await node.logs("built") == "me in /bin\n"
+    picture = await listing.picture(store, await listing.find(store, name), Platform.here())
+    assert not picture.problem and picture.size < 2 << 20
+    # The CRI, and so `crictl`, knows it by the same id.
+    [status] = [one for one in await node.cri.present_images() if name in one.names]
+    assert status.id == picture.id
+    await node.delete("built", grace=0)
+
+
+async def test_layers_of_every_compression_are_laid_over_each_other(node: TestedNode, store: Containerd) -> None:
+    busybox = Path("/usr/bin/busybox").read_bytes()
+    below = tar(
+        member("bin/", type=b"5", mode=0o755), member("bin/sh", busybox, mode=0o755),
+        member("gone", b"x"), member("d/", type=b"5", mode=0o755), member("d/old", b"x"),
+    )  # fmt: skip
+    above = tar(
+        member(".wh.gone"), member("d/", type=b"5", mode=0o755), member("d/.wh..wh..opq"), member("d/new", b"y"),
+    )  # fmt: skip
+    for kind in ("plain", "gzip", "zstd"):
+        compression = kind.removeprefix("plain")
+        image = Image(below, above, compression=compression, config={"config": {"Entrypoint": ["/bin/sh", "-c"]}})
+        archive = io.BytesIO(layout({f"registry.test/layers:{kind}": image.root}, image.blobs))
+        await import_archive(store, archive, Wish(Platform.here()), Limits(), quiet)
+        container = {"image": f"registry.test/layers:{kind}", "command": None, "args": ["echo /* /d/*"]}
+        await node.create(pod(f"layers-{kind}", restartPolicy="Never", container=container))
+    for kind in ("plain", "gzip", "zstd"):
+        await node.wait(f"layers-{kind}", lambda one: one["status"]["phase"] == "Succeeded")
+        said = await node.logs(f"layers-{kind}")
+        assert "/gone" not in said and said.split()[-1] == "/d/new", said
+        await node.delete(f"layers-{kind}", grace=0)
+
+
+async def test_what_was_refused_is_not_in_containerd(node: TestedNode, store: Containerd) -> None:
+    bad = Image(tar(member("only-here", b"never seen before")),
+                config={"rootfs": {"type": "layers", "diff_ids": ["sha256:" + "1" * 64]}})  # fmt: skip
+    archive = layout({"registry.test/bad:1": bad.root}, bad.blobs)
+    with pytest.raises(BadImage):
+        await import_archive(store, io.BytesIO(archive), Wish(Platform.here()), Limits(), quiet)
+    assert await store.image("registry.test/bad:1") is None
+    for digest in bad.blobs:
+        assert await store.size(digest) is None
+    with pytest.raises(BadContent):
+        async with store.writer("test-lie", digest="sha256:" + "2" * 64, size=3) as writer:
+            await writer.write(b"abc")
+            await writer.commit({})
+
+
+async def test_an_image_goes_with_its_last_name(node: TestedNode, store: Containerd, tmp_path: Path) -> None:
+    [image] = await import_archive(store, io.BytesIO(simple("registry.test/one:1")), Wish(Platform.here()), Limits(),
+                                   quiet)  # fmt: skip
+    other = await listing.tag(store, image, "registry.test/two:1")
+    await archives.export(store, [image], tmp_path / "out.tar", quiet)
+    await listing.remove(store, image)
+    assert await store.size(image.target.digest)
+    await listing.remove(store, other)
+    assert await store.size(image.target.digest) is None
+    names = [one.name for one in await store.images()]
+    assert not [name for name in names if "registry.test/one" in name or "registry.test/two" in name]
+    with (tmp_path / "out.tar").open("rb") as file:
+        await import_archive(store, file, Wish(Platform.here()), Limits(), quiet)
+    assert await store.image("registry.test/one:1")
