@@ -16,6 +16,7 @@ from tests.node.world import World, container, play, pod
 
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.tasks import cancel
+from kontinuum.node import qos
 from kontinuum.node.admission import refusal
 from kontinuum.node.eviction import words
 from kontinuum.node.eviction.evictor import Evictor
@@ -33,7 +34,7 @@ from kontinuum.node.eviction.thresholds import (
     thresholds,
 )
 from kontinuum.node.resize import Room
-from kontinuum.node.sandbox_config import cgroup_parent, log_directory
+from kontinuum.node.sandbox_config import log_directory
 from kontinuum.node.settings import NodeSettings
 from kontinuum.node.usage.measuring import Meter, Walk
 from kontinuum.node.usage.values import ContainerTakes, Disk, PodUsage, VolumeTakes
@@ -386,7 +387,7 @@ def test_what_pods_take_is_read_from_cgroups_and_walked_on_disk(tmp_path: Path) 
         made = await world.create(pod(volumes=volumes))
         await world.wait(lambda one: one["phase"] == "Running")
         settings, root = world.tools.settings, world.tools.cgroup_root
-        mine = root / "memory" / cgroup_parent(settings, made).lstrip("/")
+        mine = root / "memory" / qos.cgroup_of(settings, made).lstrip("/")
         (mine / "memory.usage_in_bytes").write_text("5000")
         (mine / "memory.stat").write_text("total_inactive_file 2000")
         scratch = settings.data / "pods" / made["metadata"]["uid"] / "volumes" / "scratch"

@@ -21,7 +21,13 @@ FACTS = MachineFacts(
     kernel="6.1", os_image="Debian", machine_id="m", system_uuid="s", boot_id="b", runtime="containerd://1.6.20",
 )  # fmt: skip
 SETTINGS = NodeSettings(
-    name="n1", data_dir="/d", accelerator="tcg", runtime_config="/c", reserved_cpu=100, reserved_memory=1 << 30
+    name="n1",
+    data_dir="/d",
+    accelerator="tcg",
+    runtime_config="/c",
+    kube_reserved={"cpu": "100m", "memory": "512Mi"},
+    system_reserved={"memory": "512Mi"},
+    eviction_hard={},
 )
 
 

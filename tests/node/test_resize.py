@@ -10,7 +10,7 @@ from tests.node.world import World, container, play, pod
 
 from kontinuum.api.kubernetes.resources import PODS
 from kontinuum.api.machinery.objects import Object
-from kontinuum.node import cgroups, resize
+from kontinuum.node import cgroups, qos, resize
 from kontinuum.node.cgroups import PodLimits
 from kontinuum.node.resize import Room
 
@@ -52,7 +52,7 @@ def test_a_running_container_gets_other_limits_without_a_restart(tmp_path: Path)
 
 
 def cgroup_directory(world: World) -> Path:
-    (parent,) = (world.tools.cgroup_root / "memory" / world.tools.settings.cgroup.lstrip("/")).iterdir()
+    (parent,) = (world.tools.cgroup_root / "memory" / qos.of_all(world.tools.settings).lstrip("/")).glob("**/pod*")
     return parent
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.errors import KontinuumError, Retryable
 from kontinuum.images import containerd
-from kontinuum.node import bandwidth, cgroups, container_mounts, names, pods, resize
+from kontinuum.node import bandwidth, cgroups, container_mounts, names, pods, qos, resize
 from kontinuum.node.checks import CheckFailed
 from kontinuum.node.container_config import Attempt, BadContainer, container_config, linux_resources, log_path
 from kontinuum.node.environment import environment
@@ -39,7 +39,7 @@ from kontinuum.node.remembered import (
     VOLUME_BACKOFF,
     Remembered,
 )
-from kontinuum.node.sandbox_config import cgroup_parent, log_directory, sandbox_config
+from kontinuum.node.sandbox_config import log_directory, sandbox_config
 from kontinuum.node.sources import SourceMissing
 from kontinuum.node.termination import read_message
 from kontinuum.node.tools import Tools
@@ -124,7 +124,7 @@ class Hands:
         try:
             log_directory(settings, pod).mkdir(parents=True, exist_ok=True)
             limits = cgroups.pod_limits(pod, settings.pod_pids_limit)
-            cgroups.create(cgroup_parent(settings, pod), limits, tools.cgroup_root)
+            cgroups.create(qos.cgroup_of(settings, pod), limits, tools.cgroup_root)
             config = self._sandbox_config(pod, action.attempt)
             handler = await tools.sources.handler(pods.isolation_class(pod))
             await self._runtime.run_sandbox(config, handler)
@@ -248,7 +248,7 @@ class Hands:
         Raises RuntimeFailed or OSError where the kernel refuses, e.g. a limit below what is in use.
         """
         tools, remembered = self._tools, self._remembered
-        parent = cgroup_parent(tools.settings, pod)
+        parent = qos.cgroup_of(tools.settings, pod)
         now = cgroups.pod_limits(pod, tools.settings.pod_pids_limit)
         held = {one["name"]: holds for one, holds in resize.differing(pod, observed, remembered.actuated)}
         before = cgroups.pod_limits(resize.with_resources(pod, held), tools.settings.pod_pids_limit)

@@ -78,21 +78,17 @@ def _of_pods(others: Sequence[Object], most_pods: int) -> Refusal | None:
 
 
 def _of_resources(pod: Object, others: Sequence[Object], room: Room) -> Refusal | None:
-    for kind, capacity, asked in (("cpu", room.cpu, _cpu), ("memory", room.memory, _memory)):
-        requested, used = asked(pod), sum(asked(one) for one in others)
+    capacities = {"cpu": room.cpu, "memory": room.memory}
+    if room.storage:
+        capacities["ephemeral-storage"] = room.storage
+    for kind, capacity in capacities.items():
+        requested = cgroups.pod_request(pod, kind)
+        used = sum(cgroups.pod_request(one, kind) for one in others)
         # Who asks for nothing fits even on a node that is full.
         if requested and used + requested > capacity:
             message = NO_RESOURCE.format(kind=kind, requested=requested, used=used, capacity=capacity)
             return _refused(f"OutOf{kind}", message)
     return None
-
-
-def _cpu(pod: Object) -> int:
-    return cgroups.pod_request(pod, "cpu")
-
-
-def _memory(pod: Object) -> int:
-    return cgroups.pod_request(pod, "memory")
 
 
 def _of_ports(pod: Object, others: Sequence[Object]) -> Refusal | None:

@@ -27,7 +27,7 @@ from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.errors import Retryable
 from kontinuum.images.services import Containerd
 from kontinuum.images.store import pinned
-from kontinuum.node import container_collection, leftovers, machine_facts, names, network, pods
+from kontinuum.node import container_collection, leftovers, machine_facts, names, network, pods, qos
 from kontinuum.node.admission import Refusal, refusal
 from kontinuum.node.checks import Checker
 from kontinuum.node.cri import CriClient
@@ -39,7 +39,7 @@ from kontinuum.node.image_collection import ImageCollector
 from kontinuum.node.images import Puller, named_by
 from kontinuum.node.observer import observe
 from kontinuum.node.port import Fingerprint
-from kontinuum.node.registration import allocatable
+from kontinuum.node.registration import allocatable, capacity
 from kontinuum.node.resize import Room
 from kontinuum.node.server import NodeServer
 from kontinuum.node.services import KnownServices
@@ -65,7 +65,8 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
     async with CriClient(settings.socket) as runtime:
         name, version = await _answered(runtime.version, clock)
         facts = machine_facts.read(settings, f"{name}://{version}")
-        cpu, memory = allocatable(facts, settings)
+        room = allocatable(facts, settings)
+        for_all = capacity(facts).less(settings.reserved)
         sources = Sources(client, clock)
         services = KnownServices(client, clock)
         events = EventRecorder(client, COMPONENT, facts.name, clock=clock)
@@ -82,9 +83,11 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
             checks=Checker(runtime),
             host=HostFacts(facts.address),
             host_resolver=names.parse_resolver(names.HOST_RESOLVER.read_text()),
-            node_cpu=cpu,
-            node_memory=memory,
+            node_cpu=room.cpu,
+            node_memory=room.memory,
+            node_storage=room.storage,
         )
+        qos.prepare(settings, for_all)
         agent = Agent(tools, facts.name)
         meter = Meter(runtime, clock, settings)
         async with contextlib.AsyncExitStack() as stack:
@@ -159,6 +162,7 @@ class Agent:
         self._finished: set[str] = set()
         """Pods that are done here but still in the API, where a finalizer holds them."""
         self._evictor: Evictor | None = None
+        self._is_sharing = False
         self._group: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -219,7 +223,7 @@ class Agent:
             return None
         others = [worker.pod for uid, worker in self._workers.items() if uid != uid_of(pod) and not worker.is_refused]
         tools, settings = self._tools, self._tools.settings
-        room = Room(tools.node_cpu, tools.node_memory)
+        room = Room(tools.node_cpu, tools.node_memory, tools.node_storage)
         return refusal(pod, others, room, settings.max_pods, settings.allowed_unsafe_sysctls, self.pressures())
 
     def _on_runtime(self, uid: str, found: Fingerprint) -> None:
@@ -233,9 +237,23 @@ class Agent:
 
     def _hire(self, uid: str, pod: Object) -> PodWorker:
         worker = self._workers[uid] = PodWorker(pod, self._tools, lambda: self._all_but(uid))
+        self._share_out_soon()
         assert self._group is not None, "pods are only told while the agent runs"
         self._group.create_task(self._employ(uid, worker))
         return worker
+
+    def _share_out_soon(self) -> None:
+        """Once for all pods that come or go together."""
+        if not self._is_sharing:
+            self._is_sharing = True
+            asyncio.get_running_loop().call_soon(self._share_out)
+
+    def _share_out(self) -> None:
+        self._is_sharing = False
+        try:
+            qos.share_out(self._tools.settings, self.pods(), self._tools.cgroup_root)
+        except OSError as error:
+            log.warning("the cgroup of burstable pods cannot be changed", error=str(error))
 
     async def _employ(self, uid: str, worker: PodWorker) -> None:
         """Run one worker to its pod's end; one that falls over is started again, and the others do not notice."""
@@ -249,6 +267,7 @@ class Agent:
                 await self._tools.clock.sleep(FALLEN.delay(failures))
                 failures += 1
         del self._workers[uid]
+        self._share_out_soon()
         if self._informer.get(f"{worker.pod['metadata']['namespace']}/{worker.pod['metadata']['name']}") is not None:
             self._finished.add(uid)
 

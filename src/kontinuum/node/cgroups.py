@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from kontinuum.api.kubernetes.pod_resources import pod_limits as summed_limits
+from kontinuum.api.kubernetes.pod_resources import pod_requests
 from kontinuum.api.machinery import quantity
 from kontinuum.api.machinery.objects import Object
 from kontinuum.node import pods
@@ -34,10 +36,7 @@ class PodLimits:
 
 
 def pod_limits(pod: Object, pids: int) -> PodLimits:
-    """The sums over the pod's containers (an init container counts where it alone asks for more), and the overhead.
-
-    A pod is limited as a whole only where every container is: one without a limit may use what is there.
-    """
+    """What the pod as a whole is held to (``pod_total``)."""
     cpu, memory = pod_total(pod, "limits", "cpu"), pod_total(pod, "limits", "memory")
     return PodLimits(pod_request(pod, "cpu"), cpu, memory, pids)
 
@@ -48,20 +47,18 @@ def pod_request(pod: Object, kind: str) -> int:
 
 
 def pod_total(pod: Object, which: str, kind: str) -> int:
-    """The sum over ``requests`` or ``limits``, in the units of ``pod_request``; no limit is 0.
+    """Of ``requests`` or ``limits``, with the overhead, in the units of ``pod_request``; no limit is 0.
 
-    Of other kinds than cpu and memory, limits add up even where a container has none: as the kubelet adds them.
+    A pod has a limit of cpu and memory if it names one as a whole, or if every container does. Limits of other kinds
+    add up even where a container has none. Both as by the kubelet.
     """
-    measure = quantity.milli if kind == "cpu" else quantity.value
-    overhead = pod["spec"].get("overhead") or {}
-    long_lived = pods.containers(pod) + [one for one in pods.init_containers(pod) if pods.is_sidecar(one)]
-    one_by_one = [one for one in pods.init_containers(pod) if not pods.is_sidecar(one)]
-    together = [pods.resources(one, which).get(kind) for one in long_lived]
-    alone = [pods.resources(one, which).get(kind) for one in one_by_one]
-    if which == "limits" and kind in ("cpu", "memory") and (None in together or None in alone):
-        return 0
-    amount = max(sum(measure(one) for one in together if one), *(measure(one) for one in alone if one), 0)
-    return amount + measure(overhead.get(kind, "0"))
+    spec = pod["spec"]
+    if which == "limits" and kind in ("cpu", "memory"):
+        holders = [spec] if kind in pods.resources(spec, which) else list(pods.all_containers(pod))
+        if any(kind not in pods.resources(one, which) for one in holders):
+            return 0
+    amounts = pod_requests(spec) if which == "requests" else summed_limits(spec)
+    return (quantity.milli if kind == "cpu" else quantity.value)(amounts.get(kind, "0"))
 
 
 def loosest(one: PodLimits, other: PodLimits) -> PodLimits:

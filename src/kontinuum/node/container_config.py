@@ -95,7 +95,12 @@ def log_path(name: str, attempt: int) -> str:
 
 
 def oom_score(pod: Object, container: Object, node_memory: int) -> int:
-    """The kubelet's ``oom_score_adj`` policy (``pkg/kubelet/qos/policy.go``): who asked for little goes first."""
+    """The kubelet's ``oom_score_adj`` policy (``pkg/kubelet/qos/policy.go``): who asked for little goes first.
+
+    What the node cannot do without stays longest, and a sidecar as long as any container that it serves.
+    """
+    if pod["spec"].get("priorityClassName") == "system-node-critical":
+        return -997
     match pods.qos_class(pod):
         case "Guaranteed":
             return -997
@@ -103,7 +108,10 @@ def oom_score(pod: Object, container: Object, node_memory: int) -> int:
             return 1000
     request = pods.resources(container, "requests").get("memory")
     share = 1000 - 1000 * quantity.value(request or "0") // max(1, node_memory)
-    return min(999, max(3, share))
+    score = min(999, max(3, share))
+    if pods.is_sidecar(container):
+        return min((score, *(oom_score(pod, one, node_memory) for one in pods.containers(pod))))
+    return score
 
 
 def linux_resources(pod: Object, container: Object, node_memory: int) -> Config:

@@ -98,9 +98,9 @@ def qos_class(pod: Object) -> str:
     return "Guaranteed" if guaranteed else "Burstable"
 
 
-def resources(container: Object, which: str) -> dict[str, str]:
-    """The container's ``limits`` or ``requests``."""
-    found: dict[str, str] = (container.get("resources") or {}).get(which) or {}
+def resources(holder: Object, which: str) -> dict[str, str]:
+    """The ``limits`` or ``requests`` of a container, or of a pod's specification."""
+    found: dict[str, str] = (holder.get("resources") or {}).get(which) or {}
     return found
 
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from kontinuum.api.kontinuum.host_path import NODE_LABEL, ROOT
+from kontinuum.api.machinery import quantity
 from kontinuum.api.machinery.conditions import set_condition
 from kontinuum.api.machinery.objects import Object
+from kontinuum.node.allocatable import Amounts, held_back
 from kontinuum.node.port import PresentImage
 from kontinuum.node.settings import NodeSettings
 
@@ -80,9 +82,14 @@ def node_labels(facts: MachineFacts, settings: NodeSettings) -> dict[str, str]:
     return labels | settings.labels
 
 
-def allocatable(facts: MachineFacts, settings: NodeSettings) -> tuple[int, int]:
-    """Millicores and bytes of memory that pods may have."""
-    return facts.cpus * 1000 - settings.reserved_cpu, max(0, facts.memory - settings.reserved_memory)
+def capacity(facts: MachineFacts) -> Amounts:
+    return Amounts(facts.cpus * 1000, facts.memory, facts.disk)
+
+
+def allocatable(facts: MachineFacts, settings: NodeSettings) -> Amounts:
+    """What pods may have."""
+    whole = capacity(facts)
+    return whole.less(settings.reserved).less(held_back(settings.eviction_thresholds, whole))
 
 
 def bandwidth(settings: NodeSettings) -> dict[str, str]:
@@ -119,8 +126,7 @@ def node_status(
 
     ``images`` is None if they are not known now: then the last ones stay. ``pressures``: see ``PRESSURES``.
     """
-    cpu, memory = allocatable(facts, settings)
-    common = {"pods": str(settings.max_pods), "ephemeral-storage": f"{facts.disk >> 10}Ki", **bandwidth(settings)}
+    common = {"pods": str(settings.max_pods), **bandwidth(settings)}
     conditions: list[Object] = list(before.get("conditions") or ())
     ready = ("Ready", "False", "KubeletNotReady", problem) if problem else ("Ready", "True", "KubeletReady", READY)
     pressed = [(kind, str(kind in pressures), *words[kind in pressures]) for kind, words in PRESSURES.items()]
@@ -129,8 +135,8 @@ def node_status(
             conditions, kind, status, now=now, reason=reason, message=message, lastHeartbeatTime=now
         )
     return {
-        "capacity": {"cpu": str(facts.cpus), "memory": f"{facts.memory >> 10}Ki", **common},
-        "allocatable": {"cpu": f"{cpu}m" if cpu % 1000 else str(cpu // 1000), "memory": f"{memory >> 10}Ki", **common},
+        "capacity": {**_amounts(capacity(facts)), **common},
+        "allocatable": {**_amounts(allocatable(facts, settings)), **common},
         "addresses": [
             {"type": "InternalIP", "address": facts.address},
             {"type": "Hostname", "address": facts.hostname},
@@ -151,6 +157,14 @@ def node_status(
         "images": before.get("images") or [] if images is None else images_status(images),
         "runtimeHandlers": [{"name": name} for name in ("", *settings.offered_classes)],
         "conditions": conditions,
+    }
+
+
+def _amounts(of: Amounts) -> dict[str, str]:
+    return {
+        "cpu": quantity.format_milli(of.cpu),
+        "memory": f"{of.memory >> 10}Ki",
+        "ephemeral-storage": f"{of.storage >> 10}Ki",
     }
 
 

@@ -28,10 +28,11 @@ PENDING, IN_PROGRESS = "PodResizePending", "PodResizeInProgress"
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What the node has for pods: millicores and bytes."""
+    """What the node has for pods: millicores and bytes of memory and disk (0: the disk is not counted)."""
 
     cpu: int
     memory: int
+    storage: int = 0
 
 
 @dataclass(frozen=True, slots=True)

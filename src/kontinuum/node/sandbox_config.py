@@ -7,16 +7,12 @@ from pathlib import Path
 from kontinuum.api.cri.messages import NUMBERS
 from kontinuum.api.machinery import quantity
 from kontinuum.api.machinery.objects import Object, annotations_of, labels_of
-from kontinuum.node import cgroups, names, pods
+from kontinuum.node import cgroups, names, pods, qos
 from kontinuum.node.observed import POD_NAME, POD_NAMESPACE, POD_UID
 from kontinuum.node.port import Config
 from kontinuum.node.settings import NodeSettings
 
 SECCOMP = {"RuntimeDefault": 0, "Unconfined": 1, "Localhost": 2}
-
-
-def cgroup_parent(settings: NodeSettings, pod: Object) -> str:
-    return f"{settings.cgroup}/pod{pod['metadata']['uid']}"
 
 
 def log_directory(settings: NodeSettings, pod: Object) -> Path:
@@ -42,7 +38,7 @@ def sandbox_config(pod: Object, attempt: int, settings: NodeSettings, host_resol
         "labels": {**labels_of(pod), **identity},
         "annotations": annotations_of(pod),
         "linux": {
-            "cgroup_parent": cgroup_parent(settings, pod),
+            "cgroup_parent": qos.cgroup_of(settings, pod),
             "security_context": _security(pod),
             "sysctls": {one["name"]: one["value"] for one in _pod_security(spec).get("sysctls") or ()},
             # A VM's shim learns from these how large its machine has to be.

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from kontinuum.foundation.addresses import check_listen, check_networks, nth_address, split_networks
+from kontinuum.node.allocatable import Amounts, reserved
 from kontinuum.node.eviction.thresholds import Threshold, thresholds
 
 EVICTION_HARD = {
@@ -18,6 +19,10 @@ EVICTION_HARD = {
     "imagefs.inodesFree": "5%",
 }
 """The kubelet's, but for disks: its 10 % and 15 % are many gigabytes of a person's own machine."""
+
+
+KUBE_RESERVED = {"memory": "256Mi"}
+"""Agent, containerd and, on a machine of its own, the API server and controllers."""
 
 
 def instance_of(data_dir: str) -> str:
@@ -82,10 +87,12 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """Kernel parameters beyond the safe ones that pods may set here, as names or patterns like `net.core.*`."""
     pod_pids_limit: int = 4096
     """Processes and threads one pod may have; 0 means no limit."""
-    reserved_memory: int = 268_435_456
-    """Memory that is not offered to pods (capacity less this is allocatable)."""
-    reserved_cpu: int = 0
-    """Millicores that are not offered to pods."""
+    kube_reserved: dict[str, str] = msgspec.field(default_factory=KUBE_RESERVED.copy)
+    """What the node's own parts need, by ``cpu``, ``memory``, ``ephemeral-storage``: not offered to pods."""
+    system_reserved: dict[str, str] = {}
+    """What the rest of the system needs, likewise."""
+    enforce_node_allocatable: bool = True
+    """Hold all pods together within the memory that is not reserved, by a limit on the cgroup of them all."""
     disk_read_bps: int = 200_000_000
     """Bytes a second that pods may read from this node's disks together, published as the resource
     ``kontinuum.dev/disk-read-bps``; by default less than any solid-state disk gives. 0: not published."""
@@ -165,7 +172,7 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             )
         if self.service_cidrs:
             check_networks("service_cidrs", self.service_cidrs)
-        _ = self.eviction_thresholds
+        _ = self.eviction_thresholds, self.reserved
 
     @property
     def instance(self) -> str:
@@ -232,6 +239,11 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         return thresholds(
             self.eviction_hard, self.eviction_soft, self.eviction_soft_grace_period, self.eviction_minimum_reclaim
         )
+
+    @property
+    def reserved(self) -> Amounts:
+        """Raises BadReservation."""
+        return reserved(kube_reserved=self.kube_reserved, system_reserved=self.system_reserved)
 
     @property
     def imagefs(self) -> Path:

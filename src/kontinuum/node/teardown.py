@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from kontinuum.node import cgroups, network
+from kontinuum.node import cgroups, network, qos
 from kontinuum.node.cri import CriClient
 from kontinuum.node.port import Fingerprint, RuntimeAway, RuntimeFailed
 from kontinuum.node.settings import NodeSettings
@@ -71,7 +71,8 @@ async def _remove_pod(runtime: CriClient, settings: NodeSettings, uid: str, grac
         await runtime.remove_sandbox(sandbox.id)
     for point in mounts.below(settings.data / "pods" / uid):
         mounts.unmount(point)
-    cgroups.remove(f"{settings.cgroup}/pod{uid}")
+    for cgroup in qos.possible(settings, uid):
+        cgroups.remove(cgroup)
 
 
 async def remove_host_state(settings: NodeSettings) -> None:

@@ -47,6 +47,8 @@ class Tools:
     """Allocatable millicores."""
     node_memory: int
     """Allocatable bytes."""
+    node_storage: int = 0
+    """Allocatable bytes of the node's disk; 0: not counted."""
     cgroup_root: Path = field(default=cgroups.ROOT)
 
     def around(self, pod_ips: tuple[str, ...]) -> Surroundings:

@@ -21,7 +21,7 @@ from kontinuum.api.machinery.status import ApiError
 from kontinuum.foundation.backoff import Backoff
 from kontinuum.foundation.clock import parse_rfc3339, rfc3339
 from kontinuum.foundation.errors import KontinuumError, Retryable
-from kontinuum.node import cgroups, log_rotation, pods, resize
+from kontinuum.node import cgroups, log_rotation, pods, qos, resize
 from kontinuum.node.actions import Hands
 from kontinuum.node.admission import Refusal
 from kontinuum.node.backoff_events import BackoffEvents
@@ -32,7 +32,7 @@ from kontinuum.node.observed import Observed
 from kontinuum.node.plan import Action, Finish, Plan, plan
 from kontinuum.node.probing import Prober
 from kontinuum.node.remembered import FRESH_SECONDS, Ending, Remembered
-from kontinuum.node.sandbox_config import cgroup_parent, log_directory
+from kontinuum.node.sandbox_config import log_directory
 from kontinuum.node.status import status
 from kontinuum.node.status_writer import StatusWriter
 from kontinuum.node.tools import Tools
@@ -278,8 +278,8 @@ class PodWorker:
             try:
                 await self._hands.release_volumes(self.pod)
                 remove_pod_files(self._tools.settings, self.pod)
-                parent = cgroup_parent(self._tools.settings, self.pod)
-                cgroups.remove(parent, self._tools.cgroup_root)
+                for cgroup in qos.possible(self._tools.settings, self.pod["metadata"]["uid"]):
+                    cgroups.remove(cgroup, self._tools.cgroup_root)
                 await self._forget_in_api()
                 return
             except (KontinuumError, OSError) as error:

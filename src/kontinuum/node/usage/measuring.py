@@ -14,9 +14,9 @@ from pathlib import Path
 
 from kontinuum.api.machinery.objects import Object, uid_of
 from kontinuum.foundation.clock import Clock
-from kontinuum.node import cgroups, pods
+from kontinuum.node import cgroups, pods, qos
 from kontinuum.node.port import ContainerRuntime, ContainerUsage, RuntimeAway, RuntimeFailed
-from kontinuum.node.sandbox_config import cgroup_parent, log_directory
+from kontinuum.node.sandbox_config import log_directory
 from kontinuum.node.settings import NodeSettings
 from kontinuum.node.usage import cgroup
 from kontinuum.node.usage.values import ContainerTakes, Disk, PodUsage, VolumeTakes
@@ -82,7 +82,7 @@ class Meter:
 
     def _usage(self, pod: Object) -> PodUsage:
         uid = uid_of(pod)
-        parent, on_disk = cgroup_parent(self._settings, pod), self._on_disk[uid]
+        parent, on_disk = qos.cgroup_of(self._settings, pod), self._on_disk[uid]
         running = {one.container: one for one in self.containers if one.pod_uid == uid}
         containers: dict[str, ContainerTakes] = {}
         for name in {*running, *on_disk.logs}:
