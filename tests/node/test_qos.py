@@ -65,14 +65,9 @@ def test_the_branches_hold_all_pods_and_share_the_processors(tmp_path: Path, ver
         base = tmp_path if version == 2 else tmp_path / hierarchy
         return (base / cgroup.lstrip("/") / file).read_text()
 
-    for level in (
-        "",
-        SETTINGS.cgroup.lstrip("/").split("/")[0],
-        SETTINGS.cgroup.lstrip("/"),
-        f"{SETTINGS.cgroup}/kubepods".lstrip("/"),
-    ):
-        if version == 2:
-            # The kernel makes this file in every cgroup.
+    if version == 2:
+        # The kernel makes this file in every cgroup.
+        for level in reversed(Path(qos.of_all(SETTINGS).lstrip("/"), "burstable").parents):
             (tmp_path / level).mkdir(exist_ok=True, parents=True)
             (tmp_path / level / "cgroup.controllers").write_text("cpu memory pids io")
     if version == 1:
@@ -92,11 +87,8 @@ def test_the_branches_hold_all_pods_and_share_the_processors(tmp_path: Path, ver
 
 def test_pods_are_found_and_removed_on_every_branch(tmp_path: Path) -> None:
     async def story(world: World) -> None:
-        kinds: dict[str, Any] = {
-            "g": {"limits": {"cpu": "1", "memory": "1Mi"}},
-            "b": {"requests": {"cpu": "200m"}},
-            "e": {},
-        }
+        guaranteed, burstable = {"limits": {"cpu": "1", "memory": "1Mi"}}, {"requests": {"cpu": "200m"}}
+        kinds: dict[str, Any] = {"g": guaranteed, "b": burstable, "e": {}}
         for name, resources in kinds.items():
             await world.create(pod(name, containers=[container("app", resources=resources)]))
             await world.wait(lambda one: one["phase"] == "Running", name)

@@ -87,7 +87,11 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
             node_memory=room.memory,
             node_storage=room.storage,
         )
-        qos.prepare(settings, for_all)
+        try:
+            qos.prepare(settings, for_all)
+        except OSError as error:
+            # Pods that run take more than was reserved from now on: they are held to it when they have ended.
+            log.warning("the cgroup of all pods cannot be limited", error=str(error))
         agent = Agent(tools, facts.name)
         meter = Meter(runtime, clock, settings)
         async with contextlib.AsyncExitStack() as stack:
