@@ -20,6 +20,10 @@ from kontinuum.images import recipes
 from kontinuum.runtime import disks, messages
 from kontinuum.runtime.guest import connection
 from kontinuum.runtime.guest.port import ContainerSpec, Guest, Identity, Interface, Mount, ProcessSpec
+from kontinuum.runtime.jail import confine
+from kontinuum.runtime.jail.confine import Jail
+from kontinuum.runtime.jail.users import Users
+from kontinuum.runtime.settings import RuntimeSettings
 from kontinuum.runtime.vmm import accelerator
 from kontinuum.runtime.vmm.port import Machine, MachineSpec
 from kontinuum.runtime.vmm.qemu import backend
@@ -116,6 +120,7 @@ async def bench() -> AsyncIterator[Bench]:
         await recipes.build(recipes.BUSYBOX_IMAGE, target=Path(images) / "busybox.tar", scratch=root)
         image = await disks.image_for((messages.Mount(type="bind", source=str(root)),), cache=Path(images) / "cache")
         found = await accelerator.probe()
+        settings = RuntimeSettings(assets_dir=str(ASSETS), run_dir="", templates_dir=templates, images_dir=images)
         print(f"# accelerator {found.name}: {found.reason}")
         vmm = await backend.find(
             guest=ASSETS / "guest",
@@ -123,6 +128,7 @@ async def bench() -> AsyncIterator[Bench]:
             accelerator=found,
             agent_ready=connection.wait_ready,
             clock=RealClock(),
+            jail=Jail(ASSETS / "bin" / confine.PROGRAM, Users(Path(templates) / "users", settings.user_range)),
         )
         scratch = Path(tempfile.mkdtemp(prefix="kb-", dir="/run"))
         try:

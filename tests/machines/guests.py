@@ -20,11 +20,16 @@ from kontinuum.foundation import process
 from kontinuum.foundation.clock import RealClock
 from kontinuum.runtime.guest import connection
 from kontinuum.runtime.guest.port import ContainerSpec, Exit, Guest, Identity, Interface, Mount, ProcessSpec
+from kontinuum.runtime.jail import confine
+from kontinuum.runtime.jail.confine import Jail
+from kontinuum.runtime.jail.users import Users
+from kontinuum.runtime.settings import RuntimeSettings
 from kontinuum.runtime.vmm import accelerator
 from kontinuum.runtime.vmm.port import DISK_BYTES, Machine, MachineSpec
 from kontinuum.runtime.vmm.qemu import backend
 
-GUEST = Path(__file__).parents[2] / "build/assets/guest"
+ASSETS = Path(__file__).parents[2] / "build/assets"
+GUEST = ASSETS / "guest"
 MEBIBYTE = 1 << 20
 EVERY_CAPABILITY = (1 << 41) - 1
 MOUNTS = (
@@ -109,20 +114,27 @@ def busybox_image(directory: Path) -> Path:
     return image
 
 
+def jail_below(directory: Path) -> Jail:
+    """What machines are confined by, with users of this test run's own."""
+    numbers = RuntimeSettings(assets_dir="", run_dir="", templates_dir="", images_dir="").user_range
+    return Jail(ASSETS / "bin" / confine.PROGRAM, Users(directory / "users", numbers))
+
+
 class Lab:
     """Makes machines; what it made is gone when its block ends."""
 
     def __init__(self, image: Path, templates: Path) -> None:
         self.image = image
-        self._templates = templates
+        self.templates = templates
 
     async def vmm(self) -> backend.Qemu:
         return await backend.find(
             guest=GUEST,
-            templates=self._templates,
+            templates=self.templates,
             accelerator=await accelerator.probe(),
             agent_ready=connection.wait_ready,
             clock=RealClock(),
+            jail=jail_below(self.templates),
         )
 
     @asynccontextmanager

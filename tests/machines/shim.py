@@ -125,6 +125,8 @@ async def host(directory: Path) -> AsyncIterator[Host]:
     (assets / "guest").symlink_to(ASSETS / "guest")
     target = assets / "bin" / "containerd-shim-kontinuum-v1"
     subprocess.run(["musl-gcc", "-static", "-Os", "-Wall", "-Wextra", "-Werror", CLIENT, "-o", target], check=True)
+    for name in ("kontinuum-jail", "readonly.so"):
+        (assets / "bin" / name).symlink_to(ASSETS / "bin" / name)
     run = Path("/run/kontinuum") / f"shimtest-{os.getpid()}"
     templates = Path("/dev/shm") / f"kontinuum-shimtest-{os.getpid()}"
     runtime = RuntimeSettings(

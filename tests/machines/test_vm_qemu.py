@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.machines.guests import GUEST, jail_below
 
 from kontinuum.foundation.clock import RealClock
 from kontinuum.runtime.vmm import accelerator
@@ -19,7 +20,6 @@ from kontinuum.runtime.vmm.port import DISK_BYTES
 from kontinuum.runtime.vmm.qemu import backend
 
 pytestmark = pytest.mark.machine
-GUEST = Path(__file__).parents[2] / "build/assets/guest"
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,7 @@ async def vmm(templates: Path) -> backend.Qemu:
         accelerator=await accelerator.probe(),
         agent_ready=ready,
         clock=RealClock(),
+        jail=jail_below(templates),
     )
 
 

@@ -65,7 +65,7 @@ async def examine(settings: Settings) -> list[Finding]:
             "virtual machines", ("qemu-system-x86_64", "mkfs.erofs"), "apt-get install qemu-system-x86 erofs-utils"
         ),
         _files("guest kernel and agent", _in(settings, "guest", "vmlinux", "initramfs.cpio", "agent")),
-        _files("shim", _in(settings, "bin", containerd.SHIM)),
+        _files("shim", _in(settings, "bin", containerd.SHIM, "kontinuum-jail", "readonly.so")),
         _templates(),
         _accelerator(settings),
     )

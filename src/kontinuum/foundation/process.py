@@ -12,7 +12,8 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -22,6 +23,7 @@ from kontinuum.foundation.errors import Broken, Retryable
 Word = str | Path
 _LAST_WORDS = 2000
 _PR_SET_PDEATHSIG = 1
+_CLONE_NEWPID = 0x20000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -98,27 +100,31 @@ def spawn(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     die_with_parent: bool = False,
+    own_processes: bool = False,
     pass_fds: Sequence[int] = (),
 ) -> Child:
     """Start ``command`` in a process group of its own and return at once.
 
     ``stdin``, ``stdout`` and ``stderr`` are file descriptors (output: None is ours); ``capture`` makes pipes of both
     outputs. ``die_with_parent`` sends SIGTERM to the child when the *thread* that called us ends, however it ends; it
-    runs Python between fork and exec, so only a process with one thread may ask for it. Raises ProgramMissing.
+    runs Python between fork and exec, so only a process with one thread may ask for it. ``own_processes`` makes it the
+    first process of a process namespace (for root): it sees no other, and whatever it starts ends with it. Raises
+    ProgramMissing.
     """
     words = [str(word) for word in command]
     try:
-        popen = subprocess.Popen(
-            words,
-            stdin=stdin,
-            stdout=subprocess.PIPE if capture else stdout,
-            stderr=subprocess.PIPE if capture else stderr,
-            env=None if env is None else {**os.environ, **env},
-            cwd=cwd,
-            process_group=0,
-            pass_fds=pass_fds,
-            preexec_fn=_dying_with(os.getpid()) if die_with_parent else None,
-        )
+        with _new_process_namespace() if own_processes else nullcontext():
+            popen = subprocess.Popen(
+                words,
+                stdin=stdin,
+                stdout=subprocess.PIPE if capture else stdout,
+                stderr=subprocess.PIPE if capture else stderr,
+                env=None if env is None else {**os.environ, **env},
+                cwd=cwd,
+                process_group=0,
+                pass_fds=pass_fds,
+                preexec_fn=_dying_with(os.getpid()) if die_with_parent else None,
+            )
     except FileNotFoundError as error:
         raise ProgramMissing(f"{words[0]}: no such program on this host (or no such directory: {cwd})") from error
     except PermissionError as error:
@@ -262,6 +268,26 @@ async def _bury(child: Child) -> None:
         child.signal(signal.SIGKILL, group=True)
         await child.wait()
     child.close()
+
+
+@contextmanager
+def _new_process_namespace() -> Iterator[None]:
+    """The next child of this thread is the first process of a new process namespace; those after it are not."""
+    home = os.open("/proc/thread-self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _or_raise(_libc.unshare(_CLONE_NEWPID), "making a process namespace")
+        try:
+            yield
+        finally:
+            _or_raise(_libc.setns(home, _CLONE_NEWPID), "going back to our process namespace")
+    finally:
+        os.close(home)
+
+
+def _or_raise(code: int, doing: str) -> None:
+    if code != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{doing}: {os.strerror(number)}")
 
 
 def _dying_with(parent: int) -> Callable[[], None]:

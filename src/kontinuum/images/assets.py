@@ -2,7 +2,7 @@
 
 ``python -m kontinuum.images.assets DIRECTORY`` makes what is missing or out of date, and says what it does.
 
-    DIRECTORY/bin/     containerd-shim-kontinuum-v1
+    DIRECTORY/bin/     containerd-shim-kontinuum-v1, kontinuum-jail, readonly.so
     DIRECTORY/guest/   vmlinux, initramfs.cpio, agent
     DIRECTORY/images/  pause.tar, busybox.tar, nginx.tar
 """
@@ -22,7 +22,8 @@ from kontinuum.images import guest, recipes
 
 PACKAGE = Path(__file__).parents[1]
 # Sources by path, not by import: the runtime is a floor above us, and all we need of it is C text to compile.
-SHIM_CLIENT = PACKAGE / "runtime" / "client" / "client.c"
+RUNTIME = PACKAGE / "runtime"
+SHIM_CLIENT, JAIL, READ_ONLY = RUNTIME / "client/client.c", RUNTIME / "jail/jail.c", RUNTIME / "jail/readonly.c"
 
 
 def fingerprint(*, sources: Iterable[Path] = (), facts: Iterable[str] = ()) -> str:
@@ -60,18 +61,23 @@ async def make_image(recipe: recipes.Recipe, directory: Path) -> None:
     await make(directory / recipe.archive, of=fingerprint(sources=sources, facts=[recipe.reference]), build=build)
 
 
-async def make_shim_client(directory: Path) -> None:
-    """Compile the program that containerd calls for each microVM pod."""
-    await make(
-        directory / "containerd-shim-kontinuum-v1",
-        of=fingerprint(sources=[SHIM_CLIENT]),
-        build=lambda target: recipes.compile_static([SHIM_CLIENT], target=target),
-    )
+async def make_programs(directory: Path) -> None:
+    """Compile what containerd calls for each microVM pod, and what confines the pod's VMM."""
+    for source, name, compiler in (
+        (SHIM_CLIENT, "containerd-shim-kontinuum-v1", recipes.compile_static),
+        (JAIL, "kontinuum-jail", recipes.compile_static),
+        (READ_ONLY, "readonly.so", recipes.compile_shared),
+    ):
+        await make(
+            directory / name,
+            of=fingerprint(sources=[source]),
+            build=lambda target, source=source, compiler=compiler: compiler([source], target=target),  # type: ignore[misc]
+        )
 
 
 async def make_all(directory: Path) -> None:
     """Make every asset. One after the other: two cores are busy with one of them already."""
-    await make_shim_client(directory / "bin")
+    await make_programs(directory / "bin")
     await guest.build_guest(directory)
     for recipe in recipes.RECIPES:
         await make_image(recipe, directory / "images")

@@ -85,6 +85,13 @@ async def compile_static(sources: list[Path], *, target: Path) -> None:
     await process.run("musl-gcc", *flags, "-o", target, *sources, timeout=300)
 
 
+async def compile_shared(sources: list[Path], *, target: Path) -> None:
+    """Compile C ``sources`` into a library for the host's programs; it may use nothing but what they have loaded."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    flags = ["-shared", "-fPIC", "-nostdlib", "-Os", "-s", "-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror"]
+    await process.run("gcc", *flags, "-o", target, *sources, timeout=300)
+
+
 async def link_busybox(root: Path) -> None:
     """A link in /bin for every applet of busybox that the image does not have as a program of its own."""
     busybox = root / "bin/busybox"

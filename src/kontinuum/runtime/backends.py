@@ -11,6 +11,9 @@ from kontinuum.foundation.clock import Clock
 from kontinuum.runtime import disks
 from kontinuum.runtime.guest import connection
 from kontinuum.runtime.guest.port import Guest
+from kontinuum.runtime.jail import confine
+from kontinuum.runtime.jail.confine import Jail
+from kontinuum.runtime.jail.users import Users
 from kontinuum.runtime.messages import Mount
 from kontinuum.runtime.settings import RuntimeSettings
 from kontinuum.runtime.vmm import accelerator
@@ -37,12 +40,14 @@ class Backends:
 async def choose(settings: RuntimeSettings, clock: Clock) -> Backends:
     """The backends of this host. Raises VmmMissing with what to install."""
     found = Accelerator(settings.accelerator, "configured") if settings.accelerator else await accelerator.probe()
+    assets = Path(settings.assets_dir)
     vmm = await qemu.find(
-        guest=Path(settings.assets_dir) / "guest",
+        guest=assets / "guest",
         templates=Path(settings.templates_dir),
         accelerator=found,
         agent_ready=connection.wait_ready,
         clock=clock,
+        jail=Jail(assets / "bin" / confine.PROGRAM, Users(settings.users, settings.user_range)),
         patience=settings.template_patience_seconds,
     )
 

@@ -10,6 +10,8 @@ import msgspec
 from kontinuum.foundation.errors import Broken
 
 MEBIBYTE = 1 << 20
+_NOBODY = (1 << 32) - 1
+"""No user: what the kernel takes for "leave it as it is"."""
 
 
 class SettingsUnreadable(Broken):
@@ -39,6 +41,8 @@ class RuntimeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """Added to a pod's memory limit for the guest's own kernel and agent."""
     maximum_cpus: int = 0
     """No machine gets more virtual CPUs than this. 0: as many as the host has."""
+    machine_users: str = "1900000000-1916777215"
+    """User numbers of the host that belong to nobody, FIRST-LAST. Every running machine has one of them to itself."""
     volume_copy_limit_bytes: int = 64 * MEBIBYTE
     """A host directory or file that is larger is refused as a volume, because volumes are copied into the machine."""
     volume_refresh_seconds: float = 2.0
@@ -58,6 +62,21 @@ class RuntimeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     def socket(self) -> Path:
         """Where the warm parent listens for the shim's client."""
         return Path(self.run_dir) / "shim.sock"
+
+    @property
+    def user_range(self) -> range:
+        """``machine_users``, understood. Raises SettingsUnreadable."""
+        first, dash, last = self.machine_users.partition("-")
+        if not (dash and first.isdecimal() and last.isdecimal() and 0 < int(first) <= int(last) < _NOBODY):
+            raise SettingsUnreadable(
+                f"machine_users: {self.machine_users!r} is no range of user numbers; write FIRST-LAST, from 1 up"
+            )
+        return range(int(first), int(last) + 1)
+
+    @property
+    def users(self) -> Path:
+        """Who has which of the users."""
+        return Path(self.run_dir) / "users"
 
     @property
     def sandboxes(self) -> Path:

@@ -12,6 +12,13 @@ from typing import Any, Literal
 
 import orjson
 
+from kontinuum.runtime.jail.confine import Shown, libraries
+from kontinuum.runtime.vmm.port import DISK_BYTES
+
+FIRMWARE = "/usr/share/qemu"
+KVM = "/dev/kvm"
+KERNEL, INITRAMFS, MEMORY, LIBRARY = "/kernel", "/initramfs", "/memory", "/readonly.so"
+"""Where QEMU sees them."""
 AGENT_PORT = "agent"
 """Name of the virtio-serial port that the guest's agent opens."""
 SLOTS = 5
@@ -43,27 +50,59 @@ class Boot:
 
 @dataclass(frozen=True, slots=True)
 class Clone:
-    """Come up from a template: its memory, copied on write; its state arrives by the monitor."""
+    """Come up from a template: its memory, copied on write; its state arrives by the monitor. ``library`` is the
+    compiled ``jail/readonly.c``."""
 
     memory: Path
+    library: Path
 
 
 Birth = Boot | Clone
 
 
-def command(hardware: Hardware, birth: Birth, *, program: str, directory: Path, blank: Path, tap: int) -> list[str]:
-    """The command line. ``tap`` is a descriptor that QEMU inherits; sockets are made in ``directory``."""
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Descriptors that QEMU inherits: a tap, and the listening sockets of the agent's port and of the monitor."""
+
+    tap: int
+    agent: int
+    monitor: int
+
+
+def shown(hardware: Hardware, birth: Birth, *, program: Path) -> tuple[Shown, ...]:
+    """All that QEMU sees of the host's files. Disks and a template's state are given to it as open files."""
+    seen = [*libraries(), Shown.same("run", program), Shown.same("read", FIRMWARE)]
+    if hardware.accelerator == "kvm":
+        seen.append(Shown.same("device", KVM))
+    match birth:
+        case Boot(kernel=kernel, initramfs=initramfs, memory=memory):
+            seen += [Shown("read", str(kernel), KERNEL), Shown("read", str(initramfs), INITRAMFS)]
+            seen += [Shown("write", str(memory), MEMORY)] if memory is not None else []
+        case Clone(memory=memory, library=library):
+            seen += [Shown("read", str(memory), MEMORY), Shown("run", str(library), LIBRARY)]
+            seen.append(Shown("set", "LD_PRELOAD", LIBRARY))
+    return tuple(seen)
+
+
+def command(hardware: Hardware, birth: Birth, lines: Lines, *, program: Path, name: str) -> list[str]:
+    """The command line, as it is inside the jail. ``name`` is for people who look at the host's processes."""
     memory = hardware.memory_bytes >> 20
-    words = [program, "-name", directory.name, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
+    words = [str(program), "-name", name.replace(",", ",,"), "-L", FIRMWARE]
+    words += ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
     words += ["-machine", "microvm,pit=off,pic=off,rtc=on,isa-serial=on,memory-backend=memory"]
     words += ["-accel", ACCELERATORS[hardware.accelerator], "-cpu", "host" if hardware.accelerator == "kvm" else "max"]
     words += ["-m", f"{memory}M", "-smp", str(hardware.cpus), "-object", _memory(birth, memory)]
     words += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
-    words += _devices(directory, blank=blank, tap=tap)
-    words += ["-qmp", f"unix:{directory / 'qmp.sock'},server=on,wait=off"]
+    words += _devices(lines)
+    words += [
+        "-chardev",
+        f"socket,id=monitor,fd={lines.monitor},server=on,wait=off",
+        "-mon",
+        "chardev=monitor,mode=control",
+    ]
     match birth:
         case Boot():
-            words += ["-kernel", str(birth.kernel), "-initrd", str(birth.initramfs)]
+            words += ["-kernel", KERNEL, "-initrd", INITRAMFS]
             words += ["-append", kernel_command_line(hardware, tsc_khz=birth.tsc_khz)]
         case Clone():
             words += ["-incoming", "defer"]
@@ -80,32 +119,36 @@ def kernel_command_line(hardware: Hardware, *, tsc_khz: int) -> str:
     return " ".join(words)
 
 
-def block_node(image: Path, *, name: str) -> dict[str, Any]:
-    """A raw image as QEMU's block layer is told of it, by ``-blockdev`` or the monitor's ``blockdev-add``."""
+def block_node(files: int, *, name: str) -> dict[str, Any]:
+    """A raw image for the monitor's ``blockdev-add``; it was given to QEMU as the set of open files ``files``."""
     # Locking is off because one image serves many machines; all of them only read it.
-    file = {"driver": "file", "filename": str(image), "locking": "off"}
+    file = {"driver": "file", "filename": f"/dev/fdset/{files}", "locking": "off"}
     return {"driver": "raw", "node-name": name, "read-only": True, "file": file}
+
+
+def blank_node(*, name: str) -> dict[str, Any]:
+    """What an empty slot shows: all zeros, as long as any disk."""
+    return {"driver": "null-co", "node-name": name, "size": DISK_BYTES, "read-zeroes": True, "read-only": True}
 
 
 def _memory(birth: Birth, megabytes: int) -> str:
     match birth:
         case Boot(memory=None):
             return f"memory-backend-ram,id=memory,size={megabytes}M"
-        case Boot(memory=file):
-            return f"memory-backend-file,id=memory,size={megabytes}M,mem-path={file},share=on"
-        case Clone(memory=file):
-            return f"memory-backend-file,id=memory,size={megabytes}M,mem-path={file},share=off"
+        case Boot():
+            return f"memory-backend-file,id=memory,size={megabytes}M,mem-path={MEMORY},share=on"
+        case Clone():
+            return f"memory-backend-file,id=memory,size={megabytes}M,mem-path={MEMORY},share=off"
 
 
-def _devices(directory: Path, *, blank: Path, tap: int) -> list[str]:
-    agent = directory / "agent.sock"
-    words = ["-chardev", f"socket,id=agent,path={agent},server=on,wait=off", "-device", "virtio-serial-device"]
+def _devices(lines: Lines) -> list[str]:
+    words = ["-chardev", f"socket,id=agent,fd={lines.agent},server=on,wait=off", "-device", "virtio-serial-device"]
     words += ["-device", f"virtserialport,chardev=agent,name={AGENT_PORT}"]
     # A ring in QEMU's own memory: a guest that babbles on its console cannot fill anything of the host's.
     words += ["-chardev", "ringbuf,id=console,size=16384", "-serial", "chardev:console"]
-    words += ["-netdev", f"tap,id=network,fd={tap},vhost=off"]
+    words += ["-netdev", f"tap,id=network,fd={lines.tap},vhost=off"]
     words += ["-device", f"virtio-net-device,netdev=network,mac={MAC}"]
     for slot in range(SLOTS):
-        words += ["-blockdev", orjson.dumps(block_node(blank, name=f"blank{slot}")).decode()]
+        words += ["-blockdev", orjson.dumps(blank_node(name=f"blank{slot}")).decode()]
         words += ["-device", f"virtio-blk-device,drive=blank{slot},id=slot{slot},serial=slot{slot}"]
     return words

@@ -15,17 +15,19 @@ import signal
 import struct
 import threading
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 from qemu.qmp import QMPClient
 
-from kontinuum.foundation import process
+from kontinuum.foundation import process, sockets
 from kontinuum.foundation.clock import Clock
+from kontinuum.runtime.jail.confine import READ_ONLY_LIBRARY, Jail
 from kontinuum.runtime.vmm.accelerator import Accelerator
-from kontinuum.runtime.vmm.port import DISK_BYTES, MachineNotStarted, MachineRefused, MachineSpec, VmmMissing
+from kontinuum.runtime.vmm.port import MachineNotStarted, MachineRefused, MachineSpec, Origin, VmmMissing
 from kontinuum.runtime.vmm.qemu import arguments
-from kontinuum.runtime.vmm.qemu.machine import QemuMachine, connect_monitor, execute, hand_over
+from kontinuum.runtime.vmm.qemu.machine import MONITOR_SOCKET, SOCKETS, QemuMachine, connect_monitor, remove_sockets
 from kontinuum.runtime.vmm.qemu.templates import Template, Templates
 
 PROGRAM = "qemu-system-x86_64"
@@ -60,8 +62,9 @@ class Qemu:
         accelerator: Accelerator,
         agent_ready: Callable[[Path], Awaitable[None]],
         clock: Clock,
-        program: str,
+        program: Path,
         version: str,
+        jail: Jail,
         patience: float = 0.0,
     ) -> None:
         """``guest`` holds vmlinux, initramfs.cpio and version; ``agent_ready`` returns when the agent behind a socket
@@ -75,7 +78,8 @@ class Qemu:
         self._program = program
         guest_version = (guest / "version").read_text()
         self._templates = Templates(templates, guest_version=guest_version, qemu_version=version)
-        self._blank = templates / "blank"
+        self._jail = jail
+        self._library = jail.program.with_name(READ_ONLY_LIBRARY)
         self._tsc_khz = _tsc_khz()
         self._patience = patience
 
@@ -124,28 +128,26 @@ class Qemu:
         return arguments.Boot(kernel=kernel, initramfs=initramfs, tsc_khz=self._tsc_khz, memory=memory)
 
     async def _boot(self, spec: MachineSpec, hardware: arguments.Hardware) -> QemuMachine:
-        child, monitor = await self._spawn(hardware, self._boot_from(None), directory=spec.directory, tap=spec.tap)
-        return QemuMachine(child, monitor, directory=spec.directory, origin="cold")
+        return await self._spawn(hardware, self._boot_from(None), spec.directory, tap=spec.tap, origin="cold")
 
     async def _clone(self, spec: MachineSpec, hardware: arguments.Hardware, template: Template) -> QemuMachine:
-        birth = arguments.Clone(memory=template.memory)
-        child, monitor = await self._spawn(hardware, birth, directory=spec.directory, tap=spec.tap)
-        machine = QemuMachine(child, monitor, directory=spec.directory, origin="template")
+        birth = arguments.Clone(memory=template.memory, library=self._library)
+        machine = await self._spawn(hardware, birth, spec.directory, tap=spec.tap, origin="template")
         try:
-            await _keep_memory_out_of_the_state(monitor)
+            await _keep_memory_out_of_the_state(machine)
             with template.state.open("rb") as state:
-                await hand_over(monitor, state.fileno(), name="state")
-            await execute(monitor, "migrate-incoming", uri="fd:state")
-            await self._until_loaded(monitor)
-            await execute(monitor, "cont")
+                await machine.hand_over(state.fileno(), name="state")
+            await machine.execute("migrate-incoming", uri="fd:state")
+            await self._until_loaded(machine)
+            await machine.execute("cont")
         except BaseException:
             await machine.kill()
             raise
         return machine
 
-    async def _until_loaded(self, monitor: QMPClient) -> None:
+    async def _until_loaded(self, machine: QemuMachine) -> None:
         deadline = self._clock.monotonic() + LOAD_SECONDS
-        while (status := (await execute(monitor, "query-status"))["status"]) == "inmigrate":
+        while (status := (await machine.execute("query-status"))["status"]) == "inmigrate":
             if self._clock.monotonic() > deadline:
                 raise MachineNotStarted(f"the template's state was not loaded within {LOAD_SECONDS:g} s")
             await self._clock.sleep(POLL_SECONDS)
@@ -154,26 +156,30 @@ class Qemu:
 
     async def _make(self, hardware: arguments.Hardware, template: Template) -> None:
         """Boot, wait for the agent, stop, save."""
-        birth, directory = self._boot_from(template.memory), template.directory
-        child, monitor = await self._spawn(hardware, birth, directory=directory, tap=None)
-        machine = QemuMachine(child, monitor, directory=directory, origin="cold")
+        template.memory.touch(mode=0o600)
+        os.truncate(template.memory, hardware.memory_bytes)
+        birth = self._boot_from(template.memory)
+        machine = await self._spawn(hardware, birth, template.directory, tap=None, origin="cold")
         try:
             async with asyncio.timeout(BOOT_SECONDS):
                 await self._agent_ready(machine.agent_socket)
-            await execute(monitor, "stop")
-            await _keep_memory_out_of_the_state(monitor)
+            await machine.execute("stop")
+            await _keep_memory_out_of_the_state(machine)
             with template.state.open("wb") as state:
-                await hand_over(monitor, state.fileno(), name="state")
-            await execute(monitor, "migrate", uri="fd:state")
-            await self._until_saved(monitor)
+                await machine.hand_over(state.fileno(), name="state")
+            await machine.execute("migrate", uri="fd:state")
+            await self._until_saved(machine)
         except TimeoutError:
             raise MachineNotStarted(f"the template's agent did not answer within {BOOT_SECONDS:g} s") from None
         finally:
             await machine.kill()
+        # From here on every clone may read it, and nobody may write it.
+        os.chown(template.memory, 0, 0)
+        template.memory.chmod(0o444)
 
-    async def _until_saved(self, monitor: QMPClient) -> None:
+    async def _until_saved(self, machine: QemuMachine) -> None:
         deadline = self._clock.monotonic() + SAVE_SECONDS
-        while (status := (await execute(monitor, "query-migrate")).get("status")) != "completed":
+        while (status := (await machine.execute("query-migrate")).get("status")) != "completed":
             if status == "failed" or self._clock.monotonic() > deadline:
                 raise MachineNotStarted(f"saving the template's state: {status}")
             await self._clock.sleep(0.01)
@@ -182,43 +188,63 @@ class Qemu:
         self,
         hardware: arguments.Hardware,
         birth: arguments.Birth,
-        *,
         directory: Path,
+        *,
         tap: int | None,
-        inherit: int = -1,
-    ) -> tuple[process.Child, QMPClient]:
-        self._make_blank()
-        own_tap = tap if tap is not None else unplugged_tap()
-        words = arguments.command(
-            hardware, birth, program=self._program, directory=directory, blank=self._blank, tap=own_tap
-        )
+        origin: Origin,
+    ) -> QemuMachine:
+        """QEMU in its jail, with a monitor that answers; its sockets are made in ``directory``."""
         # Not a pipe: nobody would read it while the machine runs, and a full one would stop QEMU.
         errors = os.memfd_create("qemu-errors", os.MFD_CLOEXEC)
+        user = self._jail.users.claim(directory)
         try:
-            child = process.spawn(*words, stdout=errors, stderr=errors, die_with_parent=True, pass_fds=[own_tap])
-            return child, await self._monitor_of(child, directory / "qmp.sock", errors=errors)
-        except process.ProgramMissing as error:
-            raise VmmMissing(f"{self._program} is not on this host; install qemu-system-x86") from error
+            child = self._spawn_process(hardware, birth, directory, user=user, tap=tap, errors=errors)
+            monitor = await self._monitor_of(child, directory / MONITOR_SOCKET, errors=errors)
+        except BaseException:
+            remove_sockets(directory)
+            self._jail.users.release(user)
+            raise
         finally:
             os.close(errors)
+        release = partial(self._jail.users.release, user)
+        return QemuMachine(child, monitor, directory=directory, origin=origin, on_end=release)
+
+    def _spawn_process(
+        self,
+        hardware: arguments.Hardware,
+        birth: arguments.Birth,
+        directory: Path,
+        *,
+        user: int,
+        tap: int | None,
+        errors: int,
+    ) -> process.Child:
+        if isinstance(birth, arguments.Boot) and birth.memory is not None:
+            os.chown(birth.memory, user, user)
+        with ExitStack() as ours:
+            # Made here, so that nothing that QEMU does decides who is called at these names. Our own copies are closed
+            # at the end of the block: with QEMU's, the last ones, whoever waits to be heard is cut off.
+            agent, monitor = (ours.enter_context(sockets.listen_unix(directory / name)) for name in SOCKETS)
             if tap is None:
-                os.close(own_tap)
+                tap = unplugged_tap()
+                ours.callback(os.close, tap)
+            lines = arguments.Lines(tap=tap, agent=agent.fileno(), monitor=monitor.fileno())
+            words = arguments.command(hardware, birth, lines, program=self._program, name=str(directory))
+            shown = arguments.shown(hardware, birth, program=self._program)
+            inherited = (lines.tap, lines.agent, lines.monitor)
+            try:
+                return self._jail.spawn(*words, user=user, shown=shown, output=errors, pass_fds=inherited)
+            except process.ProgramMissing as error:
+                raise VmmMissing(f"{self._jail.program} is not on this host; make it with: make assets") from error
 
     async def _monitor_of(self, child: process.Child, path: Path, *, errors: int) -> QMPClient:
         try:
-            return await connect_monitor(child, path, errors=errors, clock=self._clock)
+            return await connect_monitor(child, path, errors=errors)
         except BaseException:
             child.signal(signal.SIGKILL, group=True)
             await child.wait()
             child.close()
             raise
-
-    def _make_blank(self) -> None:
-        """The file that empty slots show: all zeros, no blocks."""
-        if not self._blank.exists():
-            self._blank.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with self._blank.open("ab") as file:
-                file.truncate(DISK_BYTES)
 
 
 async def find(
@@ -228,6 +254,7 @@ async def find(
     accelerator: Accelerator,
     agent_ready: Callable[[Path], Awaitable[None]],
     clock: Clock,
+    jail: Jail,
     patience: float = 0.0,
 ) -> Qemu:
     """The QEMU of this host with the guest in ``guest``; the rest is as ``Qemu`` takes it. Raises VmmMissing."""
@@ -243,15 +270,16 @@ async def find(
         accelerator=accelerator,
         agent_ready=agent_ready,
         clock=clock,
-        program=str(program),
+        program=program.resolve(),
         version=version,
+        jail=jail,
         patience=patience,
     )
 
 
-async def _keep_memory_out_of_the_state(monitor: QMPClient) -> None:
+async def _keep_memory_out_of_the_state(machine: QemuMachine) -> None:
     capability = {"capability": "x-ignore-shared", "state": True}
-    await execute(monitor, "migrate-set-capabilities", capabilities=[capability])
+    await machine.execute("migrate-set-capabilities", capabilities=[capability])
 
 
 def _tsc_khz() -> int:

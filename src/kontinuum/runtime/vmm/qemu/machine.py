@@ -6,30 +6,43 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from qemu.qmp import ConnectError, QMPClient, QMPError
+from qemu.qmp import QMPClient, QMPError
 from qemu.qmp.qmp_client import ExecuteError
 
-from kontinuum.foundation import process, sockets
-from kontinuum.foundation.clock import Clock
+from kontinuum.foundation import process
 from kontinuum.runtime.vmm.port import DISK_BYTES, MachineNotStarted, MachineRefused, Origin
 from kontinuum.runtime.vmm.qemu.arguments import SLOTS, block_node
 
 MONITOR_SECONDS = 10.0
 """QEMU opens its monitor within milliseconds; on a host that swaps it may take seconds."""
-POLL_SECONDS = 0.001
+DYING_SECONDS = 1.0
+COMMAND_SECONDS = 60.0
+"""A monitor command that takes longer has been swallowed: QEMU is not believed to be well only because it is silent."""
+AGENT_SOCKET, MONITOR_SOCKET = SOCKETS = ("agent.sock", "qmp.sock")
 
 
 class QemuMachine:
     """A ``Machine``. Made by ``Qemu.start``; the process is our child and dies with us."""
 
-    def __init__(self, child: process.Child, monitor: QMPClient, *, directory: Path, origin: Origin) -> None:
+    def __init__(
+        self,
+        child: process.Child,
+        monitor: QMPClient,
+        *,
+        directory: Path,
+        origin: Origin,
+        on_end: Callable[[], None],
+    ) -> None:
+        """``on_end`` is called when the process has been killed and is gone."""
         self._child = child
         self._monitor = monitor
         self._directory = directory
         self._origin = origin
+        self._on_end = on_end
         self._occupied: dict[int, str] = {}
         """Slot → the block node in it."""
         self._swapping = asyncio.Lock()
@@ -45,7 +58,7 @@ class QemuMachine:
 
     @property
     def agent_socket(self) -> Path:
-        return self._directory / "agent.sock"
+        return self._directory / AGENT_SOCKET
 
     async def attach_disk(self, image: Path, *, read_only: bool) -> str:
         if not read_only:
@@ -59,7 +72,12 @@ class QemuMachine:
             slot = free[0]
             self._nodes += 1
             node = f"image{self._nodes}"
-            await self.execute("blockdev-add", **block_node(image, name=node))
+            # QEMU sees none of the host's files; it gets this one open, and open for reading only.
+            with image.open("rb") as file:
+                self._monitor.send_fd_scm(file.fileno())
+                await self.execute("add-fd", **{"fdset-id": self._nodes})
+            await self.execute("blockdev-add", **block_node(self._nodes, name=node))
+            await self.execute("remove-fd", **{"fdset-id": self._nodes})
             await self._put(slot, node)
             self._occupied[slot] = node
         return f"slot{slot}"
@@ -79,12 +97,25 @@ class QemuMachine:
         await self._child.wait()
         await close_monitor(self._monitor)
         self._child.close()
-        for name in ("agent.sock", "qmp.sock"):
-            (self._directory / name).unlink(missing_ok=True)
+        remove_sockets(self._directory)
+        self._on_end()
 
     async def execute(self, command: str, **arguments: Any) -> Any:
         """One monitor command. Raises MachineRefused (QEMU says no), MachineNotStarted (QEMU is gone)."""
-        return await execute(self._monitor, command, **arguments)
+        try:
+            async with asyncio.timeout(COMMAND_SECONDS):
+                return await self._monitor.execute(command, arguments or None)
+        except ExecuteError as error:
+            raise MachineRefused(f"QEMU refused {command}: {error}") from error
+        except TimeoutError as error:
+            raise MachineNotStarted(f"QEMU has not answered {command} for {COMMAND_SECONDS:g} s") from error
+        except (QMPError, OSError, EOFError) as error:
+            raise MachineNotStarted(f"QEMU went away during {command}: {error}") from error
+
+    async def hand_over(self, descriptor: int, *, name: str) -> None:
+        """Give QEMU a copy of an open file, known to it as ``fd:NAME``."""
+        self._monitor.send_fd_scm(descriptor)
+        await self.execute("getfd", fdname=name)
 
     async def _put(self, slot: int, node: str) -> None:
         # Only a stopped machine lets go of a drive that it did not eject; the pause is some milliseconds.
@@ -93,45 +124,31 @@ class QemuMachine:
         await self.execute("cont")
 
 
-async def execute(monitor: QMPClient, command: str, **arguments: Any) -> Any:
-    """One monitor command; see ``QemuMachine.execute``."""
-    try:
-        return await monitor.execute(command, arguments or None)
-    except ExecuteError as error:
-        raise MachineRefused(f"QEMU refused {command}: {error}") from error
-    except (QMPError, OSError, EOFError) as error:
-        raise MachineNotStarted(f"QEMU went away during {command}: {error}") from error
+def remove_sockets(directory: Path) -> None:
+    """Of a machine that is gone."""
+    for name in SOCKETS:
+        (directory / name).unlink(missing_ok=True)
 
 
-async def hand_over(monitor: QMPClient, descriptor: int, *, name: str) -> None:
-    """Give QEMU a copy of an open file, known to it as ``fd:NAME``; its sandbox may not run a program for that."""
-    monitor.send_fd_scm(descriptor)
-    await execute(monitor, "getfd", fdname=name)
-
-
-async def connect_monitor(child: process.Child, path: Path, *, errors: int, clock: Clock) -> QMPClient:
+async def connect_monitor(child: process.Child, path: Path, *, errors: int) -> QMPClient:
     """The monitor of a QEMU that has just been started, and writes its complaints to the descriptor ``errors``.
 
-    Raises MachineNotStarted with QEMU's last words.
+    ``path`` is listened on already, by QEMU alone as soon as it runs: the call waits until it is taken, or is cut off
+    when QEMU ends. Raises MachineNotStarted with QEMU's last words.
     """
-    sockets.check_path(path)
-    deadline = clock.monotonic() + MONITOR_SECONDS
-    while True:
-        # The file is there a moment before QEMU listens on it; and to knock first would use up the one connection.
-        if path.is_socket():
-            monitor = QMPClient()
-            try:
-                await monitor.connect(str(path))
-                return monitor
-            except (QMPError, OSError, EOFError) as error:
-                if not (isinstance(error, ConnectError) and isinstance(error.exc, ConnectionRefusedError)):
-                    raise MachineNotStarted(f"QEMU's monitor does not answer: {error}") from error
-        if not child.is_running():
-            said = process.last_words(os.pread(errors, 1 << 16, 0)) or "it said nothing"
-            raise MachineNotStarted(f"QEMU ended at once: {said}")
-        if clock.monotonic() > deadline:
-            raise MachineNotStarted(f"QEMU's monitor did not open within {MONITOR_SECONDS:g} s")
-        await clock.sleep(POLL_SECONDS)
+    monitor = QMPClient()
+    try:
+        async with asyncio.timeout(MONITOR_SECONDS):
+            await monitor.connect(str(path))
+        return monitor
+    except TimeoutError as error:
+        raise MachineNotStarted(f"QEMU's monitor did not open within {MONITOR_SECONDS:g} s") from error
+    except (QMPError, OSError, EOFError) as error:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DYING_SECONDS):
+                await child.wait()
+        said = process.last_words(os.pread(errors, 1 << 16, 0)) or f"it said nothing; {error}"
+        raise MachineNotStarted(f"QEMU did not start: {said}") from error
 
 
 async def close_monitor(monitor: QMPClient) -> None:
