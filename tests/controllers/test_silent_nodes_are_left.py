@@ -11,10 +11,14 @@ from tests.controllers.cluster import NODE_NAMES, Cluster, deployment, scenario
 from kontinuum.api.kubernetes.resources import DEPLOYMENTS, NODES, PODS
 from kontinuum.api.machinery.conditions import get_condition
 from kontinuum.api.machinery.objects import Object, name_of
+from kontinuum.client.rest import Client
+from kontinuum.client.transport.port import Request, Response, Transport
+from kontinuum.controllers import manager
 from kontinuum.controllers.lib.pods import is_ready, node_of
 from kontinuum.controllers.lib.zones import Limits, rates
 from kontinuum.controllers.settings import ControllersSettings
 from kontinuum.foundation.clock import parse_rfc3339
+from kontinuum.foundation.tasks import cancel
 
 
 def ready(cluster: Cluster, name: str) -> str:
@@ -133,6 +137,51 @@ def test_a_late_watch_is_not_taken_for_silence() -> None:
         assert {ready(cluster, name) for name in NODE_NAMES} == {"True"}
         changes = [entry for entry in cluster.api.storage.log if entry.resource == NODES and entry.old is not None]
         assert changes == [], "no node was doubted, not even for a moment"
+
+    scenario(main)
+
+
+class LateCopy:
+    """A transport to a server whose own copy of Leases has stood still; what must be fresh is fresh."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._kept: Response | None = None
+        self.asked: list[str] = []
+        """The resourceVersion of each list of Leases."""
+
+    async def send(self, request: Request) -> Response:
+        if not request.path.endswith("/leases") or request.is_watch:
+            return await self._transport.send(request)
+        version = request.query.get("resourceVersion", "")
+        self.asked.append(version)
+        if version != "0" or self._kept is None:
+            answer = await self._transport.send(request)
+            self._kept = self._kept or answer
+            return answer
+        return self._kept
+
+    async def close(self) -> None:
+        await self._transport.close()
+
+
+def test_a_servers_late_copy_is_not_taken_for_silence() -> None:
+    late: list[LateCopy] = []
+
+    def wrap(transport: Transport) -> Transport:
+        late.append(LateCopy(transport))
+        return late[0]
+
+    async def main(cluster: Cluster) -> None:
+        await cluster.kill_controllers()
+        client = Client(cluster.api.channel(cluster.faults)).through(wrap)
+        task = asyncio.create_task(manager.run(client, cluster.clock, cluster.settings))
+        await cluster.settle(300)
+        changes = [entry for entry in cluster.api.storage.log if entry.resource == NODES and entry.old is not None]
+        assert changes == [], "no node was doubted, not even for a moment"
+        assert "" in late[0].asked, "who seemed silent was asked for once more"
+        assert len(late[0].asked) <= 300 / 5 + 10, "nobody lists more often than it takes"
+        await cancel(task)
 
     scenario(main)
 

@@ -53,7 +53,7 @@ async def _until_terminated(name: str, settings: Settings) -> None:
 
 def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
     """uvloop where requests per second count; elsewhere its memory is worth more than its speed."""
-    if name not in ("server", "scheduler"):
+    if name not in ("server", "controllers", "manager", "scheduler"):
         return None
     import uvloop
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
+import msgspec
 import orjson
 
 from kontinuum.api.machinery.objects import Object, name_of, namespace_of
@@ -26,6 +27,8 @@ PATCH_TYPES = {
     "json": "application/json-patch+json",
 }
 PatchKind = Literal["merge", "strategic", "json"]
+
+T = TypeVar("T")
 
 _METADATA_ACCEPT = "application/json;as={kind};g=meta.k8s.io;v=v1,application/json"
 _WATCH_SLACK = 30.0
@@ -105,6 +108,14 @@ class Client:
             item.setdefault("apiVersion", resource.api_version)
             item.setdefault("kind", resource.kind)
         return ObjectList(items, metadata.get("resourceVersion", ""), metadata.get("continue", ""))
+
+    async def list_as(
+        self, kind: type[T], resource: Resource, *, namespace: str = "", resource_version: str = ""
+    ) -> T:  # fmt: skip
+        """The whole list, decoded as msgspec does ``kind``: for whoever wants one field of each of thousands."""
+        query = _query(resourceVersion=resource_version)
+        body = await self._read(Request("GET", resource.path(namespace), query))
+        return msgspec.json.decode(body, type=kind)
 
     async def watch(
         self,
@@ -202,10 +213,13 @@ class Client:
         await self._transport.close()
 
     async def _call(self, request: Request) -> Object:
+        answer: Object = orjson.loads(await self._read(request))
+        return answer
+
+    async def _read(self, request: Request) -> bytes:
         async with self._send(request) as response:
             await _raise_for_status(response)
-            answer: Object = orjson.loads(await response.read())
-            return answer
+            return await response.read()
 
     @contextlib.asynccontextmanager
     async def _send(self, request: Request) -> AsyncIterator[Response]:

@@ -27,6 +27,7 @@ from kontinuum.hollow import words
 log = structlog.get_logger(__name__)
 
 RETRY = Backoff(initial=0.2, maximum=5.0)
+LOOK_SECONDS = 0.2
 
 
 class HollowNodes:
@@ -90,6 +91,11 @@ class HollowNodes:
     async def wait_registered(self) -> None:
         """Return when every node is there."""
         await self._are_registered.wait()
+
+    async def wait_open(self) -> None:
+        """Return when pods may come to every node."""
+        while not all((node := self._nodes.get(name)) and words.is_open(node) for name in self.names):
+            await self._clock.sleep(LOOK_SECONDS)
 
     async def register(self, name: str) -> None:
         """Add one node, or take over one of that name that somebody left."""

@@ -7,6 +7,7 @@ from kontinuum.api.machinery.objects import Object, name_of, uid_of
 
 LEASE_NAMESPACE = "kube-node-lease"
 LEASE_SECONDS = 40
+NOT_READY = "node.kubernetes.io/not-ready"
 ZONE = "topology.kubernetes.io/zone"
 ROOM = {"cpu": "32", "memory": "128Gi", "ephemeral-storage": "1Ti", "pods": "110"}
 SERVING = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
@@ -113,7 +114,13 @@ def trim(pod: Object) -> Object:
 
 
 def trim_node(node: Object) -> Object:
-    """Whether somebody doubts that it lives."""
+    """Whether somebody doubts that it lives, and whether pods may come."""
     conditions = [one for one in (node.get("status") or {}).get("conditions") or () if one["type"] == "Ready"]
     metadata = {key: node["metadata"].get(key, "") for key in ("name", "uid", "resourceVersion")}
-    return {"metadata": metadata, "status": {"conditions": conditions}}
+    taints = (node.get("spec") or {}).get("taints") or []
+    return {"metadata": metadata, "spec": {"taints": taints}, "status": {"conditions": conditions}}
+
+
+def is_open(node: Object) -> bool:
+    """Whether the node is ready and the cluster has taken note: pods may come."""
+    return not is_doubted(node) and all(one["key"] != NOT_READY for one in node["spec"]["taints"])

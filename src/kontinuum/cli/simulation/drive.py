@@ -87,6 +87,7 @@ class Drive:
         working = asyncio.create_task(self._nodes.run())
         try:
             await self._wait(self._nodes.wait_registered(), working)
+            await self._wait(self._nodes.wait_open(), working)
             await self._wait(self._account(), working)
             yield
         finally:

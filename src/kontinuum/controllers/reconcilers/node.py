@@ -8,23 +8,27 @@
 
 Time in leases is the node's own; what counts is how long *we* have seen no change. A controller that has just started
 therefore gives every node its full grace, and one that was suspended asks the API once more before it judges.
+
+A thousand nodes renew a hundred Leases a second, and none of it is news: instead of watching that we list all Leases
+every TICK_SECONDS (decision 0040), as often as Kubernetes looks. Nodes are decoded only when they change.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
+from msgspec import Struct
 
 from kontinuum.api.kubernetes.resources import LEASES, NODES, PODS
-from kontinuum.api.machinery.conditions import get_condition, is_true, set_condition
+from kontinuum.api.machinery.conditions import get_condition, set_condition
 from kontinuum.api.machinery.objects import Object, key_of, name_of, uid_of
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.client.writes import Writer
 from kontinuum.controllers.context import BY_NODE, Context
+from kontinuum.controllers.lib.batches import at_once
 from kontinuum.controllers.lib.pods import is_active, is_leaving, is_ready
 from kontinuum.controllers.lib.taints import seconds_tolerated, taints_for
 from kontinuum.controllers.lib.zones import Limits, Pace, rates, zone_of
@@ -37,6 +41,8 @@ LEASE_NAMESPACE = "kube-node-lease"
 GATHER_SECONDS_EACH = 0.0002
 """Seconds for each node there is, for which news of nodes are gathered: a second at 5,000 nodes."""
 TICK_SECONDS = 5.0
+NODES_AT_ONCE = 16
+"""Nodes that are acted on at the same time: thousands may become ready together."""
 RETRY_SECONDS = 1.0
 _STOPPED = ("NodeStatusUnknown", "Kubelet stopped posting node status.")
 _NEVER = ("NodeStatusNeverUpdated", "Kubelet never posted node status.")
@@ -124,6 +130,37 @@ class _Heard:
     at: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a tick asks of every node, read when the node changed."""
+
+    zone: str
+    is_ready: bool
+    beat: str
+    """When its agent last wrote its status, as the agent says."""
+    is_settled: bool
+    """As long as it is not silent there is nothing to do about it or its pods."""
+
+
+class _Name(Struct):
+    name: str
+
+
+class _Renewed(Struct):
+    renewTime: str | None = None
+
+
+class _Lease(Struct):
+    """Of a Lease no more is decoded."""
+
+    metadata: _Name
+    spec: _Renewed | None = None
+
+
+class _Leases(Struct):
+    items: list[_Lease]
+
+
 class NodeReconciler:
     """The hand that carries the plans out; it looks every TICK_SECONDS at least, because silence makes no event."""
 
@@ -134,10 +171,14 @@ class NodeReconciler:
         self._clock = context.clock
         self._events = context.recorder("node-controller")
         self._nodes = context.informer(NODES)
-        self._leases = context.informer(LEASES)
         self._pods = context.informer(PODS)
         self._writes = context.own_writes(NODES, PODS)
+        self._known: dict[str, _Known] = {}
+        self._renewed: Mapping[str, str] = {}
+        self._listened = 0.0
+        self._must_listen = True
         self._heard: dict[str, _Heard] = {}
+        self._silent: frozenset[str] = frozenset()
         self._exposed: dict[str, dict[tuple[str, str], float]] = {}
         settings = context.settings
         self._limits = Limits(
@@ -158,63 +199,74 @@ class NodeReconciler:
                 log.info("nodes cannot be judged now", error=str(error))
                 # A short pause, or a server that refuses would be asked again by every change it makes.
                 await self._clock.sleep(RETRY_SECONDS)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TICK_SECONDS):
+            try:
+                async with asyncio.timeout(max(0.0, self._listened + TICK_SECONDS - self._clock.monotonic())):
                     await self._changed.wait()
-                # A tick looks at every node: thousands that register one after the other must not cost one each.
-                await self._clock.sleep(GATHER_SECONDS_EACH * len(self._nodes.all_keys()))
+            except TimeoutError:
+                self._must_listen = True
+            # A tick judges all zones: thousands of nodes that register one after the other must not cost one each.
+            await self._clock.sleep(GATHER_SECONDS_EACH * len(self._known))
             self._changed.clear()
 
     def look_again(self) -> None:
         """See ``Reconciler``. Every tick looks at everything anyway."""
 
     async def tick(self) -> None:
-        """Listen, judge, and act on every node once."""
-        nodes = list(self._nodes.items())
-        silent = self._silent(nodes, {name_of(one): one for one in self._leases.items()})
-        if silent:
-            silent = self._silent(nodes, await self._fresh_leases())
-        self._judge_zones(nodes, silent)
-        for node in nodes:
-            if self._writes.are_seen(name_of(node)):
-                await self._handle(node, is_silent=name_of(node) in silent)
-        known = {name_of(node) for node in nodes}
-        self._heard = {name: heard for name, heard in self._heard.items() if name in known}
-        self._exposed = {name: pods for name, pods in self._exposed.items() if name in known}
+        """Listen, judge, and act on every node that is silent or not as it should be."""
+        if self._must_listen:
+            self._renewed = await self._listen(resource_version="0")
+        silent = self._compare()
+        if silent - self._silent:
+            # It may only be that the server's copy is late: whoever is to be declared silent is asked for once more.
+            self._renewed = await self._listen()
+            silent = self._compare()
+        self._silent = silent
+        self._judge_zones()
+        todo = sorted(silent | {name for name, known in self._known.items() if not known.is_settled})
+        self._exposed = {name: self._exposed[name] for name in todo if name in self._exposed}
+        await at_once(todo, self._handle_if_seen, limit=NODES_AT_ONCE)
 
-    async def _fresh_leases(self) -> dict[str, Object]:
-        """Asked for before anybody is declared silent: it may only be that our own watch is late."""
+    async def _listen(self, resource_version: str = "") -> dict[str, str]:
+        """When each node has renewed its Lease, in its own words. "0": as any of the server's copies has it."""
         try:
-            fresh = await self._context.client.list(LEASES, namespace=LEASE_NAMESPACE)
+            leases = await self._context.client.list_as(
+                _Leases, LEASES, namespace=LEASE_NAMESPACE, resource_version=resource_version
+            )
         except (ApiError, Retryable):
             # Where we cannot hear, nobody can speak: the time until now proves nothing.
             for heard in self._heard.values():
                 heard.at = self._clock.monotonic()
             raise
-        return {name_of(one): one for one in fresh.items}
+        self._listened, self._must_listen = self._clock.monotonic(), False
+        return {one.metadata.name: one.spec.renewTime or "" for one in leases.items if one.spec is not None}
 
     def _node_changed(self, change: str, node: Object, old: Object | None) -> None:
         """A node that becomes ready is waited for: its taints go at once. Heartbeats are no news."""
+        if change == "deleted":
+            self._known.pop(name_of(node), None)
+            self._heard.pop(name_of(node), None)
+            return
+        self._known[name_of(node)] = _known(node)
         if old is None or taints_for(node, evict=True, now="") != taints_for(old, evict=True, now=""):
             self._changed.set()
 
-    def _silent(self, nodes: Sequence[Object], leases: Mapping[str, Object]) -> set[str]:
+    def _compare(self) -> frozenset[str]:
+        """The nodes whose last sign of life is too old."""
         now = self._clock.monotonic()
         silent = set()
-        for node in nodes:
-            name = name_of(node)
-            sign = _sign_of_life(node, leases.get(name))
+        for name, known in self._known.items():
+            sign = f"{self._renewed.get(name)} {known.beat}"
             heard = self._heard.setdefault(name, _Heard(sign, now))
             if heard.sign != sign:
                 heard.sign, heard.at = sign, now
             if now - heard.at >= self._context.settings.node_grace_seconds:
                 silent.add(name)
-        return silent
+        return frozenset(silent)
 
-    def _judge_zones(self, nodes: Sequence[Object], silent: set[str]) -> None:
+    def _judge_zones(self) -> None:
         zones: dict[str, list[bool]] = {}
-        for node in nodes:
-            zones.setdefault(zone_of(node), []).append(name_of(node) in silent or not is_true(node, "Ready"))
+        for name, known in self._known.items():
+            zones.setdefault(known.zone, []).append(name in self._silent or not known.is_ready)
         before, self._rates = self._rates, rates(zones, self._limits)
         for zone, rate in self._rates.items():
             if bool(rate) != bool(before.get(zone, True)):
@@ -224,12 +276,17 @@ class NodeReconciler:
     def _step(self, node: Object, pods: Sequence[Object], *, is_silent: bool, now: float) -> Plan:
         """What to do about one node; who is to be left anew waits for his turn."""
         zone = zone_of(node)
-        rate = self._rates[zone]
+        rate = self._rates.get(zone, 0.0)  # it may have come to this zone a moment ago
         step = plan(node, pods, is_silent=is_silent, evict=rate > 0, now=now)
         is_new = not no_execute(node) and any(one["effect"] == "NoExecute" for one in step.taints or ())
         if is_new and not self._pace.allows(zone, rate, self._clock.monotonic()):
             return plan(node, pods, is_silent=is_silent, evict=False, now=now)
         return step
+
+    async def _handle_if_seen(self, name: str) -> None:
+        node = self._nodes.get(name)
+        if node is not None and self._writes.are_seen(name):
+            await self._handle(node, is_silent=name in self._silent)
 
     async def _handle(self, node: Object, *, is_silent: bool) -> None:
         name, now = name_of(node), self._clock.time()
@@ -261,7 +318,7 @@ class NodeReconciler:
         self._events.event(pod, "Warning", "NodeNotReady", "Node is not ready")
 
     async def _evict(self, node: Object, pods: Sequence[Object]) -> None:
-        if not self._rates[zone_of(node)]:
+        if not self._rates.get(zone_of(node)):
             # Whatever time has passed on tolerations was measured by somebody who could not hear.
             self._exposed.pop(name_of(node), None)
             return
@@ -295,8 +352,13 @@ class NodeReconciler:
         return self._exposed.get(name_of(node), {})
 
 
-def _sign_of_life(node: Object, lease: Object | None) -> str:
-    """Changes whenever the node's agent does anything: renews its Lease, or writes its status."""
-    renewed = ((lease or {}).get("spec") or {}).get("renewTime")
+def _known(node: Object) -> _Known:
     ready = get_condition(node, "Ready") or {}
-    return f"{renewed} {ready.get('lastHeartbeatTime')}"
+    taints = (node.get("spec") or {}).get("taints") or []
+    is_ready = ready.get("status") == "True"
+    return _Known(
+        zone=zone_of(node),
+        is_ready=is_ready,
+        beat=ready.get("lastHeartbeatTime") or "",
+        is_settled=is_ready and not no_execute(node) and taints == taints_for(node, evict=True, now=""),
+    )
