@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from google.protobuf import descriptor_pb2
+from tests import registries
 from tests.images.archives import Image, layout, member, simple, tar
 from tests.machines.node import TestedNode, pod, running_node
 from tools import go_descriptors
@@ -18,6 +20,11 @@ from kontinuum.images import archives, listing, oci, services
 from kontinuum.images.archives import Wish, import_archive
 from kontinuum.images.layers import Limits
 from kontinuum.images.manifests import BadImage, Platform
+from kontinuum.images.references import parse
+from kontinuum.images.registry import transfer
+from kontinuum.images.registry.credentials import Credentials
+from kontinuum.images.registry.errors import AccessDenied, NotInRegistry
+from kontinuum.images.registry.transfer import Registry, pull, push
 from kontinuum.images.services import Containerd
 from kontinuum.images.store import BadContent
 
@@ -34,6 +41,20 @@ async def node() -> AsyncIterator[TestedNode]:
 async def store(node: TestedNode) -> AsyncIterator[Containerd]:
     async with Containerd(node.settings.socket, RealClock()) as store:
         yield store
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def registry(node: TestedNode, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[registries.Registry]:
+    """One for all tests; containerd is told that it speaks plain HTTP."""
+    async with registries.registry(tmp_path_factory.mktemp("registry"), users=True) as running:
+        place = node.settings.data / "containerd" / "certs.d" / running.host
+        place.mkdir(parents=True)
+        (place / "hosts.toml").write_text(f'server = "http://{running.host}"\n')
+        yield running
+
+
+def reached(user: str = registries.USER, password: str = registries.PASSWORD) -> Registry:
+    return Registry(RealClock(), credentials=Credentials(user, password))
 
 
 def quiet(*_: object) -> None:
@@ -135,6 +156,37 @@ async def test_what_was_refused_is_not_in_containerd(node: TestedNode, store: Co
         async with store.writer("test-lie", digest="sha256:" + "2" * 64, size=3) as writer:
             await writer.write(b"abc")
             await writer.commit({})
+
+
+async def test_an_image_goes_to_a_registry_and_comes_back(
+    store: Containerd, registry: registries.Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "PIECE", 1 << 20)
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "noise").write_bytes(random.Random(1).randbytes(2_500_000))
+    name = f"{registry.host}/team/noise:1"
+    built = await oci.build(store, root, name, oci.ImageConfig(), platform=Platform.here())
+    with pytest.raises(AccessDenied, match="gives no token to 'nobody'"):
+        await push(store, built, parse(name), reached("nobody", "x"), quiet)
+    await push(store, built, parse(name), reached(), quiet)
+    assert "repository:team/noise:pull,push" in registry.scopes
+    copy = f"{registry.host}/copy:2"
+    before = set((registry.data / "docker/registry/v2/repositories").rglob("_uploads/*"))
+    await push(store, built, parse(copy), reached(), quiet)
+    # The layer was mounted: nothing was uploaded for the second repository.
+    assert "repository:team/noise:pull" in registry.scopes
+    assert set((registry.data / "docker/registry/v2/repositories").rglob("_uploads/*")) == before
+    await listing.remove(store, built)
+    assert await store.size(built.target.digest) is None
+    with pytest.raises(AccessDenied, match="no credentials were given"):
+        await pull(store, parse(copy), Registry(RealClock()), Wish(Platform.here()), Limits(), quiet)
+    pulled = await pull(store, parse(copy), reached(), Wish(Platform.here()), Limits(), quiet)
+    assert pulled.target.digest == built.target.digest
+    by_digest = parse(f"{registry.host}/copy@{pulled.target.digest}")
+    await pull(store, by_digest, reached(), Wish(Platform.here()), Limits(), quiet)
+    with pytest.raises(NotInRegistry, match="manifest unknown"):
+        await pull(store, parse(f"{registry.host}/copy:3"), reached(), Wish(Platform.here()), Limits(), quiet)
 
 
 async def test_an_image_goes_with_its_last_name(node: TestedNode, store: Containerd, tmp_path: Path) -> None:

@@ -112,6 +112,43 @@ def build(
 
 
 @app.command()
+def pull(
+    name: Annotated[str, typer.Argument(help="For example registry.example/app:1.")],
+    platform: PlatformOption = "",
+    all_platforms: AllPlatforms = False,
+    credentials: Credentials = "",
+    plain_http: PlainHttp = False,
+    pin: Annotated[bool, typer.Option("--pin/--no-pin", help="Never remove it to make room.")] = False,
+    max_size: MaximumSize = 64,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    config: Config = None,
+) -> None:
+    """Fetch an image from its registry."""
+    from kontinuum.cli.commands import image
+
+    access = image.Access(credentials, plain_http)
+    work = image.pull_image(
+        name, access, platform=platform, all_platforms=all_platforms, pin=pin, maximum=max_size << 30
+    )
+    image.run(work, data_dir, config)
+
+
+@app.command()
+def push(
+    name: Name,
+    target: Annotated[str, typer.Argument(help="Where to, if not where its name says.")] = "",
+    credentials: Credentials = "",
+    plain_http: PlainHttp = False,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    config: Config = None,
+) -> None:
+    """Bring an image to a registry."""
+    from kontinuum.cli.commands import image
+
+    image.run(image.push_image(name, target, image.Access(credentials, plain_http)), data_dir, config)
+
+
+@app.command()
 def inspect(name: Name, data_dir: DataDir = DEFAULT_DATA_DIR, config: Config = None) -> None:
     """Say everything about one image, as JSON."""
     from kontinuum.cli.commands import image

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any
 
 import structlog
 
@@ -38,6 +39,16 @@ async def restarting(
         failures = 0 if clock.monotonic() - began > backoff.maximum else failures
         await clock.sleep(backoff.delay(failures))
         failures += 1
+
+
+async def all_of(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Do all ``works`` side by side. The first failure ends the others, and is raised as it is, not in a group."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for work in works:
+                group.create_task(work)
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
 
 
 async def cancel(*tasks: asyncio.Task[object]) -> None:

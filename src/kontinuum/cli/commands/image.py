@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import getpass
 import json
+import os
 import shlex
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,16 +22,49 @@ from kontinuum.images import archives, listing, oci
 from kontinuum.images.containerd import PINNED
 from kontinuum.images.layers import Limits
 from kontinuum.images.manifests import Platform
-from kontinuum.images.references import with_tag
+from kontinuum.images.references import parse, with_tag
+from kontinuum.images.registry import credentials, transfer
+from kontinuum.images.registry.transfer import Registry
 from kontinuum.images.services import Containerd
 from kontinuum.images.store import ImageStore, StoredImage
 
-Work = Callable[[ImageStore], Awaitable[None]]
-SIGNALS = 64
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a command works."""
+
+    store: ImageStore
+    hosts: Path
+    """``certs.d``: where registries are, for containerd and for us."""
+
+
+Work = Callable[[Place], Awaitable[None]]
 
 
 class BadOption(Refused):
     """An option that cannot be meant; the message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How a command reaches registries."""
+
+    credentials: str = ""
+    """``USER:PASSWORD``, or USER alone: then the password is asked for."""
+    plain_http: bool = False
+
+    async def to(self, registry: str, hosts: Path) -> Registry:
+        """Raises credentials.BadCredentials."""
+        given = self.credentials
+        if given and ":" not in given:
+            given += f":{await asyncio.to_thread(getpass.getpass)}"
+        ours = credentials.parse(given) if given else await credentials.stored(registry, docker_config())
+        return Registry(RealClock(), hosts, ours, self.plain_http)
+
+
+def docker_config() -> Path:
+    """Where ``docker login`` writes."""
+    return Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
 
 
 def run(work: Work, data_dir: Path, config: Path | None) -> None:
@@ -41,13 +78,14 @@ def run(work: Work, data_dir: Path, config: Path | None) -> None:
 
     async def main() -> None:
         async with Containerd(socket, RealClock()) as store:
-            await work(store)
+            await work(Place(store, settings.node.data / "containerd" / "certs.d"))
 
     run(main())
 
 
 def list_images(words: Sequence[str], *, everything: bool, as_json: bool) -> Work:
-    async def work(store: ImageStore) -> None:
+    async def work(place: Place) -> None:
+        store = place.store
         images = listing.shown(await store.images(), everything=everything)
         chosen = [one for one in images if not words or any(word in one.name for word in words)]
         pictures = [await listing.picture(store, one, Platform.here()) for one in chosen]
@@ -85,7 +123,8 @@ def _print_table(pictures: Sequence[listing.Picture]) -> None:
 
 
 def import_image(file: str, *, name: str, platform: str, all_platforms: bool, pin: bool, maximum: int) -> Work:
-    async def work(store: ImageStore) -> None:
+    async def work(place: Place) -> None:
+        store = place.store
         wish = archives.Wish(_platform(platform), all_platforms, name, _labels(pin))
         with _opened(file) as source, Transfers() as progress:
             images = await archives.import_archive(store, source, wish, Limits(unpacked=maximum), progress)
@@ -96,7 +135,8 @@ def import_image(file: str, *, name: str, platform: str, all_platforms: bool, pi
 
 
 def export_images(names: Sequence[str], target: Path) -> Work:
-    async def work(store: ImageStore) -> None:
+    async def work(place: Place) -> None:
+        store = place.store
         images = [await listing.find(store, name) for name in names]
         with Transfers() as progress:
             await archives.export(store, images, target, progress)
@@ -174,7 +214,8 @@ def build_image(
     keep_owners: bool,
     pin: bool,
 ) -> Work:
-    async def work(store: ImageStore) -> None:
+    async def work(place: Place) -> None:
+        store = place.store
         if not directory.is_dir():
             raise BadOption(f"{directory}: there is no such directory")
         whole = with_tag(name)
@@ -188,8 +229,33 @@ def build_image(
     return work
 
 
+def pull_image(name: str, access: Access, *, platform: str, all_platforms: bool, pin: bool, maximum: int) -> Work:
+    async def work(place: Place) -> None:
+        reference = parse(name)
+        wish = archives.Wish(_platform(platform), all_platforms, labels=_labels(pin))
+        registry = await access.to(reference.registry, place.hosts)
+        with Transfers() as progress:
+            image = await transfer.pull(place.store, reference, registry, wish, Limits(unpacked=maximum), progress)
+        _tell("pulled", image)
+
+    return work
+
+
+def push_image(name: str, target: str, access: Access) -> Work:
+    async def work(place: Place) -> None:
+        image = await listing.find(place.store, name)
+        reference = parse(target or image.name)
+        registry = await access.to(reference.registry, place.hosts)
+        with Transfers() as progress:
+            pushed = await transfer.push(place.store, image, reference, registry, progress)
+        print(f"pushed {reference} {pushed.digest}")
+
+    return work
+
+
 def inspect_image(name: str) -> Work:
-    async def work(store: ImageStore) -> None:
+    async def work(place: Place) -> None:
+        store = place.store
         found = await listing.picture(store, await listing.find(store, name), Platform.here())
         print(json.dumps(listing.in_full(found), indent=2))
 
@@ -197,7 +263,8 @@ def inspect_image(name: str) -> Work:
 
 
 def remove_images(names: Sequence[str]) -> Work:
-    async def work(store: ImageStore) -> None:
+    async def work(place: Place) -> None:
+        store = place.store
         # All are looked up before the first goes: a slip of the pen removes nothing.
         for image in [await listing.find(store, name) for name in names]:
             for gone in await listing.remove(store, image):
@@ -207,14 +274,16 @@ def remove_images(names: Sequence[str]) -> Work:
 
 
 def tag_image(name: str, other: str) -> Work:
-    async def work(store: ImageStore) -> None:
+    async def work(place: Place) -> None:
+        store = place.store
         _tell("tagged", await listing.tag(store, await listing.find(store, name), other))
 
     return work
 
 
 def pin_image(name: str, *, off: bool) -> Work:
-    async def work(store: ImageStore) -> None:
+    async def work(place: Place) -> None:
+        store = place.store
         image = await listing.find(store, name)
         await store.put(StoredImage(image.name, image.target, {PINNED: "" if off else "pinned"}))
         _tell("unpinned" if off else "pinned", image)
