@@ -101,6 +101,10 @@ class TestedNode:
     async def delete(self, name: str, *, grace: int | None = None, seconds: float = 20) -> None:
         """Delete a pod and wait until the API has forgotten it."""
         await self.client.delete(PODS, name, namespace="default", grace_seconds=grace)
+        await self.wait_gone(name, seconds=seconds)
+
+    async def wait_gone(self, name: str, *, seconds: float = 20) -> None:
+        """Until the API knows no pod of that name."""
         async with asyncio.timeout(seconds):
             while True:
                 try:

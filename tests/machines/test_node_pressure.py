@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from tests.machines.node import NAME, TestedNode, running_node, sh
@@ -18,11 +20,13 @@ pytestmark = pytest.mark.machine
 
 
 @pytest.fixture
-async def node(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[TestedNode]:
+async def node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[TestedNode]:
     monkeypatch.setattr(evictor, "LOOK_SECONDS", 0.5)
     monkeypatch.setattr(measuring, "LEAST_SECONDS", 0.0)
     hard = {"nodefs.available": "64Mi"}
-    async with running_node(data_size="256m", eviction_hard=hard, eviction_pressure_transition_period=1.0) as node:
+    async with running_node(
+        data_size="256m", eviction_hard=hard, eviction_pressure_transition_period=1.0, static_pod_path=str(tmp_path)
+    ) as node:
         yield node
 
 
@@ -33,6 +37,10 @@ async def wait_pressure(node: TestedNode, *, pressed: bool) -> None:
 
 
 async def test_pods_that_write_too_much_are_evicted_and_the_others_stay(node: TestedNode) -> None:
+    described = sh("static", "echo here; sleep 600")
+    del described["spec"]["nodeName"]
+    file = Path(node.settings.static_pod_path) / "static.json"
+    file.write_text(json.dumps(described))
     scratch = {"volumes": [{"name": "s", "emptyDir": {"sizeLimit": "1Mi"}}]}
     mounted = {"volumeMounts": [{"name": "s", "mountPath": "/s"}]}
     limits = {"resources": {"limits": {"ephemeral-storage": "2Mi"}, "requests": {"ephemeral-storage": "1Mi"}}}
@@ -60,4 +68,11 @@ async def test_pods_that_write_too_much_are_evicted_and_the_others_stay(node: Te
     # Its files go when it has ended, and with them the pressure.
     await wait_pressure(node, pressed=False)
     assert (await node.get("quiet"))["status"]["phase"] == "Running"
+    # The node's own pod stays whatever the node lacks, and ends with its file.
+    mirror = await node.wait(f"static-{NAME}", lambda one: one["status"]["phase"] == "Running")
+    assert mirror["metadata"]["annotations"]["kubernetes.io/config.source"] == "file"
+    assert mirror["status"]["containerStatuses"][0]["restartCount"] == 0
+    assert "here" in await node.logs(f"static-{NAME}")
+    file.unlink()
+    await node.wait_gone(f"static-{NAME}")
     assert ("Evicted", status["message"]) in await node.events("greedy")

@@ -12,7 +12,9 @@ from tests.node.fake_runtime import FakeRuntime
 from kontinuum.api.kubernetes.resources import PODS
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.status import ApiError
+from kontinuum.client.rest import Client
 from kontinuum.client.transport.fake import FakeApi
+from kontinuum.client.transport.fake.faults import Faults
 from kontinuum.foundation import virtual_time
 from kontinuum.foundation.clock import VirtualClock
 from kontinuum.foundation.tasks import cancel
@@ -21,6 +23,7 @@ from kontinuum.node.checks import CheckFailed
 from kontinuum.node.images import Puller
 from kontinuum.node.settings import NodeSettings
 from kontinuum.node.sources import Sources
+from kontinuum.node.static.folder import Folder
 from kontinuum.node.status import HostFacts
 from kontinuum.node.tokens import Tokens
 from kontinuum.node.tools import Tools
@@ -67,17 +70,20 @@ class World:
         self.clock = VirtualClock()
         self.api = FakeApi(self.clock)
         self.client = self.api.client()
+        self.faults = Faults()
+        """What is wrong between the node and the API."""
+        ours = Client(self.api.channel(self.faults))
         self.runtime = FakeRuntime(self.clock)
         self.events = Events()
         self.checks = FakeChecks()
         cgroups = directory / "cgroup"
         for name in ("cpu", "memory", "pids"):
             (cgroups / name).mkdir(parents=True, exist_ok=True)
-        sources = Sources(self.client, self.clock)
+        sources = Sources(ours, self.clock)
         self.tools = Tools(
-            client=self.client, runtime=self.runtime, clock=self.clock,
+            client=ours, runtime=self.runtime, clock=self.clock,
             settings=NodeSettings(data_dir=str(directory / "data"), run_dir=str(directory / "run")),
-            events=self.events, sources=sources, services=NoServices(), tokens=Tokens(self.client, self.clock),
+            events=self.events, sources=sources, services=NoServices(), tokens=Tokens(ours, self.clock),
             puller=Puller(self.runtime, sources, self.clock),
             checks=self.checks, host=HostFacts("192.0.2.1"),
             host_resolver={"servers": [], "searches": [], "options": []},
@@ -86,8 +92,12 @@ class World:
         self.agent = Agent(self.tools, NODE)
         self._agent: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
+    async def start(self, *, static: Path | None = None) -> None:
+        """``static``: a folder of static pods."""
         self.agent = Agent(self.tools, NODE)
+        if static is not None:
+            node = {"metadata": {"name": NODE, "uid": "node-uid"}}
+            self.agent.keep_static(Folder(static, NODE).look, lambda: node)
         self._agent = asyncio.create_task(self.agent.run())
 
     async def stop(self) -> None:
@@ -114,7 +124,7 @@ class World:
         """The pod's status once ``is_so(status)``."""
         found: Object = {}
         for _ in range(int(seconds / 0.05)):
-            found = (await self.get(name)).get("status") or {}
+            found = (await self.get(name)).get("status") or {} if await self.exists(name) else {}
             if found.get("containerStatuses") and is_so(found):
                 return found
             await asyncio.sleep(0.05)

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import structlog
@@ -45,6 +46,7 @@ from kontinuum.node.server import NodeServer
 from kontinuum.node.services import KnownServices
 from kontinuum.node.settings import NodeSettings
 from kontinuum.node.sources import Sources
+from kontinuum.node.static.keeper import StaticPods
 from kontinuum.node.status import HostFacts
 from kontinuum.node.tokens import Tokens
 from kontinuum.node.tools import Tools
@@ -129,6 +131,7 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
                 has_image_disk=settings.data.stat().st_dev != settings.imagefs.stat().st_dev,
             )
             agent.follow_pressures(evictor)
+            agent.keep_static(_static_pods(settings, facts.name), lambda: heartbeat.node)
             async with asyncio.TaskGroup() as group:
                 group.create_task(events.run())
                 group.create_task(services.run())
@@ -140,6 +143,15 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
                 group.create_task(container_collection.run(runtime, clock, settings, tell))
                 group.create_task(evictor.run())
                 group.create_task(Eraser(client, clock, settings, facts.name).run())
+
+
+def _static_pods(settings: NodeSettings, node: str) -> Callable[[], Iterable[Object]]:
+    """Reads the folder of static pods; where there is none, none of what understands its files is loaded."""
+    if not settings.static_pod_path:
+        return tuple
+    from kontinuum.node.static.folder import Folder
+
+    return Folder(Path(settings.static_pod_path), node).look
 
 
 async def _answered(ask: Callable[[], Awaitable[T]], clock: Clock) -> T:
@@ -165,6 +177,9 @@ class Agent:
         self._workers: dict[str, PodWorker] = {}
         self._finished: set[str] = set()
         """Pods that are done here but still in the API, where a finalizer holds them."""
+        self._static: StaticPods | None = None
+        self._strangers: dict[str, Fingerprint] | None = {}
+        """What runs and nobody has asked for, until the API has said what it asks for; None afterwards."""
         self._evictor: Evictor | None = None
         self._is_sharing = False
         self._group: asyncio.TaskGroup | None = None
@@ -174,13 +189,28 @@ class Agent:
         tools = self._tools
         async with asyncio.TaskGroup() as self._group:
             self._group.create_task(self._informer.run())
+            if self._static is not None:
+                # Before anything is looked at that runs: static pods do not wait for the API.
+                self._static.look()
+                self._group.create_task(self._static.run())
+            idle = tools.settings.observe_seconds
+            self._group.create_task(observe(tools.runtime, tools.clock, idle_seconds=idle, changed=self._on_runtime))
             await self._informer.wait_synced()
+            strangers, self._strangers = self._strangers or {}, None
+            for uid, found in strangers.items():
+                self._on_runtime(uid, found)
             # What runs is not left over, even if nobody wants it: it gets a worker that ends it in order.
             running = await _answered(tools.runtime.fingerprints, tools.clock)
             leftovers.remove(tools.settings, {*self._workers, *running})
-            await observe(
-                tools.runtime, tools.clock, idle_seconds=tools.settings.observe_seconds, changed=self._on_runtime
-            )
+
+    def keep_static(self, look: Callable[[], Iterable[Object]], node: Callable[[], Object]) -> None:
+        """Run the pods that ``look`` finds; ``node`` is the Node object."""
+        tools = self._tools
+        seconds = tools.settings.file_check_frequency
+        self._static = StaticPods(
+            tools.client, tools.clock, look, hire=lambda pod: self._hire(uid_of(pod), pod), node=node,
+            look_seconds=seconds,
+        )  # fmt: skip
 
     def follow_pressures(self, evictor: Evictor) -> None:
         """Take no pods that the node's pressures forbid."""
@@ -208,6 +238,10 @@ class Agent:
 
     def _on_pod(self, change: Change, pod: Object, _: Object | None) -> None:
         uid = uid_of(pod)
+        if pods.is_mirror(pod):
+            if self._static is not None:
+                self._static.on_mirror(pod, is_there=change != "deleted")
+            return
         worker = self._workers.get(uid)
         if change == "deleted":
             self._finished.discard(uid)
@@ -234,6 +268,8 @@ class Agent:
         worker = self._workers.get(uid)
         if worker is not None:
             worker.notice()
+        elif self._strangers is not None:
+            self._strangers[uid] = found
         elif found.states and uid not in self._finished:
             log.info("ending a pod that the API does not know", namespace=found.namespace, name=found.name, uid=uid)
             orphan = self._hire(uid, _unknown_pod(uid, found, self._tools.clock.time()))
@@ -272,7 +308,10 @@ class Agent:
                 failures += 1
         del self._workers[uid]
         self._share_out_soon()
-        if self._informer.get(f"{worker.pod['metadata']['namespace']}/{worker.pod['metadata']['name']}") is not None:
+        if pods.is_static(worker.pod):
+            if self._static is not None:
+                self._static.on_finished(worker.pod)
+        elif self._informer.get(f"{worker.pod['metadata']['namespace']}/{worker.pod['metadata']['name']}") is not None:
             self._finished.add(uid)
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kontinuum.api.machinery import quantity
-from kontinuum.api.machinery.objects import Object
+from kontinuum.api.machinery.objects import Object, annotations_of
 
 DEFAULT_GRACE_SECONDS = 30
+CONFIG_SOURCE, CONFIG_HASH = "kubernetes.io/config.source", "kubernetes.io/config.hash"
+MIRROR = "kubernetes.io/config.mirror"
+"""On the API's picture of a static pod: the static pod's UID."""
 
 
 def containers(pod: Object) -> list[Object]:
@@ -69,6 +72,15 @@ def grace_seconds(pod: Object) -> int:
 def is_terminal(pod: Object) -> bool:
     """Whether the API already says that the pod has ended for good."""
     return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
+def is_static(pod: Object) -> bool:
+    """Whether the pod comes from a file of this node."""
+    return annotations_of(pod).get(CONFIG_SOURCE, "api") != "api" and not is_mirror(pod)
+
+
+def is_mirror(pod: Object) -> bool:
+    return MIRROR in annotations_of(pod)
 
 
 def has_files(pod: Object) -> bool:

@@ -10,6 +10,7 @@ from kontinuum.api.machinery.objects import Object, name_of, namespace_of
 from kontinuum.client.informer import Informer
 from kontinuum.client.rest import Client
 from kontinuum.foundation.clock import Clock
+from kontinuum.node.pods import is_static
 
 BY_NAMESPACE = "namespace"
 API_NAMESPACE, API_NAME = "default", "kubernetes"
@@ -36,8 +37,12 @@ class KnownServices:
         await self._informer.run()
 
     async def variables(self, pod: Object) -> dict[str, str]:
-        """Waits until the services are known: a container keeps the environment that it was started with."""
-        await self._informer.wait_synced()
+        """Waits until the services are known: a container keeps the environment that it was started with.
+
+        A static pod does not wait, because it may be what the API server itself runs in.
+        """
+        if not is_static(pod):
+            await self._informer.wait_synced()
         own = self._informer.by_index(BY_NAMESPACE, namespace_of(pod))
         return service_variables(pod, own, self._informer.get(f"{API_NAMESPACE}/{API_NAME}"))
 

@@ -153,6 +153,11 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """How many ended runs of one container are kept beside the newest, for ``kubectl logs --previous``."""
     maximum_dead_containers: int = -1
     """How many ended containers are kept on the whole node; negative means as many as there are."""
+    static_pod_path: str = ""
+    """A folder (or one file) of pods in YAML or JSON that this node runs by itself, with or without an API server, and
+    shows there as *mirror pods*. Empty: none."""
+    file_check_frequency: float = 2.0
+    """How often that folder is looked at."""
     log_max_size: int = 10_485_760
     """A container's log is rotated when it is larger than this many bytes; 0 means never."""
     log_max_files: int = 5

@@ -13,6 +13,7 @@ from kontinuum.client.rest import Client
 from kontinuum.foundation.backoff import Backoff
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.errors import Retryable
+from kontinuum.node.pods import is_static
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +53,15 @@ class StatusWriter:
         self._changed = asyncio.Event()
         self._settled = asyncio.Event()
         self._settled.set()
-        self._is_gone = False
+        self._is_gone = is_static(pod)
+        """Whether there is nothing in the API to write to."""
+
+    def follow(self, pod: Object) -> None:
+        """Write to this object of the API from now on: the picture of a static pod comes, goes and comes again."""
+        if self._is_gone or pod["metadata"]["uid"] != self._uid:
+            self._uid, self._is_gone = pod["metadata"]["uid"], False
+            self._written = pod.get("status") or {}
+            self.set(self._wanted)
 
     def set(self, status: Object) -> None:
         self._wanted = status

@@ -105,6 +105,16 @@ class PodWorker:
         self._exists = False
         self.update(as_vanished(self.pod, self._tools.clock.time()))
 
+    def withdraw(self) -> None:
+        """The file of a static pod is gone, or describes another: end it in its own time."""
+        if self._exists:
+            self._exists = False
+            self.update(as_vanished(self.pod, self._tools.clock.time(), grace=pods.grace_seconds(self.pod)))
+
+    def mirrored(self, mirror: Object) -> None:
+        """Where the API shows this static pod."""
+        self._writer.follow(mirror)
+
     def notice(self) -> None:
         """Something about the pod may have changed in the runtime, or a probe has come to a conclusion."""
         self._wake.set()
@@ -162,6 +172,9 @@ class PodWorker:
         now = self._tools.clock.time()
         current = status(self.pod, self.observed, self._remembered, self._tools.host, now)
         self._writer.set(current)
+        if pods.is_static(self.pod):
+            # What it said of itself before, nobody else tells it.
+            self.pod = {**self.pod, "status": current}
         self._backoffs.tell(self.pod, current)
 
     @property
@@ -302,9 +315,9 @@ class PodWorker:
                 raise
 
 
-def as_vanished(pod: Object, now: float) -> Object:
-    """``pod`` as if it were being deleted without grace."""
-    deleted = {"deletionTimestamp": rfc3339(now), "deletionGracePeriodSeconds": 0}
+def as_vanished(pod: Object, now: float, *, grace: int = 0) -> Object:
+    """``pod`` as if it were being deleted."""
+    deleted = {"deletionTimestamp": rfc3339(now), "deletionGracePeriodSeconds": grace}
     return {**pod, "metadata": {**pod["metadata"], **deleted}}
 
 

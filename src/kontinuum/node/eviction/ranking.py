@@ -9,20 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from kontinuum.api.machinery import quantity
-from kontinuum.api.machinery.objects import Object, annotations_of
+from kontinuum.api.machinery.objects import Object
 from kontinuum.node import cgroups, pods
 from kontinuum.node.eviction.thresholds import IMAGEFS, MEMORY, NODEFS, PIDS, Threshold
 from kontinuum.node.usage.values import NOTHING, PodUsage
 
 SYSTEM_CRITICAL = 2_000_000_000
 """Pods of at least this priority are the node's own business, and stay."""
-CONFIG_SOURCE, MIRROR = "kubernetes.io/config.source", "kubernetes.io/config.mirror"
 
 
 def is_critical(pod: Object) -> bool:
     """Whether the pod may not be evicted: static pods, and pods of the system's own priority."""
-    source = annotations_of(pod).get(CONFIG_SOURCE, "api")
-    return source != "api" or MIRROR in annotations_of(pod) or priority(pod) >= SYSTEM_CRITICAL
+    return pods.is_static(pod) or pods.is_mirror(pod) or priority(pod) >= SYSTEM_CRITICAL
 
 
 def priority(pod: Object) -> int:
