@@ -32,7 +32,8 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     anonymous: Literal["health", "always", "never"] = "health"
     """Whose requests without a credential are taken as ``system:anonymous``'s: those for ``/livez``, ``/readyz``,
-    ``/healthz`` and ``/version``; all of them (what they may do the authorizer says); or none."""
+    ``/healthz`` and ``/version``, and for the ConfigMap ``kube-public/cluster-info``, by which machines that join find
+    the cluster's authority; all of them (what they may do the authorizer says); or none."""
 
     authentication_config: Path | None = None
     """File with an ``AuthenticationConfiguration`` (apiserver.config.k8s.io/v1): other issuers of tokens, and who is

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from kontinuum.api.kubernetes.bootstrap import INFO_PATH
 from kontinuum.apiserver.authn.authenticator import Authenticator, Tokens
 from kontinuum.apiserver.authn.bootstrap_tokens import BootstrapTokens
 from kontinuum.apiserver.authn.certificates import CertificateAuthenticator, PeerCertificates, load_authorities
@@ -25,7 +26,9 @@ from kontinuum.foundation import jwt
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.errors import Broken
 
-PUBLIC_PATHS = frozenset({"/healthz", "/livez", "/readyz", "/healthz/", "/livez/", "/readyz/", "/version", "/version/"})
+PUBLIC_PATHS = frozenset(
+    {"/healthz", "/livez", "/readyz", "/healthz/", "/livez/", "/readyz/", "/version", "/version/", INFO_PATH}
+)
 
 
 class CredentialsBroken(Broken):

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import base64
 import hmac
-import re
 
 import structlog
 
+from kontinuum.api.kubernetes.bootstrap import GROUP, NAMESPACE, TOKEN, TYPE, secret_name
 from kontinuum.api.kubernetes.resources import SECRETS
 from kontinuum.api.machinery.objects import Object
 from kontinuum.apiserver.authn.objects import Objects
@@ -29,9 +29,6 @@ from kontinuum.foundation.clock import Clock, parse_rfc3339
 
 log = structlog.get_logger(__name__)
 
-TOKEN = re.compile(r"([a-z0-9]{6})\.([a-z0-9]{16})")
-GROUP = re.compile(r"system:bootstrappers:[a-z0-9:-]{0,255}[a-z0-9]")
-NAMESPACE, TYPE = "kube-system", "bootstrap.kubernetes.io/token"
 GROUPS = "auth-extra-groups"
 
 
@@ -47,7 +44,7 @@ class BootstrapTokens:
         if match is None:
             return None
         token_id, secret = match.groups()
-        found = await self._objects.find(SECRETS, NAMESPACE, f"bootstrap-token-{token_id}")
+        found = await self._objects.find(SECRETS, NAMESPACE, secret_name(token_id))
         if found is None:
             return None
         user = user_of(found, token_id, secret, now=self._clock.time())

@@ -1,8 +1,8 @@
 """The built-in signers' rules: which requests are whose, and what is wrong with them (``pkg/apis/certificates``).
 
-    kubernetes.io/kube-apiserver-client            anybody's client certificate; approved by people alone
+    kubernetes.io/kube-apiserver-client            anybody's client certificate
     kubernetes.io/kube-apiserver-client-kubelet    a node's, as which its agent speaks to the API
-    kubernetes.io/kubelet-serving                  a node's, that its own server shows; approved by people alone
+    kubernetes.io/kubelet-serving                  a node's, that its own server shows
 
 ``kubernetes.io/legacy-unknown`` can no longer be asked for in this version of the API.
 """
@@ -17,12 +17,12 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from kontinuum.api.machinery.objects import Object
+from kontinuum.controllers.lib.hosts import NODE, NODES
 from kontinuum.foundation.signing import alternatives_of
 
 CLIENT = "kubernetes.io/kube-apiserver-client"
 KUBELET_CLIENT = "kubernetes.io/kube-apiserver-client-kubelet"
 KUBELET_SERVING = "kubernetes.io/kubelet-serving"
-NODE, NODES = "system:node:", "system:nodes"
 
 USAGES: Mapping[str, str | ObjectIdentifier] = {
     "signing": "digital_signature",

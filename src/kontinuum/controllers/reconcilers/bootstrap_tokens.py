@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kontinuum.api.kubernetes.bootstrap import INFO, INFO_NAMESPACE, NAMESPACE, TYPE
 from kontinuum.api.kubernetes.resources import CONFIGMAPS, SECRETS
 from kontinuum.api.machinery.objects import Object, namespace_of, uid_of
 from kontinuum.api.machinery.status import ApiError
@@ -10,8 +11,7 @@ from kontinuum.controllers.context import Context
 from kontinuum.controllers.frame import SelectionReconciler
 from kontinuum.controllers.lib import bootstrap
 
-CLUSTER_INFO = "cluster-info"
-INFO_KEY = f"kube-public/{CLUSTER_INFO}"
+INFO_KEY = f"{INFO_NAMESPACE}/{INFO}"
 
 
 class TokenCleaner(SelectionReconciler):
@@ -20,12 +20,12 @@ class TokenCleaner(SelectionReconciler):
     name = "token-cleaner-controller"
 
     def __init__(self, context: Context) -> None:
-        super().__init__(context, context.selection(SECRETS, fields=f"type={bootstrap.TYPE}"))
+        super().__init__(context, context.selection(SECRETS, fields=f"type={TYPE}"))
 
     async def reconcile(self, key: str) -> Result:
         """Remove one token, or wait until it is over."""
         secret = self._objects.get(key)
-        if secret is None or namespace_of(secret) != bootstrap.NAMESPACE:
+        if secret is None or namespace_of(secret) != NAMESPACE:
             return DONE
         left = bootstrap.seconds_left(secret, self._context.clock.time())
         if left is None or left > 0:
@@ -46,8 +46,8 @@ class BootstrapSigner(SelectionReconciler):
     name = "bootstrap-signer-controller"
 
     def __init__(self, context: Context) -> None:
-        super().__init__(context, context.selection(CONFIGMAPS, fields=f"metadata.name={CLUSTER_INFO}"))
-        self._tokens = context.selection(SECRETS, fields=f"type={bootstrap.TYPE}")
+        super().__init__(context, context.selection(CONFIGMAPS, fields=f"metadata.name={INFO}"))
+        self._tokens = context.selection(SECRETS, fields=f"type={TYPE}")
         self._tokens.add_handler(lambda change, obj, old: self._workers.queue.add(INFO_KEY))
 
     async def reconcile(self, key: str) -> Result:

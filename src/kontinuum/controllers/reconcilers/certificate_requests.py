@@ -11,50 +11,105 @@ from base64 import b64encode
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
 
-from kontinuum.api.kubernetes.resources import CERTIFICATESIGNINGREQUESTS, SUBJECTACCESSREVIEWS
+from kontinuum.api.kubernetes.bootstrap import INFO, INFO_NAMESPACE, clusters_of
+from kontinuum.api.kubernetes.resources import (
+    CERTIFICATESIGNINGREQUESTS,
+    CONFIGMAPS,
+    ENDPOINTSLICES,
+    NODES,
+    SUBJECTACCESSREVIEWS,
+)  # fmt: skip
 from kontinuum.api.machinery.objects import Object, name_of
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.client.reconcile import DONE, Result
 from kontinuum.client.rest import Client
 from kontinuum.controllers.context import Context
 from kontinuum.controllers.frame import KeyReconciler
+from kontinuum.controllers.lib import hosts
 from kontinuum.controllers.lib.certificate_requests import is_open, is_to_be_signed, seconds_to_live, with_condition
+from kontinuum.controllers.lib.cidrs import split
 from kontinuum.controllers.settings import ControllersSettings
+
+if TYPE_CHECKING:
+    from kontinuum.controllers.lib.signers import Asked
 
 LEAST_SECONDS = 600.0
 """No certificate is valid for less, whatever was asked for."""
 OWN = ("selfnodeclient", "Auto approving self kubelet client certificate after SubjectAccessReview.")
 OTHERS = ("nodeclient", "Auto approving kubelet client certificate after SubjectAccessReview.")
 """What somebody must be allowed to create for a node's request of theirs to be approved, and what is said then."""
+SERVING = "Auto approving kubelet serving certificate: names and addresses are the node's alone."
+NETWORK = "Auto approving the certificate of a node's network part."
 REVIEWED = {"user": "username", "uid": "uid", "groups": "groups", "extra": "extra"}
 """Who asks, as a review and as a request call it."""
 
 
 class CertificateApproval:
-    """Approves what nodes ask for in order to speak to the API."""
+    """Approves what nodes ask for in order to speak to the API and to be spoken to.
+
+    Kubernetes leaves nodes' server certificates to people; ``lib.hosts`` says which ones need nobody's word here.
+    """
 
     def __init__(self, context: Context) -> None:
         self._client = context.client
         self._clock = context.clock
+        self._service_networks = split(context.settings.service_cidrs)
 
     async def reconcile(self, csr: Object) -> Result:
         # Here, because only clusters in which somebody asks for certificates need the library.
         from kontinuum.controllers.lib import signers
 
-        if csr["spec"].get("signerName") != signers.KUBELET_CLIENT or not is_open(csr):
+        judges = {
+            signers.KUBELET_CLIENT: self._client_certificate,
+            signers.KUBELET_SERVING: self._serving_certificate,
+            signers.CLIENT: self._network_certificate,
+        }
+        signer = csr["spec"].get("signerName", "")
+        if signer not in judges or not is_open(csr):
             return DONE
         asked = signers.read(csr)
-        if signers.kubelet_client_problem(asked):
+        if signers.PROBLEMS[signer](asked):
             return DONE
-        is_own = csr["spec"].get("username") == asked.common_name
-        for subresource, message in (OWN, OTHERS) if is_own else (OTHERS,):
-            if await may_create(self._client, csr["spec"], subresource):
-                approved = with_condition(csr, "Approved", "AutoApproved", message, self._clock.time())
-                await self._client.update(CERTIFICATESIGNINGREQUESTS, approved, subresource="approval")
-                return DONE
+        if message := await judges[signer](csr["spec"], asked):
+            approved = with_condition(csr, "Approved", "AutoApproved", message, self._clock.time())
+            await self._client.update(CERTIFICATESIGNINGREQUESTS, approved, subresource="approval")
         return DONE
+
+    # Each says with which words it approves; "": it leaves the request to people.
+
+    async def _client_certificate(self, spec: Object, asked: Asked) -> str:
+        is_own = spec.get("username") == asked.common_name
+        for subresource, message in (OWN, OTHERS) if is_own else (OTHERS,):
+            if await may_create(self._client, spec, subresource):
+                return message
+        return ""
+
+    async def _serving_certificate(self, spec: Object, asked: Asked) -> str:
+        if not (node := hosts.requesting_node(spec)):
+            return ""
+        nodes = (await self._client.list(NODES)).items
+        known = hosts.reserved(nodes, await self._servers(), self._service_networks, node=node)
+        return "" if hosts.serving_refusal(asked, node, known) else SERVING
+
+    async def _network_certificate(self, spec: Object, asked: Asked) -> str:
+        return NETWORK if hosts.requesting_node(spec) and not hosts.network_refusal(asked) else ""
+
+    async def _servers(self) -> list[str]:
+        """Where API servers are reached: behind the Service ``kubernetes``, and where machines that join find them."""
+        found = await self._client.list(
+            ENDPOINTSLICES, namespace="default", labels="kubernetes.io/service-name=kubernetes"
+        )
+        addresses = [one for part in found.items for end in part.get("endpoints") or () for one in end["addresses"]]
+        try:
+            info = await self._client.get(CONFIGMAPS, INFO, namespace=INFO_NAMESPACE)
+        except ApiError as error:
+            if not error.is_not_found:
+                raise
+            return addresses
+        return [*addresses, *(urlsplit(server).hostname or "" for server, _ in clusters_of(info))]
 
 
 async def may_create(client: Client, requester: Object, subresource: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from kontinuum.api.kubernetes.aggregation import aggregated_rules
 from kontinuum.api.machinery.objects import Object
+from kontinuum.apiserver.authn.users import ANONYMOUS
 from kontinuum.apiserver.authz.defaults import controller_roles, namespaced, own
 from kontinuum.apiserver.authz.defaults.cluster_roles import (
     ACCOUNT,
@@ -28,6 +29,7 @@ def cluster_roles() -> list[Object]:
     found += [_role(name, text, part_of=role) for name, (role, text) in AGGREGATED_FROM.items()]
     found += [_role(f"{controller_roles.PREFIX}{name}", text) for name, text in _controllers()]
     found += [_role(name, text) for name, text in own.OWN_ROLES.items()]
+    found += [_role(name, text) for name, text in own.JOINING_ROLES.items()]
     found.append(_role(own.NETWORK, own.NETWORK_ROLE))
     # The smallest first: admin takes in edit, and edit takes in view.
     for name, part_of in reversed(AGGREGATED.items()):
@@ -44,6 +46,8 @@ def cluster_role_bindings() -> list[Object]:
         role = f"{controller_roles.PREFIX}{name}"
         found.append(_binding(role, "ClusterRole", role, [(ACCOUNT, f"kube-system/{name}")]))
     found.append(_binding(own.NETWORK, "ClusterRole", own.NETWORK, [("User", own.NETWORK_USER)]))
+    for name, (role, group) in own.JOINING_BINDINGS.items():
+        found.append(_binding(name, "ClusterRole", role, [("Group", group)]))
     for user, bindings in ((own.CONTROLLER_MANAGER, own.OWN_BINDINGS), (own.SCHEDULER, own.SCHEDULER_BINDINGS)):
         found += [_binding(name, "ClusterRole", role, [("User", user)]) for name, role in bindings.items()]
     return found
@@ -51,6 +55,8 @@ def cluster_role_bindings() -> list[Object]:
 
 def roles() -> list[Object]:
     found = [_in(namespace, _role(name, text)) for (namespace, name), text in namespaced.ROLES.items()]
+    found.append(_in(namespaced.PUBLIC, _role(own.CLUSTER_INFO, own.CLUSTER_INFO_ROLE)))
+    found.append(_in(namespaced.SYSTEM, _role(own.NODE_SETTINGS, own.NODE_SETTINGS_ROLE)))
     return [*found, _in(namespaced.SYSTEM, _role(own.NETWORK, own.DNS_ROLE))]
 
 
@@ -60,7 +66,14 @@ def role_bindings() -> list[Object]:
         for (namespace, name), (role, subjects) in namespaced.ROLE_BINDINGS.items()
     ]
     network = _binding(own.NETWORK, "Role", own.NETWORK, [("User", own.NETWORK_USER)])
-    return [*found, _in(namespaced.SYSTEM, network)]
+    anybody = _binding(own.CLUSTER_INFO, "Role", own.CLUSTER_INFO, [("User", ANONYMOUS)])
+    nodes = _binding(own.NODE_SETTINGS, "Role", own.NODE_SETTINGS, [("Group", "system:nodes")])
+    return [
+        *found,
+        _in(namespaced.PUBLIC, anybody),
+        _in(namespaced.SYSTEM, nodes),
+        _in(namespaced.SYSTEM, network),
+    ]
 
 
 def _controllers() -> Iterator[tuple[str, str]]:

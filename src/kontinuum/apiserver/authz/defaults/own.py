@@ -6,6 +6,9 @@ the role of each controller that it runs, and to one role more for what ours do 
 
 from __future__ import annotations
 
+from kontinuum.api.kontinuum.node_settings import NAME as SETTINGS
+from kontinuum.api.kubernetes.bootstrap import INFO, JOINING_GROUP
+
 CONTROLLER_MANAGER = "system:kube-controller-manager"
 SCHEDULER = "system:kube-scheduler"
 PREFIX = "kontinuum:"
@@ -48,9 +51,10 @@ OUR_CONTROLLERS = (
 
 OWN_ROLES: dict[str, str] = {
     # Status and the owners of claims are patched rather than replaced, and the classes of isolation and of storage are
-    # kept in existence.
+    # kept in existence. Certificates that nodes may have for themselves are approved.
     "kontinuum:controllers": """
         apps: deployments/status replicasets/status: patch
+        certificates.k8s.io: signers[kubernetes.io/kubelet-serving kubernetes.io/kube-apiserver-client]: approve
         core: configmaps[cluster-info]: update
         core: services: patch
         core: namespaces/finalize namespaces/status persistentvolumeclaims: patch
@@ -76,6 +80,22 @@ DNS_ROLE = """
     discovery.k8s.io: endpointslices: create get update
 """
 """In kube-system."""
+JOINING_BINDINGS: dict[str, tuple[str, str]] = {
+    "kontinuum:join": ("system:node-bootstrapper", JOINING_GROUP),
+    "kontinuum:join-approval": ("system:certificates.k8s.io:certificatesigningrequests:nodeclient", JOINING_GROUP),
+    "kontinuum:join-look": ("kontinuum:join-look", JOINING_GROUP),
+    "kontinuum:renewal-approval": (
+        "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient", "system:nodes",
+    ),
+}  # fmt: skip
+"""Machines that join by a token, and nodes that renew their certificates: the role and the group of each binding."""
+JOINING_ROLES = {"kontinuum:join-look": "core: nodes: get"}
+CLUSTER_INFO = "kontinuum:cluster-info"
+CLUSTER_INFO_ROLE = f"core: configmaps[{INFO}]: get"
+"""In kube-public, for everybody: who wants to join has no credential that it could show before it knows to whom."""
+NODE_SETTINGS = "kontinuum:node-settings"
+NODE_SETTINGS_ROLE = f"core: configmaps[{SETTINGS}]: get"
+"""In kube-system, for nodes."""
 OWN_BINDINGS: dict[str, str] = {
     **{f"{PREFIX}controller:{name}": f"system:controller:{name}" for name in OUR_CONTROLLERS},
     "kontinuum:controllers": "kontinuum:controllers",
