@@ -11,7 +11,8 @@ import gc
 import importlib
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -156,6 +157,16 @@ def reader(settings: Settings) -> tuple[Client, str]:
     """A client for one look at what a scheduler sees, and the namespace that is meant if none is named."""
     connection = _connection(settings, "scheduler")
     return _connect(connection, "schedule"), connection.namespace
+
+
+@asynccontextmanager
+async def administrator(settings: Settings) -> AsyncIterator[Client]:
+    """A client that may do everything with this installation's API server."""
+    client = _client(settings, "admin")
+    try:
+        yield client
+    finally:
+        await client.close()
 
 
 def _client(settings: Settings, name: str) -> Client:

@@ -61,6 +61,11 @@ class Installation:
         return self.data / "settings.yaml"
 
     @property
+    def membership(self) -> Path:
+        """What this machine was told when it joined another's cluster; there is none where it has its own."""
+        return self.data / "membership.json"
+
+    @property
     def state(self) -> Path:
         """What the supervisor writes about itself and its parts."""
         return self.run / "state.json"

@@ -174,11 +174,77 @@ def schedule(
 
 
 @app.command()
-def node(data_dir: DataDir = DEFAULT_DATA_DIR, config: Config = None) -> None:
-    """Run the node agent alone, in the foreground; containerd must be running."""
-    from kontinuum.cli.commands.part import run_part
+def node(
+    server: Annotated[
+        str, typer.Option("--server", metavar="URL", help="The API server whose cluster this machine joins.")
+    ] = "",
+    token: Annotated[
+        str, typer.Option("--token", envvar="KONTINUUM_TOKEN", help="What `kontinuum token create` printed there.")
+    ] = "",
+    ca_hash: Annotated[
+        list[str] | None,
+        typer.Option("--ca-hash", metavar="sha256:HEX", help="The cluster's authority must have this hash."),
+    ] = None,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    config: Config = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when everything is ready.")] = False,
+) -> None:
+    """Join a cluster as one of its nodes, and run what a node needs; later starts need neither address nor token."""
+    from kontinuum.cli.commands.node import node
 
-    run_part("node", data_dir=data_dir, config=config)
+    node(data_dir=data_dir, config=config, server=server, token=token, hashes=ca_hash or (), detach=detach)
+
+
+token_app = typer.Typer(help="The tokens by which other machines join.", no_args_is_help=True)
+app.add_typer(token_app, name="token")
+
+
+@token_app.command("create")
+def token_create(
+    token: Annotated[str, typer.Argument(help="The token itself. Default: chance decides.", show_default=False)] = "",
+    ttl: Annotated[str, typer.Option("--ttl", help="How long it is good: 24h, 90m; 0 means for ever.")] = "24h",
+    description: Annotated[str, typer.Option("--description", help="What it is for.")] = "",
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Make a token, and print the command by which a machine joins with it."""
+    from kontinuum.cli.commands import token as tokens
+    from kontinuum.foundation.clock import RealClock
+
+    settings = tokens.running_settings(data_dir)
+    seconds = tokens.seconds_of(ttl)
+
+    async def work() -> None:
+        made = await tokens.create(settings, RealClock(), ttl=seconds, description=description, token=token)
+        tokens.print_created(made, as_json=output is Output.JSON)
+
+    _run(work())
+
+
+@token_app.command("list")
+def token_list(data_dir: DataDir = DEFAULT_DATA_DIR, output: OutputOption = Output.TABLE) -> None:
+    """Print the tokens that are good, and how long still."""
+    from kontinuum.cli.commands import token as tokens
+    from kontinuum.foundation.clock import RealClock
+
+    settings = tokens.running_settings(data_dir)
+
+    async def work() -> None:
+        tokens.print_list(await tokens.list_tokens(settings, RealClock()), as_json=output is Output.JSON)
+
+    _run(work())
+
+
+@token_app.command("delete")
+def token_delete(
+    token: Annotated[str, typer.Argument(help="The token, or its first half.", show_default=False)],
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
+    """Take a token back. Machines that have joined with it stay members."""
+    from kontinuum.cli.commands import token as tokens
+
+    settings = tokens.running_settings(data_dir)
+    _run(tokens.delete(settings, token))
 
 
 @app.command()

@@ -84,8 +84,13 @@ class Preparation:
 
 
 def parts(preparation: Preparation) -> list[Part]:
-    """Every part of one machine, in the order in which they are started."""
-    paths, node = preparation.settings.installation, preparation.settings.node
+    """Every part of one machine, in the order in which they are started. A member of a cluster has but a node's."""
+    of_node = _parts_of_node(preparation)
+    return of_node if preparation.settings.member_of else [*_parts_of_cluster(preparation), *of_node]
+
+
+def _parts_of_cluster(preparation: Preparation) -> list[Part]:
+    paths = preparation.settings.installation
     return [
         Part(
             name="server",
@@ -102,6 +107,12 @@ def parts(preparation: Preparation) -> list[Part]:
             before=preparation.until_certified,
             standard_input=preparation.told_when_served,
         ),
+    ]
+
+
+def _parts_of_node(preparation: Preparation) -> list[Part]:
+    paths, node = preparation.settings.installation, preparation.settings.node
+    return [
         Part(
             name="containerd",
             command=tuple(containerd.command(node)),
@@ -138,4 +149,4 @@ def parts(preparation: Preparation) -> list[Part]:
 
 def parts_for_pods(preparation: Preparation) -> list[Part]:
     """The parts that are needed to stop pods when nothing else runs."""
-    return [part for part in parts(preparation) if part.name in ("containerd", "shim-parent")]
+    return [part for part in _parts_of_node(preparation) if part.name in ("containerd", "shim-parent")]

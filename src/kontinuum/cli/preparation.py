@@ -10,6 +10,7 @@ import json
 import socket
 from pathlib import Path
 
+from kontinuum.cli.installation import Installation
 from kontinuum.cli.settings import FRONT_PROXY, Settings
 from kontinuum.foundation import jwt
 from kontinuum.foundation.addresses import nth_address, split_networks
@@ -26,10 +27,7 @@ def prepare(settings: Settings, clock: Clock) -> float:
     Raises OSError (a full or read-only disk), pki.AuthorityBroken.
     """
     paths = settings.installation
-    make_directory(paths.data)
-    make_directory(paths.logs, mode=0o750)
-    make_directory(paths.run, mode=0o700)
-    make_directory(paths.templates, mode=0o700)
+    make_directories(paths)
     authority = Authority.ensure(paths.pki, clock)
     pairs = issue(settings, authority)
     if settings.server.service_account_key is not None:
@@ -38,6 +36,14 @@ def prepare(settings: Settings, clock: Clock) -> float:
     proxies = Authority.ensure(paths.front_proxy, clock, name="kontinuum-front-proxy")
     proxy = proxies.ensure_client("client", user=FRONT_PROXY)
     return min(proxies.renew_after(proxy), *(authority.renew_after(pair) for pair in pairs.values()))
+
+
+def make_directories(paths: Installation) -> None:
+    """Those of every installation. Raises OSError."""
+    make_directory(paths.data)
+    make_directory(paths.logs, mode=0o750)
+    make_directory(paths.run, mode=0o700)
+    make_directory(paths.templates, mode=0o700)
 
 
 def issue(settings: Settings, authority: Authority) -> dict[str, KeyPair]:
@@ -66,29 +72,20 @@ def issue(settings: Settings, authority: Authority) -> dict[str, KeyPair]:
 
 
 def kubeconfig(settings: Settings, certificate_authority: Path, pair: KeyPair) -> str:
-    """A kubeconfig that carries its certificates, so that it can be copied to another machine. JSON is YAML."""
+    """A kubeconfig that carries its certificates, so that it can be copied to another machine."""
+    user = {"client-certificate-data": _inline(pair.certificate), "client-key-data": _inline(pair.key)}
+    return kubeconfig_of(settings.api_address, certificate_authority, "kubernetes-admin", user)
+
+
+def kubeconfig_of(server: str, certificate_authority: Path, name: str, user: dict[str, str]) -> str:
+    """``user``: the credentials of who is called ``name`` here. JSON is YAML."""
+    cluster = {"server": server, "certificate-authority-data": _inline(certificate_authority)}
     document = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [
-            {
-                "name": "kontinuum",
-                "cluster": {
-                    "server": settings.api_address,
-                    "certificate-authority-data": _inline(certificate_authority),
-                },
-            }
-        ],
-        "users": [
-            {
-                "name": "kubernetes-admin",
-                "user": {
-                    "client-certificate-data": _inline(pair.certificate),
-                    "client-key-data": _inline(pair.key),
-                },
-            }
-        ],
-        "contexts": [{"name": "kontinuum", "context": {"cluster": "kontinuum", "user": "kubernetes-admin"}}],
+        "clusters": [{"name": "kontinuum", "cluster": cluster}],
+        "users": [{"name": name, "user": user}],
+        "contexts": [{"name": "kontinuum", "context": {"cluster": "kontinuum", "user": name}}],
         "current-context": "kontinuum",
     }
     return json.dumps(document, indent=2) + "\n"

@@ -12,16 +12,19 @@ from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec.structs import replace
 
 from kontinuum.apiserver.settings import ServerSettings
+from kontinuum.cli import membership
+from kontinuum.cli.hosts_settings import HostsSettings
 from kontinuum.cli.installation import Installation
 from kontinuum.cli.store_settings import StoreSettings
 from kontinuum.controllers.settings import ControllersSettings
 from kontinuum.foundation import settings as loading
-from kontinuum.foundation.addresses import nth_address, split_networks
+from kontinuum.foundation.addresses import nth_address, split_listen, split_networks
 from kontinuum.node.settings import NodeSettings
 from kontinuum.runtime.settings import RuntimeSettings
 from kontinuum.scheduler.settings import SchedulerSettings
@@ -66,6 +69,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     and publish is only what they are told to."""
     context: str = ""
     """Which of the kubeconfig's contexts. Empty: its current one."""
+    member_of: str = ""
+    """``https://HOST:PORT`` of the API server whose cluster this machine has joined. ``kontinuum node --server`` writes
+    it down in ``membership.json`` of the data directory. Empty: this machine has an API server of its own."""
+    hosts: HostsSettings = msgspec.field(default_factory=HostsSettings)
     server: ServerSettings = msgspec.field(default_factory=ServerSettings)
     store: StoreSettings = msgspec.field(default_factory=StoreSettings)
     controllers: ControllersSettings = msgspec.field(default_factory=ControllersSettings)
@@ -109,6 +116,8 @@ def load(
         overrides=overrides,
         not_settings=READ_ELSEWHERE,
     )
+    if kubeconfig is None:
+        values = loading.merged(membership.read(Installation.at(told)), values)
     return derived(from_plain(attached(values) if values.get("kubeconfig") else values))
 
 
@@ -144,7 +153,11 @@ def derived(settings: Settings) -> Settings:
     assets = settings.assets_dir or str(default_assets_dir())
     node_name = settings.node.name or socket.gethostname().lower()
     gateway = settings.node.gateways[0]
-    is_closed = _is_loopback(settings.server.listen)
+    is_closed = _is_loopback(settings.server.listen) and not settings.member_of
+    own_address = _own_address(settings, gateway if is_closed else "")
+    if settings.hosts.count > 1:
+        # On the wire that joins the hosts of this machine, and nowhere else.
+        gateway = settings.hosts.address_of(1)
     server = replace(
         settings.server,
         certificate=settings.server.certificate or paths.pki / "server.crt",
@@ -156,7 +169,7 @@ def derived(settings: Settings) -> Settings:
         node_client_key=settings.server.node_client_key or paths.pki / "node-client.key",
         service_account_key=settings.server.service_account_key or paths.pki / "sa.key",
         pods_address=settings.server.pods_address or (gateway if is_closed else ""),
-        advertise_address=settings.server.advertise_address or (gateway if is_closed else ""),
+        advertise_address=settings.server.advertise_address or (gateway if is_closed else _told(settings, own_address)),
     )
     controllers = settings.controllers
     if settings.kubeconfig is None:
@@ -175,8 +188,7 @@ def derived(settings: Settings) -> Settings:
         data_dir=str(paths.data),
         run_dir=str(paths.run),
         name=node_name,
-        # Where only this machine reaches the API server, only this machine and its pods need to reach the node.
-        address=settings.node.address or (gateway if is_closed else default_address()),
+        address=own_address,
         service_cidrs=settings.node.service_cidrs or settings.server.service_cidrs,
         cluster_dns=settings.node.cluster_dns or _dns_service(settings),
         certificate=settings.node.certificate or str(paths.pki / "node-server.crt"),
@@ -198,12 +210,41 @@ def derived(settings: Settings) -> Settings:
         settings,
         data_dir=paths.data,
         assets_dir=assets,
-        api_address=settings.api_address or address_of(settings.server.listen),
+        api_address=settings.api_address or settings.member_of or address_of(settings.server.listen),
         server=server,
         controllers=controllers,
         node=node,
         runtime=runtime,
     )
+
+
+def _told(settings: Settings, own_address: str) -> str:
+    """What pods are told of a server that listens at every address; "": the server knows it itself."""
+    return own_address if split_listen(settings.server.listen)[0] in ("", "0.0.0.0", "::", "*") else ""
+
+
+def _own_address(settings: Settings, gateway: str) -> str:
+    """At which others reach this node. ``gateway``: its address towards its pods, where nobody else reaches it."""
+    if settings.node.address:
+        return settings.node.address
+    if settings.hosts.count > 1:
+        return settings.hosts.address_of(1)
+    if settings.member_of:
+        return source_address(settings.member_of) or default_address()
+    # Where only this machine reaches the API server, only this machine and its pods need to reach the node.
+    return gateway or default_address()
+
+
+def joining_address(settings: Settings) -> str:
+    """``https://HOST:PORT`` at which other machines reach this installation's API server; "" if they do not."""
+    host, port = split_listen(settings.server.listen)
+    if _is_loopback(settings.server.listen):
+        host = settings.server.pods_address if settings.server.pods_address not in settings.node.gateways else ""
+    elif host in ("", "0.0.0.0", "::", "*"):
+        host = settings.server.advertise_address or settings.node.address
+    if not host or not port:
+        return ""
+    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
 
 
 def _front_proxy(server: ServerSettings, paths: Installation) -> dict[str, Any]:
@@ -245,6 +286,18 @@ def default_address() -> str:
             return "127.0.0.1"
         address: str = probe.getsockname()[0]
         return address
+
+
+def source_address(server: str) -> str:
+    """Our address towards the host of a URL; "" if there is no way to it now."""
+    found = urlsplit(server)
+    try:
+        [(family, _, _, _, target), *_] = socket.getaddrinfo(found.hostname, found.port or 443, type=socket.SOCK_DGRAM)
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect(target)  # Sends nothing, as above.
+            return str(probe.getsockname()[0])
+    except OSError:
+        return ""
 
 
 def encode(settings: Settings) -> bytes:

@@ -83,7 +83,7 @@ class Supervisor:
 
     async def stop_pods(self) -> None:
         """For pods whose supervisor has died: bring up only what can stop them, and stop them."""
-        self._prepare()
+        await self._prepare()
         self._preparation.passed.set()
         await self._probe()
         chosen = parts_for_pods(self._preparation)
@@ -97,29 +97,44 @@ class Supervisor:
 
     # -- chores
 
-    def _prepare(self) -> float:
+    async def _prepare(self) -> float:
         # Imported late: the parts have been launched by now, and certificates' library takes a while to load.
-        from kontinuum.cli.preparation import prepare
+        settings = self._preparation.settings
+        if settings.member_of:
+            from kontinuum.cli.joining import prepare_member
 
-        seconds = prepare(self._preparation.settings, self._clock)
+            # Nothing of a member waits for an API server of its own.
+            self._preparation.passed.set()
+            seconds = await prepare_member(settings, self._clock)
+        else:
+            from kontinuum.cli.preparation import prepare
+
+            seconds = prepare(settings, self._clock)
         self._preparation.certified.set()
         return seconds
 
     async def _renew(self) -> None:
         """Certificates: at once, and again whenever one is about to expire; then the parts read them anew."""
-        seconds = self._prepare()
+        seconds = await self._prepare()
         while True:
             await self._clock.sleep(seconds + 1)
+            issued = self._issued()
             try:
-                seconds = self._prepare()
+                seconds = await self._prepare()
             except (KontinuumError, OSError) as error:
                 log.error("certificates cannot be renewed and will be tried again", error=str(error))
                 seconds = RENEW_AGAIN_SECONDS
+                continue
+            if self._issued() == issued:
                 continue
             log.info("certificates were renewed; the parts that use them start again")
             for keeper in self._keepers:
                 if keeper.part.name in ("server", "controllers", "node", "network") and keeper.pid is not None:
                     os.kill(keeper.pid, signal.SIGTERM)
+
+    def _issued(self) -> dict[str, int]:
+        """When each certificate was written, in nanoseconds since the epoch."""
+        return {str(file): file.stat().st_mtime_ns for file in self._paths.pki.rglob("*.crt")}
 
     async def _probe(self) -> None:
         from kontinuum.runtime.vmm.accelerator import probe

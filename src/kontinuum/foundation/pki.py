@@ -9,6 +9,7 @@ authority, or made for other names than are asked for.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -91,32 +92,16 @@ class Authority:
 
     def renew_after(self, pair: KeyPair) -> float:
         """Seconds from now until ``ensure_*`` would issue ``pair`` again; 0 if it would now."""
-        certificate = x509.load_pem_x509_certificate(pair.certificate.read_bytes())
-        return max(0.0, _renewal(certificate).timestamp() - self._clock.time())
+        return renew_after(pair, self._clock)
 
     def _ensure(
         self, name: str, subject: x509.Name, hosts: x509.SubjectAlternativeName | None, lifetime: float
     ) -> KeyPair:
         pair = KeyPair(self._directory / f"{name}.crt", self._directory / f"{name}.key")
-        if not self._serves(pair, subject, hosts):
+        if not _serves(pair, self._certificate, subject, hosts, self._clock):
             certificate, key = self._issue(subject, hosts, lifetime)
             _write(pair, certificate, key)
         return pair
-
-    def _serves(self, pair: KeyPair, subject: x509.Name, hosts: x509.SubjectAlternativeName | None) -> bool:
-        """Whether what is on the disk is what would be issued now."""
-        try:
-            certificate = x509.load_pem_x509_certificate(pair.certificate.read_bytes())
-            key = serialization.load_pem_private_key(pair.key.read_bytes(), password=None)
-            certificate.verify_directly_issued_by(self._certificate)
-        except (OSError, ValueError, TypeError, InvalidSignature):
-            return False
-        return (
-            key.public_key() == certificate.public_key()
-            and certificate.subject == subject
-            and _alternatives_of(certificate) == hosts
-            and self._clock.time() < _renewal(certificate).timestamp()
-        )
 
     def _issue(
         self, subject: x509.Name, hosts: x509.SubjectAlternativeName | None, lifetime: float
@@ -134,6 +119,88 @@ class Authority:
         if hosts is not None:
             builder = builder.add_extension(hosts, critical=False)
         return builder.sign(self._key, hashes.SHA256()), key
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A certificate that somebody else's authority is asked for: whose, and for which hosts (none: a client's)."""
+
+    user: str
+    groups: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+
+    @property
+    def subject(self) -> x509.Name:
+        return _subject(self.user, self.groups)
+
+    @property
+    def alternatives(self) -> x509.SubjectAlternativeName | None:
+        return _alternatives(self.hosts) if self.hosts else None
+
+    def is_had(self, pair: KeyPair, authority: Path, clock: Clock) -> bool:
+        """Whether ``pair`` is what would be asked for now, issued by ``authority`` and good for a while yet."""
+        return _serves(pair, _certificate_of(authority), self.subject, self.alternatives, clock)
+
+    def request(self) -> tuple[bytes, bytes]:
+        """A new private key, and the request (PKCS#10) for its certificate; both PEM."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = x509.CertificateSigningRequestBuilder().subject_name(self.subject)
+        if (names := self.alternatives) is not None:
+            builder = builder.add_extension(names, critical=False)
+        return _pem(key), builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def renew_after(pair: KeyPair, clock: Clock) -> float:
+    """Seconds from now until ``pair`` wants renewal; 0 if it does now. Raises OSError, ValueError."""
+    return max(0.0, _renewal(_certificate_of(pair.certificate)).timestamp() - clock.time())
+
+
+def ends_after(pair: KeyPair, clock: Clock) -> float:
+    """Seconds from now until nobody takes ``pair`` any more; 0 if it is over or cannot be read."""
+    try:
+        end = _certificate_of(pair.certificate).not_valid_after_utc.timestamp()
+    except (OSError, ValueError):
+        return 0.0
+    return max(0.0, end - clock.time()) if pair.key.exists() else 0.0
+
+
+def write_pair(pair: KeyPair, certificate: bytes, key: bytes) -> None:
+    """The key first: a certificate without its key is found out by ``_serves``; the reverse order is as harmless."""
+    write_atomic(pair.key, key, mode=0o600)
+    write_atomic(pair.certificate, certificate, mode=0o600)
+
+
+def fingerprint(certificate: bytes) -> str:
+    """``sha256:`` and the hash of a certificate's (PEM) public key, as kubeadm writes it. Raises ValueError."""
+    key = x509.load_pem_x509_certificate(certificate).public_key()
+    encoded = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return f"sha256:{hashlib.sha256(encoded).hexdigest()}"
+
+
+def _certificate_of(path: Path) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(path.read_bytes())
+
+
+def _serves(
+    pair: KeyPair,
+    authority: x509.Certificate,
+    subject: x509.Name,
+    hosts: x509.SubjectAlternativeName | None,
+    clock: Clock,
+) -> bool:
+    """Whether what is on the disk is what would be issued now."""
+    try:
+        certificate = _certificate_of(pair.certificate)
+        key = serialization.load_pem_private_key(pair.key.read_bytes(), password=None)
+        certificate.verify_directly_issued_by(authority)
+    except (OSError, ValueError, TypeError, InvalidSignature):
+        return False
+    return (
+        key.public_key() == certificate.public_key()
+        and certificate.subject == subject
+        and _alternatives_of(certificate) == hosts
+        and clock.time() < _renewal(certificate).timestamp()
+    )
 
 
 def _new_authority(name: str, clock: Clock) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
@@ -206,8 +273,11 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )
 
 
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
 def _write(pair: KeyPair, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
-    """The key first: a certificate without its key is found out by ``_serves``; the reverse order is as harmless."""
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    write_atomic(pair.key, pem, mode=0o600)
-    write_atomic(pair.certificate, certificate.public_bytes(serialization.Encoding.PEM), mode=0o600)
+    write_pair(pair, certificate.public_bytes(serialization.Encoding.PEM), _pem(key))

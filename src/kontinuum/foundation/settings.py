@@ -57,9 +57,9 @@ def gather(
         values = _checked(kind, _read_yaml(file), source=str(file))
     if environment is not None:
         mine = {k: v for k, v in environment.items() if k.startswith(PREFIX) and k not in set(not_settings)}
-        values = _merged(values, _checked(kind, _nested(mine), source="environment"))
+        values = merged(values, _checked(kind, _nested(mine), source="environment"))
     if overrides:
-        values = _merged(values, _checked(kind, overrides, source="command line"))
+        values = merged(values, _checked(kind, overrides, source="command line"))
     return values
 
 
@@ -156,12 +156,13 @@ def _suggestion(key: str, known: Iterable[str], path: str) -> str:
     return f'; did you mean "{path}{close[0]}"?' if close else f"; known here: {', '.join(sorted(known))}"
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values of which those of ``above`` win, section by section."""
+    found = dict(below)
     for key, value in above.items():
-        old = merged.get(key)
-        merged[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return merged
+        old = found.get(key)
+        found[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return found
 
 
 def _decode(kind: type, value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -79,6 +80,12 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     stays inside keeps its source address."""
     service_cidrs: str = ""
     """The networks of Services' addresses. Empty: those of the same machine's API server, ``server.service_cidrs``."""
+    overlay: Literal["auto", "routes", "vxlan"] = "auto"
+    """How packets reach the pods of other nodes: ``routes`` to nodes that are neighbours on a network of this one's and
+    to no others; ``vxlan`` inside of UDP packets to all nodes; ``auto`` is the former where it can be and the latter
+    elsewhere. All nodes of a cluster must have the same."""
+    overlay_port: int = 4789
+    """The UDP port of ``vxlan``, which a firewall between nodes must let pass."""
     masquerade: bool = True
     """Give traffic that leaves the cluster the node's address."""
     max_pods: int = 110

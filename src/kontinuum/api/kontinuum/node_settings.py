@@ -6,5 +6,8 @@ data: {node: '{"cluster_cidr": "10.244.0.0/16", ...}'}     settings of the secti
 from __future__ import annotations
 
 NAMESPACE, NAME, KEY = "kube-system", "kontinuum-node-settings", "node"
-SHARED = ("cluster_cidr", "cluster_dns", "cluster_domain", "dns", "masquerade", "overlay", "proxy", "service_cidrs")
+SHARED = (
+    "cluster_cidr", "cluster_dns", "cluster_domain", "dns", "masquerade", "overlay", "overlay_port", "proxy",
+    "service_cidrs",
+)  # fmt: skip
 """The names of the settings."""

@@ -38,20 +38,33 @@ def up(*, data_dir: Path, listen: str, store: str = "", config: Path | None, det
     paths = settings.installation
     running = state.read(paths.state)
     if running is not None:
-        _is_there_already(running, detach=detach)
+        is_there_already(running, detach=detach)
         return
+    if settings.member_of:
+        raise Refused(f"{paths.data}: this machine is a member of {settings.member_of}; start it: kontinuum node")
     _wait_free(settings.server.listen)
-    # The node's own address towards pods is made later.
-    _wait_free(settings.node.listens_at, early=settings.node.address in settings.node.gateways)
+    say = f"Kontinuum serves {settings.api_address}\n  export KUBECONFIG={paths.kubeconfig}"
+    supervise(settings, detach=detach, say=say)
+
+
+def supervise(settings: composing.Settings, *, detach: bool, say: str) -> None:
+    """Become the supervisor of what the settings describe, or start it and wait; ``say`` is for the operator.
+
+    Raises AddressTaken, NotReady.
+    """
+    paths, node = settings.installation, settings.node
+    # The node's own address towards pods is made later, and so is the wire between hosts of one machine.
+    own = (*node.gateways, settings.hosts.address_of(1))
+    _wait_free(node.listens_at, early=node.address in own)
     make_directory(paths.run, mode=0o700)
     told = paths.run / "settings.json"
     replace_file(told, composing.encode(settings), mode=0o600)
     command = supervisor_command(told)
     if detach:
         _start(command, paths)
-        return
-    _say_how_to_use(paths, settings.api_address)
-    os.execv(command[0], command)
+    print(say, flush=True)
+    if not detach:
+        os.execv(command[0], command)
 
 
 def supervisor_command(told: Path, *flags: str) -> list[str]:
@@ -77,7 +90,6 @@ def _start(command: list[str], paths: Installation) -> None:
             waiting = ", ".join(part.name for part in now.parts if part.state != "ready") if now else "everything"
             raise NotReady(f"not ready after {READY_SECONDS:g} s: {waiting or 'images'}; see {paths.logs}")
         time.sleep(0.02)
-    _say_how_to_use(paths, now.address)
 
 
 def _wait_free(listen: str, *, early: bool = False) -> None:
@@ -94,14 +106,10 @@ def _wait_free(listen: str, *, early: bool = False) -> None:
             return
 
 
-def _is_there_already(running: state.PlatformState, *, detach: bool) -> None:
+def is_there_already(running: state.PlatformState, *, detach: bool) -> None:
     if not detach:
         raise Refused(f"{running.data_dir}: a platform runs here already (supervisor {running.pid})")
     print(f"Kontinuum runs already: {running.address}")
-
-
-def _say_how_to_use(paths: Installation, address: str) -> None:
-    print(f"Kontinuum serves {address}\n  export KUBECONFIG={paths.kubeconfig}", flush=True)
 
 
 def stop_pods_of_the_dead(settings: composing.Settings) -> None:
