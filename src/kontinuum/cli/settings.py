@@ -175,6 +175,7 @@ def derived(settings: Settings) -> Settings:
     if settings.kubeconfig is None:
         controllers = replace(
             controllers,
+            approve_hosts=controllers.approve_hosts is not False,
             host_path_class=HOST_PATH_CLASS if controllers.host_path_class is None else controllers.host_path_class,
             root_ca=controllers.root_ca or str(paths.pki / "ca.crt"),
             cluster_cidrs=controllers.cluster_cidrs or _divisible(settings.node.cluster_cidr, controllers),

@@ -46,6 +46,9 @@ class ControllersSettings(ElectionSettings, frozen=True, forbid_unknown_fields=T
     """PEM file with that authority's private key."""
     signing_seconds: float = 31_536_000.0
     """How long signed certificates are valid, unless less was asked for: a year."""
+    approve_hosts: bool | None = None
+    """Approve the certificates that nodes ask for their own server and their network part. Off: people do. Without a
+    value: on, but off beside another API server."""
     host_path_class: str | None = None
     """Name of the StorageClass of directories on nodes (``kontinuum.dev/host-path``). It is created if it is absent,
     and is the default if no other is. Empty: none is created. Without a value: ``host-path``, but none beside another

@@ -15,6 +15,7 @@ from kontinuum.cli.installation import Installation
 from kontinuum.cli.interruption import run
 from kontinuum.foundation.clock import RealClock
 from kontinuum.foundation.errors import Broken, Refused
+from kontinuum.foundation.telemetry import configure_logs
 
 
 class NotToBeJoined(Refused):
@@ -53,6 +54,7 @@ def _join(paths: Installation, config: Path | None, server: str, token: str, has
         return  # A member that is told again whose.
     if not token:
         raise NotToBeJoined(f"--token: make one where the API server runs ({server}): kontinuum token create")
+    configure_logs(component="node", level="warning")
     settings = composing.load(
         data_dir=paths.data, config=config, overrides={"member_of": server}, environment=os.environ
     )

@@ -56,17 +56,16 @@ class CertificateApproval:
     def __init__(self, context: Context) -> None:
         self._client = context.client
         self._clock = context.clock
+        self._is_asked_for_hosts = bool(context.settings.approve_hosts)
         self._service_networks = split(context.settings.service_cidrs)
 
     async def reconcile(self, csr: Object) -> Result:
         # Here, because only clusters in which somebody asks for certificates need the library.
         from kontinuum.controllers.lib import signers
 
-        judges = {
-            signers.KUBELET_CLIENT: self._client_certificate,
-            signers.KUBELET_SERVING: self._serving_certificate,
-            signers.CLIENT: self._network_certificate,
-        }
+        judges = {signers.KUBELET_CLIENT: self._client_certificate}
+        if self._is_asked_for_hosts:
+            judges |= {signers.KUBELET_SERVING: self._serving_certificate, signers.CLIENT: self._network_certificate}
         signer = csr["spec"].get("signerName", "")
         if signer not in judges or not is_open(csr):
             return DONE

@@ -23,6 +23,7 @@ from kontinuum.api.kubernetes.resources import CONFIGMAPS
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.client.connect import connect
+from kontinuum.client.errors import Unreachable
 from kontinuum.client.kubeconfig import Connection
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.errors import Refused
@@ -91,6 +92,9 @@ async def discover(server: str, token: str, hashes: Sequence[str], clock: Clock)
                 return believe(await client.get(CONFIGMAPS, INFO, namespace=INFO_NAMESPACE), token, hashes)
             except ApiError as error:
                 raise _explained(error, server) from error
+            except Unreachable as error:
+                hint = "is an API server up there, and may this machine reach it?"
+                raise Unreachable(f"{error}; {hint}") from error
             except TokenUnknown:
                 if clock.monotonic() > deadline:
                     raise
