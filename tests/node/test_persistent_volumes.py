@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from kontinuum.api.kubernetes.resources import NODES, PERSISTENTVOLUMECLAIMS, PE
 from kontinuum.api.machinery.objects import Object, annotations_of
 from kontinuum.client.rest import Client
 from kontinuum.client.transport.fake import FakeApi
-from kontinuum.foundation import virtual_time
+from kontinuum.foundation import process, virtual_time
 from kontinuum.foundation.clock import VirtualClock
 from kontinuum.foundation.tasks import cancel
 from kontinuum.node.container_mounts import volume_mounts
@@ -54,19 +55,55 @@ def prepare(tmp_path: Path, volume: Object | None, *, bound: bool = True, **spec
 
 def ours(path: Path) -> Object:
     metadata = {"annotations": {"pv.kubernetes.io/provisioned-by": PROVISIONER}}
-    return {"metadata": metadata, "spec": {"hostPath": {"path": str(path), "type": "DirectoryOrCreate"}}}
+    spec = {"hostPath": {"path": str(path), "type": "DirectoryOrCreate"}, "capacity": {"storage": "64Mi"}}
+    return {"metadata": metadata, "spec": spec}
 
 
-def test_a_provisioned_directory_appears_when_it_is_used_and_keeps_what_is_in_it(tmp_path: Path) -> None:
+def test_a_provisioned_volume_reaches_a_machine_as_a_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[Path, int]] = []
+
+    async def have(place: Path, size_bytes: int) -> Path:
+        made.append((place, size_bytes))
+        return place / "disk"
+
+    monkeypatch.setattr(provisioned, "have", have)
     place = tmp_path / "volumes" / "v"
-    assert prepare(tmp_path, ours(place)) == place
-    assert place.stat().st_mode & 0o777 == 0o777
+    where = prepare(tmp_path, ours(place), runtimeClassName="hardened", securityContext={"fsGroup": 2000})
+    assert (where, made) == (tmp_path / "pod/volumes/data", [(place, 64 << 20)])
+    told = json.loads(where.with_name("data.disk").read_text())
+    assert told == {"image": str(place / "disk"), "fileSystem": "ext4", "group": 2000}
+
+
+def test_a_volume_from_when_volumes_were_directories_stays_one(tmp_path: Path) -> None:
+    place = tmp_path / "volumes" / "v"
+    place.mkdir(parents=True)
     (place / "data").write_text("kept")
     place.chmod(0o700)
     assert prepare(tmp_path, ours(place)) == place
     assert ((place / "data").read_text(), place.stat().st_mode & 0o777) == ("kept", 0o700)
     mounting.remove(tmp_path / "pod")  # The pod's end is not the volume's.
     assert (place / "data").read_text() == "kept"
+    with pytest.raises(CannotMount, match="is a directory of this node, and the isolation class microvm needs a disk"):
+        prepare(tmp_path, ours(place), runtimeClassName="hardened")
+
+
+def test_an_image_is_made_once_and_grows_with_its_claim(tmp_path: Path) -> None:
+    """It is empty, and everybody's; too small a claim gets what a file system needs."""
+    place = tmp_path / "v"
+    image = asyncio.run(provisioned.have(place, 1))
+    assert image.stat().st_size == provisioned.LEAST_BYTES
+    inode = image.stat().st_ino
+    said = asyncio.run(process.run("debugfs", "-R", "stat /", image, timeout=60)).text
+    assert "Mode:  0777" in said
+    assert asyncio.run(provisioned.have(place, 32 << 20)) == image
+    assert (image.stat().st_ino, image.stat().st_size) == (inode, 32 << 20)
+    assert asyncio.run(provisioned.have(place, 1)).stat().st_size == 32 << 20, "it never shrinks"
+
+
+def test_an_image_whose_making_was_cut_off_is_made_again(tmp_path: Path) -> None:
+    (tmp_path / ".disk").write_bytes(b"half")
+    image = asyncio.run(provisioned.have(tmp_path, 1))
+    assert [one.name for one in tmp_path.iterdir()] == [image.name]
 
 
 def test_a_local_volume_must_be_there(tmp_path: Path) -> None:
@@ -92,7 +129,7 @@ def test_a_local_volume_must_be_there(tmp_path: Path) -> None:
         (
             {"metadata": {}, "spec": {"hostPath": {"path": "/"}}},
             {"runtimeClassName": "hardened"},
-            "the isolation class microvm has no persistent volumes yet",
+            "is a directory of this node, and the isolation class microvm needs a disk",
         ),
     ],
 )

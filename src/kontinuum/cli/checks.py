@@ -55,6 +55,7 @@ async def examine(settings: Settings) -> list[Finding]:
         _memory(),
         _programs("containers", ("containerd", "runc", "ctr"), "apt-get install containerd runc"),
         _plugins(Path(settings.node.cni_plugins)),
+        _programs("persistent volumes", ("mkfs.ext4", "debugfs"), "apt-get install e2fsprogs"),
         _programs("pod network", ("ip", "nft", "tc"), "apt-get install iproute2 nftables"),
         _packet_filter(),
         _files("images to start with", _in(settings, "images", "pause.tar", "busybox.tar", "nginx.tar")),

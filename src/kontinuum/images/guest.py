@@ -22,10 +22,13 @@ MODULES = (
     "virtio_mmio",
     "virtio_console",
     "virtio_blk",
+    "virtio_scsi",
+    "sd_mod",
     "virtio_net",
     "virtio_rng",
     "virtio_balloon",
     "erofs",
+    "ext4",
     "overlay",
 )
 

@@ -6,6 +6,7 @@ all others are raised.
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from pathlib import Path
 
@@ -43,7 +44,7 @@ from kontinuum.node.sandbox_config import log_directory, sandbox_config
 from kontinuum.node.sources import SourceMissing
 from kontinuum.node.termination import read_message
 from kontinuum.node.tools import Tools
-from kontinuum.node.volumes import mounting
+from kontinuum.node.volumes import mounting, provisioned
 from kontinuum.node.volumes.context import CannotMount, Context
 from kontinuum.node.volumes.image import ImageVolumes
 
@@ -83,6 +84,7 @@ class Hands:
             case ReleaseVolumes():
                 await self.release_volumes(pod)
                 mounting.remove(mounting.volumes_below(self._directory(pod)))
+                await asyncio.to_thread(provisioned.let_go, self._tools.settings.volumes)
                 self._remembered.has_released = True
 
     async def prepare_volumes(self, pod: Object, ips: tuple[str, ...]) -> dict[str, Path]:

@@ -7,12 +7,13 @@ import shutil
 from kontinuum.api.machinery.objects import Object
 from kontinuum.node.sandbox_config import log_directory
 from kontinuum.node.settings import NodeSettings
-from kontinuum.node.volumes import mounting
+from kontinuum.node.volumes import mounting, provisioned
 
 
 def remove_pod_files(settings: NodeSettings, pod: Object) -> None:
     """Volumes, with what is mounted there, and logs. Raises OSError."""
     mounting.remove(settings.data / "pods" / str(pod["metadata"]["uid"]))
+    provisioned.let_go(settings.volumes)
     logs = log_directory(settings, pod)
     if logs.exists():
         shutil.rmtree(logs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from kontinuum.node.settings import NodeSettings
-from kontinuum.node.volumes import mounting
+from kontinuum.node.volumes import mounting, provisioned
 
 log = structlog.get_logger(__name__)
 
@@ -21,3 +21,4 @@ def remove(settings: NodeSettings, known: set[str]) -> None:
                 mounting.remove(place)
             except OSError as error:
                 log.warning("a gone pod's volumes cannot be removed", place=str(place), error=str(error))
+    provisioned.let_go(settings.volumes)

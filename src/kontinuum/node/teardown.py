@@ -12,7 +12,7 @@ from kontinuum.node import cgroups, network, qos
 from kontinuum.node.cri import CriClient
 from kontinuum.node.port import Fingerprint, RuntimeAway, RuntimeFailed
 from kontinuum.node.settings import NodeSettings
-from kontinuum.node.volumes import mounting, mounts
+from kontinuum.node.volumes import mounting, mounts, provisioned
 
 AT_ONCE = 8
 GRACE_SECONDS = 2
@@ -82,3 +82,4 @@ async def remove_host_state(settings: NodeSettings) -> None:
     # The parent that all installations of the machine share goes with the last of them.
     cgroups.remove_if_empty(settings.cgroup.rpartition("/")[0])
     mounting.remove(settings.data / "pods")
+    provisioned.let_go(settings.volumes)

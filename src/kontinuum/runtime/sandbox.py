@@ -40,6 +40,8 @@ log = structlog.get_logger(__name__)
 _NO_MAC = "02:00:00:00:00:01"
 _MACHINES = 3
 """How many machines are tried for one pod."""
+LET_GO_SECONDS = 30.0
+"""How long a machine may take to write what it has in memory to its disks before it is ended."""
 _CALLS = 5
 """How often an agent is called before its machine is given up."""
 
@@ -107,7 +109,7 @@ class Sandbox:
         self._on_machine = on_machine
         self._machine: Machine | None = None
         self._guest: Guest | None = None
-        self._volumes = Volumes(limit_bytes=settings.volume_copy_limit_bytes)
+        self._volumes = Volumes(limit_bytes=settings.volume_copy_limit_bytes, attach=self._attach_volume)
         self._disks: dict[Path, _Disk] = {}
         self._changed = asyncio.Condition()
         self._life: asyncio.Task[object] | None = None
@@ -139,6 +141,8 @@ class Sandbox:
         if self.phase in (Phase.STOPPING, Phase.STOPPED):
             await self.wait_over()
             return
+        if self.phase is Phase.READY:
+            await self._let_go_of_disks()
         self._move(Phase.STOPPING)
         if self._life is not None:
             await cancel(self._life)
@@ -181,6 +185,20 @@ class Sandbox:
         if self._guest is not None:
             with suppress(GuestLost):
                 await self._volumes.bring_back(self._guest, mounts)
+
+    async def _attach_volume(self, image: Path) -> str:
+        if self._machine is None:
+            raise SandboxOver("the machine of this pod is gone")
+        return await self._machine.attach_disk(image, read_only=False)
+
+    async def _let_go_of_disks(self) -> None:
+        """Before an orderly end: what containers wrote and did not sync must outlive the machine."""
+        try:
+            async with asyncio.timeout(LET_GO_SECONDS):
+                if self._guest is not None:
+                    await self._volumes.let_go(self._guest)
+        except (TimeoutError, GuestLost) as error:
+            log.warning("the machine ends without having unmounted its disks", reason=repr(error))
 
     @property
     def machine_pid(self) -> int:

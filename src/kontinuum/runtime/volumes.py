@@ -4,6 +4,7 @@ A machine does not share its host's file system. What is mounted read-only every
 compared with the host now and then and copied again when it changed. What may be written (emptyDir) is copied once and
 is from then on the pod's own, shared by its containers inside the machine. A single file that may be written is brought
 back when its container has ended: it is how a container leaves word for the host (Kubernetes' termination message).
+A volume that is a disk (``disk_volumes``) is not copied: the machine mounts it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import io
 import os
 import stat
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,8 @@ import structlog
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.errors import Refused
 from kontinuum.runtime import oci
-from kontinuum.runtime.guest.port import Guest
+from kontinuum.runtime.disk_volumes import DiskVolume, described
+from kontinuum.runtime.guest.port import Guest, GuestRefused, VolumeDisk
 from kontinuum.runtime.oci import Document, SpecRefused
 
 log = structlog.get_logger(__name__)
@@ -43,13 +45,16 @@ class _Volume:
     guest_path: str
     read_only: bool
     fingerprint: Fingerprint
+    is_disk: bool = False
 
 
 class Volumes:
-    """The copies inside one machine."""
+    """The copies inside one machine, and the disks that it mounts."""
 
-    def __init__(self, *, limit_bytes: int) -> None:
+    def __init__(self, *, limit_bytes: int, attach: Callable[[Path], Awaitable[str]]) -> None:
+        """``attach`` puts a disk that is written to into a slot of the machine, and answers which."""
         self._limit_bytes = limit_bytes
+        self._attach = attach
         self._volumes: dict[str, _Volume] = {}
         # Two containers that are created at once must not both copy what they share.
         self._lock = asyncio.Lock()
@@ -87,8 +92,19 @@ class Volumes:
         while True:
             await clock.sleep(every)
             for volume in list(self._volumes.values()):
-                if volume.read_only:
+                if volume.read_only and not volume.is_disk:
                     await self._refresh(guest, volume)
+
+    async def let_go(self, guest: Guest) -> None:
+        """Unmount the disks: all that was written to them is on the host then. Raises GuestLost."""
+        for volume in self._volumes.values():
+            if not volume.is_disk:
+                continue
+            try:
+                await guest.unmount_disk(volume.guest_path)
+            except GuestRefused as error:
+                # A process that outlives its container holds it; what was written is on the disk all the same.
+                log.warning("a disk was not unmounted", source=str(volume.source), reason=str(error))
 
     async def _place(self, guest: Guest, mount: Document) -> str:
         """Where the mount's source lies in the guest, as a part of its whole volume."""
@@ -106,10 +122,18 @@ class Volumes:
         read_only = "ro" in (mount.get("options") or ())
         if volume is None:
             volume = self._make(source, read_only=read_only)
-            await guest.write_tree(volume.guest_directory, self._archive(volume.source, mount))
+            if (disk := described(source)) is not None:
+                volume.is_disk = True
+                await self._mount_disk(guest, disk, volume.guest_path)
+            else:
+                await guest.write_tree(volume.guest_directory, self._archive(volume.source, mount))
             self._volumes[str(volume.source)] = volume
         volume.read_only &= read_only
         return volume
+
+    async def _mount_disk(self, guest: Guest, disk: DiskVolume, path: str) -> None:
+        slot = await self._attach(disk.image)
+        await guest.mount_disk(VolumeDisk(slot, disk.file_system, path, group=disk.group))
 
     async def _refresh(self, guest: Guest, volume: _Volume) -> None:
         now = fingerprint(volume.source)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.machines.pods.cases import Cases, World, mounted, until
+from tests.machines.pods.cases import Cases, World, is_ready, mounted, until
 
 from kontinuum.api.machinery.objects import Object, name_of
 from kontinuum.api.machinery.status import ApiError
 
 CASES = Cases()
-CONTAINERS = ("container",)
 STORE = "echo $HOSTNAME >> /data/starts; sleep 100000"
 
 
@@ -25,7 +24,7 @@ async def volume_of(world: World, claim: str) -> Object:
     return await world.client.get(world.resource("PersistentVolume"), bound["spec"]["volumeName"])
 
 
-@CASES.add(classes=CONTAINERS)
+@CASES.add()
 async def a_stateful_set_finds_its_data_again_and_an_end_is_an_end(world: World) -> None:
     name = world.name()
     pod = world.pod(STORE, container={"volumeMounts": [mounted("data", "/data")]})
@@ -50,13 +49,13 @@ async def a_stateful_set_finds_its_data_again_and_an_end_is_an_end(world: World)
 
     await world.delete("StatefulSet", name)
     await world.gone("Pod", f"{name}-0")
-    assert (directory / "starts").read_text().split() == [f"{name}-0"] * 2
+    assert (directory / "disk").exists(), "a claim outlives the set"
     await world.delete("PersistentVolumeClaim", f"data-{name}-0")
     await world.gone("PersistentVolume", name_of(volume))
     assert not directory.exists()
 
 
-@CASES.add(classes=CONTAINERS)
+@CASES.add()
 async def an_ephemeral_volume_belongs_to_whoever_the_pod_is_and_ends_with_it(world: World) -> None:
     volumes = [{"name": "scratch", "ephemeral": {"volumeClaimTemplate": {"spec": a_claim()}}}]
     pod = world.pod(
@@ -72,18 +71,36 @@ async def an_ephemeral_volume_belongs_to_whoever_the_pod_is_and_ends_with_it(wor
 
 
 @CASES.add(classes=("microvm",))
-async def a_machine_refuses_a_claim_rather_than_lose_what_it_writes(world: World) -> None:
+async def a_volume_changes_its_class_and_is_never_in_two(world: World) -> None:
+    """What a machine wrote a container reads, and the other way round; each waits until the other has ended."""
     await world.create("PersistentVolumeClaim", world.name(), spec=a_claim())
     volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": world.name()}}]
-    pod = world.pod(volumes=volumes, container={"volumeMounts": [mounted("data", "/data")]})
-    await world.start(pod)
+    mounts = {"volumeMounts": [mounted("data", "/data"), mounted("data", "/part", subPath="a/part")]}
 
-    async def refused() -> bool:
-        told = await world.events(name_of(pod))
-        return any("microvm has no persistent volumes yet" in one["message"] for one in told)
+    def writer(name: str, isolation_class: str) -> Object:
+        script = f"echo {name} >> /data/starts; echo {name} >> /part/starts; cat /data/starts; sleep 100000"
+        return world.pod(script, name=name, runtimeClassName=isolation_class, volumes=volumes, container=mounts)
 
-    await until("the pod to be refused", refused)
-    await world.delete("Pod", name_of(pod), grace_seconds=0)
+    first = name_of(await world.running(writer("machine", "microvm")))
+    second = name_of(await world.start(writer("container", "container")))
+
+    async def is_refused() -> bool:
+        return any("in use by a pod with a kernel of its own" in one["message"] for one in await world.events(second))
+
+    await until("the container to wait", is_refused)
+    await world.delete("Pod", first)
+    await world.pod_that(second, is_ready, "to follow the machine")
+    assert (await world.logs(second)).split() == ["machine", "container"]
+    third = name_of(await world.start(writer("again", "microvm")))
+
+    async def is_waiting() -> bool:
+        return any("needs a disk that it writes to alone" in one["message"] for one in await world.events(third))
+
+    await until("the machine to wait", is_waiting)
+    await world.delete("Pod", second)
+    await world.pod_that(third, is_ready, "to follow the container")
+    assert (await world.execute(third, "cat /data/a/part/starts")).split() == ["machine", "container", "again"]
+    await world.delete("Pod", third)
     await world.delete("PersistentVolumeClaim", world.name())
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import shutil
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 from kontinuum.api.kubernetes.claims import claimed_volumes
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.errors import KontinuumError
+from kontinuum.foundation.files import replace_file
 from kontinuum.node.volumes import (
     atomic,
     config_map,
@@ -18,6 +21,7 @@ from kontinuum.node.volumes import (
     mounts,
     persistent,
     projected,
+    provisioned,
     secret,
 )
 from kontinuum.node.volumes.context import CannotMount, Context, UnsupportedVolume
@@ -68,10 +72,16 @@ async def _prepare_one(volume: Object, context: Context, place: Path) -> Path:
         return host_path.prepare(source)
     if kind in CLAIMED:
         claimed = {one.volume: one for one in claimed_volumes(context.pod)}[volume["name"]]
-        found = await persistent.prepare(claimed.claim, context, is_ephemeral=claimed.is_ephemeral)
-        if not found.takes_group:
+        found = await persistent.find(claimed.claim, context, is_ephemeral=claimed.is_ephemeral)
+        if isinstance(found, persistent.Disk):
+            image = await provisioned.have(found.place, found.size_bytes)
+            if found.is_for_machine:
+                return _describe(image, place, group)
+            await asyncio.to_thread(provisioned.show, found.place, place)
+        elif found.takes_group:
+            place = found.path
+        else:
             return found.path
-        place = found.path
     elif kind == "emptyDir":
         empty_dir.prepare(source, place)
     elif kind == "image":
@@ -89,6 +99,14 @@ async def _prepare_one(volume: Object, context: Context, place: Path) -> Path:
     if group is not None and place.stat().st_gid != group:
         os.chown(place, -1, group)
         place.chmod(place.stat().st_mode | 0o2070)
+    return place
+
+
+def _describe(image: Path, place: Path, group: int | None) -> Path:
+    """Tell the runtime that the volume is a disk which the pod's machine mounts: see ``runtime.disk_volumes``."""
+    place.mkdir(parents=True, exist_ok=True)
+    words = {"image": str(image), "fileSystem": provisioned.FILE_SYSTEM, **({} if group is None else {"group": group})}
+    replace_file(place.with_name(f"{place.name}.disk"), json.dumps(words).encode())
     return place
 
 

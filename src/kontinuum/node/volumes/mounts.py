@@ -6,10 +6,10 @@ import ctypes
 import os
 from pathlib import Path
 
-MS_NOSUID, MS_NODEV = 2, 4
+MS_NOSUID, MS_NODEV, MS_NOATIME, MS_BIND = 2, 4, 1024, 4096
 MNT_DETACH = 2
-MOUNT_POINT = 4
-"""The field of /proc/self/mountinfo (proc(5)) that holds the mount point."""
+DEVICE, MOUNT_POINT = 2, 4
+"""The fields of /proc/self/mountinfo (proc(5)) that hold the device, as ``major:minor``, and the mount point."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -17,9 +17,17 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def mount_tmpfs(target: Path, *, size: int = 0, mode: int = 0o755) -> None:
     """Mount a tmpfs of at most ``size`` bytes (0: half of the memory) at ``target``. Raises OSError."""
     options = f"mode={mode:o}" + (f",size={size}" if size else "")
-    result = _libc.mount(b"tmpfs", os.fsencode(target), b"tmpfs", MS_NOSUID | MS_NODEV, options.encode())
-    if result != 0:
-        raise OSError(ctypes.get_errno(), f"mounting a tmpfs at {target}: {os.strerror(ctypes.get_errno())}")
+    _mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, options)
+
+
+def mount_device(device: Path, target: Path, file_system: str) -> None:
+    """Mount what is on a block device, for its files alone: no device nodes. Raises OSError."""
+    _mount(device, target, file_system, MS_NODEV | MS_NOATIME)
+
+
+def bind(source: Path, target: Path) -> None:
+    """Let the directory ``source`` be seen at ``target`` too. Raises OSError."""
+    _mount(source, target, "none", MS_BIND)
 
 
 def unmount(target: Path) -> None:
@@ -30,9 +38,20 @@ def unmount(target: Path) -> None:
 
 def below(directory: Path) -> list[Path]:
     """Every mount point at or below ``directory``, the deepest first."""
-    lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    points = (Path(_unescaped(line.split()[MOUNT_POINT])) for line in lines)
-    return sorted((point for point in points if point.is_relative_to(directory)), reverse=True)
+    return sorted((point for point in devices() if point.is_relative_to(directory)), reverse=True)
+
+
+def devices() -> dict[Path, str]:
+    """Every mount point, and the device (``major:minor``) that is mounted there."""
+    lines = (line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines())
+    return {Path(_unescaped(words[MOUNT_POINT])): words[DEVICE] for words in lines}
+
+
+def _mount(source: Path | str, target: Path, file_system: str, flags: int, options: str = "") -> None:
+    words = (os.fsencode(source), os.fsencode(target), file_system.encode(), flags, options.encode())
+    if _libc.mount(*words) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"mounting {source} at {target}: {os.strerror(number)}")
 
 
 def _unescaped(text: str) -> str:

@@ -1,4 +1,4 @@
-"""``persistentVolumeClaim`` and ``ephemeral``: the claim's volume, if it is a directory of this node."""
+"""``persistentVolumeClaim`` and ``ephemeral``: the claim's volume, if it is a disk or a directory of this node."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pathlib import Path
 from kontinuum.api.kontinuum.host_path import PROVISIONER
 from kontinuum.api.kubernetes import binding
 from kontinuum.api.kubernetes.claims import is_made_for
+from kontinuum.api.machinery import quantity
 from kontinuum.api.machinery.objects import Object, annotations_of, name_of
 from kontinuum.node import pods
 from kontinuum.node.volumes import host_path, provisioned
 from kontinuum.node.volumes.context import CannotMount, Context, UnsupportedVolume
 
 OF_MACHINES = ("microvm", "vm")
-"""Handlers whose pods see a copy of what is on the host (decision 0007): what they wrote would be lost."""
+"""Handlers whose pods have a kernel of their own: a volume reaches them as a disk, or not at all (decision 0054)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +26,18 @@ class Place:
     takes_group: bool
 
 
-async def prepare(claim_name: str, context: Context, *, is_ephemeral: bool) -> Place:
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A volume that is an image; ``is_for_machine``: of a pod that mounts it itself."""
+
+    place: Path
+    size_bytes: int
+    is_for_machine: bool
+
+
+async def find(claim_name: str, context: Context, *, is_ephemeral: bool) -> Place | Disk:
     """Where the claim's volume is. Raises CannotMount and UnsupportedVolume, their messages in the kubelet's words."""
     handler = await context.sources.handler(pods.isolation_class(context.pod))
-    if handler in OF_MACHINES:
-        text = "has no persistent volumes yet: use container or sandbox"
-        raise UnsupportedVolume(f"the isolation class {handler} {text}")
     where = f"{context.namespace}/{claim_name}"
     claim = await context.sources.get("persistentvolumeclaim", context.namespace, claim_name)
     if claim is None or (is_ephemeral and not is_made_for(claim, context.pod)):
@@ -40,6 +47,14 @@ async def prepare(claim_name: str, context: Context, *, is_ephemeral: bool) -> P
     volume = await context.sources.get("persistentvolume", "", binding.volume_of(claim))
     if volume is None or not binding.is_meant_for(volume, claim):
         raise CannotMount(f"error processing PVC {where}: PV {binding.volume_of(claim)} is not bound to it")
+    spec = volume["spec"]
+    if "hostPath" in spec and annotations_of(volume).get(binding.PROVISIONED_BY) == PROVISIONER:
+        place = Path(spec["hostPath"]["path"])
+        if not provisioned.is_directory(place):
+            return Disk(place, quantity.value(spec["capacity"]["storage"]), handler in OF_MACHINES)
+    if handler in OF_MACHINES:
+        text = f"volume {name_of(volume)} is a directory of this node, and the isolation class {handler} needs a disk"
+        raise UnsupportedVolume(f"{text}: use a volume of the provisioner {PROVISIONER}, or the class container")
     return _place(volume)
 
 
@@ -49,8 +64,6 @@ def _place(volume: Object) -> Place:
         raise UnsupportedVolume(f"volume {name_of(volume)}: block volumes are not supported on this node")
     if "hostPath" in spec:
         is_ours = annotations_of(volume).get(binding.PROVISIONED_BY) == PROVISIONER
-        if is_ours:
-            provisioned.prepare(Path(spec["hostPath"]["path"]))
         return Place(host_path.prepare(spec["hostPath"]), takes_group=is_ours)
     if "local" in spec:
         path = Path(spec["local"]["path"])

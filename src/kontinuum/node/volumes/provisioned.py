@@ -1,39 +1,166 @@
-"""This node's PersistentVolumes of ``kontinuum.dev/host-path``: directories, made when used, erased when told."""
+"""This node's PersistentVolumes of ``kontinuum.dev/host-path``: disk images, made when used, erased when told.
+
+    ROOT/pvc-UID/disk       the image: an ext4 file system as large as the claim asked for
+    ROOT/pvc-UID/mounted    where this machine has mounted it for its containers; pods have bind mounts of it
+
+A container's volume and a machine's are the same image, one after the other. Never do two write to it: whoever has it
+holds flock(2) on the image, the loop device as well as a virtual machine, and the kernel lets go of it with the last
+user, whatever has been killed.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from kontinuum.foundation.errors import Refused
+from kontinuum.foundation import process
+from kontinuum.foundation.errors import Refused, Retryable
+from kontinuum.node.volumes import loop, mounts
 
-MODE = 0o777
-"""Whoever the pod's processes are, they may write: as for emptyDir."""
+FILE_SYSTEM = "ext4"
+LEAST_BYTES = 16 << 20
+"""Smaller claims get this much: of less, the file system itself would take most."""
+MKFS_SECONDS = 120.0
+IMAGE, MOUNTED = "disk", "mounted"
+_FOR_EVERYBODY = b"rmdir lost+found\nset_inode_field / mode 040777\n"
+"""Whoever the pod's processes are, they may write, as in an emptyDir; and an empty volume is empty."""
+_EXT4_RESIZE = 0x40086610
+"""EXT4_IOC_RESIZE_FS, with the new number of blocks."""
 
 
 class NotAVolume(Refused):
     """What is to be erased is no volume of ours."""
 
 
-def prepare(place: Path) -> None:
-    """Make the directory; one that is there already stays as it is."""
-    if place.is_dir():
-        return
-    place.mkdir(parents=True, exist_ok=True)
-    place.chmod(MODE)
+class VolumeInUse(Retryable):
+    """Somebody else writes to the volume."""
+
+
+def is_directory(place: Path) -> bool:
+    """Whether the volume is one that was made when volumes were plain directories."""
+    return place.is_dir() and not (place / IMAGE).exists() and any(place.iterdir())
+
+
+async def have(place: Path, size_bytes: int) -> Path:
+    """The volume's image, made if it is not there, enlarged if it has become too small.
+
+    Raises process.ProgramFailed (a full disk), process.ProgramMissing (e2fsprogs), OSError.
+    """
+    image = place / IMAGE
+    size = max(size_bytes, LEAST_BYTES)
+    if image.exists():
+        if image.stat().st_size < size:
+            os.truncate(image, size)
+        return image
+    place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    unfinished = place / f".{IMAGE}"
+    unfinished.unlink(missing_ok=True)
+    with unfinished.open("wb") as file:
+        os.truncate(file.fileno(), size)
+    lazy = "lazy_itable_init=1,lazy_journal_init=1"
+    await process.run("mkfs.ext4", "-q", "-F", "-m", "0", "-E", lazy, unfinished, timeout=MKFS_SECONDS)
+    await process.run("debugfs", "-w", "-f", "-", unfinished, stdin=_FOR_EVERYBODY, timeout=MKFS_SECONDS)
+    unfinished.rename(image)
+    return image
+
+
+def show(place: Path, target: Path) -> None:
+    """Bind the volume's files to the directory ``target``, where they may be already.
+
+    Raises VolumeInUse while a virtual machine has the volume, and OSError.
+    """
+    image, mounted = place / IMAGE, place / MOUNTED
+    with _alone(place):
+        device = mounts.devices().get(mounted)
+        if device is None:
+            _mount(image, mounted)
+        else:
+            _grow(image, mounted, device)
+        if target not in mounts.below(target):
+            target.mkdir(parents=True, exist_ok=True)
+            mounts.bind(mounted, target)
+
+
+def let_go(root: Path) -> None:
+    """Unmount the volumes of which no pod has a bind mount any more. Raises OSError."""
+    for mounted, users in _users(root).items():
+        if users == 1:
+            with _alone(mounted.parent):
+                if _users(root).get(mounted) == 1:
+                    mounts.unmount(mounted)
 
 
 def erase(root: Path, name: str) -> None:
-    """Remove one volume's directory and all that is in it; one that is gone already is no error.
+    """Remove one volume with all that is in it; one that is gone already is no error.
 
     Raises NotAVolume for a name that leads anywhere else, and OSError if something cannot be removed.
     """
     place, gone = root / name, root / f".erasing-{name}"
     if not name or name.startswith(".") or "/" in name or place.is_symlink():
         raise NotAVolume(f"erasing {name!r}: it names no directory of {root}")
+    for point in mounts.below(place):
+        mounts.unmount(point)
     # Renamed first: a half-removed volume must never be taken for a whole one.
     if place.exists() and not gone.exists():
         place.rename(gone)
     for left in (gone, place):
         if left.exists():
             shutil.rmtree(left)
+
+
+@contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """Nobody else mounts or unmounts the volume meanwhile."""
+    directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
+
+
+def _mount(image: Path, target: Path) -> None:
+    target.mkdir(exist_ok=True, mode=0o700)
+    file = os.open(image, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with loop.attached(file) as device:
+            mounts.mount_device(device, target, FILE_SYSTEM)
+        _fill(target, os.fstat(file).st_size)
+    except BlockingIOError as error:
+        who = "a pod with a kernel of its own (microvm, vm), which needs it alone"
+        raise VolumeInUse(f"volume {image.parent.name} is in use by {who}: wait until that has ended") from error
+    finally:
+        os.close(file)
+
+
+def _grow(image: Path, mounted: Path, device: str) -> None:
+    """Let what is mounted be as large as its image has become. ``device`` is the loop device's ``major:minor``."""
+    name = f"loop{device.partition(':')[2]}"
+    sectors = int(Path(f"/sys/block/{name}/size").read_text())
+    if sectors * 512 < image.stat().st_size:
+        loop.see_new_size(Path("/dev") / name)
+        _fill(mounted, image.stat().st_size)
+
+
+def _fill(mounted: Path, size_bytes: int) -> None:
+    """Let the file system be as large as its image."""
+    root = os.open(mounted, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        blocks = size_bytes // os.fstatvfs(root).f_bsize
+        fcntl.ioctl(root, _EXT4_RESIZE, struct.pack("=Q", blocks))
+    finally:
+        os.close(root)
+
+
+def _users(root: Path) -> dict[Path, int]:
+    """The volumes that are mounted, and at how many places each is."""
+    devices = mounts.devices()
+    counts = {device: list(devices.values()).count(device) for device in devices.values()}
+    found = {point: counts[device] for point, device in devices.items() if point.name == MOUNTED}
+    return {point: count for point, count in found.items() if point.parent.parent == root}

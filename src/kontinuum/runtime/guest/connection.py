@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from errno import EAGAIN
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +26,7 @@ from kontinuum.runtime.guest.port import (
     Identity,
     ProcessNotStarted,
     ProcessSpec,
+    VolumeDisk,
 )
 from kontinuum.runtime.guest.protocol import DATA_LIMIT, STDERR, STDIN, STDOUT, Frame, Kind
 from kontinuum.runtime.guest.streams import Grant, Incoming
@@ -32,6 +34,7 @@ from kontinuum.runtime.guest.streams import Grant, Incoming
 T = TypeVar("T")
 _READ = 64 << 10
 _CONNECT_PAUSE = 0.002
+_DISK_SECONDS, _DISK_PAUSE = 10.0, 0.005
 _EXECUTION = "exec "
 """How the agent's reason begins when the program itself could not be executed."""
 
@@ -86,7 +89,7 @@ class AgentConnection(Guest):
         await self._ask(Kind.IDENTIFY, protocol.identify(identity))
 
     async def add_container(self, spec: ContainerSpec) -> None:
-        await self._ask(Kind.ADD_CONTAINER, protocol.add_container(spec))
+        await self._ask_until_seen(Kind.ADD_CONTAINER, protocol.add_container(spec))
 
     async def remove_container(self, container: str) -> None:
         await self._ask(Kind.REMOVE_CONTAINER, protocol.text(container))
@@ -132,6 +135,12 @@ class AgentConnection(Guest):
 
     async def read_file(self, path: str) -> bytes:
         return await self._ask(Kind.READ_FILE, protocol.text(path))
+
+    async def mount_disk(self, disk: VolumeDisk) -> None:
+        await self._ask_until_seen(Kind.MOUNT_DISK, protocol.mount_disk(disk))
+
+    async def unmount_disk(self, path: str) -> None:
+        await self._ask(Kind.UNMOUNT_DISK, protocol.text(path))
 
     async def stats(self, container: str) -> ContainerStats:
         return _understood(protocol.read_stats, await self._ask(Kind.STATS, protocol.text(container)))
@@ -191,6 +200,18 @@ class AgentConnection(Guest):
             return await answer
         finally:
             self._asked.pop(number, None)
+
+    async def _ask_until_seen(self, kind: Kind, payload: bytes) -> None:
+        """Something that needs a disk: the guest's kernel may notice it a moment after it was attached."""
+        deadline = asyncio.get_running_loop().time() + _DISK_SECONDS
+        while True:
+            try:
+                await self._ask(kind, payload)
+                return
+            except _Refusal as error:
+                if error.errno != EAGAIN or asyncio.get_running_loop().time() > deadline:
+                    raise
+            await asyncio.sleep(_DISK_PAUSE)
 
     async def _sort(self) -> None:
         splitter = protocol.Splitter()

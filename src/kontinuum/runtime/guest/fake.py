@@ -30,6 +30,7 @@ from kontinuum.runtime.guest.port import (
     Identity,
     ProcessNotStarted,
     ProcessSpec,
+    VolumeDisk,
 )
 
 _CHUNK = 1 << 16
@@ -95,6 +96,8 @@ class FakeGuest:
         self.trees = trees
         self.identity: Identity | None = None
         self.containers: dict[str, ContainerSpec] = {}
+        self.disks: dict[str, VolumeDisk] = {}
+        """Volumes by the path where they are mounted."""
         self._children: list[tuple[str, process.Child]] = []
         self._lost = asyncio.Event()
 
@@ -153,6 +156,15 @@ class FakeGuest:
         if len(content) > FILE_LIMIT:
             raise GuestRefused(f"read {path}: File too large")
         return content
+
+    async def mount_disk(self, disk: VolumeDisk) -> None:
+        self._check_living()
+        self.disks[disk.path] = disk
+
+    async def unmount_disk(self, path: str) -> None:
+        self._check_living()
+        if self.disks.pop(path, None) is None:
+            raise GuestRefused(f"unmount {path}: {os.strerror(errno.EINVAL)}")
 
     async def stats(self, container: str) -> ContainerStats:
         running = len(await self.processes(container))

@@ -83,6 +83,18 @@ class ContainerSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class VolumeDisk:
+    """A disk whose file system the pod's containers share as a volume. It is made to fill the disk if it is smaller."""
+
+    slot: str
+    file_system: str
+    path: str
+    """Where it is mounted in the guest."""
+    group: int | None = None
+    """Whom its root directory is given to, as Kubernetes' ``fsGroup``."""
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessSpec:
     """One process of a container: its first one, or an exec."""
 
@@ -189,6 +201,14 @@ class Guest(Protocol):
 
     async def read_file(self, path: str) -> bytes:
         """The content of a file in the guest. Raises GuestRefused, also for more than 64 KiB."""
+        ...
+
+    async def mount_disk(self, disk: VolumeDisk) -> None:
+        """Raises GuestRefused."""
+        ...
+
+    async def unmount_disk(self, path: str) -> None:
+        """Returns when all that was written is on the disk. Raises GuestRefused, also if it is in use (but written)."""
         ...
 
     async def stats(self, container: str) -> ContainerStats: ...

@@ -5,7 +5,7 @@
     bytes   length u32 | bytes
     list    count u32 | items
 
-All little-endian. The host asks (HELLO ... READ_FILE) under an id that it chooses; the agent answers each with OK or
+All little-endian. The host asks (HELLO ... UNMOUNT_DISK) under an id that it chooses; the agent answers each with OK or
 REFUSED under the same id. A process and a tree are known by the id of the request that began them. Streams (0 standard
 input, 1 output, 2 error) carry DATA in either direction, at most as much as the receiver has granted by CREDIT;
 ``INITIAL_CREDIT`` is granted from the start. END ends a stream. EXIT says that a process is over.
@@ -23,7 +23,15 @@ from enum import IntEnum
 from typing import TypeVar
 
 from kontinuum.foundation.errors import Refused
-from kontinuum.runtime.guest.port import ContainerSpec, ContainerStats, Exit, Identity, Interface, ProcessSpec
+from kontinuum.runtime.guest.port import (
+    ContainerSpec,
+    ContainerStats,
+    Exit,
+    Identity,
+    Interface,
+    ProcessSpec,
+    VolumeDisk,
+)
 
 VERSION = 1
 HEADER = struct.Struct("<IBBHI")
@@ -57,6 +65,8 @@ class Kind(IntEnum):
     STATS = 10
     PROCESSES = 11
     READ_FILE = 12
+    MOUNT_DISK = 13
+    UNMOUNT_DISK = 14
     DATA = 16
     CREDIT = 17
     END = 18
@@ -253,8 +263,14 @@ def resize(process: int, *, rows: int, columns: int) -> bytes:
     return Writer().u32(process).u32(rows).u32(columns).done()
 
 
+def mount_disk(disk: VolumeDisk) -> bytes:
+    """The payload of MOUNT_DISK."""
+    writer = Writer().text(disk.slot).text(disk.file_system).text(disk.path)
+    return writer.u8(disk.group is not None).u32(disk.group or 0).done()
+
+
 def text(value: str) -> bytes:
-    """The payload of requests that name one thing: REMOVE_CONTAINER, WRITE_TREE, STATS, PROCESSES, READ_FILE."""
+    """The payload of requests that name one thing, as REMOVE_CONTAINER, WRITE_TREE, READ_FILE and UNMOUNT_DISK do."""
     return Writer().text(value).done()
 
 

@@ -147,8 +147,6 @@ static void limit_resources(void) {
     limit(RLIMIT_NPROC, 256, "threads");
     /* Sockets, tap, and two descriptors for each disk. */
     limit(RLIMIT_NOFILE, 256, "open files");
-    /* Nothing that it writes as a file is long: its complaints, a template's devices. */
-    limit(RLIMIT_FSIZE, 16 << 20, "the length of files");
     limit(RLIMIT_MEMLOCK, 0, "locked memory");
 }
 

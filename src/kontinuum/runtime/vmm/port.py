@@ -15,7 +15,7 @@ from kontinuum.foundation.errors import Broken, Refused, Retryable
 
 Origin = Literal["warm", "template", "cold"]
 DISK_BYTES = 16 << 30
-"""Every disk image is padded (sparsely) to this size, so that disks can be exchanged without the guest noticing."""
+"""Images of root file systems are padded (sparsely) to this size: to exchange such disks needs no word to the guest."""
 
 
 class MachineNotStarted(Retryable):
@@ -24,6 +24,10 @@ class MachineNotStarted(Retryable):
 
 class MachineRefused(Refused):
     """No machine can be made to this specification (too little memory for the kernel, too many disks ...)."""
+
+
+class DiskInUse(MachineRefused):
+    """Somebody else writes to the disk: another machine, or this host has it mounted."""
 
 
 class VmmMissing(Broken):
@@ -64,7 +68,9 @@ class Machine(Protocol):
     async def attach_disk(self, image: Path, *, read_only: bool) -> str:
         """Give the machine a block device with the raw image's content; answers how the agent finds it (``slot`` name).
 
-        Raises MachineRefused when no slot is left.
+        A disk that is read only is DISK_BYTES long, and may be in many machines. One that is written to has any size,
+        and is locked (flock(2), exclusively) for as long as this machine has it: DiskInUse while somebody else does.
+        What the guest has flushed is on the host's disk. Raises MachineRefused when no slot is left.
         """
         ...
 

@@ -70,6 +70,18 @@ bool mount_inside(const struct mount_point *mount, struct failure *failure);
 bool make_devices(struct failure *failure);
 bool move_tree(int tree, const char *destination, struct failure *failure);
 
+/* disks.c */
+struct volume_disk {
+    const char *slot, *type, *path;
+    bool has_group;
+    gid_t group; /* whom the root directory is given to */
+};
+/* A slot is a virtio disk's serial number, or `scsiN` for the target of that number. EAGAIN: the kernel has not noticed
+ * the disk yet. */
+bool disk_find(const char *slot, char *path, size_t size);
+bool disk_mount(const struct volume_disk *disk, struct failure *failure);
+bool disk_unmount(const char *path, struct failure *failure);
+
 /* cgroup.c */
 struct limits {
     uint64_t memory_bytes, cpu_quota_microseconds, pids;

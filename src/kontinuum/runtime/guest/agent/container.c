@@ -5,14 +5,12 @@
  */
 #include "agent.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -42,37 +40,10 @@ static bool id_is_sound(const char *id) {
     return length > 0 && length <= 200 && id[0] != '.' && !strchr(id, '/');
 }
 
-/* A slot is a block device's serial number, or its name in /dev. */
-static bool find_device(const char *slot, char *path, size_t size) {
-    DIR *blocks = opendir("/sys/block");
-    struct dirent *entry;
-    bool found = false;
-    while (blocks && !found && (entry = readdir(blocks))) {
-        char serial_path[300], serial[64];
-        snprintf(serial_path, sizeof serial_path, "/sys/block/%s/serial", entry->d_name);
-        if (read_file(serial_path, serial, sizeof serial) < 0)
-            serial[0] = 0;
-        serial[strcspn(serial, "\n")] = 0;
-        found = !strcmp(serial, slot) || !strcmp(entry->d_name, slot);
-        if (found)
-            snprintf(path, size, "/dev/%s", entry->d_name);
-    }
-    if (blocks)
-        closedir(blocks);
-    return found;
-}
-
 static bool mount_lower(const char *id, const char *slot, const char *type, struct failure *failure) {
     char device[300];
-    errno = ENODEV;
-    if (!find_device(slot, device, sizeof device))
+    if (!disk_find(slot, device, sizeof device))
         return failed(failure, "disk %.64s", slot);
-    /* The slot was blank when the template's kernel looked at it; forget what it saw. */
-    int file = open(device, O_RDONLY | O_CLOEXEC);
-    if (file >= 0) {
-        ioctl(file, BLKFLSBUF, 0);
-        close(file);
-    }
     const char *data = strcmp(type, "ext4") ? "" : "noload";
     return mount(device, place(id, "lower"), type, MS_RDONLY, data) == 0 ||
            failed(failure, "mount %s from %s", type, device);

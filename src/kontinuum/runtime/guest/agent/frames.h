@@ -26,6 +26,8 @@ enum kind {
     KIND_STATS = 10,
     KIND_PROCESSES = 11,
     KIND_READ_FILE = 12,
+    KIND_MOUNT_DISK = 13,
+    KIND_UNMOUNT_DISK = 14,
     KIND_DATA = 16,
     KIND_CREDIT = 17,
     KIND_END = 18,

@@ -166,6 +166,28 @@ static void on_read_file(const struct frame *frame, struct reader *reader) {
     }
 }
 
+static void on_mount_disk(const struct frame *frame, struct reader *reader) {
+    struct failure failure;
+    struct volume_disk disk = {.slot = read_text(reader)};
+    disk.type = read_text(reader);
+    disk.path = read_text(reader);
+    disk.has_group = read_u8(reader);
+    disk.group = read_u32(reader);
+    if (!read_whole(reader))
+        malformed(frame->id);
+    else
+        answer(frame->id, disk_mount(&disk, &failure), &failure);
+}
+
+static void on_unmount_disk(const struct frame *frame, struct reader *reader) {
+    struct failure failure;
+    const char *path = read_text(reader);
+    if (!read_whole(reader))
+        malformed(frame->id);
+    else
+        answer(frame->id, disk_unmount(path, &failure), &failure);
+}
+
 void handle_frame(void *context, const struct frame *frame) {
     struct failure failure;
     struct reader reader = reader_of(frame);
@@ -182,6 +204,8 @@ void handle_frame(void *context, const struct frame *frame) {
     case KIND_STATS: on_stats(frame, &reader); break;
     case KIND_PROCESSES: on_processes(frame, &reader); break;
     case KIND_READ_FILE: on_read_file(frame, &reader); break;
+    case KIND_MOUNT_DISK: on_mount_disk(frame, &reader); break;
+    case KIND_UNMOUNT_DISK: on_unmount_disk(frame, &reader); break;
     case KIND_WRITE_TREE:
         if (!tree_begin(frame, &failure))
             reply_refused(frame->id, &failure);

@@ -21,8 +21,13 @@ KERNEL, INITRAMFS, MEMORY, LIBRARY = "/kernel", "/initramfs", "/memory", "/reado
 """Where QEMU sees them."""
 AGENT_PORT = "agent"
 """Name of the virtio-serial port that the guest's agent opens."""
-SLOTS = 5
-"""Disks of a machine. The ``microvm`` board has eight virtio transports: one is the serial bus, one the network."""
+SLOTS = 4
+"""Disks that are part of a machine. The ``microvm`` board has eight virtio transports: one each is the serial bus, the
+network, the SCSI bus, and one is spare."""
+SCSI = "scsi"
+SCSI_DISKS = 32
+"""How many disks may be plugged into a machine's SCSI bus. One takes the guest longer to see than a slot's: it is for
+disks that are written to (a slot is read only for good), and for what finds no slot."""
 ACCELERATORS = {"kvm": "kvm", "tcg": "tcg,tb-size=64"}
 """Beyond 64 MiB translated code is thrown away and made again. QEMU's own limit is 1 GiB: a busy pod would fill it."""
 MAC = "02:00:00:00:00:01"
@@ -119,11 +124,16 @@ def kernel_command_line(hardware: Hardware, *, tsc_khz: int) -> str:
     return " ".join(words)
 
 
-def block_node(files: int, *, name: str) -> dict[str, Any]:
+def block_node(files: int, *, name: str, read_only: bool) -> dict[str, Any]:
     """A raw image for the monitor's ``blockdev-add``; it was given to QEMU as the set of open files ``files``."""
-    # Locking is off because one image serves many machines; all of them only read it.
+    # QEMU does no locking: one image to be read serves many machines, and the others were locked before it got them.
     file = {"driver": "file", "filename": f"/dev/fdset/{files}", "locking": "off"}
-    return {"driver": "raw", "node-name": name, "read-only": True, "file": file}
+    return {"driver": "raw", "node-name": name, "read-only": read_only, "discard": "unmap", "file": file}
+
+
+def scsi_disk(target: int, *, node: str) -> dict[str, Any]:
+    """A disk for the monitor's ``device_add``, which the guest finds under this target of its SCSI bus."""
+    return {"driver": "scsi-hd", "id": f"{SCSI}{target}", "bus": f"{SCSI}.0", "scsi-id": target, "drive": node}
 
 
 def blank_node(*, name: str) -> dict[str, Any]:
@@ -148,6 +158,7 @@ def _devices(lines: Lines) -> list[str]:
     words += ["-chardev", "ringbuf,id=console,size=16384", "-serial", "chardev:console"]
     words += ["-netdev", f"tap,id=network,fd={lines.tap},vhost=off"]
     words += ["-device", f"virtio-net-device,netdev=network,mac={MAC}"]
+    words += ["-device", f"virtio-scsi-device,id={SCSI}"]
     for slot in range(SLOTS):
         words += ["-blockdev", orjson.dumps(blank_node(name=f"blank{slot}")).decode()]
         words += ["-device", f"virtio-blk-device,drive=blank{slot},id=slot{slot},serial=slot{slot}"]

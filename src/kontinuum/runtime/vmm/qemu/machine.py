@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import signal
 from collections.abc import Callable
@@ -14,12 +15,14 @@ from qemu.qmp import QMPClient, QMPError
 from qemu.qmp.qmp_client import ExecuteError
 
 from kontinuum.foundation import process
-from kontinuum.runtime.vmm.port import DISK_BYTES, MachineNotStarted, MachineRefused, Origin
-from kontinuum.runtime.vmm.qemu.arguments import SLOTS, block_node
+from kontinuum.runtime.vmm.port import DISK_BYTES, DiskInUse, MachineNotStarted, MachineRefused, Origin
+from kontinuum.runtime.vmm.qemu.arguments import SCSI, SCSI_DISKS, SLOTS, block_node, scsi_disk
 
+SLOT = "slot"
 MONITOR_SECONDS = 10.0
 """QEMU opens its monitor within milliseconds; on a host that swaps it may take seconds."""
 DYING_SECONDS = 1.0
+PAUSE_SECONDS = 0.005
 COMMAND_SECONDS = 60.0
 """A monitor command that takes longer has been swallowed: QEMU is not believed to be well only because it is silent."""
 AGENT_SOCKET, MONITOR_SOCKET = SOCKETS = ("agent.sock", "qmp.sock")
@@ -43,8 +46,8 @@ class QemuMachine:
         self._directory = directory
         self._origin = origin
         self._on_end = on_end
-        self._occupied: dict[int, str] = {}
-        """Slot → the block node in it."""
+        self._occupied: dict[str, str] = {}
+        """Slot or SCSI disk → the block node in it."""
         self._swapping = asyncio.Lock()
         self._nodes = 0
 
@@ -61,33 +64,27 @@ class QemuMachine:
         return self._directory / AGENT_SOCKET
 
     async def attach_disk(self, image: Path, *, read_only: bool) -> str:
-        if not read_only:
-            raise MachineRefused(f"{image}: the disks of a microVM are read-only images")
-        if image.stat().st_size != DISK_BYTES:
+        if read_only and image.stat().st_size != DISK_BYTES:
             raise MachineRefused(f"{image}: a disk image must be exactly {DISK_BYTES} bytes (sparse); pad it first")
         async with self._swapping:
-            free = sorted(set(range(SLOTS)) - self._occupied.keys())
-            if not free:
-                raise MachineRefused(f"this machine has {SLOTS} disks and all of them are in use")
-            slot = free[0]
-            self._nodes += 1
-            node = f"image{self._nodes}"
-            # QEMU sees none of the host's files; it gets this one open, and open for reading only.
-            with image.open("rb") as file:
-                self._monitor.send_fd_scm(file.fileno())
-                await self.execute("add-fd", **{"fdset-id": self._nodes})
-            await self.execute("blockdev-add", **block_node(self._nodes, name=node))
-            await self.execute("remove-fd", **{"fdset-id": self._nodes})
-            await self._put(slot, node)
-            self._occupied[slot] = node
-        return f"slot{slot}"
+            place = self._free_place(read_only=read_only)
+            node = await self._add_node(image, read_only=read_only)
+            if place.startswith(SCSI):
+                await self.execute("device_add", **scsi_disk(int(place.removeprefix(SCSI)), node=node))
+            else:
+                await self._put(place, node)
+            self._occupied[place] = node
+        return place
 
     async def detach_disk(self, slot: str) -> None:
         async with self._swapping:
-            number = int(slot.removeprefix("slot"))
-            if number in self._occupied:
-                await self._put(number, f"blank{number}")
-                await self.execute("blockdev-del", **{"node-name": self._occupied.pop(number)})
+            if slot not in self._occupied:
+                return
+            if slot.startswith(SCSI):
+                await self.execute("device_del", id=slot)
+            else:
+                await self._put(slot, f"blank{slot.removeprefix(SLOT)}")
+            await self._delete_node(self._occupied.pop(slot))
 
     async def wait(self) -> int:
         return await self._child.wait()
@@ -117,11 +114,55 @@ class QemuMachine:
         self._monitor.send_fd_scm(descriptor)
         await self.execute("getfd", fdname=name)
 
-    async def _put(self, slot: int, node: str) -> None:
+    def _free_place(self, *, read_only: bool) -> str:
+        """Raises MachineRefused."""
+        slots = [f"{SLOT}{number}" for number in range(SLOTS)] if read_only else []
+        places = slots + [f"{SCSI}{target}" for target in range(SCSI_DISKS)]
+        for place in places:
+            if place not in self._occupied:
+                return place
+        raise MachineRefused(f"this machine has room for {len(places)} disks and all of it is in use")
+
+    async def _add_node(self, image: Path, *, read_only: bool) -> str:
+        """A block node of the image. QEMU sees none of the host's files; it gets this one open, as it may use it."""
+        self._nodes += 1
+        node = f"image{self._nodes}"
+        with image.open("rb" if read_only else "r+b", buffering=0) as file:
+            if not read_only:
+                _lock(file.fileno(), image)
+            self._monitor.send_fd_scm(file.fileno())
+            await self.execute("add-fd", **{"fdset-id": self._nodes})
+        try:
+            await self.execute("blockdev-add", **block_node(self._nodes, name=node, read_only=read_only))
+        finally:
+            await self.execute("remove-fd", **{"fdset-id": self._nodes})
+        return node
+
+    async def _delete_node(self, node: str) -> None:
+        """An unplugged SCSI disk lets go of its node a moment later, when all of QEMU's threads know of it."""
+        async with asyncio.timeout(COMMAND_SECONDS):
+            while True:
+                try:
+                    await self.execute("blockdev-del", **{"node-name": node})
+                    return
+                except MachineRefused as error:
+                    if "is in use" not in str(error):
+                        raise
+                await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _put(self, slot: str, node: str) -> None:
         # Only a stopped machine lets go of a drive that it did not eject; the pause is some milliseconds.
         await self.execute("stop")
-        await self.execute("qom-set", path=f"/machine/peripheral/slot{slot}", property="drive", value=node)
+        await self.execute("qom-set", path=f"/machine/peripheral/{slot}", property="drive", value=node)
         await self.execute("cont")
+
+
+def _lock(file: int, image: Path) -> None:
+    """Held through every copy of the descriptor, so by QEMU until it closes the image. Raises DiskInUse."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise DiskInUse(f"{image} is in use by another pod; a machine needs a disk that it writes to alone") from error
 
 
 def remove_sockets(directory: Path) -> None:

@@ -1,0 +1,119 @@
+/* Disks in the machine's slots, and those of them that are volumes: a file system that the pod's containers share. */
+#define _GNU_SOURCE /* syncfs */
+#include "agent.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+/* linux/fs.h and the kernel's fs/ext4/ext4.h: neither can be included beside sys/mount.h. */
+#define BLOCK_SIZE_IN_BYTES _IOR(0x12, 114, size_t)
+#define BLOCK_FLUSH _IO(0x12, 97)
+#define EXT4_RESIZE _IOW('f', 16, uint64_t)
+
+/* What the kernel calls the disk, by a file in /sys that says which it is. */
+static bool is_slot(const char *name, const char *slot) {
+    char path[300], said[256];
+    int target;
+    if (sscanf(slot, "scsi%d", &target) == 1) {
+        char address[32];
+        snprintf(path, sizeof path, "/sys/block/%s/device", name);
+        ssize_t length = readlink(path, said, sizeof said - 1);
+        said[length > 0 ? length : 0] = 0;
+        const char *last = strrchr(said, '/');
+        snprintf(address, sizeof address, "/0:0:%d:0", target);
+        return last && !strcmp(last, address);
+    }
+    snprintf(path, sizeof path, "/sys/block/%s/serial", name);
+    if (read_file(path, said, sizeof said) < 0)
+        return false;
+    said[strcspn(said, "\n")] = 0;
+    return !strcmp(said, slot);
+}
+
+bool disk_find(const char *slot, char *path, size_t size) {
+    DIR *blocks = opendir("/sys/block");
+    struct dirent *entry;
+    bool found = false;
+    while (blocks && !found && (entry = readdir(blocks)))
+        if ((found = is_slot(entry->d_name, slot)))
+            snprintf(path, size, "/dev/%s", entry->d_name);
+    if (blocks)
+        closedir(blocks);
+    /* A device that has no node yet is one that is still being looked at. */
+    int file = found ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (file < 0) {
+        errno = EAGAIN;
+        return false;
+    }
+    /* The slot was blank when the template's kernel looked at it; forget what it saw. */
+    ioctl(file, BLOCK_FLUSH, 0);
+    close(file);
+    return true;
+}
+
+static uint64_t size_of(const char *device) {
+    uint64_t size = 0;
+    int file = open(device, O_RDONLY | O_CLOEXEC);
+    if (file >= 0) {
+        ioctl(file, BLOCK_SIZE_IN_BYTES, &size);
+        close(file);
+    }
+    return size;
+}
+
+/* A file system that is smaller than its disk grows: its volume has been expanded since it was last used. */
+static bool fill_disk(int root, uint64_t size) {
+    struct statfs about;
+    if (fstatfs(root, &about))
+        return false;
+    uint64_t blocks = size / (uint64_t)about.f_bsize;
+    return ioctl(root, EXT4_RESIZE, &blocks) == 0;
+}
+
+static bool give_to_group(int root, gid_t group) {
+    struct stat there;
+    if (fstat(root, &there))
+        return false;
+    if (there.st_gid == group)
+        return true;
+    return fchown(root, (uid_t)-1, group) == 0 && fchmod(root, (there.st_mode & 07777) | 02070) == 0;
+}
+
+bool disk_mount(const struct volume_disk *disk, struct failure *failure) {
+    char device[300];
+    if (!disk_find(disk->slot, device, sizeof device))
+        return failed(failure, "disk %.64s", disk->slot);
+    if (!make_directories(disk->path, 0755))
+        return failed(failure, "make %.200s", disk->path);
+    if (mount(device, disk->path, disk->type, MS_NODEV | MS_NOATIME, NULL))
+        return failed(failure, "mount %.32s from %.64s", disk->type, disk->slot);
+    int root = open(disk->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool done = root >= 0 && fill_disk(root, size_of(device)) && (!disk->has_group || give_to_group(root, disk->group));
+    if (root >= 0)
+        close(root);
+    if (!done) {
+        failed(failure, "prepare the file system on %.64s", disk->slot);
+        umount2(disk->path, MNT_DETACH);
+    }
+    return done;
+}
+
+/* Everything that was written is on the disk before the answer, even if somebody still holds the file system. */
+bool disk_unmount(const char *path, struct failure *failure) {
+    int root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool written = root >= 0 && syncfs(root) == 0;
+    if (root >= 0)
+        close(root);
+    if (!written || umount2(path, 0))
+        return failed(failure, "unmount %.200s", path);
+    return true;
+}

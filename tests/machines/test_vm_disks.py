@@ -1,0 +1,90 @@
+"""Disks that a machine writes to: one machine at a time, and what was flushed or let go of is there for the next."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.machines.guests import MEBIBYTE, MOUNTS, Lab, Running, identity, lab, process_spec
+
+from kontinuum.runtime.guest.port import ContainerSpec, Guest, GuestRefused, Mount, VolumeDisk
+from kontinuum.runtime.vmm.port import DiskInUse, Machine
+
+pytestmark = pytest.mark.machine
+__all__ = ["lab"]
+PLACE = "/run/kontinuum/volumes/0"
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "disk"
+    with path.open("wb") as file:
+        file.truncate(32 * MEBIBYTE)
+    subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", path], check=True)
+    return path
+
+
+async def with_volume(lab: Lab, machine: Machine, guest: Guest, disk: str, *, group: int | None = None) -> Running:
+    """A container that has the disk at /data."""
+    await guest.mount_disk(VolumeDisk(disk, "ext4", PLACE, group=group))
+    slot = await machine.attach_disk(lab.image, read_only=True)
+    await guest.add_container(
+        ContainerSpec("main", slot, "erofs", (*MOUNTS, Mount("/data", "bind", PLACE, ("rbind",))))
+    )
+    await guest.start_process(process_spec("sleep", "1000"))
+    return Running(machine, guest, slot)
+
+
+async def test_what_a_machine_writes_to_a_disk_is_the_next_one_s(lab: Lab, image: Path) -> None:
+    async with lab.machine("first") as (machine, guest):
+        await guest.identify(identity())
+        running = await with_volume(lab, machine, guest, await machine.attach_disk(image, read_only=False), group=2000)
+        assert (await running.shell("stat -c '%g %a' /data; echo kept > /data/file")).words == ["2000", "2775"]
+        async with lab.machine("second") as (other, _):
+            with pytest.raises(DiskInUse):
+                await other.attach_disk(image, read_only=False)
+        await guest.remove_container("main")
+        await guest.unmount_disk(PLACE)
+    with image.open("r+b") as file:
+        file.truncate(64 * MEBIBYTE)
+    async with lab.machine("third") as (machine, guest):
+        await guest.identify(identity())
+        running = await with_volume(lab, machine, guest, await machine.attach_disk(image, read_only=False))
+        assert (await running.shell("cat /data/file")).words == ["kept"]
+        kilobytes = int((await running.shell("df -k /data | tail -1")).words[1])
+        assert kilobytes > 48 << 10, "the file system fills its disk, which has grown"
+        # Flushed is kept, even if the machine then ends without a word.
+        assert (await running.shell("echo flushed | dd of=/data/flushed conv=fsync")).exit.status == 0
+        await machine.kill()
+    repaired = subprocess.run(["e2fsck", "-p", image], capture_output=True, text=True, check=False)
+    assert repaired.returncode in (0, 1), repaired.stdout
+    checked = subprocess.run(["debugfs", "-R", "cat flushed", image], capture_output=True, text=True, check=True)
+    assert checked.stdout == "flushed\n"
+
+
+async def test_a_machine_takes_more_images_than_it_has_slots(lab: Lab) -> None:
+    async with lab.machine() as (machine, guest):
+        await guest.identify(identity())
+        places = [await machine.attach_disk(lab.image, read_only=True) for _ in range(6)]
+        assert len(set(places)) == len(places)
+        await guest.add_container(ContainerSpec("main", places[-1], "erofs", MOUNTS))
+        await guest.start_process(process_spec("sleep", "1000"))
+        running = Running(machine, guest, places[-1])
+        assert (await running.shell("echo here")).words == ["here"]
+        await guest.remove_container("main")
+        for place in places:
+            await machine.detach_disk(place)
+        assert await machine.attach_disk(lab.image, read_only=True) == places[0]
+
+
+async def test_a_disk_that_is_no_file_system_is_refused_by_name(lab: Lab, tmp_path: Path) -> None:
+    path = tmp_path / "noise"
+    path.write_bytes(b"noise" * 1000 + bytes(MEBIBYTE - 5000))
+    async with lab.machine() as (machine, guest):
+        await guest.identify(identity())
+        disk = await machine.attach_disk(path, read_only=False)
+        with pytest.raises(GuestRefused, match="mount ext4"):
+            await guest.mount_disk(VolumeDisk(disk, "ext4", PLACE))
+        await machine.detach_disk(disk)
+        assert await machine.attach_disk(path, read_only=False) == disk, "it was let go of"
