@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import io
 import json
 import shutil
 import time
@@ -21,10 +22,18 @@ import jwt
 from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from tests.images.archives import Image, layout
+from tests.images.memory_store import MemoryStore
 from tests.ports import free_ports
 
 from kontinuum.foundation.clock import RealClock
 from kontinuum.foundation.pki import Authority
+from kontinuum.images.archives import Wish, import_archive
+from kontinuum.images.layers import Limits
+from kontinuum.images.manifests import Platform
+from kontinuum.images.references import parse
+from kontinuum.images.registry import transfer
+from kontinuum.images.registry.transfer import push
 
 USER, PASSWORD = "somebody", "a secret"
 PROGRAM = shutil.which("docker-registry")
@@ -81,6 +90,14 @@ http: {{addr: "{running.host}"}}
         stack.push_async_callback(_end, process)
         await _answers(running.host)
         yield running
+
+
+async def put(registry: Registry, name: str, image: Image) -> None:
+    """Push an image that was made by hand; the registry must let anybody."""
+    store = MemoryStore()
+    archive = io.BytesIO(layout({name: image.root}, image.blobs))
+    [imported] = await import_archive(store, archive, Wish(Platform.here()), Limits(), lambda *_: None)
+    await push(store, imported, parse(name), transfer.Registry(RealClock()), lambda *_: None)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

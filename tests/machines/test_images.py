@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import json
 import random
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,9 +15,12 @@ import pytest_asyncio
 from google.protobuf import descriptor_pb2
 from tests import registries
 from tests.images.archives import Image, layout, member, simple, tar
+from tests.images.memory_store import MemoryStore
 from tests.machines.node import TestedNode, pod, running_node
 from tools import go_descriptors
 
+from kontinuum.api.kubernetes.resources import PODS, SECRETS
+from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.clock import RealClock
 from kontinuum.images import archives, listing, oci, services
 from kontinuum.images.archives import Wish, import_archive
@@ -187,6 +193,69 @@ async def test_an_image_goes_to_a_registry_and_comes_back(
     await pull(store, by_digest, reached(), Wish(Platform.here()), Limits(), quiet)
     with pytest.raises(NotInRegistry, match="manifest unknown"):
         await pull(store, parse(f"{registry.host}/copy:3"), reached(), Wish(Platform.here()), Limits(), quiet)
+
+
+async def test_pods_pull_with_the_secret_that_fits_and_say_why_they_cannot(
+    node: TestedNode, registry: registries.Registry
+) -> None:
+    """All at once: the waiting for back-offs overlaps."""
+    other = MemoryStore()
+    name = f"{registry.host}/private:1"
+    below = tar(
+        member("bin/", type=b"5", mode=0o755), member("bin/sh", Path("/usr/bin/busybox").read_bytes(), mode=0o755)
+    )
+    image = Image(below, config={"config": {"Entrypoint": ["/bin/sh", "-c", "echo hi; sleep 1000"]}})
+    source = io.BytesIO(layout({name: image.root}, image.blobs))
+    [imported] = await import_archive(other, source, Wish(Platform.here()), Limits(), quiet)
+    await push(other, imported, parse(name), reached(), quiet)
+    data = {".dockerconfigjson": base64.b64encode(registry.config_json.encode()).decode()}
+    wrong = {".dockerconfigjson": base64.b64encode(
+        json.dumps({"auths": {registry.host: {"username": "nobody", "password": "x"}}}).encode()).decode()}  # fmt: skip
+    for secret, content in (("right", data), ("wrong", wrong)):
+        metadata = {"name": secret, "namespace": "default", "uid": secret}
+        await node.client.create(SECRETS, {"apiVersion": "v1", "kind": "Secret", "data": content, "metadata": metadata})
+
+    def one(pod_name: str, image_name: str, *secrets: str, policy: str = "IfNotPresent") -> Object:
+        container = {"image": image_name, "command": None, "imagePullPolicy": policy}
+        return pod(pod_name, container=container, imagePullSecrets=[{"name": secret} for secret in secrets])
+
+    waits = {
+        "no-secret": (one("no-secret", name), "ImagePullBackOff"),
+        "wrong-secret": (one("wrong-secret", name, "wrong"), "ImagePullBackOff"),
+        "nowhere": (one("nowhere", f"{registry.host}/nowhere:1", "right"), "ImagePullBackOff"),
+        "never": (one("never", f"{registry.host}/nowhere:2", policy="Never"), "ErrImageNeverPull"),
+        "bad-name": (one("bad-name", "NOT/A/Name"), "InvalidImageName"),
+    }
+    for obj, _ in waits.values():
+        await node.create(obj)
+    await node.create(one("owner", name, "wrong", "right"))
+    await node.wait("owner", lambda found: found["status"]["phase"] == "Running")
+    told = dict(await node.events("owner"))
+    assert told["Pulling"] == f'Pulling image "{name}"'
+    assert re.fullmatch(
+        rf'Successfully pulled image "{name}" in \S+ \(\S+ including waiting\)\. Image size: \d+ bytes\.',
+        told["Pulled"],
+    )
+    for pod_name, (_, reason) in waits.items():
+        await node.wait(pod_name, lambda found, reason=reason: waiting_reason(found) == reason)
+    assert "BackOff" in dict(await node.events("no-secret"))
+    told = dict(await node.events("nowhere"))
+    assert "not found" in told["Failed"] or "Error: " in told["Failed"]
+    # It is here now, but not for those who have not shown that they may have it.
+    await node.create(one("thief", name))
+    await node.wait("thief", lambda found: waiting_reason(found) == "ImagePullBackOff")
+    await node.create(one("again", name, "right"))
+    await node.wait("again", lambda found: found["status"]["phase"] == "Running")
+    assert dict(await node.events("again"))["Pulled"].endswith(
+        "already present on machine and can be accessed by the pod"
+    )
+    for pod_name in (*waits, "owner", "thief", "again"):
+        await node.client.delete(PODS, pod_name, namespace="default", grace_seconds=0)
+
+
+def waiting_reason(found: Object) -> str:
+    state = found["status"]["containerStatuses"][0]["state"]
+    return str((state.get("waiting") or {}).get("reason"))
 
 
 async def test_an_image_goes_with_its_last_name(node: TestedNode, store: Containerd, tmp_path: Path) -> None:

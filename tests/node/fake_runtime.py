@@ -50,6 +50,11 @@ class FakeRuntime:
     images: set[str] = field(default_factory=lambda: {"docker.io/library/app:1"})
     registry: dict[str, float] = field(default_factory=dict)
     """Images that can be pulled, and how many seconds that takes."""
+    passwords: dict[str, str] = field(default_factory=dict)
+    """Images that the registry gives only to who says the password."""
+    pulling: int = 0
+    most_pulling: int = 0
+    """How many images were pulled at once, at most."""
     failures: Counter[str] = field(default_factory=Counter)
     """How often each call is still to fail, by its name."""
     is_away: bool = False
@@ -225,7 +230,14 @@ class FakeRuntime:
         await self._enter("pull")
         if reference not in self.registry:
             raise RuntimeFailed(f'failed to resolve reference "{reference}": not found')
-        await self.clock.sleep(self.registry[reference])
+        if self.passwords.get(reference, "") != ((credentials or {}).get("password") or ""):
+            raise RuntimeFailed(f'failed to authorize "{reference}": 401 Unauthorized')
+        self.pulling += 1
+        self.most_pulling = max(self.pulling, self.most_pulling)
+        try:
+            await self.clock.sleep(self.registry[reference])
+        finally:
+            self.pulling -= 1
         self.images.add(reference)
         return reference
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -79,9 +80,10 @@ class Story:
         self.told: list[str] = []
         self.named: list[str] = []
         self.kept: set[str] = set()
+        self.left: list[Collection[str]] = []
         self.collector = ImageCollector(
             self.runtime, self.clock, NodeSettings(), lambda: self.named, self.pinned,
-            lambda *event: self.told.append(event[1]), lambda _: Disk(100, self.free),
+            lambda *event: self.told.append(event[1]), self.left.append, lambda _: Disk(100, self.free),
         )  # fmt: skip
 
     async def pinned(self) -> set[str]:
@@ -118,6 +120,7 @@ def test_under_pressure_everything_goes_that_nobody_names() -> None:
         story.kept.clear()
         assert await story.collector.collect_images(all_unused=True) == 1
         assert story.runtime.images == {"registry.test/b:1"}
+        assert story.left[-1] == {"id of registry.test/b:1"}
 
     virtual_time.run(main)
 

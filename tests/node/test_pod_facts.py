@@ -12,10 +12,9 @@ from kontinuum.images.references import BadReference, with_tag
 from kontinuum.node import cgroups, names
 from kontinuum.node.container_config import Attempt, BadContainer, container_config, oom_score
 from kontinuum.node.container_mounts import BadMount, volume_mounts
-from kontinuum.node.container_status import go_duration
+from kontinuum.node.container_status import go_duration, go_milliseconds
 from kontinuum.node.environment import expand
 from kontinuum.node.fields import NoSuchField, Surroundings, field_value, resource_value
-from kontinuum.node.images import credentials_for
 from kontinuum.node.observer import difference
 from kontinuum.node.pods import qos_class
 from kontinuum.node.port import Fingerprint, Image
@@ -197,16 +196,6 @@ def test_image_names_are_completed_and_bad_ones_refused() -> None:
             with_tag(bad)
 
 
-def test_a_pull_secret_is_found_by_its_registry() -> None:
-    import base64
-
-    config = b'{"auths": {"https://index.docker.io/v1/": {"auth": "eDp5"}, "r.example": {"username": "u"}}}'
-    secret = {"data": {".dockerconfigjson": base64.b64encode(config).decode()}}
-    assert (credentials_for(secret, "docker.io") or {})["auth"] == "eDp5"
-    assert (credentials_for(secret, "r.example") or {})["username"] == "u"
-    assert credentials_for(secret, "other.example") is None
-
-
 def test_a_probe_needs_its_thresholds_in_a_row() -> None:
     settings = ProbeSettings(success_threshold=2, failure_threshold=3)
     judgement = Judgement()
@@ -264,3 +253,8 @@ def test_a_vanished_pod_is_a_change_too() -> None:
     one = Fingerprint("ns", "p", frozenset({("c", 1)}))
     assert difference({"u": one}, {"u": one}) == {}
     assert difference({"u": one}, {}) == {"u": Fingerprint("ns", "p", frozenset())}
+
+
+def test_short_durations_are_written_as_go_writes_them() -> None:
+    written = [go_milliseconds(one) for one in (0, 0.25, 1, 1.2345, 62.5, 3600.001)]
+    assert written == ["0s", "250ms", "1s", "1.234s", "1m2.5s", "1h0m0.001s"]

@@ -80,11 +80,11 @@ class World:
         for name in ("cpu", "memory", "pids"):
             (cgroups / name).mkdir(parents=True, exist_ok=True)
         sources = Sources(ours, self.clock)
+        settings = NodeSettings(data_dir=str(directory / "data"), run_dir=str(directory / "run"))
         self.tools = Tools(
-            client=ours, runtime=self.runtime, clock=self.clock,
-            settings=NodeSettings(data_dir=str(directory / "data"), run_dir=str(directory / "run")),
+            client=ours, runtime=self.runtime, clock=self.clock, settings=settings,
             events=self.events, sources=sources, services=NoServices(), tokens=Tokens(ours, self.clock),
-            puller=Puller(self.runtime, sources, self.clock),
+            puller=Puller(self.runtime, sources, self.clock, settings),
             checks=self.checks, host=HostFacts("192.0.2.1"),
             host_resolver={"servers": [], "searches": [], "options": []},
             node_cpu=2000, node_memory=1 << 30, cgroup_root=cgroups,

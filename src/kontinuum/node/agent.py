@@ -81,7 +81,7 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
             sources=sources,
             services=services,
             tokens=Tokens(client, clock),
-            puller=Puller(runtime, sources, clock),
+            puller=Puller(runtime, sources, clock, settings),
             checks=Checker(runtime),
             host=HostFacts(facts.address),
             host_resolver=names.parse_resolver(names.HOST_RESOLVER.read_text()),
@@ -110,7 +110,13 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
                 events.event(heartbeat.node, kind, reason, message)
 
             collector = ImageCollector(
-                runtime, clock, settings, lambda: named_by(agent.pods()), partial(pinned, store), tell
+                runtime,
+                clock,
+                settings,
+                named=lambda: named_by(agent.pods()),
+                pinned=partial(pinned, store),
+                tell=tell,
+                kept=tools.puller.keep_only,
             )
 
             async def make_room() -> None:

@@ -140,10 +140,12 @@ class ImageCollector:
         named: Callable[[], Iterable[str]],
         pinned: Callable[[], Awaitable[Collection[str]]],
         tell: Tell,
+        kept: Callable[[Collection[str]], None],
         disk: Callable[[Path], Disk] | None = None,
     ) -> None:
         """``named``: the images that pods of this node name, in full. ``pinned``: those that somebody wants to stay;
-        it raises Retryable. ``disk`` says how full a directory's is.
+        it raises Retryable. ``kept`` is told the ids of those that are there afterwards. ``disk`` says how full a
+        directory's file system is.
         """
         self._runtime = runtime
         self._clock = clock
@@ -153,6 +155,7 @@ class ImageCollector:
         self._named = named
         self._pinned = pinned
         self._tell = tell
+        self._kept = kept
         self._disk = disk or disk_of
         self._seen: dict[str, Seen] = {}
 
@@ -189,6 +192,7 @@ class ImageCollector:
             if freed >= decision.wanted:
                 break
             freed += await self._remove(one)
+        self._kept(set(self._seen))
         if freed < decision.wanted and not all_unused:
             message = (
                 f"Failed to garbage collect required amount of images. Attempted to free {decision.wanted} bytes, "

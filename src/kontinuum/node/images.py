@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import base64
+import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
-
-import orjson
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.errors import KontinuumError, Retryable
-from kontinuum.images.references import BadReference, registry_of, with_tag
-from kontinuum.node.container_status import go_duration
+from kontinuum.images.references import BadReference, Reference, parse, with_tag
+from kontinuum.node.container_status import go_milliseconds
 from kontinuum.node.port import Config, ContainerRuntime, Image, RuntimeFailed
+from kontinuum.node.pull_records import PullRecords, may_use, must_verify
+from kontinuum.node.pull_secrets import PullSecret, pull_secrets
+from kontinuum.node.settings import NodeSettings
 from kontinuum.node.sources import SourceMissing, Sources
 
 Tell = Callable[[str, str, str], None]
@@ -29,69 +30,139 @@ class ImageTrouble(Retryable):
 
 
 class Puller:
-    """Finds or pulls images."""
+    """Finds or pulls images, a few at a time."""
 
-    def __init__(self, runtime: ContainerRuntime, sources: Sources, clock: Clock) -> None:
+    def __init__(self, runtime: ContainerRuntime, sources: Sources, clock: Clock, settings: NodeSettings) -> None:
         self._runtime = runtime
         self._sources = sources
         self._clock = clock
+        self._settings = settings
+        self._slots = asyncio.Semaphore(settings.max_parallel_image_pulls)
+        self._records = PullRecords(settings.data / "image-pulls")
 
     async def have(self, pod: Object, container: Object, sandbox_config: Config, tell: Tell) -> Image:
         """The image of ``container``, pulled if its policy says so. Raises ImageTrouble."""
+        name = container["image"]
         try:
-            reference = with_tag(container["image"])
+            reference = parse(name)
         except BadReference as error:
-            message = f'Failed to apply default image tag "{container["image"]}": {error}'
+            message = f'Failed to apply default image tag "{name}": {error}'
             tell("Warning", "InspectFailed", message)
             raise ImageTrouble("InvalidImageName", message) from error
-        policy = container.get("imagePullPolicy") or default_policy(reference)
-        try:
-            present = await self._runtime.image(reference)
-        except RuntimeFailed as error:
-            message = f'Failed to inspect image "{reference}": {error}'
-            tell("Warning", "InspectFailed", message)
-            raise ImageTrouble("ImageInspectError", message) from error
-        if present is not None and policy != "Always":
-            tell("Normal", "Pulled", f'Container image "{container["image"]}" already present on machine')
+        policy = container.get("imagePullPolicy") or default_policy(str(reference))
+        secrets = pull_secrets(await self._secrets(pod), reference)
+        present = await self._present(name, reference, policy, tell)
+        if present is not None and self._may_use(present, reference, secrets):
+            tell(
+                "Normal",
+                "Pulled",
+                f'Container image "{name}" already present on machine and can be accessed by the pod',
+            )
             return present
         if policy == "Never":
-            message = f'Container image "{container["image"]}" is not present with pull policy of Never'
+            message = (
+                f'Container image "{name}" is present with pull policy of Never, but the pod has none of the secrets '
+                "that it was pulled with"
+                if present
+                else f'Container image "{name}" is not present with pull policy of Never'
+            )
             tell("Warning", "ErrImageNeverPull", message)
             raise ImageTrouble("ErrImageNeverPull", message)
-        return await self._pull(pod, container["image"], reference, sandbox_config, tell)
+        return await self._pull(name, reference, secrets, sandbox_config, tell)
 
-    async def _pull(self, pod: Object, name: str, reference: str, sandbox_config: Config, tell: Tell) -> Image:
-        tell("Normal", "Pulling", f'Pulling image "{name}"')
-        began = self._clock.monotonic()
+    async def _present(self, name: str, reference: Reference, policy: str, tell: Tell) -> Image | None:
+        """The image if it is here and need not be looked for again."""
+        if policy == "Always":
+            return None
         try:
-            credentials = await self._credentials(pod, reference)
-            await self._runtime.pull(reference, credentials, sandbox_config)
-            image = await self._runtime.image(reference)
-        except KontinuumError as error:
+            return await self._runtime.image(str(reference))
+        except RuntimeFailed as error:
+            message = f'Failed to inspect image "{name}": {error}'
+            tell("Warning", "InspectFailed", message)
+            raise ImageTrouble("ImageInspectError", message) from error
+
+    def _may_use(self, image: Image, reference: Reference, secrets: Sequence[PullSecret]) -> bool:
+        settings = self._settings
+        asked = must_verify(
+            settings.image_pull_credentials_verification_policy,
+            settings.preloaded_images_verification_allowlist,
+            reference,
+            pulled_here=self._records.was_pulled_here(reference, image.id),
+        )
+        return not asked or may_use(self._records.find(image.id), reference, secrets)
+
+    async def _pull(
+        self, name: str, reference: Reference, secrets: Sequence[PullSecret], sandbox_config: Config, tell: Tell
+    ) -> Image:
+        tell("Normal", "Pulling", f'Pulling image "{name}"')
+        waiting_since = self._clock.monotonic()
+        try:
+            async with self._slots:
+                began = self._clock.monotonic()
+                image = await self._fetch(name, reference, secrets, sandbox_config)
+        except (KontinuumError, OSError) as error:
             tell("Warning", "Failed", f'Failed to pull image "{name}": {error}')
-            raise ImageTrouble("ErrImagePull", str(error)) from error
-        if image is None:
-            raise ImageTrouble("ErrImagePull", f'image "{name}" vanished while it was pulled')
-        took = go_duration(self._clock.monotonic() - began)
+            raise pull_trouble(name, error) from error
+        now = self._clock.monotonic()
+        took, in_all = go_milliseconds(now - began), go_milliseconds(now - waiting_since)
         tell(
             "Normal",
             "Pulled",
-            f'Successfully pulled image "{name}" in {took} ({took} including waiting). Image size: {image.size} bytes.',
+            f'Successfully pulled image "{name}" in {took} ({in_all} including waiting). '
+            f"Image size: {image.size} bytes.",
         )
         return image
 
-    async def _credentials(self, pod: Object, reference: str) -> Config | None:
-        """The first of the pod's ``imagePullSecrets`` that knows the image's registry."""
+    async def _fetch(
+        self, name: str, reference: Reference, secrets: Sequence[PullSecret], sandbox_config: Config
+    ) -> Image:
+        """One credential after the other, as the kubelet; none at all only if none is for this registry."""
+        whole = str(reference)
+        self._records.begin(reference)
+        try:
+            failure: KontinuumError = ImageTrouble("ErrImagePull", f'image "{name}" vanished while it was pulled')
+            for secret in secrets or (None,):
+                try:
+                    await self._runtime.pull(whole, secret.auth if secret else None, sandbox_config)
+                except RuntimeFailed as error:
+                    failure = error
+                    continue
+                image = await self._runtime.image(whole)
+                if image is not None:
+                    self._records.note(reference, image.id, secret)
+                    return image
+            raise failure
+        finally:
+            self._records.end(reference)
+
+    async def _secrets(self, pod: Object) -> list[Object]:
+        """The pod's ``imagePullSecrets``; its service account's were put among them when it was created."""
+        found = []
         for secret in pod["spec"].get("imagePullSecrets") or ():
-            try:
-                obj = await self._sources.get("secret", pod["metadata"]["namespace"], secret["name"])
-            except SourceMissing:
-                # As with the kubelet: the registry may let us in without.
-                continue
-            found = credentials_for(obj or {}, registry_of(reference))
-            if found is not None:
-                return found
-        return None
+            # As with the kubelet: the registry may let us in without one that is missing.
+            with contextlib.suppress(SourceMissing):
+                found.append(await self._sources.get("secret", pod["metadata"]["namespace"], secret["name"]))
+        return [one for one in found if one is not None]
+
+    def keep_only(self, image_ids: Collection[str]) -> None:
+        """Forget who may use images that are gone."""
+        self._records.keep_only(image_ids)
+
+
+KNOWN_FAILURES = {
+    "RegistryUnavailable": "the registry is unavailable",
+    "SignatureValidationFailed": "the signature validation failed",
+}
+"""The CRI's own words at the beginning of an error, which become the waiting reason."""
+
+
+def pull_trouble(name: str, error: Exception) -> ImageTrouble:
+    """Why a container waits after a pull that failed."""
+    for reason, words in KNOWN_FAILURES.items():
+        if str(error).startswith(reason):
+            message = f"image pull failed for {name} because {words}{str(error).removeprefix(reason)}"
+            return ImageTrouble(reason, message)
+    return ImageTrouble("ErrImagePull", str(error))
 
 
 def named_by(pods: Iterable[Object]) -> Iterator[str]:
@@ -108,20 +179,3 @@ def named_by(pods: Iterable[Object]) -> Iterator[str]:
 
 def default_policy(reference: str) -> str:
     return "Always" if reference.endswith(":latest") else "IfNotPresent"
-
-
-def credentials_for(secret: Object, registry: str) -> Config | None:
-    """The CRI's AuthConfig for ``registry`` from a ``kubernetes.io/dockerconfigjson`` secret."""
-    raw = (secret.get("data") or {}).get(".dockerconfigjson")
-    if not raw:
-        return None
-    for server, entry in (orjson.loads(base64.b64decode(raw)).get("auths") or {}).items():
-        host = server.removeprefix("https://").removeprefix("http://").split("/", 1)[0]
-        if host == registry or (registry == "docker.io" and host == "index.docker.io"):
-            return {
-                "username": entry.get("username", ""),
-                "password": entry.get("password", ""),
-                "auth": entry.get("auth", ""),
-                "server_address": server,
-            }
-    return None

@@ -26,6 +26,11 @@ KUBE_RESERVED = {"memory": "256Mi"}
 """Agent, containerd and, on a machine of its own, the API server and controllers."""
 
 
+VerificationPolicy = Literal[
+    "NeverVerify", "NeverVerifyPreloadedImages", "NeverVerifyAllowlistedImages", "AlwaysVerify"
+]
+
+
 def instance_of(data_dir: str) -> str:
     """Eight hex digits that tell the installations of one machine apart; bridges, cgroups and tables carry them."""
     return hashlib.sha256(str(Path(data_dir).absolute()).encode()).hexdigest()[:8]
@@ -148,6 +153,15 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """How long the node keeps a pressure condition after its cause has gone."""
     eviction_max_pod_grace_period: int = 0
     """The most seconds a pod that is evicted for a soft threshold gets to end, whatever it asks for itself."""
+    max_parallel_image_pulls: int = 4
+    """How many images are pulled at once."""
+    image_pull_credentials_verification_policy: VerificationPolicy = "NeverVerifyPreloadedImages"
+    """When a pod must show credentials for an image that is here already: for those that this node has pulled
+    (``NeverVerifyPreloadedImages``), for those too that it has not and that are not listed
+    (``NeverVerifyAllowlistedImages``), for all (``AlwaysVerify``), or for none (``NeverVerify``)."""
+    preloaded_images_verification_allowlist: tuple[str, ...] = ()
+    """The repositories that ``NeverVerifyAllowlistedImages`` means, e.g. ``registry.example/app`` or
+    ``registry.example/team/*``."""
     image_gc_high_threshold_percent: int = 85
     """Unused images are removed when the file system they lie on is fuller than this; 100 means never."""
     image_gc_low_threshold_percent: int = 80
@@ -177,6 +191,8 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             check_listen("listen", self.listen)
         for name, text in (("pod_cidr", self.pod_cidr), ("cluster_cidr", self.cluster_cidr)):
             check_networks(name, text)
+        if self.max_parallel_image_pulls < 1:
+            raise ValueError("max_parallel_image_pulls: at least one image must be pulled at a time")
         if not 0 <= self.image_gc_low_threshold_percent < self.image_gc_high_threshold_percent <= 100:
             raise ValueError(
                 "image_gc_low_threshold_percent: must be at least 0 and less than image_gc_high_threshold_percent, "

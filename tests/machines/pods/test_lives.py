@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
+from tests import registries
+from tests.images.archives import Image, member, tar
 from tests.machines.pods.cases import Cases, World, is_ready, mounted, phase_of, statuses, until
 
 from kontinuum.api.machinery import quantity
@@ -551,6 +556,23 @@ async def the_files_of_an_image_are_a_volume(world: World) -> None:
         assert await world.printed(pod) == ["whole", "1", "refused"]
         await world.delete("Pod", pod["metadata"]["name"])
         await world.gone("Pod", pod["metadata"]["name"])
+
+
+@CASES.add(pytest.mark.behaviour("ImageVolume should succeed with pod and pull policy of Always"))
+async def an_images_volume_is_pulled_from_its_registry(world: World) -> None:
+    image = Image(tar(member("dir/", type=b"5", mode=0o755), member("dir/file", b"from afar\n")))
+    with tempfile.TemporaryDirectory(prefix="kontinuum-registry-") as directory:
+        async with registries.registry(Path(directory)) as registry:
+            place = world.kubeconfig.parent / "containerd" / "certs.d" / registry.host
+            place.mkdir(parents=True)
+            (place / "hosts.toml").write_text(f'server = "http://{registry.host}"\n')
+            name = f"{registry.host}/files:1"
+            await registries.put(registry, name, image)
+            volume = {"name": "image", "image": {"reference": name, "pullPolicy": "Always"}}
+            mounts = [mounted("image", "/volume"), mounted("image", "/part", subPath="dir")]
+            pod = world.pod("cat /volume/dir/file /part/file", volumes=[volume], container={"volumeMounts": mounts})
+            assert await world.printed(pod) == ["from afar", "from afar"]
+            shutil.rmtree(place)
 
 
 @CASES.add()
