@@ -36,6 +36,36 @@ async def wait_pressure(node: TestedNode, *, pressed: bool) -> None:
             await asyncio.sleep(0.1)
 
 
+async def the_pages_tell_of(node: TestedNode) -> None:
+    """What the kubelet's server tells besides pods' streams, of the quiet pod."""
+    async with node.session() as session:
+
+        async def page(path: str) -> str:
+            async with session.get(path) as answer:
+                text: str = await answer.text()
+                assert answer.status == 200, (path, text)
+                return text
+
+        told = json.loads(await page("/stats/summary"))
+        quiet = next(one for one in told["pods"] if one["podRef"]["name"] == "quiet")
+        assert quiet["memory"]["workingSetBytes"] >= quiet["containers"][0]["memory"]["workingSetBytes"] > 0
+        assert quiet["network"]["name"] == "eth0"
+        assert quiet["process_stats"]["process_count"] >= 2
+        assert 0 < told["node"]["fs"]["capacityBytes"] <= 256 << 20
+        labels = 'container="c",namespace="default",pod="quiet"'
+        assert f"container_memory_working_set_bytes{{{labels}}}" in await page("/metrics/resource")
+        assert 'kontinuum_pod_overhead_memory_bytes{namespace="default",pod="quiet"' in await page("/metrics/cadvisor")
+        assert 'kubelet_evictions{eviction_signal="nodefs.available"} 1' in await page("/metrics")
+        await page("/metrics/probes")
+        running = json.loads(await page("/runningpods/"))["items"]
+        assert "quiet" in [one["metadata"]["name"] for one in running]
+        assert json.loads(await page("/configz"))["kubeletconfig"]["evictionHard"] == {"nodefs.available": "64Mi"}
+        assert await page("/healthz/syncloop") == "ok"
+        assert "<pre>" in await page("/logs/")
+        async with session.get("/logs/?query=absent") as answer:
+            assert answer.status == 404
+
+
 async def test_pods_that_write_too_much_are_evicted_and_the_others_stay(node: TestedNode) -> None:
     described = sh("static", "echo here; sleep 600")
     del described["spec"]["nodeName"]
@@ -68,6 +98,7 @@ async def test_pods_that_write_too_much_are_evicted_and_the_others_stay(node: Te
     # Its files go when it has ended, and with them the pressure.
     await wait_pressure(node, pressed=False)
     assert (await node.get("quiet"))["status"]["phase"] == "Running"
+    await the_pages_tell_of(node)
     # The node's own pod stays whatever the node lacks, and ends with its file.
     mirror = await node.wait(f"static-{NAME}", lambda one: one["status"]["phase"] == "Running")
     assert mirror["metadata"]["annotations"]["kubernetes.io/config.source"] == "file"

@@ -44,9 +44,7 @@ async def session(tmp_path: Path) -> AsyncIterator[aiohttp.ClientSession]:
     context.load_cert_chain(api_server.certificate, api_server.key)
     pods = {("default", "p"): Known()}
     async with (
-        NodeServer(
-            settings, FakeRuntime(clock), clock, find_pod=lambda *key: pods.get(key), all_pods=lambda: [WAITING_POD]
-        ) as server,
+        NodeServer(settings, FakeRuntime(clock), clock, find_pod=lambda *key: pods.get(key)) as server,
         aiohttp.ClientSession(
             f"https://127.0.0.1:{server.port}", connector=aiohttp.TCPConnector(ssl=context)
         ) as session,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -39,6 +39,7 @@ from kontinuum.node.heartbeat import Heartbeat
 from kontinuum.node.image_collection import ImageCollector
 from kontinuum.node.images import Puller, named_by
 from kontinuum.node.observer import observe
+from kontinuum.node.pages import Pages
 from kontinuum.node.port import Fingerprint
 from kontinuum.node.registration import allocatable, capacity
 from kontinuum.node.resize import Room
@@ -50,6 +51,7 @@ from kontinuum.node.static.keeper import StaticPods
 from kontinuum.node.status import HostFacts
 from kontinuum.node.tokens import Tokens
 from kontinuum.node.tools import Tools
+from kontinuum.node.usage.gathering import Gatherer
 from kontinuum.node.usage.measuring import Meter
 from kontinuum.node.worker import PodWorker, as_vanished
 
@@ -100,8 +102,16 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
             store = await stack.enter_async_context(Containerd(settings.socket, clock))
             port = 0
             if settings.certificate:
+                pages = Pages(
+                    facts.name,
+                    settings,
+                    Gatherer(facts.name, settings, runtime, clock, meter, agent.workers),
+                    tools.probe_counts,
+                    known=agent.workers,
+                    evictions=agent.evictions,
+                )
                 server = await stack.enter_async_context(
-                    NodeServer(settings, runtime, clock, find_pod=agent.find_pod, all_pods=agent.pods)
+                    NodeServer(settings, runtime, clock, find_pod=agent.find_pod, pages=pages.routes)
                 )
                 port = server.port
             heartbeat = Heartbeat(client, runtime, clock, settings, facts, port, pressures=agent.pressures)
@@ -224,6 +234,10 @@ class Agent:
 
     def pressures(self) -> frozenset[str]:
         return self._evictor.pressures if self._evictor is not None else frozenset()
+
+    def evictions(self) -> Mapping[str, int]:
+        """How many pods had to go, by signal."""
+        return self._evictor.evictions if self._evictor is not None else {}
 
     def workers(self) -> list[PodWorker]:
         return list(self._workers.values())

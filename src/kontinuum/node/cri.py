@@ -275,6 +275,10 @@ class CriClient:
                 memory_bytes=one.memory.working_set_bytes.value,
                 layer_bytes=one.writable_layer.used_bytes.value,
                 layer_inodes=one.writable_layer.inodes_used.value,
+                memory_usage_bytes=_told(one.memory, "usage_bytes"),
+                rss_bytes=_told(one.memory, "rss_bytes"),
+                page_faults=_told(one.memory, "page_faults"),
+                major_page_faults=_told(one.memory, "major_page_faults"),
             )
             for one in answer.stats
             if one.attributes.labels.get(POD_UID) and one.HasField("cpu") and one.HasField("memory")
@@ -283,6 +287,10 @@ class CriClient:
     async def attach_url(self, container_id: str, streams: Config) -> str:
         answer = await self.call("Attach", container_id=container_id, **streams)
         return str(answer.url)
+
+
+def _told(message: Any, field: str) -> int | None:
+    return int(getattr(message, field).value) if message.HasField(field) else None
 
 
 def _translated(error: grpc.aio.AioRpcError) -> RuntimeAway | RuntimeFailed | NotThere:

@@ -91,6 +91,7 @@ class ContainerUsage:
     """What a running container has used: CPU time since its start in nanoseconds, memory (working set) in bytes.
 
     ``time`` is when that was read, in seconds since the epoch. ``layer_...`` is what it has written over its image.
+    What the runtime does not tell is None.
     """
 
     id: str
@@ -103,6 +104,10 @@ class ContainerUsage:
     memory_bytes: int
     layer_bytes: int = 0
     layer_inodes: int = 0
+    memory_usage_bytes: int | None = None
+    rss_bytes: int | None = None
+    page_faults: int | None = None
+    major_page_faults: int | None = None
 
 
 class ContainerRuntime(Protocol):

@@ -68,6 +68,7 @@ class Prober:
     async def _check(self, pod: Object, container: Object, current: Container, kind: str, ip: str) -> bool:
         probe = container[f"{kind}Probe"]
         timeout = ProbeSettings.of(probe).timeout
+        began, result = self._tools.clock.monotonic(), "failed"
         try:
             async with asyncio.timeout(timeout + 1):
                 await self._tools.checks.check(probe, container, current.id, ip, timeout)
@@ -75,9 +76,13 @@ class Prober:
             message = f"{kind.capitalize()} probe failed: {error}"
         except KontinuumError as error:
             # The runtime itself could not be asked: that says nothing about the container.
-            message = f"{kind.capitalize()} probe errored: {error}"
+            message, result = f"{kind.capitalize()} probe errored: {error}", "unknown"
         else:
+            result = "successful"
             return True
+        finally:
+            took = self._tools.clock.monotonic() - began
+            self._tools.probe_counts.count(pod, current.name, kind, result, took)
         self._tools.events.event(pod, "Warning", "Unhealthy", message)
         return False
 

@@ -7,7 +7,7 @@ whoever speaks here can run commands in every pod of the node.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, Self
 
 import structlog
@@ -17,10 +17,11 @@ from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.addresses import listening_at, split_listen
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.errors import KontinuumError
-from kontinuum.node import logs, pods, stats
+from kontinuum.node import logs, node_logs, pods
 from kontinuum.node.container_config import log_path
 from kontinuum.node.observed import Container, ContainerState, Observed
-from kontinuum.node.port import ContainerRuntime, ContainerUsage, NotThere, RuntimeAway
+from kontinuum.node.pages import Handler
+from kontinuum.node.port import ContainerRuntime, NotThere, RuntimeAway
 from kontinuum.node.sandbox_config import log_directory
 from kontinuum.node.settings import NodeSettings
 from kontinuum.node.streams import port_forward
@@ -58,21 +59,21 @@ class NodeServer:
         clock: Clock,
         *,
         find_pod: Callable[[str, str], KnownPod | None],
-        all_pods: Callable[[], Iterable[Object]],
+        pages: Mapping[str, Handler] = {},
     ) -> None:
+        """``pages``: what is answered besides pods' logs and streams, by path."""
         self._settings = settings
         self._runtime = runtime
         self._clock = clock
         self._find_pod = find_pod
-        self._all_pods = all_pods
+        self._pages = pages
         self.port = 0
 
     async def __aenter__(self) -> Self:
         application = web.Application(middlewares=[_guarded])
         for path, handler in {
             "/healthz": self._health,
-            "/pods": self._pods,
-            "/stats/summary": self._summary,
+            **self._pages,
             "/containerLogs/{namespace}/{pod}/{container}": self._logs,
             "/exec/{namespace}/{pod}/{container}": self._exec,
             "/attach/{namespace}/{pod}/{container}": self._attach,
@@ -101,20 +102,6 @@ class NodeServer:
 
     async def _health(self, _: web.Request) -> web.StreamResponse:
         return web.Response(text="ok")
-
-    async def _pods(self, _: web.Request) -> web.StreamResponse:
-        items = list(self._all_pods())
-        return web.json_response({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
-
-    async def _summary(self, _: web.Request) -> web.StreamResponse:
-        used = await self._runtime.usage()
-        told = stats.summary(self._settings.name, stats.read_machine(), used, self._start_of, now=self._clock.time())
-        return web.json_response(told)
-
-    def _start_of(self, used: ContainerUsage) -> float | None:
-        known = self._find_pod(used.namespace, used.pod)
-        container = known.observed.current(used.container) if known is not None else None
-        return container.started_at if container is not None and container.id == used.id else None
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
         known, container = self._known(request)
@@ -248,9 +235,9 @@ async def _guarded(request: web.Request, handler: Callable[[web.Request], Any]) 
         return answer
     except Answer as refusal:
         return web.Response(status=refusal.code, text=str(refusal))
-    except logs.BadOptions as error:
+    except (logs.BadOptions, node_logs.BadQuery) as error:
         return web.Response(status=400, text=str(error))
-    except NotThere as error:
+    except (NotThere, node_logs.NoSuchLog) as error:
         return web.Response(status=404, text=str(error))
     except RuntimeAway as error:
         return web.Response(status=503, text=str(error))

@@ -14,6 +14,7 @@ from kontinuum.node.checks import Checks
 from kontinuum.node.fields import Surroundings
 from kontinuum.node.images import Puller
 from kontinuum.node.port import Config, ContainerRuntime
+from kontinuum.node.probe_counts import ProbeCounts
 from kontinuum.node.services import Services
 from kontinuum.node.settings import NodeSettings
 from kontinuum.node.sources import Sources
@@ -49,6 +50,7 @@ class Tools:
     """Allocatable bytes."""
     node_storage: int = 0
     """Allocatable bytes of the node's disk; 0: not counted."""
+    probe_counts: ProbeCounts = field(default_factory=ProbeCounts)
     cgroup_root: Path = field(default=cgroups.ROOT)
 
     def around(self, pod_ips: tuple[str, ...]) -> Surroundings:

@@ -14,8 +14,9 @@ from aiohttp.web_response import StreamResponse
 
 from kontinuum.api.kubernetes import resources as r
 from kontinuum.api.machinery import status
-from kontinuum.api.machinery.objects import Object, uid_of
+from kontinuum.api.machinery.objects import Object, annotations_of, uid_of
 from kontinuum.api.machinery.resources import Resource
+from kontinuum.apiserver.authz.node_graph import MIRROR
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
 from kontinuum.apiserver.events import Entry
@@ -69,7 +70,8 @@ def _of_node(context: Context, node: Object) -> Object | None:
 
 def _of_pod(context: Context, pod: Object) -> Object | None:
     now = context.clock.time()
-    used = context.usage.of_pod(uid_of(pod), now=now)
+    # A node tells of a static pod under its own UID, which the mirror names.
+    used = context.usage.of_pod(annotations_of(pod).get(MIRROR) or uid_of(pod), now=now)
     return kinds.pod_metrics(pod, used, now=now) if used is not None else None
 
 

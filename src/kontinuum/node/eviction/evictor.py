@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Protocol
 
@@ -31,6 +32,8 @@ from kontinuum.node.usage.values import NOTHING, PodUsage
 
 log = structlog.get_logger(__name__)
 
+LOCAL_STORAGE = "ephemeral-storage"
+"""What evictions for a pod's own limits are counted as."""
 LOOK_SECONDS = 10.0
 AWAIT_SECONDS = 30.0
 """How long an evicted pod may take to stop before the next look."""
@@ -73,6 +76,8 @@ class Evictor:
     ) -> None:
         """``changed`` is told when ``pressures`` are others; ``make_room`` removes from the disk what nobody uses."""
         self.pressures: frozenset[str] = frozenset()
+        self.evictions: Counter[str] = Counter()
+        """Pods that went, by the signal that was answered."""
         self._settings = settings
         self._clock = clock
         self._events = events
@@ -138,6 +143,7 @@ class Evictor:
             message = local_storage.excess(worker.pod, usage.get(uid, NOTHING))
             if message and not is_critical(worker.pod):
                 self._end(worker, Ending(words.EVICTED, message, grace=HARD_GRACE_SECONDS))
+                self.evictions[LOCAL_STORAGE] += 1
                 ended.append(worker)
         return ended
 
@@ -151,6 +157,7 @@ class Evictor:
             grace = HARD_GRACE_SECONDS if threshold.is_hard else self._soft_grace(pod)
             worker = workers[uid_of(pod)]
             self._end(worker, Ending(words.EVICTED, message, grace=grace, is_disruption=True))
+            self.evictions[threshold.signal] += 1
             return [worker]
         log.warning("the node is short, and there is no pod that could be evicted", signal=threshold.signal)
         return []

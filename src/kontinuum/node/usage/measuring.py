@@ -28,6 +28,7 @@ LEAST_SECONDS = 10.0
 SHARE = 100
 """A walk that took a second is not repeated before this many seconds have passed."""
 LOCAL = ("emptyDir", "configMap", "downwardAPI")
+MEASURED = (*LOCAL, "secret", "projected")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +104,10 @@ class Meter:
         }
         volumes = {}
         for volume in pod["spec"].get("volumes") or ():
-            kind = next((kind for kind in LOCAL if kind in volume), "")
+            kind = next((kind for kind in MEASURED if kind in volume), "")
             if kind:
                 in_memory = (volume.get("emptyDir") or {}).get("medium") == "Memory"
-                volumes[volume["name"]] = VolumeTakes(taken(place_of(directory, volume)), is_local=not in_memory)
+                is_local = kind in LOCAL and not in_memory
+                volumes[volume["name"]] = VolumeTakes(taken(place_of(directory, volume)), is_local=is_local)
         took = self._stopwatch() - began
         return _OnDisk(logs, volumes, now + max(LEAST_SECONDS, took * SHARE))
