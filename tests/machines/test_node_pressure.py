@@ -62,8 +62,8 @@ async def the_pages_tell_of(node: TestedNode) -> None:
         assert json.loads(await page("/configz"))["kubeletconfig"]["evictionHard"] == {"nodefs.available": "64Mi"}
         assert await page("/healthz/syncloop") == "ok"
         assert "<pre>" in await page("/logs/")
-        async with session.get("/logs/?query=absent") as answer:
-            assert answer.status == 404
+        async with session.get("/logs/?query=kubelet&boot=1") as answer:
+            assert (answer.status, await answer.text()) == (400, "boot: must be less than 1")
 
 
 async def test_pods_that_write_too_much_are_evicted_and_the_others_stay(node: TestedNode) -> None:
