@@ -28,8 +28,12 @@ from kontinuum.controllers.settings import ControllersSettings
 from kontinuum.foundation.clock import RealClock, rfc3339
 from kontinuum.foundation.pki import Authority, KeyPair
 from kontinuum.node.observed import Container, ContainerState, Observed, Sandbox
+from kontinuum.node.pages import Pages
+from kontinuum.node.probe_counts import ProbeCounts
 from kontinuum.node.server import NodeServer
 from kontinuum.node.settings import NodeSettings
+from kontinuum.node.usage.gathering import Gatherer
+from kontinuum.node.usage.measuring import Meter
 from kontinuum.store.memory.store import MemoryStore
 
 METRICS = "/apis/metrics.k8s.io/v1beta1"
@@ -87,14 +91,17 @@ async def node(directory: Path, runtime: FakeRuntime, known: dict[tuple[str, str
     to_nodes: KeyPair = authority.ensure_client("to-nodes", user="kube-apiserver-kubelet-client")
     settings = NodeSettings(
         name="n1",
+        data_dir=str(directory / "data"),
         listen="127.0.0.1:0",
         certificate=str(own.certificate),
         key=str(own.key),
         client_ca=str(authority.certificate),
     )
-    async with NodeServer(
-        settings, runtime, RealClock(), find_pod=lambda *key: known.get(key), all_pods=list
-    ) as server:
+    settings.imagefs.mkdir(parents=True)
+    clock = RealClock()
+    gatherer = Gatherer("n1", settings, runtime, clock, Meter(runtime, clock, settings), known.values)
+    pages = Pages("n1", settings, gatherer, ProbeCounts(), known=known.values, evictions=dict)
+    async with NodeServer(settings, runtime, clock, find_pod=lambda *key: known.get(key), pages=pages.routes) as server:
         yield (
             server.port,
             {

@@ -102,7 +102,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     runtime.url = f"http://127.0.0.1:{streaming.sockets[0].getsockname()[1]}/portforward/token"
     pods = {("default", "p"): Known()}
     async with (
-        NodeServer(node, runtime, clock, find_pod=lambda *key: pods.get(key), all_pods=list) as server,
+        NodeServer(node, runtime, clock, find_pod=lambda *key: pods.get(key)) as server,
         serving(
             MemoryStore(), certificates, node_client_certificate=to_nodes.certificate, node_client_key=to_nodes.key,
             node_ca=authority.certificate,
