@@ -179,7 +179,7 @@ class ApiServer:
     async def _listen(self, tls: ssl.SSLContext, http: Connections, host: str, port: int) -> int:
         """Accept connections at every address that the settings name. Returns the port, if the system chose it."""
         create_server = partial(
-            asyncio.get_running_loop().create_server, http, ssl=tls, backlog=1024,
+            asyncio.get_running_loop().create_server, http.accept, ssl=tls, backlog=1024,
             ssl_handshake_timeout=HANDSHAKE_SECONDS, ssl_shutdown_timeout=FAREWELL_SECONDS,
         )  # fmt: skip
         with listening_at(self._settings.listen):

@@ -83,6 +83,10 @@ class Event:
             frame = self._frames[type_] = watch_frame(type_, self.object_for(type_))
         return frame
 
+    def forget_frames(self) -> None:
+        """Whoever still asks for one has it made again."""
+        self._frames = None
+
     def shared(self) -> dict[tuple[str, str], asyncio.Future[bytes]]:
         """The object in other versions than the stored one, by version and side (see ``versions``)."""
         if self._shared is None:

@@ -21,8 +21,9 @@ from kontinuum.apiserver.request import LEVEL_UID, SCHEMA_UID, Request, record_o
 
 GZIP_FROM = 128 * 1024
 """Smaller replies are not worth the work (Kubernetes' own threshold)."""
-PIECE = GZIP_FROM
-"""Bytes of a large reply that are made and sent at once; larger pieces leave the processor's cache and take longer."""
+PIECE = 32 * 1024
+"""Bytes of a large reply, or of a watch, that are made and sent at once. A TLS connection keeps a buffer for the largest
+one as long as it lives: a hundred who had listed at once held 30 MB with pieces of 128 KB, and 5 MB with these."""
 MOST_WARNED, CUT_WARNING = 4096, 256
 JSON = "application/json"
 PHRASES = {one.value: one.phrase for one in HTTPStatus}
@@ -142,7 +143,8 @@ async def large(request: BaseRequest, parts: Iterable[bytes], made: Headers, siz
 
     ``size`` in bytes, if it is known before the parts are made.
     """
-    pieces = _pieces(parts)
+    # What is packed becomes smaller, and each piece costs a hop to a thread.
+    pieces = in_pieces(parts, GZIP_FROM if _accepts_gzip(request) else PIECE)
     first = next(pieces, b"")
     second = next(pieces, b"")
     if not second:
@@ -203,13 +205,14 @@ def _packer() -> zlib._Compress:
     return zlib.compressobj(1, zlib.DEFLATED, 31)
 
 
-def _pieces(parts: Iterable[bytes]) -> Iterator[bytes]:
+def in_pieces(parts: Iterable[bytes], least: int = PIECE) -> Iterator[bytes]:
+    """``parts`` joined, at least so many bytes at a time."""
     waiting: list[bytes] = []
     size = 0
     for part in parts:
         waiting.append(part)
         size += len(part)
-        if size >= PIECE:
+        if size >= least:
             yield b"".join(waiting)
             waiting, size = [], 0
     if waiting:

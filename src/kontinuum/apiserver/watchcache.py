@@ -27,6 +27,8 @@ FEW = 10
 """Watchers that are woken for each change."""
 SERVING_SECONDS = 50e-6
 """What it takes to write to one watcher: a hundred are woken again after 5 ms."""
+FRESH = 256
+"""Events that watchers may still have to be told of: of the older ones only the objects are kept, not their frames."""
 HISTORY_BYTES = 8 * 1024 * 1024
 """At most this much of the past is kept per resource, whatever the number of events."""
 
@@ -231,6 +233,8 @@ class WatchCache:
     def _remember(self, event: Event) -> None:
         self._history.append(event)
         self._history_bytes += len(event.entry.value)
+        if len(self._history) > FRESH:
+            self._history[-FRESH - 1].forget_frames()
         while len(self._history) > self._history_limit or self._history_bytes > HISTORY_BYTES:
             forgotten = self._history.popleft()
             self._history_bytes -= len(forgotten.entry.value)

@@ -158,12 +158,13 @@ async def _follow(
         if clock.monotonic() >= next_mark and not watcher.ended:
             frames.append(bookmark(served, form, applied))
             next_mark = clock.monotonic() + every
-        if frames:
-            await response.write(b"".join(frames))
+        for piece in replies.in_pieces(frames):
+            await response.write(piece)
     if marks and not watcher.ended and not _is_gone(call):
         applied = context.feed.applied
         frames = await encode(watcher.take())
-        await response.write(b"".join([*frames, bookmark(served, form, applied)]))
+        for piece in replies.in_pieces([*frames, bookmark(served, form, applied)]):
+            await response.write(piece)
 
 
 def _encoder(served: Served, call: Call, form: Form, needed: Late | None) -> Encode:
