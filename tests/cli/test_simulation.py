@@ -60,7 +60,7 @@ async def test_a_small_cluster_comes_to_run_and_leaves_nothing(tmp_path: Path) -
     assert ran.code == 0, ran.stderr
     points = json.loads(ran.stdout)["points"]
     assert [(one["pods"], one["new"]) for one in points] == [(10, 10), (20, 10)]
-    assert points[-1]["memory"].keys() == {"API server", "controllers", "scheduler"}
+    assert points[-1]["memory"].keys() == {"API server", "controllers", "scheduler", "hollow nodes"}
     assert all(one["took"]["created"] <= one["took"]["bound"] <= one["took"]["running"] for one in points)
     for log in (tmp_path / "data" / "logs").glob("*.log"):
         assert '"level":"error"' not in log.read_text()

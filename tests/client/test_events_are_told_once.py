@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from kontinuum.api.kubernetes.resources import EVENTS
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.status import forbidden
-from kontinuum.client.events import BURST, EventRecorder
+from kontinuum.client.events import BURST, SENT_AT_ONCE, SENT_PER_SECOND, EventRecorder
 from kontinuum.client.rest import Client
 from kontinuum.client.transport.fake import FakeApi, Faults
 from kontinuum.foundation import virtual_time
@@ -91,6 +91,27 @@ def test_one_object_that_talks_without_end_is_cut_short_and_others_are_heard() -
         kinds = [event["involvedObject"]["kind"] for event in api.storage.all(EVENTS)]
         assert kinds.count("Pod") == BURST
         assert kinds.count("Node") == 1
+
+    recording(main)
+
+
+def test_a_storm_of_events_is_told_slowly_and_a_few_are_told_at_once() -> None:
+    async def main(api: FakeApi, recorder: EventRecorder, faults: Faults) -> None:
+        for number in range(300):
+            pod = {**POD, "metadata": {**POD["metadata"], "name": f"p-{number}", "uid": f"u-{number}"}}
+            recorder.event(pod, "Normal", "Scheduled", f"Successfully assigned p-{number}")
+        await asyncio.sleep(0.1)
+        assert abs(len(api.storage.all(EVENTS)) - SENT_AT_ONCE) <= 10
+        await asyncio.sleep(2)
+        assert abs(len(api.storage.all(EVENTS)) - SENT_AT_ONCE - 2 * SENT_PER_SECOND) <= 10
+        await asyncio.sleep(60)
+        assert len(api.storage.all(EVENTS)) == 300
+        # When it has been quiet, the next are told at once again.
+        for number in range(50):
+            pod = {**POD, "metadata": {**POD["metadata"], "name": f"q-{number}", "uid": f"v-{number}"}}
+            recorder.event(pod, "Normal", "Scheduled", f"Successfully assigned q-{number}")
+        await asyncio.sleep(0.1)
+        assert len(api.storage.all(EVENTS)) == 350
 
     recording(main)
 

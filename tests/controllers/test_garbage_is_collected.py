@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.controllers.cluster import Cluster, deployment, scenario
 
-from kontinuum.api.kubernetes.resources import CONFIGMAPS, DEPLOYMENTS, NODES, PODS, REPLICASETS, SECRETS
+from kontinuum.api.kubernetes.resources import CONFIGMAPS, DEPLOYMENTS, LEASES, NODES, PODS, REPLICASETS, SECRETS
 from kontinuum.api.machinery.objects import Object, name_of, uid_of
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.api.machinery.status import ApiError
@@ -148,6 +148,20 @@ def test_a_circle_deleted_in_the_foreground_does_not_wait_for_itself() -> None:
         await cluster.client.delete(SECRETS, "one", namespace="default", propagation="Foreground")
         await cluster.settle(30)
         assert (names(cluster, SECRETS), names(cluster, CONFIGMAPS)) == (set(), set())
+
+    scenario(main)
+
+
+def test_leases_go_with_what_owns_them_though_nobody_watches_them() -> None:
+    async def main(cluster: Cluster) -> None:
+        await cluster.settle(70)
+        await cluster.client.delete(NODES, "node-1")
+        await cluster.settle(5)
+        assert names(cluster, LEASES) == {"node-0", "node-2"}
+        gone = {"metadata": {"name": "gone", "uid": "of-another-life"}}
+        await cluster.client.create(LEASES, owned("late", (NODES, gone)))
+        await cluster.settle(70)
+        assert names(cluster, LEASES) == {"node-0", "node-2"}
 
     scenario(main)
 

@@ -370,7 +370,8 @@ def simulate(
         simulate(
             plan, RealClock(), kubeconfig=kubeconfig, context=context, store=store, keep=keep,
             as_json=output is Output.JSON,
-        )
+        ),
+        is_busy=True,
     )  # fmt: skip
 
 
@@ -400,10 +401,10 @@ def _only_attached(options: Mapping[str, object]) -> None:
         raise Refused(f"{', '.join(given)}: only with --kubeconfig; an installation's settings.yaml says it otherwise")
 
 
-def _run(command: Coroutine[Any, Any, None]) -> None:
+def _run(command: Coroutine[Any, Any, None], *, is_busy: bool = False) -> None:
     from kontinuum.cli.interruption import run
 
-    run(command)
+    run(command, is_busy=is_busy)
 
 
 def main() -> None:

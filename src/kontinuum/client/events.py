@@ -1,7 +1,8 @@
 """Events: what a component tells people about an object. Best effort, never in the way of the work.
 
 The same event again raises a count instead of making another object; an object that talks without end is cut short
-(both as in client-go's ``tools/record``).
+(both as in client-go's ``tools/record``). A storm of events is sent slowly, at the rate of kube-scheduler's own event
+client: while thousands of pods are placed, what is told of them must not cost the server as much as the placing.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ REMEMBERED = 4096
 BURST = 25
 """Events that one object may have at once; afterwards one every REFILL_SECONDS."""
 REFILL_SECONDS = 300.0
+SENT_AT_ONCE = 100
+"""Events that a component may send as fast as it can; afterwards SENT_PER_SECOND."""
+SENT_PER_SECOND = 50.0
 ATTEMPTS = 3
 
 
@@ -40,8 +44,14 @@ class _Sent:
 
 @dataclass(slots=True)
 class _Allowance:
+    """So many at once, and then so many a second."""
+
     left: float
     at: float
+
+    def grow(self, now: float, *, most: float, per_second: float) -> None:
+        self.left = min(most, self.left + (now - self.at) * per_second)
+        self.at = now
 
 
 class EventRecorder:
@@ -58,6 +68,7 @@ class EventRecorder:
         self._clock = clock
         self._queue: asyncio.Queue[Object] = asyncio.Queue(WAITING)
         self._sent: OrderedDict[str, _Sent] = OrderedDict()
+        self._sending = _Allowance(SENT_AT_ONCE, float("-inf"))
         self._allowances: OrderedDict[str, _Allowance] = OrderedDict()
 
     def event(
@@ -86,6 +97,7 @@ class EventRecorder:
         """Send what is recorded, until cancelled."""
         while True:
             event = await self._queue.get()
+            await self._wait_turn()
             self._is_dropping = self._is_dropping and not self._queue.empty()
             for attempt in range(ATTEMPTS):
                 try:
@@ -99,6 +111,15 @@ class EventRecorder:
                 except Retryable as error:
                     log.info("an event cannot be sent now", reason=event["reason"], error=str(error))
                 await self._clock.sleep(1.0 + attempt)
+
+    async def _wait_turn(self) -> None:
+        """Use up one of those that may be sent now."""
+        sending = self._sending
+        sending.grow(self._clock.monotonic(), most=SENT_AT_ONCE, per_second=SENT_PER_SECOND)
+        if sending.left < 1:
+            await self._clock.sleep((1 - sending.left) / SENT_PER_SECOND)
+            sending.grow(self._clock.monotonic(), most=SENT_AT_ONCE, per_second=SENT_PER_SECOND)
+        sending.left -= 1
 
     def _event(self, obj: Object, type_: str, reason: str, message: str) -> Object:
         now = rfc3339(self._clock.time())
@@ -122,8 +143,7 @@ class EventRecorder:
     def _is_allowed(self, uid: str) -> bool:
         now = self._clock.monotonic()
         allowance = self._allowances.setdefault(uid, _Allowance(BURST, now))
-        allowance.left = min(BURST, allowance.left + (now - allowance.at) / REFILL_SECONDS)
-        allowance.at = now
+        allowance.grow(now, most=BURST, per_second=1 / REFILL_SECONDS)
         self._allowances.move_to_end(uid)
         if len(self._allowances) > REMEMBERED:
             self._allowances.popitem(last=False)

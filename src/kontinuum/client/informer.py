@@ -7,7 +7,8 @@
                  └── failed: wait (back-off), then list again
 
 A watch that merely ends is resumed from the last version seen, so that nothing is missed. A list is compared with the
-copy, so that what happened while nobody watched is told too, as if it had been watched: one path for both.
+copy, so that what happened while nobody watched is told too, as if it had been watched: one path for both. What changes
+all the time without telling anything (a Lease that is renewed) may be listed every so often and never watched.
 
 Objects are kept as compact bytes (a decoded pod takes 16 KB, its bytes 3 KB), and decoded whenever they are asked for:
 what is handed out belongs to the caller.
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal
 
 import orjson
@@ -61,14 +62,19 @@ class Informer:
         indexes: Mapping[str, Index] | None = None,
         metadata_only: bool = False,
         trim: Callable[[Object], Object] | None = None,
+        every: float | None = None,
     ) -> None:
-        """``trim`` may drop what nobody will read before an object is kept; managedFields always go."""
+        """``trim`` may drop what nobody will read before an object is kept; managedFields always go.
+
+        ``every``: list again after so many seconds, instead of watching.
+        """
         self.resource = resource
         self._client = client
         self._clock = clock
         self._namespace, self._labels, self._fields = namespace, labels, fields
         self._metadata_only = metadata_only
         self._trim = trim
+        self._every = every
         self._cache = Cache(indexes or {})
         self._handlers: list[Handler] = []
         self._synced = asyncio.Event()
@@ -96,7 +102,7 @@ class Informer:
     def is_synced(self) -> bool:
         return self._synced.is_set()
 
-    def has_seen(self, resource_version: str) -> bool:
+    def has_seen(self, resource_version: str | int) -> bool:
         """True if this copy is at least as new as ``resource_version`` (of the same resource).
 
         Versions are compared as numbers, which KEP-5504 promises and every server has always done.
@@ -135,6 +141,9 @@ class Informer:
         """List, then watch for as long as the server can resume where the last stream ended."""
         await self._relist()
         self._synced.set()
+        while self._every is not None:
+            await self._clock.sleep(self._every)
+            await self._relist()
         failures = 0
         while True:
             before, began = self._version, self._clock.monotonic()
@@ -248,12 +257,15 @@ class Cache:
     def put(self, obj: Object) -> Object | None:
         """Keep ``obj`` and answer what was kept under its key before."""
         key = key_of(obj)
-        old = self.remove(key)
+        old = self.get(key)
         # The copy gives back orjson's 8 KB output buffer, of which a small object uses little.
         self._raw[key] = bytes(memoryview(orjson.dumps(obj)))
         for name, index in self._indexes.items():
-            for value in index(obj):
-                self._filed[name].setdefault(value, set()).add(key)
+            values, before = index(obj), index(old) if old is not None else ()
+            if values != before:
+                self._unfile(name, key, before)
+                for value in values:
+                    self._filed[name].setdefault(value, set()).add(key)
         return old
 
     def remove(self, key: str) -> Object | None:
@@ -262,9 +274,13 @@ class Cache:
             return None
         del self._raw[key]
         for name, index in self._indexes.items():
-            for value in index(old):
-                keys = self._filed[name][value]
-                keys.discard(key)
-                if not keys:
-                    del self._filed[name][value]
+            self._unfile(name, key, index(old))
         return old
+
+    def _unfile(self, name: str, key: str, values: Iterable[str]) -> None:
+        filed = self._filed[name]
+        for value in values:
+            keys = filed.get(value, set())  # a pod may name one claim twice
+            keys.discard(key)
+            if not keys:
+                filed.pop(value, None)

@@ -9,7 +9,7 @@ object vanished in between, or if somebody else's write made ours invisible).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kontinuum.api.machinery.objects import Object, key_of, name_of, namespace_of, uid_of
 from kontinuum.api.machinery.resources import Resource
@@ -22,14 +22,15 @@ PATIENCE = 30.0
 """Seconds after which a write that never came back is no longer waited for."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Write:
-    resource: Resource
-    key: str
-    uid: str
-    version: str
-    """"" for a deletion."""
-    until: float
+@dataclass(slots=True)
+class _Unseen:
+    """What one key has written. Whoever has seen the newest version of a resource has seen all that came before it."""
+
+    newest: dict[Resource, int] = field(default_factory=dict)
+    deleted: list[tuple[Resource, str, str]] = field(default_factory=list)
+    """Resource, key and uid of each."""
+    until: float = 0.0
+    """When patience with all of it ends."""
 
 
 class OwnWrites:
@@ -38,34 +39,37 @@ class OwnWrites:
     def __init__(self, informers: Mapping[Resource, Informer], clock: Clock) -> None:
         self._informers = informers
         self._clock = clock
-        self._unseen: dict[str, list[_Write]] = {}
+        self._unseen: dict[str, _Unseen] = {}
 
     def are_seen(self, key: str) -> bool:
         """True if everything that was written for ``key`` has come back."""
-        unseen = [write for write in self._unseen.get(key, ()) if not self._is_seen(write)]
-        if unseen:
-            self._unseen[key] = unseen
-        else:
-            self._unseen.pop(key, None)
-        return not unseen
+        unseen = self._unseen.get(key)
+        if unseen is None:
+            return True
+        if self._clock.monotonic() < unseen.until:
+            if not all(self._informers[one].has_seen(version) for one, version in unseen.newest.items()):
+                return False
+            unseen.deleted = [one for one in unseen.deleted if not self._is_gone(*one)]
+            if unseen.deleted:
+                return False
+        del self._unseen[key]
+        return True
 
     def note(self, key: str, resource: Resource, answer: Object, *, deletion: bool = False) -> None:
         """Remember a write for ``key``: ``answer`` is the object that it made, or that it deleted."""
         if resource not in self._informers:
             return
-        version = "" if deletion else answer["metadata"]["resourceVersion"]
-        until = self._clock.monotonic() + PATIENCE
-        write = _Write(resource, key_of(answer), uid_of(answer), version, until)
-        self._unseen.setdefault(key, []).append(write)
+        unseen = self._unseen.setdefault(key, _Unseen())
+        unseen.until = self._clock.monotonic() + PATIENCE
+        if deletion:
+            unseen.deleted.append((resource, key_of(answer), uid_of(answer)))
+        else:
+            version = int(answer["metadata"]["resourceVersion"])
+            unseen.newest[resource] = max(version, unseen.newest.get(resource, 0))
 
-    def _is_seen(self, write: _Write) -> bool:
-        informer = self._informers[write.resource]
-        if self._clock.monotonic() >= write.until:
-            return True
-        if write.version:
-            return informer.has_seen(write.version)
-        cached = informer.get(write.key)
-        return cached is None or uid_of(cached) != write.uid or "deletionTimestamp" in cached["metadata"]
+    def _is_gone(self, resource: Resource, key: str, uid: str) -> bool:
+        cached = self._informers[resource].get(key)
+        return cached is None or uid_of(cached) != uid or "deletionTimestamp" in cached["metadata"]
 
 
 class Writer:

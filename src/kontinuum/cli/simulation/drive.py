@@ -27,6 +27,8 @@ LABEL = "kontinuum.dev/simulation"
 LOOK_SECONDS = 0.05
 STALLED_SECONDS = 120.0
 """Without any news of a pod for this long, nothing more is expected."""
+LAST_WORDS_SECONDS = 30.0
+"""What is still told of the last step (events wait until there is time for them) has been told after this."""
 DELETIONS = 32
 
 
@@ -102,6 +104,7 @@ class Drive:
 
     async def idle(self) -> Idle:
         """What everything uses while nothing happens."""
+        await self._clock.sleep(LAST_WORDS_SECONDS)
         seconds = self._plan.settle_seconds
         before = self._parts.processor()
         await self._clock.sleep(seconds)

@@ -48,11 +48,16 @@ class Parts:
 
     def memory(self) -> dict[str, int]:
         """Bytes of each part, by the name that a person would give it."""
-        return {NAMES[name]: memory_bytes(child.pid) or 0 for name, child in self.children.items()}
+        return {name: memory_bytes(pid) or 0 for name, pid in self._processes()}
 
     def processor(self) -> dict[str, float]:
         """Seconds of processor time that each has used up to now."""
-        return {NAMES[name]: _processor_seconds(child.pid) for name, child in self.children.items()}
+        return {name: _processor_seconds(pid) for name, pid in self._processes()}
+
+    def _processes(self) -> list[tuple[str, int]]:
+        """Ours is the last: whoever asks how many pods two cores carry must count the nodes in."""
+        theirs = [(NAMES[name], child.pid) for name, child in self.children.items()]
+        return [*theirs, ("hollow nodes", os.getpid())] if theirs else []
 
     def check(self) -> None:
         """Raises PartFell if one has ended."""

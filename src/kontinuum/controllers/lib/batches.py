@@ -9,15 +9,37 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+MOST_AT_ONCE = 64
+"""Calls of one slow start that are under way; more of them are answered no sooner."""
+
 
 async def slow_start(items: Sequence[T], call: Callable[[T], Awaitable[None]]) -> None:
-    """``call`` every item, in batches of growing size; the first error ends it after its batch, and is raised."""
-    start, size = 0, 1
-    while start < len(items):
-        batch = items[start : start + size]
-        _raise_first(await asyncio.gather(*(call(item) for item in batch), return_exceptions=True))
-        start += size
-        size *= 2
+    """``call`` every item, one at first; each success lets one more be under way, up to MOST_AT_ONCE.
+
+    So their number doubles with every round trip, and nobody waits for a whole batch. After the first error nothing
+    more begins, and it is raised when what is under way has ended.
+    """
+    waiting = iter(items)
+    failures: list[Exception] = []
+    working = 1
+
+    async def work() -> None:
+        nonlocal working
+        for item in waiting:
+            try:
+                await call(item)
+            except Exception as error:
+                failures.append(error)
+            if failures:
+                return
+            if working < min(MOST_AT_ONCE, len(items)):
+                working += 1
+                group.create_task(work())
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(work())
+    if failures:
+        raise failures[0]
 
 
 async def at_once(items: Sequence[T], call: Callable[[T], Awaitable[None]], *, limit: int) -> None:
@@ -28,10 +50,6 @@ async def at_once(items: Sequence[T], call: Callable[[T], Awaitable[None]], *, l
         async with turns:
             await call(item)
 
-    _raise_first(await asyncio.gather(*(in_turn(item) for item in items), return_exceptions=True))
-
-
-def _raise_first(results: Sequence[BaseException | None]) -> None:
-    for result in results:
+    for result in await asyncio.gather(*(in_turn(item) for item in items), return_exceptions=True):
         if isinstance(result, BaseException):
             raise result

@@ -30,6 +30,10 @@ REDISCOVER_SECONDS = 60.0
 """How long a kind that is new to the server may go uncollected, if nothing tells of it."""
 TELLING = frozenset({"customresourcedefinitions", "apiservices"})
 """Resources whose changes say that other kinds are served now."""
+RENEWED = frozenset({"leases.coordination.k8s.io"})
+"""Resources whose objects change all the time without anything for us in it: they are listed, not watched."""
+QUIET_SECONDS = 60.0
+"""How long a child of such a kind that comes after its owner has gone may stay."""
 GATHER_SECONDS = 1.0
 """How long such changes are gathered: charts bring many definitions, each of which is written several times."""
 UNKNOWN_SECONDS = 60.0
@@ -233,7 +237,8 @@ class GarbageCollector:
                 self._context.informers[shared].add_handler(partial(self._changed, resource))
             return
         clock = self._context.clock
-        informer = Informer(self._client, resource, clock=clock, metadata_only=True, trim=_trim)
+        every = QUIET_SECONDS if resource.qualified in RENEWED else None
+        informer = Informer(self._client, resource, clock=clock, metadata_only=True, trim=_trim, every=every)
         informer.add_handler(partial(self._changed, resource))
         name = f"garbage collection of {resource.qualified}"
         self._followed[resource] = (informer, asyncio.create_task(restarting(name, informer.run, clock=clock)))
