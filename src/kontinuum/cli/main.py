@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kontinuum.cli import image
+from kontinuum.cli import image, runtime
 from kontinuum.cli.exits import Exit, code_of
 from kontinuum.cli.options import DEFAULT_DATA_DIR, Config, DataDir, Output, OutputOption
 from kontinuum.foundation.errors import KontinuumError
@@ -24,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(image.app)
+app.add_typer(runtime.app)
 
 Listen = Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Where the API server listens.")]
 StoreOption = Annotated[

@@ -5,6 +5,8 @@
  * listens, it starts one, as the file <socket>.start says that the last one wrote: its arguments, each ended by a zero
  * byte. The lock on that file lets one of many clients do it.
  *
+ * Where the parent listens is told by KONTINUUM_SHIM_SOCKET, else by the file that is called as we are and .socket.
+ *
  * To the parent:   COUNT of arguments, the arguments, working directory, COUNT of variables, NAME=value ...; each ended
  *                  by a zero byte. Then standard input up to its end.
  * From the parent: one byte of exit status, then what is to be printed. Nothing is ever printed to standard error
@@ -27,6 +29,7 @@
 #include <unistd.h>
 
 #define DEFAULT_SOCKET "/run/kontinuum/shim.sock"
+#define BESIDE ".socket"
 #define REQUEST_LIMIT (1 << 20)
 #define PARENT_ARGUMENTS 32
 #define PARENT_SECONDS 15
@@ -160,8 +163,27 @@ static bool send_all(int line) {
     return shutdown(line, SHUT_WR) == 0;
 }
 
+/* The first line of the file beside us: an installation into somebody else's containerd, whose environment is not ours. */
+static const char *written_beside(void) {
+    static char name[4096 + sizeof BESIDE], path[256];
+    ssize_t length = readlink("/proc/self/exe", name, 4096);
+    if (length <= 0)
+        return NULL;
+    strcpy(name + length, BESIDE);
+    int file = open(name, O_RDONLY | O_CLOEXEC);
+    if (file < 0)
+        return NULL;
+    length = read(file, path, sizeof path - 1);
+    close(file);
+    path[length > 0 ? length : 0] = '\0';
+    path[strcspn(path, "\n")] = '\0';
+    return path;
+}
+
 int main(int argc, char **argv) {
     const char *path = getenv("KONTINUUM_SHIM_SOCKET");
+    if (!path || !*path)
+        path = written_beside();
     if (!path || !*path)
         path = DEFAULT_SOCKET;
     signal(SIGPIPE, SIG_IGN);
