@@ -68,6 +68,7 @@ demo: setup ## start the platform, run one image as containers and as microVMs
 bench: setup ## every benchmark, printed with the machine's load
 	$(PYTHON) -m benchmarks.startup
 	$(PYTHON) -m benchmarks.pods
+	$(PYTHON) -m benchmarks.density
 	$(PYTHON) -m benchmarks.microvm
 	$(PYTHON) -m benchmarks.api
 	$(PYTHON) -m benchmarks.store

@@ -57,10 +57,14 @@ class TestedNode:
         self._agent: asyncio.Task[None] | None = None
 
     async def start_agent(self) -> None:
-        self._agent = asyncio.create_task(agent.run(self.client, RealClock(), self.settings))
+        running = agent.run(self.client, RealClock(), self.settings, on_drain=self._remember_drain)
+        self._agent = asyncio.create_task(running)
         async with asyncio.timeout(10):
             while not await self._is_registered():
                 await asyncio.sleep(POLL_SECONDS)
+
+    def _remember_drain(self, announce: Callable[[], None]) -> None:
+        self.drain = announce
 
     async def stop_agent(self) -> None:
         if self._agent is not None:

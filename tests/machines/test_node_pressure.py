@@ -14,6 +14,7 @@ from kontinuum.api.kubernetes.resources import NODES
 from kontinuum.api.machinery.conditions import is_true
 from kontinuum.api.machinery.objects import Object
 from kontinuum.node.eviction import evictor
+from kontinuum.node.shutdown import progress
 from kontinuum.node.usage import measuring
 
 pytestmark = pytest.mark.machine
@@ -104,6 +105,14 @@ async def test_pods_that_write_too_much_are_evicted_and_the_others_stay(node: Te
     assert mirror["metadata"]["annotations"]["kubernetes.io/config.source"] == "file"
     assert mirror["status"]["containerStatuses"][0]["restartCount"] == 0
     assert "here" in await node.logs(f"static-{NAME}")
+    node.drain()
+    quiet = await node.wait("quiet", lambda one: one["status"]["phase"] == "Failed")
+    assert quiet["status"]["reason"] == "Terminated"
+    async with asyncio.timeout(60):
+        while not ((told := progress.read(node.settings.shutdown_file)) and told.over):
+            await asyncio.sleep(0.1)
+    problems = [one["message"] for one in (await node.client.get(NODES, NAME))["status"]["conditions"]]
+    assert "node is shutting down" in problems
     file.unlink()
     await node.wait_gone(f"static-{NAME}")
     assert ("Evicted", status["message"]) in await node.events("greedy")

@@ -10,6 +10,7 @@ import asyncio
 import gc
 import importlib
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -111,7 +112,7 @@ async def node(settings: Settings, clock: Clock) -> None:
     notify_ready()
     _settle_later()
     try:
-        await agent.run(client, clock, settings.node)
+        await agent.run(client, clock, settings.node, on_drain=_on_drain)
     finally:
         await client.close()
 
@@ -192,6 +193,11 @@ def _connection(settings: Settings, name: str) -> Connection:
         client_certificate=pki / f"{name}.crt",
         client_key=pki / f"{name}.key",
     )
+
+
+def _on_drain(announce: Callable[[], None]) -> None:
+    """``kontinuum down --drain`` sends the agent SIGUSR1."""
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, announce)
 
 
 def _file_of(authorities: bytes | Path | None) -> str:

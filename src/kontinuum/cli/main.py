@@ -60,11 +60,14 @@ def down(
     leave_pods: Annotated[
         bool, typer.Option("--leave-pods", help="Stop our processes only; pods run on until the next `up`.")
     ] = False,
+    drain: Annotated[
+        bool, typer.Option("--drain", help="First end the pods in order, by priority, each in its own time.")
+    ] = False,
 ) -> None:
     """Stop everything, pods and VMs included. The data stays."""
     from kontinuum.cli.commands.down import down
 
-    down(data_dir=data_dir, leave_pods=leave_pods)
+    down(data_dir=data_dir, leave_pods=leave_pods, drain=drain)
 
 
 @app.command()

@@ -46,6 +46,9 @@ from kontinuum.node.resize import Room
 from kontinuum.node.server import NodeServer
 from kontinuum.node.services import KnownServices
 from kontinuum.node.settings import NodeSettings
+from kontinuum.node.shutdown import logind, progress
+from kontinuum.node.shutdown.leaving import LEAVING, Shutdown
+from kontinuum.node.shutdown.plan import ON_COMMAND
 from kontinuum.node.sources import Sources
 from kontinuum.node.static.keeper import StaticPods
 from kontinuum.node.status import HostFacts
@@ -63,8 +66,17 @@ FALLEN = Backoff(initial=1.0, maximum=60.0)
 WAITING_FOR_RUNTIME = Backoff(initial=0.02, maximum=1.0)
 
 
-async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
-    """Run the agent of this machine until cancelled. containerd must run, or be about to."""
+async def run(
+    client: Client,
+    clock: Clock,
+    settings: NodeSettings,
+    *,
+    on_drain: Callable[[Callable[[], None]], None] | None = None,
+) -> None:
+    """Run the agent of this machine until cancelled. containerd must run, or be about to.
+
+    ``on_drain`` is given what whoever wants the pods to end in order is to call.
+    """
     await network.prepare(settings)
     async with CriClient(settings.socket) as runtime:
         name, version = await _answered(runtime.version, clock)
@@ -114,7 +126,13 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
                     NodeServer(settings, runtime, clock, find_pod=agent.find_pod, pages=pages.routes)
                 )
                 port = server.port
-            heartbeat = Heartbeat(client, runtime, clock, settings, facts, port, pressures=agent.pressures)
+            heartbeat = Heartbeat(
+                client, runtime, clock, settings, facts, port, pressures=agent.pressures, is_leaving=agent.is_leaving
+            )
+            shutdown = Shutdown(clock, settings.shutdown_groups or ON_COMMAND, agent.workers, heartbeat.hurry)
+            agent.follow_shutdown(shutdown)
+            if on_drain is not None:
+                on_drain(shutdown.announce)
 
             def tell(kind: str, reason: str, message: str) -> None:
                 events.event(heartbeat.node, kind, reason, message)
@@ -158,6 +176,11 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
                 group.create_task(collector.run())
                 group.create_task(container_collection.run(runtime, clock, settings, tell))
                 group.create_task(evictor.run())
+                group.create_task(shutdown.run())
+                group.create_task(progress.tell(shutdown, clock, settings.shutdown_file))
+                if settings.shutdown_groups:
+                    seconds = sum(one.seconds for one in settings.shutdown_groups)
+                    group.create_task(logind.follow(shutdown, clock, seconds))
                 group.create_task(Eraser(client, clock, settings, facts.name).run())
 
 
@@ -197,6 +220,7 @@ class Agent:
         self._strangers: dict[str, Fingerprint] | None = {}
         """What runs and nobody has asked for, until the API has said what it asks for; None afterwards."""
         self._evictor: Evictor | None = None
+        self._shutdown: Shutdown | None = None
         self._is_sharing = False
         self._group: asyncio.TaskGroup | None = None
 
@@ -234,6 +258,13 @@ class Agent:
 
     def pressures(self) -> frozenset[str]:
         return self._evictor.pressures if self._evictor is not None else frozenset()
+
+    def follow_shutdown(self, shutdown: Shutdown) -> None:
+        """Take no pods once the node is leaving."""
+        self._shutdown = shutdown
+
+    def is_leaving(self) -> bool:
+        return self._shutdown is not None and self._shutdown.is_leaving
 
     def evictions(self) -> Mapping[str, int]:
         """How many pods had to go, by signal."""
@@ -279,6 +310,8 @@ class Agent:
         """Why a new pod cannot stay. One that has a status was taken before, by us or by who ran here before us."""
         if (pod.get("status") or {}).get("containerStatuses") or pods.is_deleting(pod):
             return None
+        if self.is_leaving():
+            return LEAVING
         others = [worker.pod for uid, worker in self._workers.items() if uid != uid_of(pod) and not worker.is_refused]
         tools, settings = self._tools, self._tools.settings
         room = Room(tools.node_cpu, tools.node_memory, tools.node_storage)

@@ -18,6 +18,7 @@ from kontinuum.foundation.errors import KontinuumError
 from kontinuum.node.port import ContainerRuntime, PresentImage, RuntimeAway, RuntimeFailed
 from kontinuum.node.registration import MachineFacts, has_changed, node_object, node_status
 from kontinuum.node.settings import NodeSettings
+from kontinuum.node.shutdown.leaving import PROBLEM
 
 log = structlog.get_logger(__name__)
 
@@ -38,8 +39,9 @@ class Heartbeat:
         port: int,
         *,
         pressures: Callable[[], Collection[str]] = frozenset,
+        is_leaving: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``pressures`` names the conditions of pressure that the node has now."""
+        """``pressures`` names the conditions of pressure that the node has now; ``is_leaving``: it is shutting down."""
         self._client = client
         self._runtime = runtime
         self._clock = clock
@@ -47,6 +49,7 @@ class Heartbeat:
         self._facts = facts
         self._port = port
         self._pressures = pressures
+        self._is_leaving = is_leaving
         self._hurry = asyncio.Event()
         self._node: Object = {}
         self._written_at = 0.0
@@ -121,6 +124,8 @@ class Heartbeat:
             self._written_at = self._clock.monotonic()
 
     async def _problem(self) -> str:
+        if self._is_leaving():
+            return PROBLEM
         try:
             await self._runtime.version()
         except (RuntimeAway, RuntimeFailed) as error:

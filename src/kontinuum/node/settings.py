@@ -11,6 +11,7 @@ import msgspec
 from kontinuum.foundation.addresses import check_listen, check_networks, nth_address, split_networks
 from kontinuum.node.allocatable import Amounts, reserved
 from kontinuum.node.eviction.thresholds import Threshold, thresholds
+from kontinuum.node.shutdown.plan import Group, groups
 
 EVICTION_HARD = {
     "memory.available": "100Mi",
@@ -174,6 +175,13 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """How many ended runs of one container are kept beside the newest, for ``kubectl logs --previous``."""
     maximum_dead_containers: int = -1
     """How many ended containers are kept on the whole node; negative means as many as there are."""
+    shutdown_grace_period: float = 0.0
+    """How long pods together may take to end when this machine shuts down, which systemd's logind announces. 0: nobody
+    waits for pods then."""
+    shutdown_grace_period_critical_pods: float = 0.0
+    """Which part of it is left to pods of priority 2000000000 and above, which end after the others."""
+    shutdown_grace_period_by_pod_priority: dict[str, float] = {}
+    """Instead of the two: seconds by the least priority of those who get them, as in ``{"0": 20, "1000": 10}``."""
     static_pod_path: str = ""
     """A folder (or one file) of pods in YAML or JSON that this node runs by itself, with or without an API server, and
     shows there as *mirror pods*. Empty: none."""
@@ -200,7 +208,7 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             )
         if self.service_cidrs:
             check_networks("service_cidrs", self.service_cidrs)
-        _ = self.eviction_thresholds, self.reserved
+        _ = self.eviction_thresholds, self.reserved, self.shutdown_groups
 
     @property
     def instance(self) -> str:
@@ -267,6 +275,20 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         return thresholds(
             self.eviction_hard, self.eviction_soft, self.eviction_soft_grace_period, self.eviction_minimum_reclaim
         )
+
+    @property
+    def shutdown_groups(self) -> tuple[Group, ...]:
+        """Raises BadShutdown."""
+        return groups(
+            self.shutdown_grace_period,
+            self.shutdown_grace_period_critical_pods,
+            self.shutdown_grace_period_by_pod_priority,
+        )
+
+    @property
+    def shutdown_file(self) -> Path:
+        """Where the agent says how far a shutdown has come."""
+        return self.run / "shutdown.json"
 
     @property
     def reserved(self) -> Amounts:

@@ -115,6 +115,10 @@ class PodWorker:
         """Where the API shows this static pod."""
         self._writer.follow(mirror)
 
+    async def wait_told(self) -> None:
+        """Until the API knows the pod's newest status, or has none to keep."""
+        await self._writer.wait_written()
+
     def notice(self) -> None:
         """Something about the pod may have changed in the runtime, or a probe has come to a conclusion."""
         self._wake.set()

@@ -16,6 +16,7 @@ from kontinuum.node.usage.values import NOTHING, PodUsage
 
 SYSTEM_CRITICAL = 2_000_000_000
 """Pods of at least this priority are the node's own business, and stay."""
+CLASSES = {"system-cluster-critical": SYSTEM_CRITICAL, "system-node-critical": SYSTEM_CRITICAL + 1000}
 
 
 def is_critical(pod: Object) -> bool:
@@ -24,7 +25,9 @@ def is_critical(pod: Object) -> bool:
 
 
 def priority(pod: Object) -> int:
-    return int(pod["spec"].get("priority") or 0)
+    """A static pod's class was looked up by nobody; it can name those that every cluster has."""
+    known = pod["spec"].get("priority")
+    return int(CLASSES.get(pod["spec"].get("priorityClassName"), 0) if known is None else known)
 
 
 def used(signal: str, usage: PodUsage, *, has_image_disk: bool) -> int:

@@ -1,0 +1,119 @@
+"""Many pods on one node: 100 applied at once until all run, then what agent, runtime and each class cost while idle.
+
+``python -m benchmarks.density [PODS [SECONDS]]``: container pods, and for how long the idle node is watched. Wall times
+mean something on a quiet machine alone; processor seconds and memory do on any.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks import report
+from benchmarks.installation import KONTINUUM, fresh, processor_seconds
+from benchmarks.pods import pod
+from kontinuum.api.kubernetes.resources import NODES, PODS
+from kontinuum.client.rest import Client
+
+REACH_SECONDS = 30.0
+REACH_AGENT_BYTES = 120e6
+REACH_IDLE = 3.0
+"""Percent of one core."""
+SETTLE_SECONDS = 20.0
+MACHINES = 4
+"""How many microVMs their overhead is the median of."""
+
+
+def resident_bytes(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) << 10
+
+
+def parts(data_dir: Path) -> dict[str, int]:
+    """The process of each part, by its name."""
+    answer = subprocess.run(
+        [KONTINUUM, "status", "--output", "json", "--data-dir", data_dir], capture_output=True, check=True
+    ).stdout
+    return {one["name"]: one["pid"] for one in json.loads(answer)["parts"] if one["pid"]}
+
+
+async def running(client: Client) -> int:
+    listed = (await client.list(PODS, namespace="default")).items
+    return sum((one.get("status") or {}).get("phase") == "Running" for one in listed)
+
+
+async def wait_running(client: Client, count: int, *, seconds: float = 600) -> None:
+    async with asyncio.timeout(seconds):
+        while await running(client) < count:
+            await asyncio.sleep(0.25)
+
+
+async def start_together(client: Client, names: list[str], isolation_class: str) -> float:
+    """Seconds from the first creation until all of them run."""
+    began = time.monotonic()
+    before = await running(client)
+    await asyncio.gather(
+        *(client.create(PODS, pod(name, isolation_class), namespace="default") for name in names)
+    )  # fmt: skip
+    await wait_running(client, before + len(names))
+    return time.monotonic() - began
+
+
+async def overheads(client: Client, node: str, prefixes: dict[str, str]) -> dict[str, list[int]]:
+    """Bytes that each pod takes beyond its containers, by class; ``prefixes`` tell the classes' pods apart."""
+    told = await client.get_path(f"/api/v1/nodes/{node}/proxy/stats/summary")
+    found: dict[str, list[int]] = {}
+    for one in told["pods"]:
+        isolation_class = next(
+            (cls for prefix, cls in prefixes.items() if one["podRef"]["name"].startswith(prefix)), ""
+        )
+        within = sum(container["memory"]["workingSetBytes"] for container in one["containers"])
+        if isolation_class and one["containers"]:
+            found.setdefault(isolation_class, []).append(max(0, one["memory"]["workingSetBytes"] - within))
+    return found
+
+
+async def main(count: int, seconds: float) -> None:
+    report.machine(f"{count} container pods at once on one node, then idle for {seconds:g} s")
+    async with fresh() as installation:
+        client = installation.client
+        while not any(_ready(node) for node in (await client.list(NODES)).items):
+            await asyncio.sleep(0.1)
+        await start_together(client, ["warm-up"], "container")
+        pids = parts(installation.data_dir)
+        before = {name: processor_seconds(pid) for name, pid in pids.items()}
+        took = await start_together(client, [f"many-{number}" for number in range(count - 1)], "container")
+        report.figure(f"{count} container pods: all Running", [took], unit="s", reach=REACH_SECONDS)
+        for name, pid in pids.items():
+            report.figure(f"processor time of {name} for it", [processor_seconds(pid) - before[name]], unit="s")
+        await asyncio.sleep(SETTLE_SECONDS)
+        agent = pids["node"]
+        report.figure("agent's memory", [resident_bytes(agent) / 1e6], unit="MB", reach=REACH_AGENT_BYTES / 1e6)
+        before = {name: processor_seconds(pid) for name, pid in pids.items()}
+        await asyncio.sleep(seconds)
+        for name, pid in pids.items():
+            share = (processor_seconds(pid) - before[name]) / seconds * 100
+            reach = REACH_IDLE if name == "node" else None
+            report.figure(f"idle, {name}", [share], unit="% of a core", reach=reach)
+        node = (await client.list(NODES)).items[0]["metadata"]["name"]
+        await start_together(client, [f"vm-{number}" for number in range(MACHINES)], "microvm")
+        await asyncio.sleep(SETTLE_SECONDS)
+        prefixes = {"many-": "container", "vm-": "microvm"}
+        for isolation_class, found in (await overheads(client, node, prefixes)).items():
+            report.figure(f"memory beyond its containers, {isolation_class}", [median(found) / 1e6], unit="MB")
+
+
+def _ready(node: dict[str, Any]) -> bool:
+    conditions = node.get("status", {}).get("conditions", [])
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+if __name__ == "__main__":
+    arguments = sys.argv[1:]
+    asyncio.run(main(int(arguments[0]) if arguments else 100, float(arguments[1]) if arguments[1:] else 60.0))
