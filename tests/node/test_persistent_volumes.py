@@ -21,7 +21,7 @@ from kontinuum.node.container_mounts import volume_mounts
 from kontinuum.node.erasing import Eraser
 from kontinuum.node.settings import NodeSettings
 from kontinuum.node.sources import Sources
-from kontinuum.node.volumes import mounting, provisioned
+from kontinuum.node.volumes import growth, mounting, provisioned
 from kontinuum.node.volumes.context import CannotMount, Context
 
 BOUND = {"pv.kubernetes.io/bind-completed": "yes"}
@@ -62,8 +62,12 @@ def ours(path: Path) -> Object:
 def test_a_provisioned_volume_reaches_a_machine_as_a_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[tuple[Path, int]] = []
 
-    async def have(place: Path, size_bytes: int) -> Path:
+    async def have(place: Path, size_bytes: int, *, is_for_machine: bool) -> Path:
+        assert is_for_machine
         made.append((place, size_bytes))
+        place.mkdir(parents=True)
+        with (place / "disk").open("wb") as image:
+            image.truncate(size_bytes)
         return place / "disk"
 
     monkeypatch.setattr(provisioned, "have", have)
@@ -90,19 +94,31 @@ def test_a_volume_from_when_volumes_were_directories_stays_one(tmp_path: Path) -
 def test_an_image_is_made_once_and_grows_with_its_claim(tmp_path: Path) -> None:
     """It is empty, and everybody's; too small a claim gets what a file system needs."""
     place = tmp_path / "v"
-    image = asyncio.run(provisioned.have(place, 1))
+    image = asyncio.run(provisioned.have(place, 1, is_for_machine=False))
     assert image.stat().st_size == provisioned.LEAST_BYTES
     inode = image.stat().st_ino
     said = asyncio.run(process.run("debugfs", "-R", "stat /", image, timeout=60)).text
     assert "Mode:  0777" in said
-    assert asyncio.run(provisioned.have(place, 32 << 20)) == image
+    assert asyncio.run(provisioned.have(place, 32 << 20, is_for_machine=False)) == image
     assert (image.stat().st_ino, image.stat().st_size) == (inode, 32 << 20)
-    assert asyncio.run(provisioned.have(place, 1)).stat().st_size == 32 << 20, "it never shrinks"
+    assert asyncio.run(provisioned.have(place, 1, is_for_machine=False)).stat().st_size == 32 << 20, "it never shrinks"
+
+
+def test_a_claim_is_told_when_it_has_grown() -> None:
+    volume = {"spec": {"capacity": {"storage": "2Gi"}}}
+    conditions = [{"type": "FileSystemResizePending", "status": "True"}, {"type": "Other", "status": "True"}]
+    status = {"capacity": {"storage": "1Gi"}, "conditions": conditions}
+    told = growth.news({"metadata": {"resourceVersion": "7"}, "status": status}, volume)
+    assert told == {
+        "metadata": {"resourceVersion": "7"},
+        "status": {"capacity": {"storage": "2Gi"}, "conditions": [{"type": "Other", "status": "True"}]},
+    }
+    assert growth.news({"metadata": {}, "status": {"capacity": {"storage": "2048Mi"}}}, volume) is None
 
 
 def test_an_image_whose_making_was_cut_off_is_made_again(tmp_path: Path) -> None:
     (tmp_path / ".disk").write_bytes(b"half")
-    image = asyncio.run(provisioned.have(tmp_path, 1))
+    image = asyncio.run(provisioned.have(tmp_path, 1, is_for_machine=True))
     assert [one.name for one in tmp_path.iterdir()] == [image.name]
 
 

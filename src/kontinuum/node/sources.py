@@ -63,6 +63,15 @@ class Sources:
             raise SourceMissing(f'{kind} "{name}" not found')
         return known.obj
 
+    async def tell_claim(self, claim: Object, news: Object) -> None:
+        """Patch a claim's status, unless it has changed meanwhile: then it is told another time. Raises ApiError."""
+        namespace, name = claim["metadata"]["namespace"], claim["metadata"]["name"]
+        try:
+            await self._client.patch(PERSISTENTVOLUMECLAIMS, name, news, namespace=namespace, subresource="status")
+        except ApiError as error:
+            if not error.is_conflict:
+                raise
+
     async def handler(self, runtime_class: str) -> str:
         """The handler of a RuntimeClass, which is what the container runtime knows; "" is the default one.
 

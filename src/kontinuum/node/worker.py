@@ -266,7 +266,7 @@ class PodWorker:
             sandbox = self.observed.sandbox
             if sandbox is None or not sandbox.is_ready or pods.is_deleting(self.pod):
                 continue
-            if mounting.has_files(self.pod):
+            if mounting.may_change(self.pod):
                 try:
                     await self._hands.prepare_volumes(self.pod, sandbox.ips)
                 except KontinuumError as error:

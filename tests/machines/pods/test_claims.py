@@ -88,9 +88,18 @@ async def a_volume_changes_its_class_and_is_never_in_two(world: World) -> None:
         return any("in use by a pod with a kernel of its own" in one["message"] for one in await world.events(second))
 
     await until("the container to wait", is_refused)
+    await world.patch("PersistentVolumeClaim", world.name(), {"spec": {"resources": {"requests": {"storage": "48Mi"}}}})
     await world.delete("Pod", first)
     await world.pod_that(second, is_ready, "to follow the machine")
     assert (await world.logs(second)).split() == ["machine", "container"]
+
+    async def has_grown() -> bool:
+        status = (await world.get("PersistentVolumeClaim", world.name()))["status"]
+        return bool(status["capacity"]["storage"] == "48Mi" and not status.get("conditions"))
+
+    await until("the claim to have grown", has_grown)
+    kilobytes = int((await world.execute(second, "df -k /data | tail -1")).split()[1])
+    assert kilobytes > 32 << 10
     third = name_of(await world.start(writer("again", "microvm")))
 
     async def is_waiting() -> bool:

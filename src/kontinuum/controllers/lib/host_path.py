@@ -18,7 +18,11 @@ from kontinuum.api.kubernetes import binding
 from kontinuum.api.kubernetes.claims import class_of, size_of
 from kontinuum.api.machinery.objects import Object, annotations_of, name_of, namespace_of, uid_of
 from kontinuum.controllers.lib.expansion import wants_to_grow
+from kontinuum.foundation.clock import rfc3339
 
+PENDING = "FileSystemResizePending"
+PENDING_MESSAGE = "Waiting for user to (re-)start a pod to finish file system resize of volume on node."
+RESIZE_REQUIRED = "Require file system resize of volume on node"
 ON_NODE = "kontinuum.dev/node"
 """On a volume: the node that has its directory."""
 ASKED = "kontinuum.dev/erasing"
@@ -98,10 +102,20 @@ def new_volume(claim: Object, node: Object, owner: Object | None) -> Object:
 
 
 def growth(volume: Object, claim: Object | None) -> str:
-    """The size that the volume is to have, a quantity; "" for as it is. A directory has no size to enlarge."""
+    """The size that the volume is to have, a quantity; "" for as it is."""
     if claim is None or not wants_to_grow(claim) or binding.volume_of(claim) != name_of(volume):
         return ""
     return size_of(claim)
+
+
+def is_pending(claim: Object) -> bool:
+    """Whether the claim has been told that its node is next."""
+    return any(one["type"] == PENDING for one in (claim.get("status") or {}).get("conditions") or ())
+
+
+def pending(now: float) -> Object:
+    """The condition that says so, in Kubernetes' words; the node takes it away."""
+    return {"type": PENDING, "status": "True", "lastTransitionTime": rfc3339(now), "message": PENDING_MESSAGE}
 
 
 class End(Enum):

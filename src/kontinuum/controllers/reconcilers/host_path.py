@@ -37,6 +37,7 @@ class HostPathProvisioner(KeyReconciler):
         super().__init__(
             context, PERSISTENTVOLUMECLAIMS, writes=(PERSISTENTVOLUMES, PERSISTENTVOLUMECLAIMS, STORAGECLASSES)
         )  # fmt: skip
+        self._time = context.clock.time
         self._class_name = context.settings.host_path_class
         self._volumes = context.informer(PERSISTENTVOLUMES)
         self._classes = context.informer(STORAGECLASSES)
@@ -115,15 +116,18 @@ class HostPathProvisioner(KeyReconciler):
         return DONE
 
     async def _grow(self, volume: Object, claim: Object | None, size: str, writer: Writer) -> None:
-        """The volume first, then what the claim is told to have."""
+        """The volume; its node enlarges what is in it, and tells the claim."""
         if claim is None:
             return
         capacity = {"storage": size}
         if volume["spec"].get("capacity") != capacity:
             await writer.update(PERSISTENTVOLUMES, {**volume, "spec": {**volume["spec"], "capacity": capacity}})
-        status = {**claim["status"], "capacity": capacity}
+        if host_path.is_pending(claim):
+            return
+        conditions = [*(claim["status"].get("conditions") or ()), host_path.pending(self._time())]
+        status = {**claim["status"], "conditions": conditions}
         await writer.update(PERSISTENTVOLUMECLAIMS, {**claim, "status": status}, subresource="status")
-        self._events.event(claim, "Normal", "VolumeResizeSuccessful", "Resize volume succeeded")
+        self._events.event(claim, "Normal", "FileSystemResizeRequired", host_path.RESIZE_REQUIRED)
 
     async def _ask_to_erase(self, volume: Object, node: Object | None, writer: Writer) -> None:
         """The node first: were the volume marked first, a crash in between would pass for an answer."""

@@ -17,6 +17,7 @@ from kontinuum.node.volumes import (
     config_map,
     downward_api,
     empty_dir,
+    growth,
     host_path,
     mounts,
     persistent,
@@ -59,9 +60,9 @@ async def prepare(context: Context, pod_directory: Path) -> dict[str, Path]:
     return places
 
 
-def has_files(pod: Object) -> bool:
-    """Whether the pod has a volume that wants refreshing."""
-    return any(kind in volume for volume in pod["spec"].get("volumes") or () for kind in OF_FILES)
+def may_change(pod: Object) -> bool:
+    """Whether the pod has a volume that wants refreshing: of files, or one that may grow."""
+    return any(kind in volume for volume in pod["spec"].get("volumes") or () for kind in (*OF_FILES, *CLAIMED))
 
 
 async def _prepare_one(volume: Object, context: Context, place: Path) -> Path:
@@ -74,10 +75,9 @@ async def _prepare_one(volume: Object, context: Context, place: Path) -> Path:
         claimed = {one.volume: one for one in claimed_volumes(context.pod)}[volume["name"]]
         found = await persistent.find(claimed.claim, context, is_ephemeral=claimed.is_ephemeral)
         if isinstance(found, persistent.Disk):
-            image = await provisioned.have(found.place, found.size_bytes)
+            await _prepare_disk(found, context, place, group)
             if found.is_for_machine:
-                return _describe(image, place, group)
-            await asyncio.to_thread(provisioned.show, found.place, place)
+                return place
         elif found.takes_group:
             place = found.path
         else:
@@ -102,12 +102,21 @@ async def _prepare_one(volume: Object, context: Context, place: Path) -> Path:
     return place
 
 
-def _describe(image: Path, place: Path, group: int | None) -> Path:
-    """Tell the runtime that the volume is a disk which the pod's machine mounts: see ``runtime.disk_volumes``."""
-    place.mkdir(parents=True, exist_ok=True)
-    words = {"image": str(image), "fileSystem": provisioned.FILE_SYSTEM, **({} if group is None else {"group": group})}
-    replace_file(place.with_name(f"{place.name}.disk"), json.dumps(words).encode())
-    return place
+async def _prepare_disk(disk: persistent.Disk, context: Context, place: Path, group: int | None) -> None:
+    """The disk's files at ``place``, or there its description for the machine: see ``runtime.disk_volumes``."""
+    description = place.with_name(f"{place.name}.disk")
+    if description.exists():
+        return  # Its machine has it as it is: a disk that grew under it would grow for nobody.
+    image = await provisioned.have(disk.place, disk.size_bytes, is_for_machine=disk.is_for_machine)
+    if disk.is_for_machine:
+        place.mkdir(parents=True, exist_ok=True)
+        words = {"image": str(image), "fileSystem": provisioned.FILE_SYSTEM}
+        replace_file(description, json.dumps(words if group is None else {**words, "group": group}))
+    else:
+        await asyncio.to_thread(provisioned.show, disk.place, place, disk.size_bytes)
+    news = growth.news(disk.claim, disk.volume)
+    if news is not None and provisioned.has_size(disk.place, disk.size_bytes):
+        await context.sources.tell_claim(disk.claim, news)
 
 
 def remove(directory: Path) -> None:

@@ -28,11 +28,16 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """A volume that is an image; ``is_for_machine``: of a pod that mounts it itself."""
+    """A volume that is an image, and who it is; ``is_for_machine``: of a pod that mounts it itself."""
 
     place: Path
-    size_bytes: int
+    claim: Object
+    volume: Object
     is_for_machine: bool
+
+    @property
+    def size_bytes(self) -> int:
+        return quantity.value(self.volume["spec"]["capacity"]["storage"])
 
 
 async def find(claim_name: str, context: Context, *, is_ephemeral: bool) -> Place | Disk:
@@ -51,7 +56,7 @@ async def find(claim_name: str, context: Context, *, is_ephemeral: bool) -> Plac
     if "hostPath" in spec and annotations_of(volume).get(binding.PROVISIONED_BY) == PROVISIONER:
         place = Path(spec["hostPath"]["path"])
         if not provisioned.is_directory(place):
-            return Disk(place, quantity.value(spec["capacity"]["storage"]), handler in OF_MACHINES)
+            return Disk(place, claim, volume, handler in OF_MACHINES)
     if handler in OF_MACHINES:
         text = f"volume {name_of(volume)} is a directory of this node, and the isolation class {handler} needs a disk"
         raise UnsupportedVolume(f"{text}: use a volume of the provisioner {PROVISIONER}, or the class container")

@@ -15,7 +15,8 @@ import os
 import shutil
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from kontinuum.foundation import process
@@ -25,7 +26,7 @@ from kontinuum.node.volumes import loop, mounts
 FILE_SYSTEM = "ext4"
 LEAST_BYTES = 16 << 20
 """Smaller claims get this much: of less, the file system itself would take most."""
-MKFS_SECONDS = 120.0
+REPAIR_SECONDS = 600.0
 IMAGE, MOUNTED = "disk", "mounted"
 _FOR_EVERYBODY = b"rmdir lost+found\nset_inode_field / mode 040777\n"
 """Whoever the pod's processes are, they may write, as in an emptyDir; and an empty volume is empty."""
@@ -46,41 +47,47 @@ def is_directory(place: Path) -> bool:
     return place.is_dir() and not (place / IMAGE).exists() and any(place.iterdir())
 
 
-async def have(place: Path, size_bytes: int) -> Path:
-    """The volume's image, made if it is not there, enlarged if it has become too small.
+async def have(place: Path, size_bytes: int, *, is_for_machine: bool) -> Path:
+    """The volume's image, made if it is not there, enlarged if it has become too small and nobody uses it.
 
+    A machine lets its file system fill its disk itself: what it has written is not for this host's tools to read.
     Raises process.ProgramFailed (a full disk), process.ProgramMissing (e2fsprogs), OSError.
     """
     image = place / IMAGE
     size = max(size_bytes, LEAST_BYTES)
-    if image.exists():
-        if image.stat().st_size < size:
-            os.truncate(image, size)
+    if not image.exists():
+        await _make(image, size)
         return image
-    place.mkdir(parents=True, exist_ok=True, mode=0o700)
-    unfinished = place / f".{IMAGE}"
-    unfinished.unlink(missing_ok=True)
-    with unfinished.open("wb") as file:
-        os.truncate(file.fileno(), size)
-    lazy = "lazy_itable_init=1,lazy_journal_init=1"
-    await process.run("mkfs.ext4", "-q", "-F", "-m", "0", "-E", lazy, unfinished, timeout=MKFS_SECONDS)
-    await process.run("debugfs", "-w", "-f", "-", unfinished, stdin=_FOR_EVERYBODY, timeout=MKFS_SECONDS)
-    unfinished.rename(image)
+    with image.open("r+b", buffering=0) as file, suppress(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(file.fileno()).st_size < size:
+            file.truncate(size)
+        if not (is_for_machine or _may_grow_mounted() or _is_filled(file.fileno())):
+            await process.run("e2fsck", "-f", "-p", image, timeout=REPAIR_SECONDS, check=False)
+            await process.run("resize2fs", image, timeout=REPAIR_SECONDS)
     return image
 
 
-def show(place: Path, target: Path) -> None:
+def has_size(place: Path, size_bytes: int) -> bool:
+    """Whether the volume is as large as that."""
+    return (place / IMAGE).stat().st_size >= size_bytes
+
+
+def show(place: Path, target: Path, size_bytes: int) -> None:
     """Bind the volume's files to the directory ``target``, where they may be already.
 
-    Raises VolumeInUse while a virtual machine has the volume, and OSError.
+    A volume that has become too small grows while it is mounted, where that is allowed to us. Raises VolumeInUse while
+    a virtual machine has the volume, and OSError.
     """
     image, mounted = place / IMAGE, place / MOUNTED
     with _alone(place):
         device = mounts.devices().get(mounted)
         if device is None:
             _mount(image, mounted)
-        else:
-            _grow(image, mounted, device)
+        elif not has_size(place, size_bytes) and _may_grow_mounted():
+            os.truncate(image, size_bytes)
+            loop.see_new_size(Path(f"/dev/loop{device.partition(':')[2]}"))
+            _fill(mounted, size_bytes)
         if target not in mounts.below(target):
             target.mkdir(parents=True, exist_ok=True)
             mounts.bind(mounted, target)
@@ -113,6 +120,18 @@ def erase(root: Path, name: str) -> None:
             shutil.rmtree(left)
 
 
+async def _make(image: Path, size: int) -> None:
+    image.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    unfinished = image.with_name(f".{IMAGE}")
+    unfinished.unlink(missing_ok=True)
+    with unfinished.open("wb") as file:
+        file.truncate(size)
+    lazy = "lazy_itable_init=1,lazy_journal_init=1"
+    await process.run("mkfs.ext4", "-q", "-F", "-m", "0", "-E", lazy, unfinished, timeout=REPAIR_SECONDS)
+    await process.run("debugfs", "-w", "-f", "-", unfinished, stdin=_FOR_EVERYBODY, timeout=REPAIR_SECONDS)
+    unfinished.rename(image)
+
+
 @contextmanager
 def _alone(place: Path) -> Iterator[None]:
     """Nobody else mounts or unmounts the volume meanwhile."""
@@ -129,9 +148,11 @@ def _mount(image: Path, target: Path) -> None:
     file = os.open(image, os.O_RDWR | os.O_CLOEXEC)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        is_filled = _is_filled(file)
         with loop.attached(file) as device:
             mounts.mount_device(device, target, FILE_SYSTEM)
-        _fill(target, os.fstat(file).st_size)
+        if not is_filled and _may_grow_mounted():
+            _fill(target, os.fstat(file).st_size)
     except BlockingIOError as error:
         who = "a pod with a kernel of its own (microvm, vm), which needs it alone"
         raise VolumeInUse(f"volume {image.parent.name} is in use by {who}: wait until that has ended") from error
@@ -139,23 +160,29 @@ def _mount(image: Path, target: Path) -> None:
         os.close(file)
 
 
-def _grow(image: Path, mounted: Path, device: str) -> None:
-    """Let what is mounted be as large as its image has become. ``device`` is the loop device's ``major:minor``."""
-    name = f"loop{device.partition(':')[2]}"
-    sectors = int(Path(f"/sys/block/{name}/size").read_text())
-    if sectors * 512 < image.stat().st_size:
-        loop.see_new_size(Path("/dev") / name)
-        _fill(mounted, image.stat().st_size)
-
-
 def _fill(mounted: Path, size_bytes: int) -> None:
-    """Let the file system be as large as its image."""
+    """Let the mounted file system be as large as its image."""
     root = os.open(mounted, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         blocks = size_bytes // os.fstatvfs(root).f_bsize
         fcntl.ioctl(root, _EXT4_RESIZE, struct.pack("=Q", blocks))
     finally:
         os.close(root)
+
+
+def _is_filled(file: int) -> bool:
+    """Whether the file system, by its superblock, is as large as its image (but for less than a group of blocks)."""
+    superblock = os.pread(file, 1024, 1024)
+    blocks, logarithm = struct.unpack_from("<I", superblock, 4)[0], struct.unpack_from("<I", superblock, 24)[0]
+    blocks += struct.unpack_from("<I", superblock, 0x150)[0] << 32
+    return bool(os.fstat(file).st_size - (blocks << (10 + logarithm)) < LEAST_BYTES)
+
+
+@cache
+def _may_grow_mounted() -> bool:
+    """Whether this process has CAP_SYS_RESOURCE, which ext4 wants for it: in some containers not even root has."""
+    line = next(one for one in Path("/proc/self/status").read_text().splitlines() if one.startswith("CapEff:"))
+    return bool(int(line.split()[1], 16) >> 24 & 1)
 
 
 def _users(root: Path) -> dict[Path, int]:
