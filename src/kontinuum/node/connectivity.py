@@ -1,7 +1,8 @@
-"""The network of one machine, as a process of its own: Services, policies and DNS, kept as the API says.
+"""The network of one machine, as a process of its own: Services, policies, DNS and ways, kept as the API says.
 
     informers ──▶ proxy  ──┐
               ──▶ policy ──┴──▶ one nftables table
+              ──▶ overlay ──▶ routes and tunnels to other nodes' pods
               ──▶ dns ──▶ answers
 
 Apart from the agent, because a name is asked for in every connection that pods make: it must not wait behind the start
@@ -18,7 +19,7 @@ import os
 import structlog
 
 from kontinuum.api.kubernetes.resources import ENDPOINTSLICES, NAMESPACES, NETWORKPOLICIES, NODES, PODS, SERVICES
-from kontinuum.api.machinery.objects import Object, labels_of
+from kontinuum.api.machinery.objects import Object, labels_of, name_of
 from kontinuum.client.informer import Change, Handler, Informer
 from kontinuum.client.rest import Client
 from kontinuum.foundation.clock import Clock
@@ -26,6 +27,8 @@ from kontinuum.node import network
 from kontinuum.node.dns import service as dns_service
 from kontinuum.node.dns.dns import Dns
 from kontinuum.node.filter_table import FilterTable
+from kontinuum.node.overlay.overlay import Overlay
+from kontinuum.node.overlay.overlay import trim as trim_node
 from kontinuum.node.policy import rules as policy_rules
 from kontinuum.node.policy.policy import Policies, trim
 from kontinuum.node.proxy.endpoints import Place
@@ -54,11 +57,11 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
     networks = networks_of(settings)
     services = Informer(client, SERVICES, clock=clock)
     slices = Informer(client, ENDPOINTSLICES, clock=clock, indexes={BY_SERVICE: service_of})
-    node = Informer(client, NODES, clock=clock, fields=f"metadata.name={settings.name}")
+    nodes = Informer(client, NODES, clock=clock, trim=trim_node)
     pods = Informer(client, PODS, clock=clock, trim=trim)
     namespaces = Informer(client, NAMESPACES, clock=clock, metadata_only=True)
     policies = Informer(client, NETWORKPOLICIES, clock=clock)
-    informers = (services, slices, node, pods, namespaces, policies)
+    informers = (services, slices, nodes, pods, namespaces, policies)
     ruleset = Ruleset(network.table(settings), frame(networks) | policy_rules.frame())
     table = FilterTable(network.table(settings), ruleset, clock)
     proxy = Proxy(services, slices, table, Place(settings.name), networks, clock)
@@ -73,7 +76,7 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
             group.create_task(informer.run())
         for informer in informers:
             await informer.wait_synced()
-        node.add_handler(_moves(proxy, settings.name))
+        nodes.add_handler(_moves(proxy, settings.name))
         if settings.proxy:
             proxy.fill()
         judge.fill()
@@ -81,6 +84,9 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
         log.info("the packet filter is in force", table=table.name, services=len(services.all_keys()))
         group.create_task(table.look_after())
         group.create_task(judge.run())
+        if settings.address and settings.address not in settings.gateways:
+            # A node that only its own machine reaches has no others beside it.
+            group.create_task(Overlay(nodes, settings, settings.address).run())
         if settings.dns:
             port = await dns.start()
             group.create_task(dns_service.keep(client, clock, settings, port))
@@ -121,7 +127,8 @@ def _is_in(network_: str, wider: tuple[str, ...]) -> bool:
 
 def _moves(proxy: Proxy, name: str) -> Handler:
     def on_node(_: Change, node: Object, __: Object | None) -> None:
-        proxy.move(Place(name, labels_of(node).get(ZONE, "")))
+        if name_of(node) == name:
+            proxy.move(Place(name, labels_of(node).get(ZONE, "")))
 
     return on_node
 

@@ -10,16 +10,17 @@ The interface is a bridge without ports, which every kernel has. The packet filt
 from __future__ import annotations
 
 import ipaddress
+import socket
 from pathlib import Path
 
 from kontinuum.foundation import process
+from kontinuum.node.overlay import kernel
 from kontinuum.node.settings import NodeSettings
 
 FORWARDING = {
     4: Path("/proc/sys/net/ipv4/ip_forward"),
     6: Path("/proc/sys/net/ipv6/conf/all/forwarding"),
 }
-INTERFACES = Path("/sys/class/net")
 ALREADY_THERE = "File exists"
 
 
@@ -50,7 +51,7 @@ async def prepare(settings: NodeSettings) -> None:
     for version in {ipaddress.ip_network(network).version for network in settings.pod_networks}:
         if FORWARDING[version].read_text().strip() != "1":
             FORWARDING[version].write_text("1")
-    is_there = (INTERFACES / settings.interface_name).exists()
+    is_there = _is_there(settings.interface_name)
     try:
         await _batch(commands(settings, is_there=is_there))
     except process.ProgramFailed as error:
@@ -61,9 +62,19 @@ async def prepare(settings: NodeSettings) -> None:
 
 
 async def remove(settings: NodeSettings) -> None:
-    """Take back the rules and the interface; what is absent is no error."""
+    """Take back the rules, the interface and the ways to other nodes; what is absent is no error."""
+    await kernel.remove(settings)
     await process.run("nft", "delete", "table", *table(settings).split(), check=False)
     await process.run("ip", "link", "delete", settings.interface_name, check=False)
+
+
+def _is_there(interface: str) -> bool:
+    """In our network namespace; /sys may be that of another."""
+    try:
+        socket.if_nametoindex(interface)
+    except OSError:
+        return False
+    return True
 
 
 async def _batch(lines: str) -> None:
