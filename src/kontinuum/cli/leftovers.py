@@ -19,11 +19,16 @@ def remove(paths: Installation) -> None:
     remove_cgroups(paths)
 
 
-def remove_cgroups(paths: Installation) -> None:
-    """Remove the cgroups in which pods ran, in every hierarchy. Those that still hold processes stay."""
+def remove_cgroups(paths: Installation) -> bool:
+    """Remove the cgroups in which pods ran, in every hierarchy. Those that still hold processes stay.
+
+    Returns whether none stays.
+    """
     parent = NodeSettings(data_dir=str(paths.data)).cgroup.lstrip("/")
-    for hierarchy in [CGROUPS, *CGROUPS.iterdir()]:
-        remove_cgroup(hierarchy / parent)
+    directories = [hierarchy / parent for hierarchy in [CGROUPS, *CGROUPS.iterdir()]]
+    for directory in directories:
+        remove_cgroup(directory)
+    return not any(directory.is_dir() for directory in directories)
 
 
 def remove_cgroup(directory: Path) -> None:

@@ -46,12 +46,15 @@ def up(
     listen: Listen = "",
     store: StoreOption = "",
     config: Config = None,
+    nodes: Annotated[
+        int, typer.Option("--nodes", min=0, help="So many hosts on this machine, for development. Default: itself.")
+    ] = 0,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when everything is ready.")] = False,
 ) -> None:
     """Run everything of one machine under one supervisor."""
     from kontinuum.cli.commands.up import up
 
-    up(data_dir=data_dir, listen=listen, store=store, config=config, detach=detach)
+    up(data_dir=data_dir, listen=listen, store=store, config=config, nodes=nodes, detach=detach)
 
 
 @app.command()
@@ -197,6 +200,51 @@ def node(
     from kontinuum.cli.commands.node import node
 
     node(data_dir=data_dir, config=config, server=server, token=token, hashes=ca_hash or (), detach=detach)
+
+
+host_app = typer.Typer(help="The hosts that `kontinuum up --nodes N` makes on this machine.", no_args_is_help=True)
+app.add_typer(host_app, name="host")
+HostName = Annotated[str, typer.Argument(help="As `kontinuum host list` says it.", show_default=False)]
+
+
+@host_app.command("list")
+def host_list(data_dir: DataDir = DEFAULT_DATA_DIR, output: OutputOption = Output.TABLE) -> None:
+    """Print which hosts there are, and what has become of them."""
+    from kontinuum.cli.commands import host
+
+    _run(host.print_list(data_dir, as_json=output is Output.JSON))
+
+
+@host_app.command("stop")
+def host_stop(name: HostName, data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
+    """Switch a host off, as a power cut does."""
+    from kontinuum.cli.commands import host
+
+    _run(host.stop(data_dir, name))
+
+
+@host_app.command("pause")
+def host_pause(name: HostName, data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
+    """Freeze every process of a host."""
+    from kontinuum.cli.commands import host
+
+    _run(host.pause(data_dir, name))
+
+
+@host_app.command("cut")
+def host_cut(name: HostName, data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
+    """Cut a host off from the network."""
+    from kontinuum.cli.commands import host
+
+    _run(host.cut(data_dir, name))
+
+
+@host_app.command("heal")
+def host_heal(name: HostName, data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
+    """Undo what was done to a host; returns when what runs on it is ready."""
+    from kontinuum.cli.commands import host
+
+    _run(host.heal(data_dir, name))
 
 
 token_app = typer.Typer(help="The tokens by which other machines join.", no_args_is_help=True)

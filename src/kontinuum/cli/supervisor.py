@@ -59,6 +59,7 @@ class Supervisor:
         self._keepers: list[Keeper] = []
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._images_are_there = False
+        self._hosts_are_there = settings.hosts.count == 1
         self._stop = asyncio.Event()
         self._leave_pods = False
 
@@ -69,7 +70,10 @@ class Supervisor:
         for keeper in self._keepers:
             self._tasks[keeper.part.name] = asyncio.create_task(keeper.run())
         await asyncio.sleep(0)  # The first parts are launched now, and import while we work on.
-        chores = [asyncio.create_task(chore) for chore in (self._probe(), self._renew(), self._import_images())]
+        chores = [
+            asyncio.create_task(chore)
+            for chore in (self._probe(), self._renew(), self._import_images(), self._start_hosts())
+        ]
         stop = asyncio.create_task(self._stop.wait())
         try:
             await _first_failure_or(stop, [*chores, *self._tasks.values()])
@@ -162,6 +166,23 @@ class Supervisor:
             self._images_are_there = True
             self._write()
 
+    async def _start_hosts(self) -> None:
+        """The further hosts of this machine, where the settings ask for some."""
+        settings = self._preparation.settings
+        if settings.hosts.count == 1:
+            return
+        from kontinuum.cli.hosts import make_wires
+        from kontinuum.cli.neighbourhood import start
+
+        # At once: this machine's own node has its address there.
+        await make_wires(settings)
+        await self._preparation.probed.wait()
+        await self._wait_ready("server")
+        await self._wait_ready("controllers")
+        await start(self._preparation.settings, self._clock)
+        self._hosts_are_there = True
+        self._write()
+
     async def _wait_ready(self, name: str) -> None:
         keeper = next(keeper for keeper in self._keepers if keeper.part.name == name)
         while keeper.state is not State.READY:
@@ -180,7 +201,11 @@ class Supervisor:
         self._stop.set()
 
     async def _take_down(self) -> None:
-        """First whoever starts pods, then the pods, then whoever serves both. Raises PodsLeft."""
+        """First other hosts, then whoever starts pods, then the pods, then whoever serves both. Raises PodsLeft."""
+        if not self._leave_pods and self._preparation.settings.hosts.count > 1:
+            from kontinuum.cli.neighbourhood import stop
+
+            await stop(self._paths, self._clock)
         await self._end("node", "controllers")
         try:
             if not self._leave_pods:
@@ -238,7 +263,9 @@ class Supervisor:
             pid=me.pid,
             started=me.started,
             since=self._since,
-            ready=self._images_are_there and all(keeper.state is State.READY for keeper in self._keepers),
+            ready=self._images_are_there
+            and self._hosts_are_there
+            and all(keeper.state is State.READY for keeper in self._keepers),
             address=settings.api_address,
             data_dir=str(self._paths.data),
             accelerator=settings.node.accelerator,

@@ -82,6 +82,15 @@ def is_inside(address: str, networks: tuple[str, ...]) -> bool:
     return any(found.version == one.version and found in one for one in map(ipaddress.ip_network, networks))
 
 
+def has_interface(name: str) -> bool:
+    """Whether our network namespace has an interface of this name; /sys may be that of another."""
+    try:
+        socket.if_nametoindex(name)
+    except OSError:
+        return False
+    return True
+
+
 def check_address(name: str, text: str) -> None:
     """Raises ValueError, with the setting's ``name``, if ``text`` is no IP address."""
     try:

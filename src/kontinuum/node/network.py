@@ -10,10 +10,10 @@ The interface is a bridge without ports, which every kernel has. The packet filt
 from __future__ import annotations
 
 import ipaddress
-import socket
 from pathlib import Path
 
 from kontinuum.foundation import process
+from kontinuum.foundation.addresses import has_interface
 from kontinuum.node.overlay import kernel
 from kontinuum.node.settings import NodeSettings
 
@@ -51,7 +51,7 @@ async def prepare(settings: NodeSettings) -> None:
     for version in {ipaddress.ip_network(network).version for network in settings.pod_networks}:
         if FORWARDING[version].read_text().strip() != "1":
             FORWARDING[version].write_text("1")
-    is_there = _is_there(settings.interface_name)
+    is_there = has_interface(settings.interface_name)
     try:
         await _batch(commands(settings, is_there=is_there))
     except process.ProgramFailed as error:
@@ -66,15 +66,6 @@ async def remove(settings: NodeSettings) -> None:
     await kernel.remove(settings)
     await process.run("nft", "delete", "table", *table(settings).split(), check=False)
     await process.run("ip", "link", "delete", settings.interface_name, check=False)
-
-
-def _is_there(interface: str) -> bool:
-    """In our network namespace; /sys may be that of another."""
-    try:
-        socket.if_nametoindex(interface)
-    except OSError:
-        return False
-    return True
 
 
 async def _batch(lines: str) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
 from pathlib import Path
 
-from kontinuum.cli import leftovers, namespace, state
+from kontinuum.cli import hosts, leftovers, namespace, state
 from kontinuum.cli import settings as composing
 from kontinuum.cli.commands.up import stop_pods_of_the_dead
 from kontinuum.cli.installation import Installation
 from kontinuum.cli.keeper import State
 from kontinuum.cli.processes import is_alive
+from kontinuum.foundation.addresses import has_interface
+from kontinuum.foundation.clock import RealClock
 from kontinuum.foundation.errors import Retryable
 from kontinuum.node.settings import NodeSettings
 from kontinuum.node.shutdown import progress
@@ -43,15 +46,17 @@ def down(*, data_dir: Path, leave_pods: bool = False, drain: bool = False) -> No
         os.kill(running.pid, signal.SIGHUP if leave_pods else signal.SIGTERM)
         _wait_gone(running)
         if not leave_pods:
-            leftovers.remove(paths)
+            _remove(paths)
         print("Kontinuum is down." + (" Pods run on." if leave_pods else ""))
         return
     if leave_pods or namespace.recorded(paths.run / "holder") is None:
+        if not leave_pods:
+            _remove_hosts(paths)
         print("Kontinuum does not run.")
         return
     # The supervisor has died, or was told to leave the pods: the namespace's holder shows that some may be left.
     stop_pods_of_the_dead(composing.load(data_dir=data_dir, environment=os.environ))
-    leftovers.remove(paths)
+    _remove(paths)
     print("Kontinuum is down. Its supervisor was gone before; the pods it had left are stopped.")
 
 
@@ -74,6 +79,17 @@ def _drain(running: state.PlatformState, settings: NodeSettings) -> None:
             left = "" if told is None else f": {told.left} are left"
             raise NotDrained(f"the pods have not ended in their time{left}; see {agent.log}")
         time.sleep(0.1)
+
+
+def _remove(paths: Installation) -> None:
+    _remove_hosts(paths)
+    leftovers.remove(paths)
+
+
+def _remove_hosts(paths: Installation) -> None:
+    """Nothing of this installation's runs any more, so neither do the hosts that it has made."""
+    if hosts.known(paths) or has_interface(hosts.bridge_of(paths)):
+        asyncio.run(hosts.remove_all(paths, RealClock()))
 
 
 def _wait_gone(running: state.PlatformState) -> None:

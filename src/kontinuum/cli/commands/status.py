@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from pathlib import Path
 from typing import Any
 
 from kontinuum.cli import state
+from kontinuum.cli.commands import host
 from kontinuum.cli.exits import NotRunning
 from kontinuum.cli.installation import Installation
 from kontinuum.cli.processes import listening_ports, memory_bytes
@@ -21,6 +23,8 @@ def status(*, data_dir: Path, as_json: bool) -> None:
     if running is None:
         raise NotRunning(f"no platform runs with the data directory {paths.data}; start it: kontinuum up")
     report = describe(running)
+    if hosts := asyncio.run(host.described(paths)):
+        report["hosts"] = hosts
     if as_json:
         print(json.dumps(report, indent=2))
     else:
@@ -79,6 +83,8 @@ def _print_table(report: dict[str, Any]) -> None:
         )
     table.add_row("supervisor", "", str(supervisor["pid"]), "", "", _megabytes(supervisor["memoryBytes"]), "")
     Console().print(table)
+    if "hosts" in report:
+        host.print_table(report["hosts"])
 
 
 def _duration(seconds: float) -> str:

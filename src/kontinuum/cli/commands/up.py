@@ -30,11 +30,14 @@ class NotReady(Retryable):
     """The platform did not become ready; the message carries the log's last words."""
 
 
-def up(*, data_dir: Path, listen: str, store: str = "", config: Path | None, detach: bool) -> None:
+def up(*, data_dir: Path, listen: str, store: str = "", config: Path | None, nodes: int = 0, detach: bool) -> None:
     """See the module. Raises SettingRefused, AddressTaken, NotReady, Broken."""
     if os.geteuid() != 0:
         raise Broken("kontinuum up mounts, and makes cgroups and network namespaces: run it as root")
-    settings = composing.load(data_dir=data_dir, listen=listen, store=store, config=config, environment=os.environ)
+    settings = composing.load(
+        data_dir=data_dir, listen=listen, store=store, config=config, environment=os.environ,
+        overrides={"hosts": {"count": nodes}} if nodes else {},
+    )  # fmt: skip
     paths = settings.installation
     running = state.read(paths.state)
     if running is not None:
@@ -88,7 +91,7 @@ def _start(command: list[str], paths: Installation) -> None:
             raise NotReady(f"the supervisor has ended: {process.last_words(log.read_bytes(), limit=600)}")
         if time.monotonic() > deadline:
             waiting = ", ".join(part.name for part in now.parts if part.state != "ready") if now else "everything"
-            raise NotReady(f"not ready after {READY_SECONDS:g} s: {waiting or 'images'}; see {paths.logs}")
+            raise NotReady(f"not ready after {READY_SECONDS:g} s: {waiting or 'images or hosts'}; see {paths.logs}")
         time.sleep(0.02)
 
 
