@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from kontinuum.cli.settings import Settings
 from kontinuum.foundation import process
@@ -26,6 +27,7 @@ Can = Literal["yes", "slowly", "no"]
 ASSETS = "make assets"
 CONTROLLERS = ("cpu", "memory", "pids")
 UNSHARE = ("unshare", "--mount", "--propagation", "slave", "mount", "--make-rshared", "/")
+TUNNEL = ("unshare", "--net", "ip", "link", "add", "k0", "type", "vxlan", "id", "1", "dstport", "4789")
 SMALLEST_MEMORY = 1 << 30
 
 
@@ -70,12 +72,14 @@ async def examine(settings: Settings) -> list[Finding]:
         _templates(),
         _accelerator(settings),
     )
+    overlay = await _overlay(settings)
     programs = await _programs("kubectl", ("kubectl",), "apt-get install kubernetes-client", needed=False)
     return [
         class_finding("class container", ground),
         class_finding("class microvm", [*ground, *machine]),
         *ground,
         *machine,
+        overlay,
         programs,
     ]
 
@@ -146,6 +150,17 @@ async def _packet_filter() -> Finding:
     return Finding(feature, "yes", "the kernel takes our rules")
 
 
+async def _overlay(settings: Settings) -> Finding:
+    """A tunnel in a network namespace of its own, which goes with the program."""
+    feature = "pods of other hosts"
+    try:
+        await process.run(*TUNNEL, timeout=10)
+    except KontinuumError as error:
+        advice = "a kernel with vxlan; without it only hosts on one network: node.overlay: routes"
+        return Finding(feature, "no", str(error)[:300], advice, needed=settings.node.overlay == "vxlan")
+    return Finding(feature, "yes", "routes, and a tunnel (VXLAN) was made", needed=settings.node.overlay == "vxlan")
+
+
 async def _plugins(directory: Path) -> Finding:
     paths = [directory / name for name in ("ptp", "host-local", "portmap", "bandwidth", "firewall", "loopback")]
     return _there("network plug-ins", paths, "apt-get install containernetworking-plugins")
@@ -163,6 +178,8 @@ def _there(feature: str, paths: Sequence[Path], advice: str) -> Finding:
 
 
 async def _address(settings: Settings) -> Finding:
+    if settings.member_of:
+        return await _cluster(settings.member_of)
     listen = settings.server.listen
     try:
         try_listen(listen)
@@ -171,6 +188,19 @@ async def _address(settings: Settings) -> Finding:
             return Finding("API address", "yes", f"{error} (by the platform that runs here)")
         return Finding("API address", "no", str(error), "choose another with --listen")
     return Finding("API address", "yes", f"{listen} can be bound")
+
+
+async def _cluster(server: str) -> Finding:
+    """Of a machine that is a member: whether the API server's port answers."""
+    found = urlsplit(server)
+    try:
+        async with asyncio.timeout(3):
+            _, writer = await asyncio.open_connection(found.hostname, found.port)
+    except (OSError, TimeoutError) as error:
+        reason = str(error) or "no answer within 3 s"
+        return Finding("cluster", "no", f"{server}: {reason}", "is the API server up, and may this machine reach it?")
+    writer.close()
+    return Finding("cluster", "yes", f"{server} answers")
 
 
 async def _templates() -> Finding:

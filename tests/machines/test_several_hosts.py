@@ -1,0 +1,245 @@
+"""Two hosts: pods of both reach each other, and what becomes of a host becomes of its pods, no more and no less."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.machines.conftest import free_port, own_services
+from tests.machines.platform import CLASSES, Platform
+from tests.machines.pods.cases import World, is_ready, until
+from tests.machines.pods.test_network import PAGE, SERVE, answers, fetched, fetched_here, ip
+
+from kontinuum.api.machinery.conditions import find
+from kontinuum.api.machinery.objects import Object, name_of
+from kontinuum.cli import hosts
+from kontinuum.cli.installation import Installation
+from kontinuum.client import kubeconfig
+from kontinuum.client.connect import connect
+
+pytestmark = pytest.mark.machine
+FIRST, SECOND = "pair", "pair-2"
+ADDRESSES = {FIRST: "10.245.0.1", SECOND: "10.245.0.2"}
+DAYS = 77_777
+"""Seconds that a container sleeps which we want to know again among all processes."""
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    platform = Platform(tmp_path_factory.mktemp("pair") / "data")
+    config = platform.data_dir.parent / "settings.yaml"
+    settings = {
+        "node": {"name": FIRST, "heartbeat_seconds": 1, "lease_duration_seconds": 5},
+        "server": {"service_cidrs": own_services()},
+        "controllers": {"node_grace_seconds": 6, "node_eviction_rate": 10},
+    }
+    config.write_text(yaml.safe_dump(settings))
+    listen = f"127.0.0.1:{free_port()}"
+    platform.kontinuum("up", "--detach", "--nodes", "2", "--listen", listen, "--config", str(config))
+    try:
+        yield platform
+    finally:
+        platform.kontinuum("reset", "--yes")
+
+
+@asynccontextmanager
+async def world_of(pair: Platform, case: str) -> AsyncIterator[World]:
+    client = connect(kubeconfig.load(pair.kubeconfig))
+    try:
+        yield World(client, pair.kubeconfig, "container", "default", case)
+    finally:
+        await client.close()
+
+
+def is_well(node: Object) -> bool:
+    ready = find(node["status"].get("conditions") or (), "Ready")
+    return ready is not None and ready["status"] == "True" and not node["spec"].get("taints")
+
+
+async def node_that(world: World, name: str, *, well: bool) -> None:
+    async def look() -> bool:
+        return is_well(await world.client.get(world.resource("Node"), name)) is well
+
+    await until(f"{name} to be {'well' if well else 'missed'}", look)
+
+
+def state(pair: Platform) -> str:
+    [host] = json.loads(pair.kontinuum("host", "list", "-o", "json").stdout)
+    assert host["name"] == SECOND
+    return str(host["state"])
+
+
+@pytest.mark.behaviour("Conformance Tests should have at least two untainted nodes")
+def test_both_hosts_are_nodes_with_networks_of_their_own(pair: Platform) -> None:
+    listed = json.loads(pair.kubectl("get", "nodes", "-o", "json").stdout)["items"]
+    nodes = {name_of(node): node for node in listed}
+    assert set(nodes) == {FIRST, SECOND}
+    assert all(is_well(node) for node in nodes.values())
+    assert len({node["spec"]["podCIDR"] for node in nodes.values()}) == 2
+    assert pair.status()["hosts"] == [
+        {"name": SECOND, "state": "running", "address": ADDRESSES[SECOND], "dataDir": f"{pair.data_dir}/hosts/{SECOND}"}
+    ]
+
+
+async def test_pods_reach_each_other_by_address_service_and_name(pair: Platform) -> None:
+    async with world_of(pair, "reach") as world:
+
+        def server(isolation_class: str, node: str) -> Object:
+            name = f"{isolation_class}-{node}"
+            return world.pod(
+                SERVE.format(port=PAGE), name=name, nodeName=node, runtimeClassName=isolation_class,
+                metadata={"labels": {"app": name, "class": isolation_class}},
+            )  # fmt: skip
+
+        places = [(one, node) for one in CLASSES for node in (FIRST, SECOND)]
+        found = await asyncio.gather(*(world.running(server(*place)) for place in places))
+        pods = dict(zip(places, found, strict=True))
+        other = {FIRST: SECOND, SECOND: FIRST}
+        for (_, node), pod in pods.items():
+            app = pod["metadata"]["labels"]["app"]
+            spec = {"selector": {"app": app}, "ports": [{"port": 80, "targetPort": PAGE}], "type": "NodePort"}
+            made = await world.create("Service", app, spec=spec)
+            port, name = made["spec"]["ports"][0]["nodePort"], name_of(pod)
+            for one in CLASSES:
+                client = name_of(pods[one, other[node]])
+                assert await answers(world, client, f"{ip(pod)}:{PAGE}") == name, "by its address"
+                assert await answers(world, client, app) == name, "by its Service's name"
+            for address in ADDRESSES.values():
+                assert await until("an answer", lambda: fetched_here(f"{address}:{port}")) == name  # noqa: B023
+            assert (await world.execute(name, "hostname")).strip() == name
+        first, second = name_of(pods["container", FIRST]), name_of(pods["container", SECOND])
+        large = await world.execute(first, f"ping -c 1 -s 20000 {ip(pods['container', SECOND])}")
+        assert "1 packets received" in large
+        # Who asks is who it is, also over there: a policy lets one in and not the other.
+        policy = {
+            "podSelector": {"matchLabels": {"app": f"container-{SECOND}"}},
+            "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": f"container-{FIRST}"}}}]}],
+        }
+        await world.create("NetworkPolicy", "only-one", spec=policy)
+        to = f"{ip(pods['container', SECOND])}:{PAGE}"
+        refused = name_of(pods["microvm", FIRST])
+
+        async def is_refused() -> bool:
+            return not await world.execute(refused, f"timeout 2 wget -qO- http://{to}/ || true")
+
+        await until("the policy to hold", is_refused)
+        assert await fetched(world, first, to) == second
+        await world.client.delete(world.resource("NetworkPolicy"), "only-one", namespace="default")
+
+
+async def test_the_second_hosts_pods_are_looked_into_through_the_api_server(pair: Platform) -> None:
+    async with world_of(pair, "look") as world:
+        script = f"echo here I am; {SERVE.format(port=PAGE)}"
+        name = name_of(await world.running(world.pod(script, nodeName=SECOND)))
+        assert await world.logs(name) == "here I am\n"
+        forward = await asyncio.create_subprocess_exec(
+            "kubectl", "--kubeconfig", str(pair.kubeconfig), "port-forward", f"pod/{name}", f":{PAGE}",
+            stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            assert forward.stdout is not None
+            line = (await asyncio.wait_for(forward.stdout.readline(), 60)).decode()
+            found = re.search(r"127\.0\.0\.1:(\d+)", line)
+            assert found is not None, line
+            assert await fetched_here(f"127.0.0.1:{found[1]}") == name
+        finally:
+            forward.terminate()
+            await forward.wait()
+
+
+async def test_a_daemon_is_on_both_and_a_drained_host_is_left(pair: Platform) -> None:
+    async with world_of(pair, "drain") as world:
+        template = {
+            "metadata": {"labels": {"app": "daemon"}},
+            "spec": world.pod(automountServiceAccountToken=False)["spec"],
+        }
+        selector = {"matchLabels": {"app": "daemon"}}
+        await world.create("DaemonSet", "daemon", spec={"selector": selector, "template": template})
+        await replicas(world, "wanderer", SECOND, toleration=300)
+        await until("a daemon on each", lambda: nodes_of(world, "daemon", {FIRST, SECOND}))
+        await until("a replica where it likes to be", lambda: nodes_of(world, "wanderer", {SECOND}))
+        arguments = ("--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=100s")
+        await asyncio.to_thread(pair.kubectl, "drain", SECOND, *arguments)
+        await until("a replica elsewhere", lambda: nodes_of(world, "wanderer", {FIRST}))
+        assert await nodes_of(world, "daemon", {FIRST, SECOND})
+        await asyncio.to_thread(pair.kubectl, "uncordon", SECOND)
+        for kind, name in (("DaemonSet", "daemon"), ("Deployment", "wanderer")):
+            await world.delete(kind, name)
+
+
+@pytest.mark.parametrize("harm", ["stop", "pause", "cut"])
+async def test_a_lost_host_is_missed_left_and_taken_back(pair: Platform, harm: str) -> None:
+    async with world_of(pair, f"lost-{harm}") as world:
+        name = world.name()
+        await replicas(world, name, SECOND, toleration=0)
+        await until("the replica where it likes to be", lambda: nodes_of(world, name, {SECOND}))
+        assert sleepers(pair) == 1
+        await asyncio.to_thread(pair.kontinuum, "host", harm, SECOND)
+        assert state(pair) == {"stop": "stopped", "pause": "paused", "cut": "cut"}[harm]
+        await node_that(world, SECOND, well=False)
+        await until("the replica elsewhere", lambda: nodes_of(world, name, {FIRST}))
+        await asyncio.to_thread(pair.kontinuum, "host", "heal", SECOND)
+        assert state(pair) == "running"
+        await node_that(world, SECOND, well=True)
+
+        async def is_clean() -> bool:
+            pods = (await world.client.list(world.resource("Pod"), labels=f"app={name}")).items
+            return {pod["spec"]["nodeName"] for pod in pods} == {FIRST} and sleepers(pair) == 0
+
+        await until("nothing to run that should not", is_clean)
+        await world.delete("Deployment", name)
+        pod = await world.running(world.pod(SERVE.format(port=PAGE), name="after", nodeName=SECOND))
+        assert await until("an answer", lambda: fetched_here(f"{ip(pod)}:{PAGE}")) == name_of(pod)
+        await world.delete("Pod", name_of(pod), grace_seconds=0)
+
+
+async def replicas(world: World, name: str, node: str, *, toleration: int) -> None:
+    """A Deployment of one replica that would rather be on ``node``, and leaves it so many seconds after it fell."""
+    likes: Any = [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]
+    preferred = [{"weight": 100, "preference": {"matchExpressions": likes}}]
+    tolerations = [
+        {
+            "key": f"node.kubernetes.io/{key}",
+            "operator": "Exists",
+            "effect": "NoExecute",
+            "tolerationSeconds": toleration,
+        }
+        for key in ("not-ready", "unreachable")
+    ]
+    spec = world.pod(
+        f"exec sleep {DAYS}",
+        affinity={"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}},
+        tolerations=tolerations,
+    )["spec"]
+    template = {"metadata": {"labels": {"app": name}}, "spec": spec}
+    await world.create(
+        "Deployment", name, spec={"replicas": 1, "selector": {"matchLabels": {"app": name}}, "template": template}
+    )
+
+
+async def nodes_of(world: World, app: str, wanted: set[str]) -> bool:
+    """Whether the pods of ``app`` that are well and stay are on exactly these nodes."""
+    pods = (await world.client.list(world.resource("Pod"), labels=f"app={app}")).items
+    staying = [pod for pod in pods if is_ready(pod) and "deletionTimestamp" not in pod["metadata"]]
+    return {pod["spec"]["nodeName"] for pod in staying} == wanted
+
+
+def sleepers(pair: Platform) -> int:
+    """How many containers of a replica run on the second host."""
+    holder = hosts.first_process(hosts.find(Installation.at(pair.data_dir), SECOND))
+    assert holder is not None
+    found = 0
+    for pid in hosts.processes(holder):
+        try:
+            line = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue
+        found += line.split(b"\0")[:2] == [b"sleep", str(DAYS).encode()]
+    return found
