@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from aiohttp.web_request import BaseRequest
 
@@ -28,14 +28,20 @@ async def read_bytes(context: Context, call: Call) -> bytes:
         # The client waits for leave to send (RFC 9110, 10.1.1), as curl does with large bodies. Not by way of the
         # writer, which would take it for the beginning of the answer.
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    parts: list[bytes] = []
-    size = 0
-    while part := await request.content.readany():
-        parts.append(part)
-        size += len(part)
-        if size > limit:
-            raise status.too_large(f"limit is {limit}")
-    body = b"".join(parts)
+    content = request.content
+    if content.is_eof():  # Nearly every body has come together with its headers.
+        body = content.read_nowait()
+    else:
+        parts: list[bytes] = []
+        size = 0
+        while part := await content.readany():
+            parts.append(part)
+            size += len(part)
+            if size > limit:
+                raise status.too_large(f"limit is {limit}")
+        body = b"".join(parts)
+    if len(body) > limit:
+        raise status.too_large(f"limit is {limit}")
     record = record_of(request)
     if record is not None and body:
         record.note_body(body, media_type(request))
@@ -117,13 +123,23 @@ def check_shape(served: Served, call: Call, obj: Object, *, problems: Sequence[s
 
 
 def check_patched(
-    served: Served, call: Call, obj: Object, *, shown: Callable[[Object], str], duplicates: Sequence[str] = ()
+    served: Served,
+    call: Call,
+    obj: Object,
+    *,
+    shown: Callable[[Object], str],
+    duplicates: Sequence[str] = (),
+    parts: Collection[str] | None = None,
 ) -> None:
-    """As ``check_shape`` for what a patch has made; ``shown`` is what the error shows of it. Raises ApiError 422."""
+    """As ``check_shape`` for what a patch has made; ``shown`` is what the error shows of it. Raises ApiError 422.
+
+    ``parts`` are the fields that the patch has written, None if that may be any.
+    """
     mode = options.field_validation(call)
     patched = copy(obj) if mode == "Strict" else obj
     try:
-        problems = field_problems(served.kind.conform(obj), duplicates)
+        unknown = served.kind.conform(obj) if parts is None else served.kind.conform_parts(obj, parts)
+        problems = field_problems(unknown, duplicates)
     except ApiError as error:
         _, _, problem = error.message.partition(f"cannot be handled as a {served.resource.kind}: ")
         raise _bad_patch(shown(patched), problem or error.message) from None

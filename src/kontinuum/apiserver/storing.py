@@ -14,6 +14,7 @@ from kontinuum.api.kubernetes.warnings.objects import warnings_of
 from kontinuum.api.machinery import status
 from kontinuum.api.machinery.fields import FieldError
 from kontinuum.api.machinery.objects import Object
+from kontinuum.api.machinery.patches import copy
 from kontinuum.apiserver import lifecycle, ownership, versions, writing
 from kontinuum.apiserver.admission.requests import View, attributes_of
 from kontinuum.apiserver.authz.authorizer import on_resource
@@ -23,9 +24,11 @@ from kontinuum.apiserver.context import Context, Served
 from kontinuum.apiserver.encryption.encryption import is_stale
 from kontinuum.apiserver.events import Entry
 from kontinuum.apiserver.quota.charging import Charge, charging
-from kontinuum.apiserver.services.reservation import holding, let_go
+from kontinuum.apiserver.services.reservation import holding, is_held, let_go
 from kontinuum.store.port import AlreadyExists, Missing, Record, StaleRevision
 
+STATUS_PARTS = frozenset({"kind", "apiVersion", "metadata", "status"})
+"""All that is written through ``status``."""
 ATTEMPTS = 10
 """How often a change is decided again because another writer was faster, before the client gets the conflict."""
 
@@ -52,7 +55,7 @@ async def insert(
     """
     async with AsyncExitStack() as held:
         is_generated = await _complete(context, served, call, obj, held, dry_run=dry_run, tracked=tracked)
-        charge = await held.enter_async_context(charging(context, served, obj, None, dry_run=dry_run))
+        charge = await _charge(context, served, obj, held, dry_run=dry_run)
         for _ in range(ATTEMPTS):
             name = writing.name_for_create(served.resource, obj["metadata"])
             try:
@@ -62,6 +65,13 @@ async def insert(
                     break
                 obj["metadata"]["name"] = ""
         raise status.already_exists(served.resource, name)
+
+
+async def _charge(context: Context, served: Served, obj: Object, held: AsyncExitStack, *, dry_run: bool) -> Charge:
+    """What the write tells its quotas. Raises as entering ``charging`` does."""
+    if not context.quotas.are_open(served, obj["metadata"].get("namespace", "")):
+        return Charge()
+    return await held.enter_async_context(charging(context, served, obj, None, dry_run=dry_run))
 
 
 async def _complete(
@@ -84,7 +94,8 @@ async def _complete(
         ownership.keep_valid(call, obj, given.get("managedFields"))
     is_generated = not obj["metadata"].get("name")
     writing.name_for_create(served.resource, obj["metadata"])
-    await held.enter_async_context(holding(context, served, obj, None, dry_run=dry_run))
+    if is_held(served):
+        await held.enter_async_context(holding(context, served, obj, None, dry_run=dry_run))
     served.kind.prepare_create(obj)
     _raise_invalid(served, obj, await _checked(served, lambda: served.kind.validate(obj, None)))
     _warn(served, call, obj, None)
@@ -131,6 +142,7 @@ async def change(
     *,
     dry_run: bool,
     merge: Merge | None = None,
+    parts: frozenset[str] | None = None,
     checked: bool = True,
     admitted: bool = True,
     tracked: bool | None = None,
@@ -140,14 +152,15 @@ async def change(
 
     Raises ApiError, StoreFull, StoreUnavailable.
     ``checked`` False leaves out the kind's rules and ``admitted`` False admission, for changes that are the server's
-    own. ``tracked``: the client comes to own what changes; by default if ``checked``. ``view`` is what admission sees
-    in place of the object, where the subresource has another kind.
+    own. ``parts`` are the fields that ``merge`` may write, None for any. ``tracked``: the client comes to own what
+    changes; by default if ``checked``. ``view`` is what admission sees in place of the object, where the subresource
+    has another kind.
     """
     name = call.route.name
     for _ in range(ATTEMPTS):
         entry = await context.current(served, call.route.namespace, name)
         old = await versions.read(served.converter, entry.value)
-        given = await versions.read(served.converter, entry.value)
+        given = await _to_be_changed(served, call, entry, old, parts)
         new = merge(given, old) if merge is not None else decide(given) if decide is not None else given
         if checked if tracked is None else tracked:
             ownership.track(served, call, old, new, now=context.clock.time())
@@ -176,6 +189,14 @@ async def change(
         except Missing:
             raise status.not_found(served.resource, name) from None
     raise status.conflict(served.resource, name)
+
+
+async def _to_be_changed(served: Served, call: Call, entry: Entry, old: Object, parts: frozenset[str] | None) -> Object:
+    """``old`` once more, for ``merge`` to change: but for what a change of the status never has to do with."""
+    is_status = call.route.subresource == "status" and served.kind.conforms_in_parts
+    if parts is None or not is_status or not parts <= STATUS_PARTS:
+        return await versions.read(served.converter, entry.value)
+    return {part: copy(value) if part in STATUS_PARTS else value for part, value in old.items()}
 
 
 def _settle_again(served: Served, call: Call, new: Object, old: Object) -> None:

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from functools import lru_cache
+from typing import Any
 
 from kontinuum.api.machinery import quantity
 from kontinuum.api.machinery.objects import Object
-
-COUNTED = ("cpu", "memory")
-Amounts = dict[str, Decimal]
 
 
 def qos_class(spec: Object) -> str:
     """``Guaranteed`` if every container has equal limits and requests of both, ``BestEffort`` if none has any."""
     containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
-    sides = [(_counted(one, "limits"), _counted(one, "requests")) for one in containers]
-    if not any(limits or requests for limits, requests in sides):
-        return "BestEffort"
-    return "Guaranteed" if all(_is_guaranteed(limits, requests) for limits, requests in sides) else "Burstable"
+    found = {_class_of(*_amounts(one, "limits"), *_amounts(one, "requests")) for one in containers}
+    return (found or {"BestEffort"}).pop() if len(found) < 2 else "Burstable"
 
 
-def _is_guaranteed(limits: Amounts, requests: Amounts) -> bool:
-    return len(limits) == len(COUNTED) and all(requests.get(name, limit) == limit for name, limit in limits.items())
-
-
-def _counted(container: Object, side: str) -> Amounts:
+def _amounts(container: Object, side: str) -> tuple[Any, Any]:
     amounts = (container.get("resources") or {}).get(side) or {}
-    found = ((name, quantity.parse(amounts[name])) for name in COUNTED if name in amounts)
-    return {name: amount for name, amount in found if amount}
+    return amounts.get("cpu"), amounts.get("memory")
+
+
+@lru_cache(maxsize=1024)
+def _class_of(*amounts: Any) -> str:
+    """The class of a container alone, by its limits of cpu and memory and its requests of both; None where absent."""
+    counted = [quantity.parse(one) if one is not None else None for one in amounts]
+    limits, requests = counted[:2], counted[2:]
+    if not any(counted):
+        return "BestEffort"
+    is_whole = all(limits) and all(one in (None, 0, limit) for one, limit in zip(requests, limits, strict=True))
+    return "Guaranteed" if is_whole else "Burstable"

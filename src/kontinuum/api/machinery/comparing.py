@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from kontinuum.api.machinery.fieldsets import HERE, MEMBER, Fields, key_step, named_step, union, value_step, without
 from kontinuum.api.machinery.shapes import LIST, MAP, SCALAR, Shape
+from kontinuum.foundation.familiar import Familiar
 
+SPEC = "spec"
 MOST_REMEMBERED = 256
 """Combinations of a type's fields whose paths are kept: real objects come in a few, only mischief in more."""
 
@@ -182,13 +185,20 @@ def _created(new: dict[str, Any], shape: Shape) -> Fields:
         if key not in always:
             found["f:" + key] = MEMBER if kind.form == SCALAR else everything(value, kind)
         elif kind.form == MAP and not kind.is_atomic and isinstance(value, dict):
-            below = _created(value, kind)
+            below = _created_spec(value, kind) if key == SPEC else _created(value, kind)
             if below:
                 found["f:" + key] = below
         else:
             below = everything(value, kind)
             found["f:" + key] = {step: one for step, one in below.items() if step != HERE}
     return found
+
+
+def _created_spec(new: dict[str, Any], shape: Shape) -> Fields:
+    """As ``_created`` for what is often the same in one object after the other."""
+    if shape.familiar is None:
+        shape.familiar = Familiar(partial(_created, shape=shape))
+    return shape.familiar.of(new)
 
 
 def _compare_maps(old: dict[str, Any], new: dict[str, Any], shape: Shape, found: Comparison) -> None:

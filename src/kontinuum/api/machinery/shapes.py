@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from kontinuum.foundation.familiar import Familiar
+
 SCALAR, LIST, MAP, ANY = "scalar", "list", "map", "any"
 NOTHING: Mapping[str, Any] = {}
 
@@ -36,6 +38,8 @@ class Shape:
     """Called once; types may contain themselves."""
     flat: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)
     """The paths of objects that had just these fields, all of them scalars: the same for every such object."""
+    familiar: Familiar[dict[str, Any]] | None = None
+    """The paths of whole specs that were the same."""
     _fields: Mapping[str, Shape] | None = None
 
     @property

@@ -8,6 +8,7 @@ Each of the headers is a question to the authorizer of its own: may the author `
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from urllib.parse import unquote
 
 from multidict import CIMultiDictProxy
@@ -32,7 +33,7 @@ def impersonated(author: User, headers: Headers, authorizer: Authorizer) -> User
 
     Raises ApiError 403, or 500 (as Kubernetes does) for headers that name groups but no user.
     """
-    if not _is_meant(headers):
+    if not _is_meant(tuple(headers)):
         return None
     name, groups, uid = headers.get(USER, ""), headers.getall(GROUP, []), headers.get(UID, "")
     extra = _extra(headers)
@@ -50,9 +51,10 @@ def impersonated(author: User, headers: Headers, authorizer: Authorizer) -> User
     return with_default_group(User(name, tuple(groups), uid, extra))
 
 
-def _is_meant(headers: Headers) -> bool:
-    """Nearly no request has such headers, and every request comes by here."""
-    return any(name[:1] in "iI" and name.lower().startswith(PREFIX) for name in headers)
+@lru_cache(maxsize=256)
+def _is_meant(names: tuple[str, ...]) -> bool:
+    """Nearly no request has such headers, and every request comes by here; a client's are called alike each time."""
+    return any(name[:1] in "iI" and name.lower().startswith(PREFIX) for name in names)
 
 
 def _extra(headers: Headers) -> dict[str, tuple[str, ...]]:

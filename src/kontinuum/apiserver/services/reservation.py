@@ -26,16 +26,21 @@ REFUSED = (ApiError, AlreadyExists, Missing, StaleRevision, StoreFull)
 """Errors after which the Service has certainly not been stored."""
 
 
+def is_held(served: Served) -> bool:
+    """Whether ``holding`` holds anything for such an object."""
+    return served.resource is SERVICES
+
+
 def holding(
     context: Context, served: Served, obj: Object, old: Object | None, *, dry_run: bool
 ) -> AbstractAsyncContextManager[None]:
     """What a write of any object is to stand within: for all but Services, nothing."""
-    return reserve(context, obj, old, dry_run=dry_run) if served.resource is SERVICES else NOTHING
+    return reserve(context, obj, old, dry_run=dry_run) if is_held(served) else NOTHING
 
 
 async def let_go(context: Context, served: Served, obj: Object) -> None:
     """Give back what an object had that is no longer stored; for all but Services, nothing."""
-    if served.resource is SERVICES:
+    if is_held(served):
         await give_back(context, obj)
 
 

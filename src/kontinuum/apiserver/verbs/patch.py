@@ -45,19 +45,20 @@ async def patch(context: Context, served: Served, call: Call) -> StreamResponse:
     definition = served.kind.definition if is_known(served.resource.api_version, served.resource.kind) else None
     body = await read_patch_body(context, call, is_strategic=definition is not None)
     twice = body.duplicates(call)
+    parts = body.parts
     warned = len(call.warnings)
 
     def merge(obj: Object, old: Object) -> Object:
         new = body.patch(definition)(obj)
         del call.warnings[warned:]
         writing.check_kind(served.resource, new)
-        check_patched(served, call, new, shown=body.shown, duplicates=twice)
+        check_patched(served, call, new, shown=body.shown, duplicates=twice, parts=parts)
         metadata = writing.metadata_of(new)
         writing.check_namespace(served.resource, metadata, call.route.namespace)
         check_name(metadata, call.route.name)
         return settle(served, call, new, old)
 
-    stored = await change(context, served, call, merge=merge, dry_run=dry_run)
+    stored = await change(context, served, call, merge=merge, parts=parts, dry_run=dry_run)
     return answer(context, call, served, stored.value)
 
 
@@ -87,6 +88,14 @@ class PatchBody:
         if self.media != JSON_PATCH and not isinstance(found, dict):
             raise status.bad_request("error decoding patch: a merge patch is an object")
         return found
+
+    @property
+    def parts(self) -> frozenset[str] | None:
+        """The fields of the object that it may write; None if that is not easily told. Raises ApiError 400."""
+        if self.media == JSON_PATCH:
+            return None
+        found = frozenset(self.decode())
+        return None if any(name.startswith("$") for name in found) else found
 
     def duplicates(self, call: Call) -> list[str]:
         """The fields that it names twice, where anybody wants to know. Raises ApiError 400, 422."""

@@ -38,6 +38,7 @@ class CustomKind(Kind):
     """One version of one CustomResourceDefinition. ``version`` is its entry in ``spec.versions``."""
 
     has_generation = True
+    conforms_in_parts = False  # What is stored may be older than the schema.
 
     def __init__(self, resource: Resource, version: Object, *, is_terminating: bool = False) -> None:
         super().__init__(resource)

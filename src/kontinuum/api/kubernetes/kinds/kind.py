@@ -7,6 +7,7 @@ change the object they are given in place; it is always a fresh copy that nobody
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -57,6 +58,9 @@ class Kind:
 
     checks_slowly: bool = False
     """Validation may take seconds for large objects (expressions are compiled): the server does it on a thread."""
+
+    conforms_in_parts: bool = True
+    """What is right of a part of the object does not depend on the others, nor on more than the kind."""
 
     columns: tuple[Column, ...] = (NAME, AGE)
 
@@ -110,6 +114,15 @@ class Kind:
         Raises ApiError 400 for a value of the wrong type.
         """
         return conform(obj, self.resource.api_version, self.resource.kind)
+
+    def conform_parts(self, obj: Object, parts: Collection[str]) -> list[str]:
+        """As ``conform``, where only these of the fields have been written since the object was brought into it."""
+        if not self.conforms_in_parts:
+            return self.conform(obj)
+        changed = {part: obj.pop(part) for part in [*obj] if part in parts}
+        unknown = self.conform(changed)
+        obj.update(changed)
+        return unknown
 
     def default(self, obj: Object) -> None:
         """Fill in what Kubernetes fills in for fields that were left out."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from kontinuum.api.kubernetes.defaults.pods import default_pod
 from kontinuum.api.kubernetes.kinds.kind import AGE, NAME, Column, Kind, keep
 from kontinuum.api.kubernetes.kinds.pod_summary import summarize
 from kontinuum.api.kubernetes.qos import qos_class
+from kontinuum.api.kubernetes.schema import definition
+from kontinuum.api.kubernetes.structure import Mismatch, conform_to
 from kontinuum.api.kubernetes.tables import NONE, age, human_duration
 from kontinuum.api.kubernetes.validation import metadata
 from kontinuum.api.kubernetes.validation.pod_subresources import validate_ephemeral_change, validate_resize
@@ -17,6 +21,7 @@ from kontinuum.api.machinery.conditions import find
 from kontinuum.api.machinery.fields import FieldError
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.patches import copy
+from kontinuum.foundation.familiar import Familiar
 
 GATED = {
     "type": "PodScheduled",
@@ -44,6 +49,17 @@ class Pod(Kind):
         "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork",
         "status.phase", "status.podIP", "status.nominatedNodeName",
     )  # fmt: skip
+
+    def conform(self, obj: Object) -> list[str]:
+        """Most pods come from a template that has made others, and then only the rest has to be looked at."""
+        spec = obj.get("spec")
+        if type(spec) is not dict or not spec or not _is_conformant.of(spec):
+            return super().conform(obj)
+        obj["spec"] = {}
+        try:
+            return super().conform(obj)
+        finally:
+            obj["spec"] = spec
 
     def default(self, obj: Object) -> None:
         default_pod(obj.setdefault("spec", {}))
@@ -89,13 +105,13 @@ class Pod(Kind):
         return super().validate_subresource(subresource, obj, old)
 
     def validate_spec(self, obj: Object) -> list[FieldError]:
-        errors = validate_pod_spec(obj["spec"], "spec")
+        errors = [*_problems.of(obj["spec"])]
         if obj["spec"].get("ephemeralContainers"):
             errors.append(fields.forbidden("spec.ephemeralContainers", "cannot be set on create"))
         return errors
 
     def validate_update(self, obj: Object, old: Object) -> list[FieldError]:
-        return validate_pod_spec(obj["spec"], "spec") + validate_pod_change(obj["spec"], old["spec"])
+        return [*_problems.of(obj["spec"]), *validate_pod_change(obj["spec"], old["spec"])]
 
     def fields(self, obj: Object) -> dict[str, str]:
         spec, status = obj.get("spec") or {}, obj.get("status") or {}
@@ -128,6 +144,20 @@ class Pod(Kind):
             status.get("nominatedNodeName") or NONE,
             _gates(spec, status),
         ]
+
+
+def _conforms(spec: Object) -> bool:
+    """Whether a spec is exactly as it would be once it has been brought into the structure of its kind."""
+    try:
+        conformed: Object = copy(spec)
+        unknown = conform_to(conformed, definition("io.k8s.api.core.v1.PodSpec"))
+    except (Mismatch, orjson.JSONEncodeError):
+        return False
+    return not unknown and conformed == spec
+
+
+_is_conformant = Familiar(_conforms)
+_problems = Familiar(lambda spec: tuple(validate_pod_spec(spec, "spec")))
 
 
 def _resize(spec: Object, sent: Object) -> None:

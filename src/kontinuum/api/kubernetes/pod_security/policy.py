@@ -36,13 +36,15 @@ class Policy(NamedTuple):
 
     @property
     def is_privileged(self) -> bool:
-        return all(one.level == PRIVILEGED for one in self)
+        return self.enforce.level == self.audit.level == self.warn.level == PRIVILEGED
 
 
 def policy_of(labels: Mapping[str, str] | None, default: Policy) -> tuple[Policy, list[FieldError]]:
     """The policy that ``labels`` ask for, and what is wrong with them. A broken label is read as the strictest, but
     for audit and warnings, which then are left out."""
     errors: list[FieldError] = []
+    if not any(name.startswith(PREFIX) for name in labels or ()):
+        return default, errors
     found = {}
     for mode, standard in default._asdict().items():
         level, minor = standard

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from kontinuum.api.kubernetes import resources as r
 from kontinuum.api.kubernetes.warnings.pods import of_pod, of_selector_terms
 from kontinuum.api.machinery.objects import Object, name_of
 from kontinuum.api.machinery.resources import Resource
+from kontinuum.foundation.familiar import Familiar
 
-Rule = Callable[[Object], Iterator[str]]
+Rule = Callable[[Object], Iterable[str]]
 LONGEST_LABEL = 63
 OLD_HINTS, HINTS = "service.kubernetes.io/topology-aware-hints", "service.kubernetes.io/topology-mode"
 INGRESS_CLASS = "kubernetes.io/ingress.class"
@@ -41,6 +42,13 @@ def _name(obj: Object, of_what: str) -> Iterator[str]:
     if problems:
         surprise = f"this is used in {of_what}, which can result in surprising behavior"
         yield f"metadata.name: {surprise}; a DNS label is recommended: [{' '.join(problems)}]"
+
+
+def _pod(obj: Object) -> Iterable[str]:
+    return of_pod(obj) if obj["metadata"].get("annotations") else _of_spec.of(obj["spec"])
+
+
+_of_spec = Familiar(lambda spec: tuple(of_pod({"spec": spec})))
 
 
 def _template(obj: Object, path: str) -> Iterator[str]:
@@ -127,7 +135,7 @@ TEMPLATES = {
     r.PODTEMPLATES: "template",
 }
 RULES: dict[Resource, tuple[Rule, ...]] = {
-    r.PODS: (of_pod,),
+    r.PODS: (_pod,),
     r.SERVICES: (_service,),
     r.INGRESSES: (_ingress,),
     r.PERSISTENTVOLUMES: (_volume,),

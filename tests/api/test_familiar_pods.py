@@ -1,0 +1,119 @@
+"""A pod is treated the same whether its spec has been seen before or not, and a patched object whoever looks at it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kontinuum.api.kubernetes.kinds import KINDS
+from kontinuum.api.kubernetes.resources import CONFIGMAPS, DEPLOYMENTS, JOBS, LEASES, NODES, PODS, SERVICES
+from kontinuum.api.kubernetes.structure import conform
+from kontinuum.api.kubernetes.validation.pods import validate_pod_spec
+from kontinuum.api.kubernetes.warnings.objects import warnings_of
+from kontinuum.api.kubernetes.warnings.pods import of_pod
+from kontinuum.api.machinery import managed_fields
+from kontinuum.api.machinery.comparing import _created
+from kontinuum.api.machinery.objects import Object
+from kontinuum.api.machinery.patches import copy, merge_patch
+from kontinuum.api.machinery.status import ApiError
+
+ANYTHING: Any = st.sampled_from([None, True, False, 0, 1, 1.0, -1, 2**40, "", "a", "1000m", "1Gi", "1024Mi", [], {}])
+NAMES = st.sampled_from(["main", "side", "", "Not a name"])
+PARTS: Any = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": NAMES | ANYTHING,
+        "image": st.sampled_from(["image", "image:1"]) | ANYTHING,
+        "resources": st.fixed_dictionaries(
+            {}, optional={side: st.dictionaries(st.sampled_from(["cpu", "memory"]), ANYTHING) for side in
+                          ("limits", "requests")},
+        ) | ANYTHING,
+        "env": st.lists(st.fixed_dictionaries({}, optional={"name": NAMES, "value": ANYTHING}), max_size=2) | ANYTHING,
+        "nonsense": ANYTHING,
+    },
+)  # fmt: skip
+SPECS: Any = st.fixed_dictionaries(
+    {},
+    optional={
+        "containers": st.lists(PARTS, max_size=2) | ANYTHING,
+        "hostNetwork": ANYTHING,
+        "terminationGracePeriodSeconds": ANYTHING,
+        "nodeSelector": st.dictionaries(NAMES, ANYTHING, max_size=1) | ANYTHING,
+        "restartPolicy": st.sampled_from(["Always", "Sometimes"]) | ANYTHING,
+        "overhead": st.dictionaries(st.just("cpu"), ANYTHING),
+        "nonsense": ANYTHING,
+    },
+)
+POD = KINDS[PODS]
+
+
+def outcome(work: Any, obj: Object) -> tuple[Any, Object]:
+    """What becomes of ``obj``: its unknown fields, or the words of the refusal."""
+    try:
+        return work(obj), obj
+    except ApiError as error:
+        return error.message, {}
+
+
+@given(SPECS)
+def test_a_spec_is_brought_into_its_structure_each_time_alike(spec: Any) -> None:
+    pod = {"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "a", "labels": None}, "spec": spec, "surplus": 1}
+    expected = outcome(lambda obj: conform(obj, "v1", "Pod"), copy(pod))
+    for _ in range(2):
+        found = outcome(POD.conform, copy(pod))
+        assert found == expected
+        assert [*found[1]] == [*expected[1]]
+
+
+@given(SPECS)
+def test_a_spec_is_judged_each_time_alike(spec: Any) -> None:
+    pod = {"metadata": {"name": "a"}, "spec": spec}
+    try:
+        POD.conform(pod)
+    except ApiError:
+        return
+    POD.default(pod)
+    problems = validate_pod_spec(pod["spec"], "spec")
+    warned, shape = [*of_pod(pod)], POD.shape
+    for _ in range(2):
+        again = copy(pod)
+        assert POD.validate_spec(again) == problems
+        assert warnings_of(PODS, again, None) == warned
+        assert managed_fields.changes_between(None, again, shape).added["f:spec"] == _created(
+            pod["spec"], shape.below("spec")
+        )
+        assert again == pod
+
+
+STORED: dict[Any, Object] = {
+    PODS: {"spec": {"containers": [{"name": "main", "resources": {"limits": {"cpu": "1"}}}]}, "status": {"phase": "a"}},
+    DEPLOYMENTS: {"spec": {"replicas": 1, "selector": {}}, "status": {"replicas": 1}},
+    CONFIGMAPS: {"data": {"a": "b"}, "immutable": True},
+    NODES: {"spec": {"taints": [{"key": "a", "effect": "NoSchedule"}]}, "status": {"capacity": {"cpu": "4"}}},
+    LEASES: {"spec": {"renewTime": "2026-01-01T00:00:00.000000Z"}},
+    SERVICES: {"spec": {"ports": [{"port": 80}]}},
+    JOBS: {
+        "spec": {"parallelism": 1},
+        "status": {"conditions": [{"type": "a", "status": "True", "reason": "", "message": ""}]},
+    },
+}
+WRITTEN: Any = st.dictionaries(
+    st.sampled_from(["metadata", "spec", "status", "data", "immutable", "nonsense"]),
+    SPECS
+    | ANYTHING
+    | st.fixed_dictionaries({"conditions": st.lists(st.dictionaries(NAMES, ANYTHING, max_size=2), max_size=2)}),
+    max_size=2,
+)
+
+
+@given(st.sampled_from([*STORED]), WRITTEN)
+def test_only_what_a_patch_has_written_needs_to_be_looked_at(resource: Any, patch: Any) -> None:
+    kind = KINDS[resource]
+    head = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": {"name": "a", "labels": {"a": "b"}}}
+    stored = head | copy(STORED[resource])
+    assert kind.conform(copy(stored)) == []
+    patched = merge_patch(stored, patch)
+    expected = outcome(kind.conform, copy(patched))
+    assert outcome(lambda obj: kind.conform_parts(obj, frozenset(patch)), copy(patched)) == expected
