@@ -105,5 +105,6 @@ def test_the_agents_numbers_are_ours() -> None:
     assert f"PROTOCOL_VERSION {protocol.VERSION}u" in header
     assert f"FRAME_HEADER {HEADER.size}u" in header
     assert f"REQUEST_LIMIT (1u << {protocol.REQUEST_LIMIT.bit_length() - 1})" in header
+    assert f"FILE_LIMIT ({protocol.FILE_LIMIT >> 10}u << 10)" in (AGENT / "requests.c").read_text()
     assert f"DATA_LIMIT ({protocol.DATA_LIMIT >> 10}u << 10)" in header
     assert f"INITIAL_CREDIT ({protocol.INITIAL_CREDIT >> 10}u << 10)" in header

@@ -82,7 +82,7 @@ class Volumes:
                 content = await guest.read_file(volume.guest_path)
                 # In place: others may have this very file mounted.
                 if content != volume.source.read_bytes():
-                    volume.source.write_bytes(content)
+                    _write_in_place(volume.source, content)
                     volume.fingerprint = fingerprint(volume.source)
             except (Refused, OSError) as error:
                 log.warning("a file was not brought back", source=str(volume.source), reason=str(error))
@@ -163,6 +163,13 @@ class Volumes:
             return pack(source, limit_bytes=self._limit_bytes)
         except OSError as error:
             raise SpecRefused(f"mount {mount['destination']}: {error}") from error
+
+
+def _write_in_place(path: Path, content: bytes) -> None:
+    """Never through a link that somebody has put there meanwhile. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
 
 
 def whole(source: Path) -> Path:

@@ -35,6 +35,12 @@ T = TypeVar("T")
 _READ = 64 << 10
 _CONNECT_PAUSE = 0.002
 _DISK_SECONDS, _DISK_PAUSE = 10.0, 0.005
+ANSWER_SECONDS = 120.0
+"""For one request. Under translation on a crowded host, seconds were seen; an agent that never answers must not keep
+whoever asked for ever, because there is one who asks every few seconds."""
+TREE_SECONDS = 900.0
+UNREAD_LIMIT = 2 << 20
+"""Bytes that may wait for an agent that does not read: a request and some credit."""
 _EXECUTION = "exec "
 """How the agent's reason begins when the program itself could not be executed."""
 
@@ -123,7 +129,9 @@ class AgentConnection(Guest):
     async def write_tree(self, path: str, archive: bytes) -> None:
         number = self._new_id()
         grant = self._grants[number, STDIN] = Grant()
-        asking = asyncio.ensure_future(self._ask(Kind.WRITE_TREE, protocol.text(path), number=number))
+        asking = asyncio.ensure_future(
+            self._ask(Kind.WRITE_TREE, protocol.text(path), number=number, seconds=TREE_SECONDS)
+        )
         # The answer may come early: a tree that cannot be begun is refused before its content was sent.
         sending = asyncio.ensure_future(self._send_all(number, archive, grant))
         try:
@@ -134,7 +142,10 @@ class AgentConnection(Guest):
             del self._grants[number, STDIN]
 
     async def read_file(self, path: str) -> bytes:
-        return await self._ask(Kind.READ_FILE, protocol.text(path))
+        content = await self._ask(Kind.READ_FILE, protocol.text(path))
+        if len(content) > protocol.FILE_LIMIT:
+            raise GuestRefused(f"{path}: the agent sent {len(content)} bytes, which is more than it may")
+        return content
 
     async def mount_disk(self, disk: VolumeDisk) -> None:
         await self._ask_until_seen(Kind.MOUNT_DISK, protocol.mount_disk(disk))
@@ -151,7 +162,8 @@ class AgentConnection(Guest):
     async def close(self) -> None:
         await cancel(self._sorter)
         self._lose(GuestLost("the connection to the agent was closed"))
-        self._writer.close()
+        # Not ``close``, which waits until an agent that reads nothing has read all that was sent to it.
+        self._writer.transport.abort()
         with suppress(OSError):
             await self._writer.wait_closed()
 
@@ -171,6 +183,8 @@ class AgentConnection(Guest):
 
     def post(self, frame: Frame) -> None:
         """Send something small without waiting. Raises GuestLost."""
+        if self._lost is None and self._writer.transport.get_write_buffer_size() > UNREAD_LIMIT:
+            self._lose(GuestLost("the agent does not read what it is sent"))
         if self._lost is not None:
             raise self._lost
         self._writer.write(protocol.encode(frame))
@@ -191,13 +205,16 @@ class AgentConnection(Guest):
         self._next_id += 1
         return self._next_id
 
-    async def _ask(self, kind: Kind, payload: bytes, *, number: int = 0) -> bytes:
+    async def _ask(self, kind: Kind, payload: bytes, *, number: int = 0, seconds: float = ANSWER_SECONDS) -> bytes:
         number = number or self._new_id()
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._asked[number] = answer
         try:
-            await self.send(Frame(kind, number, payload))
-            return await answer
+            async with asyncio.timeout(seconds):
+                await self.send(Frame(kind, number, payload))
+                return await answer
+        except TimeoutError as error:
+            raise GuestLost(f"the agent has not answered {kind.name} for {seconds:g} s") from error
         finally:
             self._asked.pop(number, None)
 

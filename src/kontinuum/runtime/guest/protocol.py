@@ -37,6 +37,9 @@ VERSION = 1
 HEADER = struct.Struct("<IBBHI")
 REQUEST_LIMIT = 1 << 20
 DATA_LIMIT = 64 << 10
+FILE_LIMIT = 64 << 10
+"""What READ_FILE answers at most."""
+REASON_LIMIT = 2000
 INITIAL_CREDIT = 128 << 10
 T = TypeVar("T")
 STDIN, STDOUT, STDERR = 0, 1, 2
@@ -301,8 +304,8 @@ def read_number(reader: Reader) -> int:
 
 @_parser
 def read_refusal(reader: Reader) -> tuple[int, str]:
-    """(errno, reason)."""
-    return reader.u32(), reader.text()
+    """(errno, reason). The reason goes into events and logs, so that not all of what a guest may say is repeated."""
+    return reader.u32(), reader.text()[:REASON_LIMIT]
 
 
 @_parser

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 
 from kontinuum.runtime.guest.port import GuestLost, GuestRefused
@@ -14,12 +13,13 @@ _GRANT_AT = INITIAL_CREDIT // 4
 
 
 class Incoming:
-    """What a process wrote and nobody has taken yet."""
+    """What a process wrote and nobody has taken yet: never more than ``INITIAL_CREDIT`` bytes."""
 
     def __init__(self, grant: Callable[[int], None]) -> None:
         self._grant = grant
-        self._chunks: deque[bytes] = deque()
-        self._held = 0
+        # Not a list of what came: an agent that sends single bytes would make us hold an object for each of them.
+        self._waiting = bytearray()
+        self._reading = 0
         self._taken = 0
         self._ended = False
         self._error: GuestLost | None = None
@@ -27,10 +27,9 @@ class Incoming:
 
     def put(self, data: bytes) -> None:
         """Raises ProtocolBroken if that is more than was granted."""
-        self._held += len(data)
-        if self._held + self._taken > INITIAL_CREDIT:
+        if len(self._waiting) + len(data) + self._reading + self._taken > INITIAL_CREDIT:
             raise ProtocolBroken("the agent sends more output than it was granted")
-        self._chunks.append(data)
+        self._waiting += data
         self._stirred.set()
 
     def finish(self) -> None:
@@ -44,16 +43,18 @@ class Incoming:
     async def chunks(self) -> AsyncIterator[bytes]:
         """For one reader. Credit for a chunk is given back when the next one is asked for."""
         while True:
-            while not self._chunks:
+            while not self._waiting:
                 if self._ended:
                     return
                 if self._error is not None:
                     raise self._error
                 self._stirred.clear()
                 await self._stirred.wait()
-            data = self._chunks.popleft()
+            data = bytes(self._waiting[:_GRANT_AT])
+            del self._waiting[:_GRANT_AT]
+            self._reading = len(data)
             yield data
-            self._held -= len(data)
+            self._reading = 0
             self._taken += len(data)
             if self._taken >= _GRANT_AT and not self._ended:
                 taken, self._taken = self._taken, 0
