@@ -6,8 +6,10 @@ import asyncio
 import errno
 import io
 import random
+import re
 import tarfile
 import time
+from pathlib import Path
 
 import pytest
 from tests.machines.guests import MOUNTS, Lab, Running, collect, identity, lab, process_spec
@@ -283,3 +285,21 @@ async def test_a_panic_of_the_guests_kernel_is_a_lost_guest_and_the_end_of_the_m
             await waiting.wait()
         async with asyncio.timeout(10):
             await running.machine.wait()
+
+
+async def test_what_a_guest_frees_the_host_gets_back(lab: Lab) -> None:
+    async with lab.running() as running:
+        assert (await running.shell("dd if=/dev/zero of=/dev/big bs=1M count=40")).exit.status == 0
+        full = private_kilobytes(running.machine.pid)
+        assert (await running.shell("rm /dev/big")).exit.status == 0
+        async with asyncio.timeout(60):
+            while private_kilobytes(running.machine.pid) > full - (30 << 10):
+                await asyncio.sleep(0.1)
+        assert (await running.shell("echo well")).stdout == b"well\n"
+
+
+def private_kilobytes(pid: int) -> int:
+    """Memory that a machine has to itself: what its guest has written, and QEMU's own."""
+    found = re.search(r"RssAnon:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1])

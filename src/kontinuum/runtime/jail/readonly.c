@@ -1,8 +1,10 @@
-/* For QEMU before 8.2: what may only be read is opened for reading.
+/* For QEMU before 8.2: a file that is mapped privately is only read.
  *
  * QEMU maps a clone's memory privately, which needs no right to write the file; but before 8.2 it opens the file for
- * writing all the same. The template must not be writable by its clones, so the kernel refuses. This library, loaded
- * into QEMU, asks once more, for reading only: what QEMU 8.2 does by itself. It can nothing that the program could not.
+ * writing all the same, and when the guest gives memory back it punches holes into it. The template must not be writable
+ * by its clones, so the kernel refuses both. This library, loaded into QEMU, asks once more, for reading only, which is
+ * what QEMU 8.2 does by itself; and has nothing punched, because dropping the private pages, which QEMU does next, is
+ * all that there is to do. It can nothing that the program could not.
  *
  * Build: gcc -shared -fPIC -nostdlib; it uses nothing but system calls and the C library's errno.
  */
@@ -11,24 +13,28 @@
 #include <stdarg.h>
 #include <sys/syscall.h>
 
-static int open_at(const char *path, int flags, unsigned mode) {
-    register long mode_ __asm__("r10") = mode;
+static long call(long number, long first, long second, long third, long fourth) {
+    register long fourth_ __asm__("r10") = fourth;
     long answer;
     __asm__ volatile("syscall"
                      : "=a"(answer)
-                     : "a"(SYS_openat), "D"((long)AT_FDCWD), "S"(path), "d"((long)flags), "r"(mode_)
+                     : "a"(number), "D"(first), "S"(second), "d"(third), "r"(fourth_)
                      : "rcx", "r11", "memory");
-    return (int)answer;
+    return answer;
+}
+
+static int answered(long answer) {
+    if (answer >= 0)
+        return (int)answer;
+    errno = (int)-answer;
+    return -1;
 }
 
 static int open_or_read(const char *path, int flags, unsigned mode) {
-    int file = open_at(path, flags, mode);
+    long file = call(SYS_openat, AT_FDCWD, (long)path, flags, mode);
     if ((file == -EROFS || file == -EACCES) && (flags & (O_ACCMODE | O_CREAT)) == O_RDWR)
-        file = open_at(path, (flags & ~O_ACCMODE) | O_RDONLY, mode);
-    if (file >= 0)
-        return file;
-    errno = -file;
-    return -1;
+        file = call(SYS_openat, AT_FDCWD, (long)path, (flags & ~O_ACCMODE) | O_RDONLY, mode);
+    return answered(file);
 }
 
 int open64(const char *path, int flags, ...) {
@@ -42,4 +48,10 @@ int open64(const char *path, int flags, ...) {
 /* What open64 is when the compiler could not see that no mode is needed. */
 int __open64_2(const char *path, int flags) {
     return open_or_read(path, flags, 0);
+}
+
+int fallocate64(int file, int mode, off_t offset, off_t length) {
+    if (mode & FALLOC_FL_PUNCH_HOLE && (call(SYS_fcntl, file, F_GETFL, 0, 0) & O_ACCMODE) == O_RDONLY)
+        return 0;
+    return answered(call(SYS_fallocate, file, mode, offset, length));
 }

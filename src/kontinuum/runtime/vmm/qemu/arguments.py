@@ -19,11 +19,12 @@ FIRMWARE = "/usr/share/qemu"
 KVM = "/dev/kvm"
 KERNEL, INITRAMFS, MEMORY, LIBRARY = "/kernel", "/initramfs", "/memory", "/readonly.so"
 """Where QEMU sees them."""
+MACHINE = "microvm,pit=off,pic=off,rtc=on,isa-serial=on,memory-backend=memory"
 AGENT_PORT = "agent"
 """Name of the virtio-serial port that the guest's agent opens."""
 SLOTS = 4
 """Disks that are part of a machine. The ``microvm`` board has eight virtio transports: one each is the serial bus, the
-network, the SCSI bus, and one is spare."""
+network, the SCSI bus and the balloon."""
 SCSI = "scsi"
 SCSI_DISKS = 32
 """How many disks may be plugged into a machine's SCSI bus. One takes the guest longer to see than a slot's: it is for
@@ -94,7 +95,7 @@ def command(hardware: Hardware, birth: Birth, lines: Lines, *, program: Path, na
     memory = hardware.memory_bytes >> 20
     words = [str(program), "-name", name.replace(",", ",,"), "-L", FIRMWARE]
     words += ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
-    words += ["-machine", "microvm,pit=off,pic=off,rtc=on,isa-serial=on,memory-backend=memory"]
+    words += ["-machine", MACHINE]
     words += ["-accel", ACCELERATORS[hardware.accelerator], "-cpu", "host" if hardware.accelerator == "kvm" else "max"]
     words += ["-m", f"{memory}M", "-smp", str(hardware.cpus), "-object", _memory(birth, memory)]
     words += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
@@ -112,6 +113,12 @@ def command(hardware: Hardware, birth: Birth, lines: Lines, *, program: Path, na
         case Clone():
             words += ["-incoming", "defer"]
     return words
+
+
+def kind_of_machine(hardware: Hardware) -> str:
+    """All that a saved state depends on, as one text: it fits no machine of another kind."""
+    words = [ACCELERATORS[hardware.accelerator], str(hardware.memory_bytes), str(hardware.cpus)]
+    return " ".join([*words, MACHINE, kernel_command_line(hardware, tsc_khz=0), *_devices(Lines(0, 0, 0))])
 
 
 def kernel_command_line(hardware: Hardware, *, tsc_khz: int) -> str:
@@ -159,6 +166,8 @@ def _devices(lines: Lines) -> list[str]:
     words += ["-netdev", f"tap,id=network,fd={lines.tap},vhost=off"]
     words += ["-device", f"virtio-net-device,netdev=network,mac={MAC}"]
     words += ["-device", f"virtio-scsi-device,id={SCSI}"]
+    # What the guest frees goes back to the host, some seconds later (see agent/main.c); the balloon itself stays empty.
+    words += ["-device", "virtio-balloon-device,free-page-reporting=on"]
     for slot in range(SLOTS):
         words += ["-blockdev", orjson.dumps(blank_node(name=f"blank{slot}")).decode()]
         words += ["-device", f"virtio-blk-device,drive=blank{slot},id=slot{slot},serial=slot{slot}"]

@@ -15,7 +15,7 @@ import signal
 import struct
 import threading
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -82,25 +82,34 @@ class Qemu:
         self._library = jail.program.with_name(READ_ONLY_LIBRARY)
         self._tsc_khz = _tsc_khz()
         self._patience = patience
+        self._verified: set[arguments.Hardware] = set()
+        """Whose templates we have made ourselves, or looked at every byte of."""
 
     async def start(self, spec: MachineSpec) -> QemuMachine:
         hardware = self._hardware(spec.memory_bytes, spec.cpus)
         template = await self._find(hardware)
         if template is not None:
-            with suppress(MachineNotStarted, FileNotFoundError):
-                return await self._clone(spec, hardware, template)
-            # A template that cannot be loaded would fail the next pod too.
-            self._templates.discard(template)
-            self._templates.want(hardware)
+            try:
+                return await self._clone(spec.directory, spec.tap, hardware, template)
+            except (MachineNotStarted, MachineRefused, FileNotFoundError) as error:
+                # A template that cannot be loaded would fail the next pod too.
+                self._templates.discard(template, reason=str(error))
+                self._templates.want(hardware)
         return await self._boot(spec, hardware)
 
     async def prepare(self, *, memory_bytes: int, cpus: int) -> None:
         hardware = self._hardware(memory_bytes, cpus)
-        if self._templates.find(hardware) is not None:
+        found = self._templates.find(hardware)
+        if found is not None and (hardware in self._verified or found.is_sound()):
+            self._verified.add(hardware)
             return
+        if found is not None:
+            self._templates.discard(found, reason="its bytes are not what they were when it was finished")
         with self._templates.making(hardware) as template:
             if self._templates.find(hardware) is None:
                 await self._make(hardware, template)
+                await self._try(hardware, template)
+        self._verified.add(hardware)
 
     async def prepare_wanted(self) -> None:
         """Make every template that a start has missed so far."""
@@ -130,9 +139,11 @@ class Qemu:
     async def _boot(self, spec: MachineSpec, hardware: arguments.Hardware) -> QemuMachine:
         return await self._spawn(hardware, self._boot_from(None), spec.directory, tap=spec.tap, origin="cold")
 
-    async def _clone(self, spec: MachineSpec, hardware: arguments.Hardware, template: Template) -> QemuMachine:
+    async def _clone(
+        self, directory: Path, tap: int | None, hardware: arguments.Hardware, template: Template
+    ) -> QemuMachine:
         birth = arguments.Clone(memory=template.memory, library=self._library)
-        machine = await self._spawn(hardware, birth, spec.directory, tap=spec.tap, origin="template")
+        machine = await self._spawn(hardware, birth, directory, tap=tap, origin="template")
         try:
             await _keep_memory_out_of_the_state(machine)
             with template.state.open("rb") as state:
@@ -173,9 +184,18 @@ class Qemu:
             raise MachineNotStarted(f"the template's agent did not answer within {BOOT_SECONDS:g} s") from None
         finally:
             await machine.kill()
-        # From here on every clone may read it, and nobody may write it.
-        os.chown(template.memory, 0, 0)
-        template.memory.chmod(0o444)
+        template.seal()
+
+    async def _try(self, hardware: arguments.Hardware, template: Template) -> None:
+        """Clone it once, before a pod's machine is made of it. Raises MachineNotStarted."""
+        machine = await self._clone(template.directory, None, hardware, template)
+        try:
+            async with asyncio.timeout(LOAD_SECONDS):
+                await self._agent_ready(machine.agent_socket)
+        except TimeoutError:
+            raise MachineNotStarted(f"the agent of a trial clone did not answer within {LOAD_SECONDS:g} s") from None
+        finally:
+            await machine.kill()
 
     async def _until_saved(self, machine: QemuMachine) -> None:
         deadline = self._clock.monotonic() + SAVE_SECONDS

@@ -2,6 +2,7 @@
 
     DIRECTORY/KEY/memory   the guest's memory, mapped by every clone (copy on write), so that it is shared
     DIRECTORY/KEY/state    the devices' state, some tens of kilobytes
+    DIRECTORY/KEY/seal     what the two were when they were finished; a template that is not that any more is not used
     DIRECTORY/wanted/MEMORY-CPUS   somebody had to boot cold for want of a template of this size
 
 KEY is a digest of everything that state depends on; a template of another kernel, agent or QEMU is simply never found.
@@ -18,12 +19,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kontinuum.runtime.vmm.qemu.arguments import Hardware
+import msgspec
+import structlog
+
+from kontinuum.runtime.vmm.qemu.arguments import Hardware, kind_of_machine
+
+log = structlog.get_logger(__name__)
+
+
+class _Seal(msgspec.Struct, frozen=True):
+    marks: tuple[tuple[int, int, int], ...]
+    """Inode, length in bytes and time of the last change of each file."""
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A finished template; both files exist."""
+    """A template's files."""
 
     directory: Path
 
@@ -35,6 +47,46 @@ class Template:
     def state(self) -> Path:
         return self.directory / "state"
 
+    def seal(self) -> None:
+        """It is finished: from here on every clone may read its memory, and nobody may write it."""
+        for path, mode in ((self.memory, 0o444), (self.state, 0o400)):
+            os.chown(path, 0, 0)
+            path.chmod(mode)
+        self._seal.write_bytes(msgspec.json.encode(_Seal(self._marks(), self._digest())))
+
+    def is_untouched(self) -> bool:
+        """Whether nobody has written to it since; some microseconds. What does not show in a file's times, such as a
+        flipped bit, only ``is_sound`` sees."""
+        try:
+            return self._read_seal().marks == self._marks()
+        except (OSError, msgspec.MsgspecError):
+            return False
+
+    def is_sound(self) -> bool:
+        """Whether every byte is what it was; a fifth of a second or so."""
+        try:
+            return self.is_untouched() and self._read_seal().digest == self._digest()
+        except (OSError, msgspec.MsgspecError):
+            return False
+
+    @property
+    def _seal(self) -> Path:
+        return self.directory / "seal"
+
+    def _read_seal(self) -> _Seal:
+        return msgspec.json.decode(self._seal.read_bytes(), type=_Seal)
+
+    def _marks(self) -> tuple[tuple[int, int, int], ...]:
+        stats = (path.stat() for path in (self.memory, self.state))
+        return tuple((one.st_ino, one.st_size, one.st_mtime_ns) for one in stats)
+
+    def _digest(self) -> str:
+        digest = hashlib.sha256()
+        for path in (self.memory, self.state):
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()
+
 
 class Templates:
     """The templates below one directory, made of one guest and one QEMU."""
@@ -44,9 +96,14 @@ class Templates:
         self._origin = f"{guest_version} {qemu_version}"
 
     def find(self, hardware: Hardware) -> Template | None:
-        """The template for this hardware, or None."""
-        directory = self._place(hardware)
-        return Template(directory) if directory.exists() else None
+        """The template for this hardware, or None. One that somebody has tampered with is discarded."""
+        template = Template(self._place(hardware))
+        if not template.directory.exists():
+            return None
+        if not template.is_untouched():
+            self.discard(template, reason="its files are not what they were when it was finished")
+            return None
+        return template
 
     @contextlib.contextmanager
     def making(self, hardware: Hardware) -> Iterator[Template]:
@@ -72,8 +129,11 @@ class Templates:
         finally:
             os.close(lock)
 
-    def discard(self, template: Template) -> None:
+    def discard(self, template: Template, *, reason: str) -> None:
         """Forget a template that turned out to be damaged. Machines that were cloned from it live on."""
+        log.error(
+            "a template is discarded; pods boot cold until it is made again", why=reason, of=template.directory.name
+        )
         shutil.rmtree(template.directory, ignore_errors=True)
 
     def want(self, hardware: Hardware) -> None:
@@ -89,7 +149,7 @@ class Templates:
         return [(int(memory) << 20, int(cpus)) for memory, _, cpus in (name.partition("-") for name in names)]
 
     def _place(self, hardware: Hardware) -> Path:
-        text = f"{self._origin} {hardware.accelerator} {_size(hardware)}"
+        text = f"{self._origin} {kind_of_machine(hardware)}"
         return self._directory / hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
