@@ -118,6 +118,9 @@ class AgentConnection(Guest):
         self._grants[number, STDIN] = process.input
         try:
             answer = await self._ask(Kind.START_PROCESS, protocol.start_process(spec), number=number)
+        except GuestLost:
+            self._forget(number)
+            raise
         except GuestRefused as error:
             self._forget(number)
             if str(error).startswith(_EXECUTION) and isinstance(error, _Refusal):
@@ -139,7 +142,7 @@ class AgentConnection(Guest):
             await asking
         finally:
             await cancel(asking, sending)
-            del self._grants[number, STDIN]
+            self._grants.pop((number, STDIN), None)
 
     async def read_file(self, path: str) -> bytes:
         content = await self._ask(Kind.READ_FILE, protocol.text(path))
