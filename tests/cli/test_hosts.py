@@ -34,6 +34,15 @@ def test_this_machine_is_the_first_host_and_the_others_reach_it_on_the_wire(tmp_
     assert len({host.paths.instance for host in planned} | {settings.installation.instance}) == 3
 
 
+def test_a_server_at_every_address_is_reached_at_its_nodes(tmp_path: Path) -> None:
+    settings = settings_at(tmp_path, server={"listen": "0.0.0.0:6443"}, node={"address": "192.0.2.7"})
+    assert joining_address(settings) == "https://192.0.2.7:6443"
+    assert settings.server.advertise_address == "192.0.2.7", "pods are told too"
+    one = settings_at(tmp_path, server={"listen": "192.0.2.8:6443"})
+    assert (joining_address(one), one.server.advertise_address) == ("https://192.0.2.8:6443", "")
+    assert joining_address(settings_at(tmp_path)) == ""
+
+
 def test_names_of_interfaces_fit_the_kernel(tmp_path: Path) -> None:
     settings = settings_at(tmp_path, hosts={"count": 250})
     assert max(len(host.wire) for host in hosts.planned(settings)) <= 15

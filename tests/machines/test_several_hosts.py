@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -23,6 +24,7 @@ from kontinuum.cli import hosts
 from kontinuum.cli.installation import Installation
 from kontinuum.client import kubeconfig
 from kontinuum.client.connect import connect
+from kontinuum.foundation.addresses import has_interface
 
 pytestmark = pytest.mark.machine
 FIRST, SECOND = "pair", "pair-2"
@@ -47,6 +49,21 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         yield platform
     finally:
         platform.kontinuum("reset", "--yes")
+        assert left_of(platform) == []
+
+
+def left_of(platform: Platform) -> list[str]:
+    """What reminds of both hosts on this machine."""
+    paths = Installation.at(platform.data_dir)
+    instances = [paths.instance, Installation.at(paths.data / "hosts" / SECOND).instance]
+    found = [name for name in (hosts.bridge_of(paths), f"kx{paths.instance}") if has_interface(name)]
+    found += [str(one) for each in instances for one in Path("/sys/fs/cgroup").glob(f"*/kontinuum/{each}")]
+    found += [str(one) for one in Path("/run/kontinuum").glob("*") if paths.instance in one.name]
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            found += [line] if str(paths.data) in line else []
+    return found
 
 
 @asynccontextmanager

@@ -31,14 +31,13 @@ from kontinuum.cli.installation import Installation
 from kontinuum.cli.leftovers import remove_cgroups
 from kontinuum.cli.logs import open_log
 from kontinuum.cli.processes import ProcessId, identify, is_alive
-from kontinuum.cli.settings import Settings
+from kontinuum.cli.settings import Settings, from_plain
 from kontinuum.foundation import process
 from kontinuum.foundation import settings as plain
 from kontinuum.foundation.addresses import has_interface
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.errors import Refused, Retryable
 from kontinuum.foundation.files import make_directory, replace_file, write_if_changed
-from kontinuum.node.settings import NodeSettings
 
 log = structlog.get_logger(__name__)
 
@@ -58,13 +57,15 @@ START_SECONDS, STOP_SECONDS = 120.0, 90.0
 GONE_SECONDS = 10.0
 NS_GET_PARENT = 0xB702
 """ioctl_ns(2)."""
-OWN = frozenset(
+OF_NODE = frozenset(
     {
         "data_dir", "run_dir", "name", "address", "listen", "certificate", "key", "client_ca", "runtime_config",
         "shim_socket", "assets_dir", "interface", "pod_cidr", "cluster_cidr", "service_cidrs", "cluster_dns",
     }
 )  # fmt: skip
 """Settings of a node that are each host's own, or that it is told when it joins."""
+OF_RUNTIME = frozenset({"assets_dir", "run_dir", "templates_dir", "images_dir", "log_file"})
+"""The same for the runtime."""
 
 
 class NoSuchHost(Refused):
@@ -147,14 +148,19 @@ def find(paths: Installation, name: str) -> Host:
 
 def settings_of(host: Host, settings: Settings) -> dict[str, Any]:
     """What the host's own settings file says: whatever its operator, who is this machine's, has decided about nodes."""
-    default = plain.to_plain(NodeSettings())
-    decided = {
-        name: value
-        for name, value in plain.to_plain(settings.node).items()
-        if name not in OWN and value != default[name]
+    usual = from_plain({})
+    return {
+        "assets_dir": settings.assets_dir,
+        "log_level": settings.log_level,
+        "node": {**_decided(settings.node, usual.node, OF_NODE), "name": host.name, "address": host.address},
+        "runtime": _decided(settings.runtime, usual.runtime, OF_RUNTIME),
     }
-    node = {**decided, "name": host.name, "address": host.address}
-    return {"assets_dir": settings.assets_dir, "log_level": settings.log_level, "node": node}
+
+
+def _decided(section: msgspec.Struct, usual: msgspec.Struct, own: frozenset[str]) -> dict[str, Any]:
+    """What a section of the settings says that is not usual, and not one host's ``own``."""
+    said, default = plain.to_plain(section), plain.to_plain(usual)
+    return {name: value for name, value in said.items() if name not in own and value != default[name]}
 
 
 # -- what is
@@ -217,7 +223,7 @@ async def inside(host: Host, *arguments: str, timeout: float) -> process.Complet
     holder = first_process(host)
     if holder is None:
         raise HostFailed(f"the host {host.name} is off: kontinuum host heal {host.name}")
-    # What is decided about this machine by its environment is not decided about others.
+    # What this machine's environment says about it does not hold for others.
     without = [word for name in os.environ if name.startswith("KONTINUUM_") for word in ("-u", name)]
     command = ("nsenter", "--target", str(holder.pid), *NAMESPACES, "--", "env", *without, *COMMAND, *arguments)
     try:
@@ -297,6 +303,8 @@ async def remove_all(paths: Installation, clock: Clock) -> None:
     """Switch every host off, and take the wires away; what is absent is no error."""
     for host in known(paths):
         await power_off(host, clock)
+        with contextlib.suppress(OSError):
+            _record(host).parent.rmdir()
     await process.run("ip", "link", "delete", bridge_of(paths), check=False)
     await process.run("nft", "delete", "table", *table_of(paths).split(), check=False)
 

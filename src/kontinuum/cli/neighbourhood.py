@@ -10,7 +10,7 @@ from kontinuum.cli import hosts, membership
 from kontinuum.cli.commands import token as tokens
 from kontinuum.cli.hosts import Host
 from kontinuum.cli.installation import Installation
-from kontinuum.cli.settings import Settings
+from kontinuum.cli.settings import Settings, joining_address
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.errors import KontinuumError
 
@@ -48,7 +48,7 @@ async def _until_started(host: Host, settings: Settings, clock: Clock) -> None:
 
 
 async def _start(host: Host, settings: Settings, clock: Clock) -> None:
-    if membership.read(host.paths):
+    if membership.read(host.paths).get("member_of") == joining_address(settings):
         await hosts.power_on(host, settings, clock)
         return
     made = await tokens.create(settings, clock, ttl=TOKEN_SECONDS, description=f"for the host {host.name}")
