@@ -32,6 +32,7 @@ class Follower:
             CONFIGMAPS,
             clock=VirtualClock(),
             indexes={"value": lambda obj: [obj["data"]["value"]]},
+            digest=lambda obj: (obj["metadata"]["name"], obj["data"]["value"]),
         )
         self.mirror: dict[str, str] = {}
         self.informer.add_handler(self._told)
@@ -65,6 +66,8 @@ def follow(scenario: Callable[[FakeApi, Faults, Follower], Awaitable[None]]) -> 
         for value in {"a", "b", ""}:
             filed = {key_of(obj) for obj in follower.informer.by_index("value", value)}
             assert filed == {key for key, has in actual.items() if has == value}
+            digests = follower.informer.digests("value", value)
+            assert sorted(digests) == sorted((key.partition("/")[2], actual[key]) for key in filed)
         await cancel(task)
 
     virtual_time.run(main)

@@ -36,7 +36,7 @@ from kontinuum.client.writes import OwnWrites
 from kontinuum.controllers.lib.attachment import volume_of
 from kontinuum.controllers.lib.claims import claims_of
 from kontinuum.controllers.lib.owners import controller_uid
-from kontinuum.controllers.lib.pods import node_of
+from kontinuum.controllers.lib.pods import Standing, node_of, standing_of
 from kontinuum.controllers.lib.trims import trim_attachment, trim_driver, trim_pod
 from kontinuum.controllers.settings import ControllersSettings
 from kontinuum.foundation.clock import Clock
@@ -157,7 +157,12 @@ class Context:
         """The one informer of ``resource`` that all reconcilers share."""
         if resource not in self.informers:
             self.informers[resource] = Informer(
-                self.client, resource, clock=self.clock, indexes=_INDEXES.get(resource), trim=_TRIMS.get(resource)
+                self.client,
+                resource,
+                clock=self.clock,
+                indexes=_INDEXES.get(resource),
+                trim=_TRIMS.get(resource),
+                digest=standing_of if resource == PODS else None,
             )
         self.needs.append(self.informers[resource])
         return self.informers[resource]
@@ -178,6 +183,16 @@ class Context:
     def own_writes(self, *resources: Resource) -> OwnWrites:
         """A memory of one's own writes to ``resources``."""
         return OwnWrites({resource: self.informer(resource) for resource in resources}, self.clock)
+
+
+def standings(pods: Informer, owner: Object) -> list[Standing]:
+    """What the pods that ``owner`` controls count for."""
+    return pods.digests(BY_CONTROLLER, owner["metadata"]["uid"])
+
+
+def has_orphans(informer: Informer, namespace: str) -> bool:
+    """Whether anything in ``namespace`` might be adopted."""
+    return informer.count(BY_CONTROLLER, f"orphans of {namespace}") > 0
 
 
 def children(informer: Informer, owner: Object) -> list[Object]:

@@ -86,19 +86,18 @@ class OwnerReconciler(KeyReconciler):
         return from_object(owner["spec"].get("selector")).matches(labels_of(orphan))
 
     def _child_changed(self, change: str, child: Object, old: Object | None) -> None:
-        is_urgent = change != "updated" or old is None or is_more_than_status(child, old)
+        told = ""
         for version in (child, old):
-            if version is None:
-                continue
-            reference = owners.controller_of(version)
-            if reference is None:
+            reference = owners.controller_of(version) if version is not None else None
+            if version is not None and reference is None:
                 self._orphan_changed(version)
-            elif reference["kind"] == self._resource.kind:
-                key = f"{namespace_of(version)}/{reference['name']}"
-                if is_urgent:
+            elif reference is not None and reference["kind"] == self._resource.kind and reference["uid"] != told:
+                told = reference["uid"]
+                key = f"{namespace_of(child)}/{reference['name']}"
+                if change != "updated" or old is None or is_more_than_status(child, old):
                     self._workers.queue.add(key)
                 else:
-                    self._workers.queue.add_after(key, self._patience(reference["uid"]))
+                    self._workers.queue.add_after(key, self._patience(told))
 
     def _patience(self, uid: str) -> float:
         """Seconds in which reports of an owner's children are gathered: the longer the more there are of them.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 from kontinuum.api.machinery.conditions import get_condition, is_true
-from kontinuum.api.machinery.objects import Object, annotations_of
+from kontinuum.api.machinery.objects import Object, annotations_of, labels_of
 from kontinuum.foundation.clock import parse_rfc3339
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
@@ -41,6 +43,30 @@ def is_ready(pod: Object) -> bool:
     return is_true(pod, "Ready")
 
 
+class Standing(NamedTuple):
+    """What a pod counts for among the replicas of its workload."""
+
+    labels: tuple[tuple[str, str], ...]
+    """Sorted."""
+    is_active: bool
+    ready_since: float | None
+    """When it became ready, in seconds since the epoch; None if it is not."""
+
+    def seconds_until_available(self, min_ready_seconds: float, now: float) -> float | None:
+        """0 if it has been ready for ``min_ready_seconds``, else the seconds left; None if it is not ready."""
+        return _seconds_until_available(self.ready_since, min_ready_seconds, now)
+
+
+def standing_of(pod: Object) -> Standing:
+    return Standing(_one_of_all(tuple(sorted(labels_of(pod).items()))), is_active(pod), ready_since(pod))
+
+
+@lru_cache(maxsize=4096)
+def _one_of_all(labels: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """Hundreds of pods have the same."""
+    return labels
+
+
 def ready_since(pod: Object) -> float | None:
     """When the pod became ready, in seconds since the epoch; None if it is not."""
     condition = get_condition(pod, "Ready")
@@ -50,8 +76,11 @@ def ready_since(pod: Object) -> float | None:
 
 
 def seconds_until_available(pod: Object, min_ready_seconds: float, now: float) -> float | None:
-    """0 if the pod has been ready for ``min_ready_seconds``, else the seconds left; None if it is not ready."""
-    since = ready_since(pod)
+    """As ``Standing.seconds_until_available``."""
+    return _seconds_until_available(ready_since(pod), min_ready_seconds, now)
+
+
+def _seconds_until_available(since: float | None, min_ready_seconds: float, now: float) -> float | None:
     if since is None:
         return None
     return max(0.0, since + min_ready_seconds - now) if min_ready_seconds else 0.0

@@ -9,6 +9,7 @@ after a crash, a lost answer or beside a second controller, has created it once.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -20,12 +21,12 @@ from kontinuum.api.machinery.status import ApiError
 from kontinuum.client.reconcile import DONE, Result
 from kontinuum.client.writes import Writer
 from kontinuum.controllers.adoption import settle_claim
-from kontinuum.controllers.context import BY_CONTROLLER, Context, children
+from kontinuum.controllers.context import BY_CONTROLLER, Context, children, has_orphans, standings
 from kontinuum.controllers.frame import OwnerReconciler
 from kontinuum.controllers.lib import owners
 from kontinuum.controllers.lib.batches import slow_start
 from kontinuum.controllers.lib.names import child_name
-from kontinuum.controllers.lib.pods import deletion_order, is_active, seconds_until_available
+from kontinuum.controllers.lib.pods import Standing, deletion_order, is_active, standing_of
 from kontinuum.controllers.lib.templates import pod_from_template
 from kontinuum.foundation.clock import rfc3339
 
@@ -78,14 +79,25 @@ def replicas_of(replicaset: Object) -> int:
     return 1 if replicas is None else int(replicas)
 
 
-def status(replicaset: Object, owned: Sequence[Object], failure: Failure | None, now: float) -> Object:
+def is_as_wanted(replicaset: Object, owned: Sequence[Standing], selector: LabelSelector) -> bool:
+    """Whether there is nothing to create, delete or release among the pods that it has."""
+    if "deletionTimestamp" in replicaset["metadata"]:
+        return False
+    if sum(pod.is_active for pod in owned) != replicas_of(replicaset):
+        return False
+    return all(selector.matches(dict(labels)) for labels in {pod.labels for pod in owned})
+
+
+def status(replicaset: Object, owned: Sequence[Standing], failure: Failure | None, now: float) -> Object:
     """The status that the pods of ``owned`` amount to."""
     spec, old = replicaset["spec"], replicaset.get("status") or {}
-    active = [pod for pod in owned if is_active(pod)]
+    active = [pod for pod in owned if pod.is_active]
     template_labels = (spec.get("template", {}).get("metadata") or {}).get("labels") or {}
-    waits = [seconds_until_available(pod, spec.get("minReadySeconds") or 0, now) for pod in active]
+    labelled = Counter(pod.labels for pod in active)
+    minimum = spec.get("minReadySeconds") or 0
+    waits = [pod.seconds_until_available(minimum, now) for pod in active]
     counts = {
-        "fullyLabeledReplicas": sum(template_labels.items() <= labels_of(pod).items() for pod in active),
+        "fullyLabeledReplicas": sum(count for one, count in labelled.items() if template_labels.items() <= set(one)),
         "readyReplicas": sum(wait is not None for wait in waits),
         "availableReplicas": sum(wait == 0 for wait in waits),
     }
@@ -104,10 +116,10 @@ def status(replicaset: Object, owned: Sequence[Object], failure: Failure | None,
     return new | ({"conditions": conditions} if conditions else {})
 
 
-def next_look(replicaset: Object, owned: Sequence[Object], now: float) -> Result:
+def next_look(replicaset: Object, owned: Sequence[Standing], now: float) -> Result:
     """When the next ready pod will have been ready for long enough to count as available."""
     minimum = replicaset["spec"].get("minReadySeconds") or 0
-    waits = [seconds_until_available(pod, minimum, now) for pod in owned if is_active(pod)]
+    waits = [pod.seconds_until_available(minimum, now) for pod in owned if pod.is_active]
     return Result(min((wait for wait in waits if wait), default=None))
 
 
@@ -143,20 +155,32 @@ class ReplicaSetReconciler(OwnerReconciler):
         if replicaset is None:
             return DONE
         writer = Writer(self._client, self._writes, key)
+        now = self._context.clock.time()
+        owned, failure = standings(self._children, replicaset), None
+        # Hundreds of pods report that they run, and none of these reports is worth decoding all of them.
+        if has_orphans(self._children, namespace_of(replicaset)) or not is_as_wanted(
+            replicaset, owned, self.selector_of(replicaset)
+        ):
+            owned, failure = await self._bring_about(replicaset, writer, now)
+        new_status = status(replicaset, owned, failure, now)
+        if new_status != (replicaset.get("status") or {}):
+            await writer.update(self.resource, {**replicaset, "status": new_status}, subresource="status")
+        if failure is not None:
+            raise failure.error
+        return next_look(replicaset, owned, now)
+
+    async def _bring_about(
+        self, replicaset: Object, writer: Writer, now: float
+    ) -> tuple[list[Standing], Failure | None]:  # fmt: skip
+        """Adopt, release, create and delete; answers what the pods counted for before."""
         claim = owners.claim(replicaset, children(self._children, replicaset), self.selector_of(replicaset))
         await settle_claim(self._client, writer, replicaset, self.resource, claim, PODS)
-        now = self._context.clock.time()
         related = self._related(replicaset, claim.owned)
         reference = owners.controller_reference(replicaset, self.resource)
         is_taken = self._name_test(replicaset)
         todo = plan(replicaset, claim.owned, related, reference=reference, is_taken=is_taken, now=now)
         failure = await self._carry_out(replicaset, todo, writer)
-        new_status = status(replicaset, claim.owned, failure, now)
-        if new_status != (replicaset.get("status") or {}):
-            await writer.update(self.resource, {**replicaset, "status": new_status}, subresource="status")
-        if failure is not None:
-            raise failure.error
-        return next_look(replicaset, claim.owned, now)
+        return [standing_of(pod) for pod in claim.owned], failure
 
     async def _carry_out(self, replicaset: Object, todo: Plan, writer: Writer) -> Failure | None:
         """Create and delete; a refusal becomes an event and a condition, because people must see it."""
