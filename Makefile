@@ -70,6 +70,7 @@ bench: setup ## every benchmark, printed with the machine's load
 	$(PYTHON) -m benchmarks.pods
 	$(PYTHON) -m benchmarks.density
 	$(PYTHON) -m benchmarks.microvm
+	$(PYTHON) -m benchmarks.images
 	$(PYTHON) -m benchmarks.api
 	$(PYTHON) -m benchmarks.store
 	$(PYTHON) -m benchmarks.scheduler

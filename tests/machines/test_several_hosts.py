@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import re
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -149,6 +150,17 @@ async def test_pods_reach_each_other_by_address_service_and_name(pair: Platform)
         await until("the policy to hold", is_refused)
         assert await fetched(world, first, to) == second
         await world.client.delete(world.resource("NetworkPolicy"), "only-one", namespace="default")
+
+
+async def test_an_image_comes_to_every_host(pair: Platform, tmp_path: Path) -> None:
+    (tmp_path / "root/bin").mkdir(parents=True)
+    shutil.copy("/usr/bin/busybox", tmp_path / "root/bin/sh")
+    made = ["image", "build", str(tmp_path / "root"), "--tag", "localhost/made:1", "--cmd", "/bin/sh -c 'echo made'"]
+    said = pair.kontinuum(*made, "--host", "*").stdout
+    assert said.count("built localhost/made:1 sha256:") == 2 and f"{SECOND}:" in said
+    async with world_of(pair, "image") as world:
+        container = {"image": "localhost/made:1", "imagePullPolicy": "Never", "command": None}
+        assert await world.printed(world.pod("", nodeName=SECOND, container=container)) == ["made"]
 
 
 async def test_the_second_hosts_pods_are_looked_into_through_the_api_server(pair: Platform) -> None:

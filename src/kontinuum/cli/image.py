@@ -26,6 +26,10 @@ Credentials = Annotated[
     str,
     typer.Option("--creds", metavar="USER[:PASSWORD]", help="For the registry. Default: ~/.docker/config.json."),
 ]
+HostOption = Annotated[
+    str,
+    typer.Option("--host", metavar="NAME", help="One of several hosts on this machine, or * for all of them."),
+]
 PlainHttp = Annotated[bool, typer.Option("--plain-http", help="The registry speaks HTTP without TLS.")]
 
 
@@ -35,12 +39,15 @@ def list_(
     everything: Annotated[bool, typer.Option("--all", "-a", help="Names made by id and digest too.")] = False,
     data_dir: DataDir = DEFAULT_DATA_DIR,
     config: Config = None,
+    host: HostOption = "",
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show the images that are here, with digests and sizes."""
     from kontinuum.cli.commands import image
 
-    image.run(image.list_images(names or [], everything=everything, as_json=output is Output.JSON), data_dir, config)
+    image.run(
+        image.list_images(names or [], everything=everything, as_json=output is Output.JSON), data_dir, config, host
+    )
 
 
 @app.command("import")
@@ -53,14 +60,17 @@ def import_(
     max_size: MaximumSize = 64,
     data_dir: DataDir = DEFAULT_DATA_DIR,
     config: Config = None,
+    host: HostOption = "",
 ) -> None:
     """Take images from an archive, whole or not at all."""
     from kontinuum.cli.commands import image
 
+    if file == "-" and host == image.ALL_HOSTS:
+        raise image.BadOption("a pipe can be read only once: with --host '*' name a file")
     work = image.import_image(
         file, name=name, platform=platform, all_platforms=all_platforms, pin=pin, maximum=max_size << 30
     )
-    image.run(work, data_dir, config)
+    image.run(work, data_dir, config, host)
 
 
 @app.command()
@@ -69,11 +79,12 @@ def export(
     target: Annotated[Path, typer.Option("--to", "-o", metavar="FILE", help="The OCI archive to write.")],
     data_dir: DataDir = DEFAULT_DATA_DIR,
     config: Config = None,
+    host: HostOption = "",
 ) -> None:
     """Write images into one OCI archive."""
     from kontinuum.cli.commands import image
 
-    image.run(image.export_images(names, target.absolute()), data_dir, config)
+    image.run(image.export_images(names, target.absolute()), data_dir, config, host)
 
 
 @app.command()
@@ -97,6 +108,7 @@ def build(
     pin: Pin = True,
     data_dir: DataDir = DEFAULT_DATA_DIR,
     config: Config = None,
+    host: HostOption = "",
 ) -> None:
     """Make a directory an image. The same directory gives the same digest."""
     from kontinuum.cli.commands import image
@@ -108,7 +120,7 @@ def build(
     work = image.build_image(
         directory, tag, made, annotations=annotation or [], platform=platform, keep_owners=keep_owners, pin=pin
     )
-    image.run(work, data_dir, config)
+    image.run(work, data_dir, config, host)
 
 
 @app.command()
@@ -122,6 +134,7 @@ def pull(
     max_size: MaximumSize = 64,
     data_dir: DataDir = DEFAULT_DATA_DIR,
     config: Config = None,
+    host: HostOption = "",
 ) -> None:
     """Fetch an image from its registry."""
     from kontinuum.cli.commands import image
@@ -130,7 +143,7 @@ def pull(
     work = image.pull_image(
         name, access, platform=platform, all_platforms=all_platforms, pin=pin, maximum=max_size << 30
     )
-    image.run(work, data_dir, config)
+    image.run(work, data_dir, config, host)
 
 
 @app.command()
@@ -141,19 +154,20 @@ def push(
     plain_http: PlainHttp = False,
     data_dir: DataDir = DEFAULT_DATA_DIR,
     config: Config = None,
+    host: HostOption = "",
 ) -> None:
     """Bring an image to a registry."""
     from kontinuum.cli.commands import image
 
-    image.run(image.push_image(name, target, image.Access(credentials, plain_http)), data_dir, config)
+    image.run(image.push_image(name, target, image.Access(credentials, plain_http)), data_dir, config, host)
 
 
 @app.command()
-def inspect(name: Name, data_dir: DataDir = DEFAULT_DATA_DIR, config: Config = None) -> None:
+def inspect(name: Name, data_dir: DataDir = DEFAULT_DATA_DIR, config: Config = None, host: HostOption = "") -> None:
     """Say everything about one image, as JSON."""
     from kontinuum.cli.commands import image
 
-    image.run(image.inspect_image(name), data_dir, config)
+    image.run(image.inspect_image(name), data_dir, config, host)
 
 
 @app.command()
@@ -161,11 +175,12 @@ def remove(
     names: Annotated[list[str], typer.Argument(help="Which images.")],
     data_dir: DataDir = DEFAULT_DATA_DIR,
     config: Config = None,
+    host: HostOption = "",
 ) -> None:
     """Take names away; content that no name keeps is gone. Running containers go on."""
     from kontinuum.cli.commands import image
 
-    image.run(image.remove_images(names), data_dir, config)
+    image.run(image.remove_images(names), data_dir, config, host)
 
 
 @app.command()
@@ -174,11 +189,12 @@ def tag(
     other: Annotated[str, typer.Argument(help="Another name for it.")],
     data_dir: DataDir = DEFAULT_DATA_DIR,
     config: Config = None,
+    host: HostOption = "",
 ) -> None:
     """Give an image another name."""
     from kontinuum.cli.commands import image
 
-    image.run(image.tag_image(name, other), data_dir, config)
+    image.run(image.tag_image(name, other), data_dir, config, host)
 
 
 @app.command()
@@ -187,8 +203,9 @@ def pin(
     off: Annotated[bool, typer.Option("--off", help="It may go again.")] = False,
     data_dir: DataDir = DEFAULT_DATA_DIR,
     config: Config = None,
+    host: HostOption = "",
 ) -> None:
     """Keep an image although nothing uses it and room is needed."""
     from kontinuum.cli.commands import image
 
-    image.run(image.pin_image(name, off=off), data_dir, config)
+    image.run(image.pin_image(name, off=off), data_dir, config, host)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from kontinuum.cli import hosts
 from kontinuum.cli.exits import NotRunning
 from kontinuum.cli.settings import environment, load
 from kontinuum.cli.transfers import Transfers
@@ -41,6 +42,9 @@ class Place:
 Work = Callable[[Place], Awaitable[None]]
 
 
+ALL_HOSTS = "*"
+
+
 class BadOption(Refused):
     """An option that cannot be meant; the message says which."""
 
@@ -67,20 +71,43 @@ def docker_config() -> Path:
     return Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
 
 
-def run(work: Work, data_dir: Path, config: Path | None) -> None:
-    """Do ``work`` with the store of the platform that runs here. Raises NotRunning, Interrupted."""
+def run(work: Work, data_dir: Path, config: Path | None, host: str) -> None:
+    """Do ``work`` with the store of the platform that runs here, or of one of its hosts, or of each in turn.
+
+    Raises NotRunning, hosts.NoSuchHost, Interrupted.
+    """
     from kontinuum.cli.interruption import run
 
     settings = load(data_dir=data_dir, config=config, environment=environment())
-    socket = settings.node.socket
-    if not socket.exists():
-        raise NotRunning(f"no containerd listens at {socket}; start the platform: kontinuum up")
+    own = settings.node.name, settings.node.socket, settings.node.data
+    others = hosts.known(settings.installation)
+    if host in ("", own[0]):
+        chosen = [own]
+    elif host == ALL_HOSTS:
+        chosen = [own, *(_seen_from_here(one) for one in others)]
+    else:
+        chosen = [_seen_from_here(hosts.find(settings.installation, host))]
+    for _, socket, _ in chosen:
+        if not socket.exists():
+            raise NotRunning(f"no containerd listens at {socket}; start the platform: kontinuum up")
 
     async def main() -> None:
-        async with Containerd(socket, RealClock()) as store:
-            await work(Place(store, settings.node.data / "containerd" / "certs.d"))
+        for name, socket, data in chosen:
+            if len(chosen) > 1:
+                print(f"{name}:")
+            async with Containerd(socket, RealClock()) as store:
+                await work(Place(store, data / "containerd" / "certs.d"))
 
     run(main())
+
+
+def _seen_from_here(host: hosts.Host) -> tuple[str, Path, Path]:
+    """A host's name, containerd's socket, which lies in its own mount namespace, and data. Raises NotRunning."""
+    holder = hosts.first_process(host)
+    if holder is None:
+        raise NotRunning(f"the host {host.name} is off: kontinuum host heal {host.name}")
+    socket = host.paths.run / "containerd.sock"
+    return host.name, Path(f"/proc/{holder.pid}/root") / socket.relative_to("/"), host.paths.data
 
 
 def list_images(words: Sequence[str], *, everything: bool, as_json: bool) -> Work:
