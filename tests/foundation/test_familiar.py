@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kontinuum.foundation.familiar import LONGEST, MOST, Familiar
+from kontinuum.foundation.familiar import EVERY, LONGEST, MOST, PATIENCE, Familiar
 
 
 class Looked:
@@ -63,3 +63,13 @@ def test_what_cannot_be_written_is_looked_at() -> None:
     for _ in range(300):
         deep = [deep]
     assert Familiar(Looked()).of(deep) == [deep]
+
+
+def test_after_many_strangers_a_familiar_value_is_soon_known_again() -> None:
+    familiar = Familiar(look := Looked())
+    for number in range(PATIENCE * 4):
+        assert familiar.of(number) == [number]
+    looked = look.times
+    for _ in range(EVERY * 4):
+        assert familiar.of("once more") == ["once more"]
+    assert look.times <= looked + EVERY * 2

@@ -10,8 +10,6 @@ from kontinuum.api.kubernetes.defaults.pods import default_pod
 from kontinuum.api.kubernetes.kinds.kind import AGE, NAME, Column, Kind, keep
 from kontinuum.api.kubernetes.kinds.pod_summary import summarize
 from kontinuum.api.kubernetes.qos import qos_class
-from kontinuum.api.kubernetes.schema import definition
-from kontinuum.api.kubernetes.structure import Mismatch, conform_to
 from kontinuum.api.kubernetes.tables import NONE, age, human_duration
 from kontinuum.api.kubernetes.validation import metadata
 from kontinuum.api.kubernetes.validation.pod_subresources import validate_ephemeral_change, validate_resize
@@ -21,7 +19,7 @@ from kontinuum.api.machinery.conditions import find
 from kontinuum.api.machinery.fields import FieldError
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.patches import copy
-from kontinuum.foundation.familiar import Familiar
+from kontinuum.foundation.familiar import Familiar, Known
 
 GATED = {
     "type": "PodScheduled",
@@ -53,13 +51,19 @@ class Pod(Kind):
     def conform(self, obj: Object) -> list[str]:
         """Most pods come from a template that has made others, and then only the rest has to be looked at."""
         spec = obj.get("spec")
-        if type(spec) is not dict or not spec or not _is_conformant.of(spec):
+        written = _conformant.written(spec) if type(spec) is dict and spec else b""
+        if not written:
             return super().conform(obj)
-        obj["spec"] = {}
-        try:
-            return super().conform(obj)
-        finally:
-            obj["spec"] = spec
+        if _conformant.get(written):
+            obj["spec"] = {}
+            try:
+                return super().conform(obj)
+            finally:
+                obj["spec"] = spec
+        unknown = super().conform(obj)
+        if not unknown and orjson.dumps(obj["spec"]) == written:
+            _conformant.keep(written, True)
+        return unknown
 
     def default(self, obj: Object) -> None:
         default_pod(obj.setdefault("spec", {}))
@@ -146,17 +150,8 @@ class Pod(Kind):
         ]
 
 
-def _conforms(spec: Object) -> bool:
-    """Whether a spec is exactly as it would be once it has been brought into the structure of its kind."""
-    try:
-        conformed: Object = copy(spec)
-        unknown = conform_to(conformed, definition("io.k8s.api.core.v1.PodSpec"))
-    except (Mismatch, orjson.JSONEncodeError):
-        return False
-    return not unknown and conformed == spec
-
-
-_is_conformant = Familiar(_conforms)
+_conformant: Known[bool] = Known()
+"""Specs that were found to be just as they would be once they had been brought into the structure of their kind."""
 _problems = Familiar(lambda spec: tuple(validate_pod_spec(spec, "spec")))
 
 
