@@ -196,7 +196,11 @@ async def _to_be_changed(served: Served, call: Call, entry: Entry, old: Object, 
     is_status = call.route.subresource == "status" and served.kind.conforms_in_parts
     if parts is None or not is_status or not parts <= STATUS_PARTS:
         return await versions.read(served.converter, entry.value)
-    return {part: copy(value) if part in STATUS_PARTS else value for part, value in old.items()}
+    metadata = copy(old["metadata"]) if "metadata" in parts else {**old["metadata"]}
+    given = {**old, "metadata": metadata}
+    if "status" in old:
+        given["status"] = copy(old["status"])
+    return given
 
 
 def _settle_again(served: Served, call: Call, new: Object, old: Object) -> None:
