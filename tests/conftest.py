@@ -31,3 +31,8 @@ class Together(LoadScopeScheduling):
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
     return Together(config, log) if config.getoption("dist") == "loadscope" else None
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "record what each isolation class could do, for the tables in README.md and docs/how-to/classes.md"
+    parser.addoption("--matrix", action="store_true", help=text)

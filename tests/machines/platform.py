@@ -19,7 +19,7 @@ from tests.kubectls import newest_kubectl
 
 from kontinuum.client.kubeconfig import load
 
-CLASSES = ("container", "microvm")
+CLASSES = ("container", "sandbox", "microvm")
 KONTINUUM = Path(sys.executable).with_name("kontinuum")
 T = TypeVar("T")
 Object = dict[str, Any]

@@ -19,6 +19,7 @@ from kontinuum.cli.settings import Settings
 from kontinuum.foundation import process
 from kontinuum.foundation.addresses import AddressTaken, try_listen
 from kontinuum.foundation.errors import KontinuumError
+from kontinuum.foundation.programs import find_program
 from kontinuum.node import containerd
 from kontinuum.node.filter_sample import sample
 from kontinuum.runtime.vmm.accelerator import probe
@@ -72,12 +73,15 @@ async def examine(settings: Settings) -> list[Finding]:
         _templates(),
         _accelerator(settings),
     )
+    kernel = [await _sandbox_kernel(settings)]
     overlay = await _overlay(settings)
     programs = await _programs("kubectl", ("kubectl",), "apt-get install kubernetes-client", needed=False)
     return [
         class_finding("class container", ground),
+        class_finding("class sandbox", [*ground, *kernel]),
         class_finding("class microvm", [*ground, *machine]),
         *ground,
+        *kernel,
         *machine,
         overlay,
         programs,
@@ -132,7 +136,7 @@ async def _memory() -> Finding:
 
 
 async def _programs(feature: str, names: Sequence[str], advice: str, *, needed: bool = True) -> Finding:
-    found = {name: process.find_program(name) for name in names}
+    found = {name: find_program(name) for name in names}
     missing = [name for name, path in found.items() if path is None]
     if missing:
         return Finding(feature, "no", f"not found: {', '.join(missing)}", advice, needed)
@@ -164,6 +168,19 @@ async def _overlay(settings: Settings) -> Finding:
 async def _plugins(directory: Path) -> Finding:
     paths = [directory / name for name in ("ptp", "host-local", "portmap", "bandwidth", "firewall", "loopback")]
     return _there("network plug-ins", paths, "apt-get install containernetworking-plugins")
+
+
+async def _sandbox_kernel(settings: Settings) -> Finding:
+    """gVisor, and a way for containerd to drive it."""
+    feature = "user-space kernel"
+    node = settings.node
+    if not node.runsc or not Path(node.runsc).exists():
+        return Finding(feature, "no", "not found: runsc", "apt-get install runsc")
+    if containerd.has_runsc_shim(node):
+        return Finding(feature, "yes", f"found {node.runsc} and its own {containerd.RUNSC_SHIM}")
+    adapter = _in(settings, "bin", containerd.RUNSC_ADAPTER)
+    missing = _there(feature, adapter, ASSETS)
+    return missing if missing.can == "no" else Finding(feature, "yes", f"found {node.runsc}, driven by {adapter[0]}")
 
 
 async def _files(feature: str, paths: Sequence[Path]) -> Finding:

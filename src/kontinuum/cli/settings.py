@@ -25,6 +25,7 @@ from kontinuum.cli.store_settings import StoreSettings
 from kontinuum.controllers.settings import ControllersSettings
 from kontinuum.foundation import settings as loading
 from kontinuum.foundation.addresses import nth_address, split_listen, split_networks
+from kontinuum.foundation.programs import find_program
 from kontinuum.node.settings import NodeSettings
 from kontinuum.runtime.settings import RuntimeSettings
 from kontinuum.scheduler.settings import SchedulerSettings
@@ -195,6 +196,7 @@ def derived(settings: Settings) -> Settings:
         certificate=settings.node.certificate or str(paths.pki / "node-server.crt"),
         key=settings.node.key or str(paths.pki / "node-server.key"),
         client_ca=settings.node.client_ca or str(paths.pki / "ca.crt"),
+        runsc=settings.node.runsc or str(find_program("runsc") or ""),
         runtime_config=settings.node.runtime_config or str(paths.runtime_config),
         shim_socket=settings.node.shim_socket or str(paths.shim_socket),
         assets_dir=settings.node.assets_dir or assets,

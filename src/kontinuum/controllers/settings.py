@@ -54,7 +54,11 @@ class ControllersSettings(ElectionSettings, frozen=True, forbid_unknown_fields=T
     and is the default if no other is. Empty: none is created. Without a value: ``host-path``, but none beside another
     API server."""
     isolation_classes: bool = True
-    """Create the RuntimeClasses ``container`` and ``microvm`` if they are absent."""
+    """Create the RuntimeClasses ``container``, ``sandbox`` and ``microvm`` if they are absent."""
+    sandbox_overhead_memory: str = "64Mi"
+    """Memory that is set aside for a sandbox's kernel beyond its containers' limits: the class's overhead."""
+    sandbox_overhead_cpu: str = "20m"
+    """CPU that a sandbox costs its host beyond its processes' own use: the class's overhead."""
     microvm_overhead_memory: str = "128Mi"
     """Memory that is set aside for a microVM beyond its containers' limits: the class's overhead. A clone costs a third
     of it; a machine that must boot cold under translation needs it all, and would be killed by its pod's limit."""

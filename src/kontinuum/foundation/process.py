@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -211,13 +210,6 @@ class Child:
     def __del__(self) -> None:
         if self._pidfd >= 0:
             os.close(self._pidfd)
-
-
-def find_program(name: str, *, also: Sequence[Path] = ()) -> Path | None:
-    """Where ``name`` is: in ``also`` first, then in PATH, then where Debian keeps administrators' programs."""
-    path = os.pathsep.join([*map(str, also), os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
-    found = shutil.which(name, path=path)
-    return Path(found) if found else None
 
 
 def describe_exit(code: int) -> str:

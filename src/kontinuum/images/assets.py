@@ -2,7 +2,7 @@
 
 ``python -m kontinuum.images.assets DIRECTORY`` makes what is missing or out of date, and says what it does.
 
-    DIRECTORY/bin/     containerd-shim-kontinuum-v1, kontinuum-jail, readonly.so
+    DIRECTORY/bin/     containerd-shim-kontinuum-v1, kontinuum-runsc, kontinuum-jail, readonly.so
     DIRECTORY/guest/   vmlinux, initramfs.cpio, agent
     DIRECTORY/images/  pause.tar, busybox.tar, nginx.tar
 """
@@ -24,6 +24,7 @@ PACKAGE = Path(__file__).parents[1]
 # Sources by path, not by import: the runtime is a floor above us, and all we need of it is C text to compile.
 RUNTIME = PACKAGE / "runtime"
 SHIM_CLIENT, JAIL, READ_ONLY = RUNTIME / "client/client.c", RUNTIME / "jail/jail.c", RUNTIME / "jail/readonly.c"
+RUNSC_ADAPTER = RUNTIME / "client/runsc.c"
 
 
 def fingerprint(*, sources: Iterable[Path] = (), facts: Iterable[str] = ()) -> str:
@@ -62,9 +63,10 @@ async def make_image(recipe: recipes.Recipe, directory: Path) -> None:
 
 
 async def make_programs(directory: Path) -> None:
-    """Compile what containerd calls for each microVM pod, and what confines the pod's VMM."""
+    """Compile what containerd calls for each microVM pod and for each sandbox, and what confines a microVM's VMM."""
     for source, name, compiler in (
         (SHIM_CLIENT, "containerd-shim-kontinuum-v1", recipes.compile_static),
+        (RUNSC_ADAPTER, "kontinuum-runsc", recipes.compile_static),
         (JAIL, "kontinuum-jail", recipes.compile_static),
         (READ_ONLY, "readonly.so", recipes.compile_shared),
     ):

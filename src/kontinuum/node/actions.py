@@ -13,7 +13,8 @@ from pathlib import Path
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.errors import KontinuumError, Retryable
 from kontinuum.images import containerd
-from kontinuum.node import bandwidth, cgroups, container_mounts, names, pods, qos, resize
+from kontinuum.node import abilities, bandwidth, cgroups, container_mounts, names, pods, qos, resize
+from kontinuum.node.abilities import NotOffered
 from kontinuum.node.checks import CheckFailed
 from kontinuum.node.container_config import Attempt, BadContainer, container_config, linux_resources, log_path
 from kontinuum.node.environment import environment
@@ -124,13 +125,15 @@ class Hands:
             return
         self._remembered.sandbox_attempts = action.attempt + 1
         try:
+            handler = await tools.sources.handler(pods.isolation_class(pod))
+            if unmet := abilities.unmet(handler, pod):
+                raise NotOffered(unmet)
             log_directory(settings, pod).mkdir(parents=True, exist_ok=True)
             limits = cgroups.pod_limits(pod, settings.pod_pids_limit)
             cgroups.create(qos.cgroup_of(settings, pod), limits, tools.cgroup_root)
             config = self._sandbox_config(pod, action.attempt)
-            handler = await tools.sources.handler(pods.isolation_class(pod))
             await self._runtime.run_sandbox(config, handler)
-        except (RuntimeFailed, SourceMissing, OSError) as error:
+        except (NotOffered, RuntimeFailed, SourceMissing, OSError) as error:
             self._tell(pod, WARNING, "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
             self._remembered.sandbox_failed(
                 "FailedCreatePodSandBox", str(error), now=tools.clock.time(), backoff=SANDBOX_BACKOFF

@@ -51,6 +51,8 @@ def refusal(
         or _of_resources(pod, others, room)
         or _of_ports(pod, others)
         or _of_sysctls(pod, allowed_sysctls)
+        or _of_apparmor(pod)
+        or _of_groups(pod)
     )
 
 
@@ -122,4 +124,21 @@ def _of_sysctls(pod: Object, allowed: Sequence[str]) -> Refusal | None:
         name = sysctl["name"].replace("/", ".")
         if name not in SAFE_SYSCTLS and not any(fnmatch.fnmatchcase(name, pattern) for pattern in allowed):
             return _refused("SysctlForbidden", f'forbidden sysctl: "{name}" not allowlisted')
+    return None
+
+
+def _of_apparmor(pod: Object) -> Refusal | None:
+    """The container runtime is told to leave AppArmor alone, so that no profile would be held."""
+    contexts = [pod["spec"], *pods.all_containers(pod)]
+    profiles = [(one.get("securityContext") or {}).get("appArmorProfile") or {} for one in contexts]
+    if any((profile.get("type") or "Unconfined") != "Unconfined" for profile in profiles):
+        return _refused("AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host")
+    return None
+
+
+def _of_groups(pod: Object) -> Refusal | None:
+    """``Strict`` would leave out the groups that the image's /etc/group gives; containerd 1.6 always adds them."""
+    if (pod["spec"].get("securityContext") or {}).get("supplementalGroupsPolicy") == "Strict":
+        message = "SupplementalGroupsPolicy=Strict is not supported in this node"
+        return _refused("SupplementalGroupsPolicyNotSupported", message)
     return None

@@ -23,7 +23,7 @@ be in everybody's image."""
 
 
 class BadMount(Refused):
-    """A mount names a volume that does not exist, or a subPath that leaves its volume."""
+    """A mount names a volume that does not exist, a subPath that leaves its volume, or what the runtime cannot do."""
 
 
 def volume_mounts(
@@ -35,6 +35,9 @@ def volume_mounts(
     for mount in container.get("volumeMounts") or ():
         if mount["name"] not in places:
             raise BadMount(f'volume "{mount["name"]}" of container "{container["name"]}" does not exist')
+        if mount.get("recursiveReadOnly") == "Enabled":
+            where = f'volume "{mount["name"]}" of container "{container["name"]}"'
+            raise BadMount(f"recursiveReadOnly: Enabled of {where} is not supported by the container runtime")
         sub_path = mount.get("subPath") or _expanded(mount.get("subPathExpr") or "", environment)
         mounts.append(
             {

@@ -15,8 +15,12 @@ from kontinuum.foundation.addresses import nth_address
 from kontinuum.node.settings import NodeSettings
 
 CONTAINER_CLASS = "container"
+SANDBOX_CLASS = "sandbox"
 MICROVM_CLASS = "microvm"
 SHIM = "containerd-shim-kontinuum-v1"
+RUNSC, RUNSC_SHIM = "runsc", "containerd-shim-runsc-v1"
+RUNSC_ADAPTER = "kontinuum-runsc"
+"""Ours: by it containerd's shim for runc drives runsc."""
 
 UNUSED_PLUGINS = (
     "io.containerd.snapshotter.v1.aufs",
@@ -72,7 +76,7 @@ disabled_plugins = {json.dumps(UNUSED_PLUGINS)}
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "overlayfs"
     default_runtime_name = "{CONTAINER_CLASS}"
-{_runtime_container()}{_runtime_microvm(settings)}"""
+{_runtime_container()}{_runtime_sandbox(settings)}{_runtime_microvm(settings)}"""
 
 
 def _runtime_container() -> str:
@@ -82,6 +86,44 @@ def _runtime_container() -> str:
       [{head}.options]
         SystemdCgroup = false
 """
+
+
+def has_runsc_shim(settings: NodeSettings) -> bool:
+    """Whether gVisor's own shim is installed beside its ``runsc``."""
+    return (Path(settings.runsc).parent / RUNSC_SHIM).exists()
+
+
+def _runtime_sandbox(settings: NodeSettings) -> str:
+    """gVisor, by its own shim if that is installed, else by runc's shim and our adapter."""
+    if SANDBOX_CLASS not in settings.offered_classes:
+        return ""
+    head = f'plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{SANDBOX_CLASS}'
+    if has_runsc_shim(settings):
+        return f"""    [{head}]
+      runtime_type = "io.containerd.runsc.v1"
+      [{head}.options]
+        TypeUrl = "io.containerd.runsc.v1.options"
+        ConfigPath = {_quote(runsc_config_path(settings))}
+"""
+    return f"""    [{head}]
+      runtime_type = "io.containerd.runc.v2"
+      [{head}.options]
+        BinaryName = {_quote(Path(settings.assets_dir) / "bin" / RUNSC_ADAPTER)}
+        SystemdCgroup = false
+"""
+
+
+def runsc_config_path(settings: NodeSettings) -> Path:
+    return settings.data / "containerd" / "runsc.toml"
+
+
+def runsc_toml(settings: NodeSettings) -> str:
+    """What gVisor's own shim passes to runsc: the same that our adapter does."""
+    platform = f"  platform = {_quote(settings.sandbox_platform)}\n" if settings.sandbox_platform else ""
+    return f"""binary_name = {_quote(settings.runsc)}
+[runsc_config]
+  oci-seccomp = "true"
+{platform}"""
 
 
 def _runtime_microvm(settings: NodeSettings) -> str:
@@ -135,6 +177,7 @@ def files(settings: NodeSettings) -> dict[Path, str]:
     """Every file that must stand before containerd starts, with its content."""
     return {
         config_path(settings): config_toml(settings),
+        runsc_config_path(settings): runsc_toml(settings),
         cni_directory(settings) / "10-kontinuum.conflist": cni_conflist(settings),
     }
 
@@ -162,7 +205,10 @@ def environment(settings: NodeSettings) -> dict[str, str]:
     if settings.assets_dir:
         path.insert(0, str(Path(settings.assets_dir) / "bin"))
     shim_socket = settings.shim_socket or str(settings.run / "shim.sock")
-    return {**os.environ, "PATH": os.pathsep.join(path), "KONTINUUM_SHIM_SOCKET": shim_socket}
+    for_pods = {"KONTINUUM_SHIM_SOCKET": shim_socket, "KONTINUUM_SANDBOX_PLATFORM": settings.sandbox_platform}
+    if settings.runsc:
+        for_pods["KONTINUUM_RUNSC"] = settings.runsc
+    return {**os.environ, "PATH": os.pathsep.join(path), **for_pods}
 
 
 def write(settings: NodeSettings) -> None:

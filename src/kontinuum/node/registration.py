@@ -33,6 +33,8 @@ PRESSURES = {
     ),
 }
 """Reason and message of each condition, without and with pressure."""
+HANDLER_FEATURES = {"recursiveReadOnlyMounts": False, "userNamespaces": False}
+"""What containerd 1.6 cannot do in any class; pods that insist on it are refused (``admission``, ``abilities``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,10 @@ def node_status(
             "systemUUID": facts.system_uuid,
         },
         "images": before.get("images") or [] if images is None else images_status(images),
-        "runtimeHandlers": [{"name": name} for name in ("", *settings.offered_classes)],
+        "runtimeHandlers": [
+            {"name": name, "features": dict(HANDLER_FEATURES)} for name in ("", *settings.offered_classes)
+        ],
+        "features": {"supplementalGroupsPolicy": False},
         "conditions": conditions,
     }
 

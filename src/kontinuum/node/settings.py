@@ -59,10 +59,15 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """The private key that belongs to ``certificate``, PEM."""
     client_ca: str = ""
     """Only clients with a certificate signed by this CA (PEM) are answered."""
-    classes: tuple[str, ...] = ("container", "microvm")
+    classes: tuple[str, ...] = ("container", "sandbox", "microvm")
     """Isolation classes that are offered here, if the host can run them. They are handlers' names in containerd."""
     accelerator: str = ""
     """``kvm`` or ``tcg``: what VMs run on here, as probed by who starts the agent. Empty: not published."""
+    runsc: str = ""
+    """gVisor's program for pods of the class ``sandbox``. Empty: the one on the PATH; without one there is no handler
+    ``sandbox``. Where gVisor's own shim ``containerd-shim-runsc-v1`` is beside it, containerd uses that."""
+    sandbox_platform: str = ""
+    """How gVisor catches system calls: ``ptrace``, ``systrap`` or ``kvm``. Empty: what the installed runsc prefers."""
     runtime_config: str = ""
     """The runtime's configuration file (JSON), handed to our shim by containerd. Empty: no ``microvm`` handler."""
     shim_socket: str = ""
@@ -267,7 +272,8 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     @property
     def offered_classes(self) -> tuple[str, ...]:
         """The classes for which containerd has a handler here."""
-        return tuple(name for name in self.classes if name != "microvm" or self.runtime_config)
+        needs = {"sandbox": self.runsc, "microvm": self.runtime_config}
+        return tuple(name for name in self.classes if needs.get(name, "always"))
 
     @property
     def eviction_thresholds(self) -> tuple[Threshold, ...]:

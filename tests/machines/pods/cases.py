@@ -1,10 +1,10 @@
 """Behaviours of pods, written once and run in every isolation class, many at a time.
 
 A *case* is a coroutine that brings up what it needs in a world of its own class and says what must be so. Cases spend
-most of their time waiting (for a probe's period, for a volume to be refreshed), so those of one file run side by side;
-each is still a test of its own for pytest:
+most of their time waiting (for a probe's period, for a volume to be refreshed), so all that were selected, of every
+file and class, run side by side; each is still a test of its own for pytest:
 
-    CASES = Cases()
+    CASES = Cases("What pods know of the world")
 
     @CASES.add(pytest.mark.behaviour("Pods should get a host IP"))
     async def test_...                      # no: a case is not collected by itself
@@ -12,12 +12,16 @@ each is still a test of its own for pytest:
         ...
 
     test_pods = CASES.test()
+
+Where a class cannot offer a behaviour, the case says so (``refused``): then what is asked of the class is that it
+refuses the case's first pod with a reason, and that reason is in the table of classes (``tools/matrix.py``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import re
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -28,10 +32,11 @@ from typing import Any
 import pytest
 from tests.kubectls import newest_kubectl
 from tests.machines.platform import CLASSES, Never, Platform
+from tools import matrix
 
 from kontinuum.api.kubernetes import resources
 from kontinuum.api.machinery import quantity
-from kontinuum.api.machinery.objects import Object
+from kontinuum.api.machinery.objects import Object, name_of
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.client import kubeconfig
@@ -42,7 +47,13 @@ from kontinuum.foundation.clock import parse_rfc3339
 IMAGE = "localhost/busybox:1"
 SECONDS = 240.0
 """How long a case waits for something: these machines may be busy with all the other cases."""
-AT_ONCE = {"container": 8, "microvm": 4}
+AT_ONCE = {"container": 6, "sandbox": 5, "microvm": 3}
+REFUSAL_REASONS = ("FailedCreatePodSandBox", "FailedMount")
+
+
+class RefusedWithReason(Exception):
+    """The pod of a case was refused, as was expected; the message is what its owner was told."""
+
 
 Case = Callable[["World"], Awaitable[None]]
 BY_KIND = {
@@ -52,7 +63,7 @@ BY_KIND = {
 
 @dataclass(frozen=True)
 class World:
-    """What one case may do: objects in a namespace of its file and class, pods of its class."""
+    """What one case may do: objects in a namespace of its own, pods of its class."""
 
     client: Client
     kubeconfig: Path
@@ -60,6 +71,8 @@ class World:
     namespace: str
     case: str
     """Part of every name, so that no two cases meet."""
+    is_refused: bool = False
+    """Whether the class is expected to refuse the pods of this case."""
 
     def name(self, what: str = "") -> str:
         return "-".join(part for part in (self.case, what) if part)
@@ -117,7 +130,21 @@ class World:
         }
 
     async def start(self, pod: Object) -> Object:
-        return await self.client.create(BY_KIND["Pod"], pod)
+        """Create the pod. Raises RefusedWithReason where that is what is expected of the class."""
+        made = await self.client.create(BY_KIND["Pod"], pod)
+        if self.is_refused:
+            why = await until(f"{name_of(made)} to be refused", lambda: self._refusal(name_of(made)))
+            await self.delete("Pod", name_of(made), grace_seconds=0)
+            raise RefusedWithReason(why)
+        return made
+
+    async def _refusal(self, name: str) -> str:
+        status = (await self.get("Pod", name))["status"]
+        assert status["phase"] not in ("Running", "Succeeded"), f"it was not refused: {status}"
+        if status["phase"] == "Failed" and status.get("message"):
+            return str(status["message"])
+        told = [one["message"] for one in await self.events(name) if one["reason"] in REFUSAL_REASONS]
+        return told[0] if told else ""
 
     async def running(self, pod: Object, *, seconds: float = SECONDS) -> Object:
         """Create the pod and wait until it is Running and Ready."""
@@ -243,117 +270,156 @@ def mounted(volume: str, path: str, **more: Any) -> Object:
     return {"name": volume, "mountPath": path, **more}
 
 
+@dataclass(frozen=True)
+class Entry:
+    """One case: in which classes it runs, and which of them refuse it."""
+
+    case: Case
+    classes: tuple[str, ...]
+    refused: tuple[str, ...]
+    marks: tuple[pytest.MarkDecorator, ...]
+
+    @property
+    def title(self) -> str:
+        """The case's name as words: ``the_pod_s_end`` is "the pod's end"."""
+        return self.case.__name__.replace("_s_", "'s_").replace("_", " ")
+
+
 @dataclass
 class Cases:
-    """The cases of one file."""
+    """The cases of one file; ``title`` says what they are about."""
 
-    cases: dict[str, tuple[Case, tuple[str, ...]]] = field(default_factory=dict)
-    marks: dict[str, list[pytest.MarkDecorator]] = field(default_factory=dict)
+    title: str
+    is_alone: bool = False
+    """Whether they disturb all others, e.g. because they taint the node."""
+    entries: dict[str, Entry] = field(default_factory=dict)
 
-    def add(self, *marks: pytest.MarkDecorator, classes: tuple[str, ...] = CLASSES) -> Callable[[Case], Case]:
-        """A decorator. ``classes``: where it can be so at all."""
+    def add(
+        self, *marks: pytest.MarkDecorator, classes: tuple[str, ...] = CLASSES, refused: tuple[str, ...] = ()
+    ) -> Callable[[Case], Case]:
+        """A decorator. ``classes``: where it is tried; ``refused``: which of those are to refuse it."""
 
         def taken(case: Case) -> Case:
             name = case.__name__
-            assert name not in self.cases
-            self.cases[name], self.marks[name] = (case, classes), list(marks)
+            assert name not in self.entries and set(refused) <= set(classes)
+            self.entries[name] = Entry(case, classes, refused, marks)
             return case
 
         return taken
+
+    def cells(self) -> Iterator[matrix.Cell]:
+        """The part of the table of classes that these cases fill: those to which the class could make a difference."""
+        for entry in self.entries.values():
+            if len(entry.classes) > 1:
+                yield from ((self.title, entry.title, isolation_class) for isolation_class in entry.classes)
 
     def test(self) -> Callable[..., None]:
         """The test function for the file; the fixtures ``outcomes`` and ``platform`` are this directory's."""
 
         @pytest.mark.machine
         @pytest.mark.parametrize(
-            ("name", "isolation_class"),
+            ("cases", "name", "isolation_class"),
             [
-                pytest.param(name, isolation_class, marks=self.marks[name], id=f"{name}-{isolation_class}")
+                pytest.param(self, name, isolation_class, marks=entry.marks, id=f"{name}-{isolation_class}")
                 for isolation_class in CLASSES
-                for name, (_, classes) in self.cases.items()
-                if isolation_class in classes
+                for name, entry in self.entries.items()
+                if isolation_class in entry.classes
             ],
         )
-        def test(outcomes: Outcomes, name: str, isolation_class: str) -> None:
-            outcomes.of(self, isolation_class).raise_for(name)
+        def test(outcomes: Outcomes, cases: Cases, name: str, isolation_class: str) -> None:
+            trouble = outcomes.of(cases, name, isolation_class).trouble
+            if trouble:
+                pytest.fail(trouble, pytrace=False)
 
         return test
 
 
 @dataclass(frozen=True)
-class Run:
-    """How the cases of a file ended in one class: None, or what went wrong."""
+class End:
+    """How a case ended: what went wrong, or why its class refused it; both empty if all was as it should be."""
 
-    ends: dict[str, str | None]
+    trouble: str = ""
+    refusal: str = ""
 
-    def raise_for(self, name: str) -> None:
-        if (trouble := self.ends[name]) is not None:
-            pytest.fail(trouble, pytrace=False)
+
+Chosen = tuple[Cases, str, str]
+"""A file's cases, the name of one, and a class."""
 
 
 class Outcomes:
-    """Runs the cases of a file and class when their first test asks, those that were selected, side by side."""
+    """Runs the cases that were selected when their first test asks, all side by side but for those that disturb."""
 
-    def __init__(self, platform: Platform, selected: set[tuple[str, str]]) -> None:
+    def __init__(self, platform: Platform, selected: list[Chosen]) -> None:
         self._platform = platform
         self._selected = selected
-        self._runs: dict[tuple[int, str], Run] = {}
+        self._ends: dict[tuple[str, str, str], End] = {}
 
-    def of(self, cases: Cases, isolation_class: str) -> Run:
-        key = (id(cases), isolation_class)
-        if key not in self._runs:
-            chosen = {
-                name: case
-                for name, (case, classes) in cases.cases.items()
-                if isolation_class in classes and (name, isolation_class) in self._selected
-            }
-            self._runs[key] = Run(asyncio.run(_all(self._platform, isolation_class, chosen)))
-        return self._runs[key]
+    def of(self, cases: Cases, name: str, isolation_class: str) -> End:
+        key = (cases.title, name, isolation_class)
+        if key not in self._ends:
+            together = [one for one in self._selected if (one[0] is cases if cases.is_alone else not one[0].is_alone)]
+            self._ends |= asyncio.run(_all(self._platform, together))
+        return self._ends[key]
+
+    def seen(self) -> Iterator[tuple[matrix.Cell, str]]:
+        """What the classes made of those cases that more than one of them tries: ``yes`` or ``no: why``."""
+        for cases, name, isolation_class in self._selected:
+            end = self._ends.get((cases.title, name, isolation_class))
+            cell = (cases.title, cases.entries[name].title, isolation_class)
+            if end is not None and not end.trouble and cell in set(cases.cells()):
+                yield cell, f"no: {end.refusal}" if end.refusal else "yes"
 
 
-async def _all(platform: Platform, isolation_class: str, cases: dict[str, Case]) -> dict[str, str | None]:
-    few = asyncio.Semaphore(AT_ONCE[isolation_class])
-    async with _namespace(platform, isolation_class) as (client, namespace):
+async def _all(platform: Platform, chosen: list[Chosen]) -> dict[tuple[str, str, str], End]:
+    few = {isolation_class: asyncio.Semaphore(most) for isolation_class, most in AT_ONCE.items()}
+    client = connect(kubeconfig.load(platform.kubeconfig))
 
-        async def one(name: str, case: Case) -> str | None:
-            short = re.sub(r"[^a-z0-9]+", "-", name.lower())[:40].strip("-")
-            world = World(client, platform.kubeconfig, isolation_class, namespace, short)
-            async with few:
-                try:
-                    await case(world)
-                except BaseException:
-                    return traceback.format_exc()
-            return None
+    async def one(cases: Cases, name: str, isolation_class: str) -> End:
+        entry = cases.entries[name]
+        short = re.sub(r"[^a-z0-9]+", "-", name.lower())[:40].strip("-")
+        async with few[isolation_class]:
+            try:
+                async with _namespace(client, isolation_class) as namespace:
+                    is_refused = isolation_class in entry.refused
+                    world = World(client, platform.kubeconfig, isolation_class, namespace, short, is_refused)
+                    await entry.case(world)
+            except RefusedWithReason as refusal:
+                return End(refusal=str(refusal))
+            except BaseException:
+                return End(trouble=traceback.format_exc())
+            return End(trouble=f"the class {isolation_class} was to refuse it" if is_refused else "")
 
-        ends = await asyncio.gather(*(one(name, case) for name, case in cases.items()))
-    return dict(zip(cases, ends, strict=True))
+    try:
+        ends = await asyncio.gather(*(one(*chosen_one) for chosen_one in chosen))
+    finally:
+        await client.close()
+    return {(cases.title, name, of): end for (cases, name, of), end in zip(chosen, ends, strict=True)}
 
 
 @contextlib.asynccontextmanager
-async def _namespace(platform: Platform, isolation_class: str) -> AsyncIterator[tuple[Client, str]]:
-    client = connect(kubeconfig.load(platform.kubeconfig))
+async def _namespace(client: Client, isolation_class: str) -> AsyncIterator[str]:
+    """A namespace of one case's own; at its end nobody waits until its pods are gone."""
+    metadata = {"generateName": f"pods-{isolation_class}-"}
+    made = await client.create(BY_KIND["Namespace"], {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    namespace = name_of(made)
+
+    async def has_account() -> bool:
+        return bool((await client.list(BY_KIND["ServiceAccount"], namespace=namespace)).items)
+
     try:
-        made = await client.create(
-            BY_KIND["Namespace"],
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"generateName": f"pods-{isolation_class}-"}},
-        )
-        namespace = made["metadata"]["name"]
-
-        async def has_account() -> bool:
-            return bool((await client.list(BY_KIND["ServiceAccount"], namespace=namespace)).items)
-
         await until("the namespace's service account", has_account)
-        try:
-            yield client, namespace
-        finally:
-            await client.delete(BY_KIND["Namespace"], namespace)
+        yield namespace
     finally:
-        await client.close()
+        await client.delete(BY_KIND["Namespace"], namespace)
 
 
-def selected_cases(items: list[pytest.Item]) -> Iterator[tuple[str, str]]:
+def all_cases() -> list[Cases]:
+    """Those of every file."""
+    files = sorted(Path(__file__).parent.glob("test_*.py"))
+    return [importlib.import_module(f"{__package__}.{file.stem}").CASES for file in files]
+
+
+def selected_cases(items: list[pytest.Item]) -> list[Chosen]:
     """The cases that are to run, of what pytest has collected and kept."""
-    for item in items:
-        callspec = getattr(item, "callspec", None)
-        if callspec is not None and {"name", "isolation_class"} <= callspec.params.keys():
-            yield callspec.params["name"], callspec.params["isolation_class"]
+    calls = [item.callspec.params for item in items if hasattr(item, "callspec")]
+    return [(call["cases"], call["name"], call["isolation_class"]) for call in calls if "cases" in call]

@@ -10,7 +10,7 @@ from tests.machines.pods.cases import Cases, World, is_ready, mounted, until
 from kontinuum.api.machinery.objects import Object, name_of
 from kontinuum.api.machinery.status import ApiError
 
-CASES = Cases()
+CASES = Cases("Claims and their volumes")
 STORE = "echo $HOSTNAME >> /data/starts; sleep 100000"
 
 

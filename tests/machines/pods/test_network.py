@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.machines.platform import CLASSES
 from tests.machines.pods.cases import Cases, World, until
 
 from kontinuum.api.machinery.objects import Object
 
-CASES = Cases()
+CASES = Cases("Network: Services, DNS, policies, streams of packets")
 PAGE = 8080
 NAMES_SUFFIX = "svc.cluster.local"
 SERVE = "mkdir -p /tmp/w; hostname > /tmp/w/index.html; exec httpd -f -p {port} -h /tmp/w"
@@ -427,7 +428,7 @@ async def the_api_server_passes_requests_on_to_pods_and_services(world: World) -
     )
 )
 async def ports_of_the_node_are_shared_by_address_and_protocol(world: World) -> None:
-    port = 40100 + (0 if world.isolation_class == "container" else 1)
+    port = 40100 + CLASSES.index(world.isolation_class)
     node = await node_address(world)
     app = world.name()
     volume = await tools(world)

@@ -9,7 +9,7 @@ from tests.machines.pods.cases import Cases, World
 
 from kontinuum.api.machinery.objects import Object
 
-CASES = Cases()
+CASES = Cases("Taints", is_alone=True)
 
 
 @CASES.add(

@@ -17,7 +17,7 @@ from tests.machines.pods.cases import IMAGE, Cases, World, is_ready, mounted, ph
 from kontinuum.api.machinery.objects import Object
 from kontinuum.client import kubeconfig
 
-CASES = Cases()
+CASES = Cases("Tools: logs, exec, attach, copying, port-forward")
 CONTAINERS = ("container",)
 
 

@@ -11,7 +11,7 @@ from tests.machines.pods.cases import Cases, World, mounted, until
 
 from kontinuum.api.machinery.objects import Object
 
-CASES = Cases()
+CASES = Cases("Volumes of files")
 LOOK = """
 for file in "$@"; do
   echo "$file $(stat -Lc '%a %u:%g' "$file") $(cat "$file")"

@@ -14,7 +14,7 @@ from tests.machines.pods.cases import Cases, World, is_ready, phase_of, statuses
 
 from kontinuum.api.machinery.objects import Object
 
-CASES = Cases()
+CASES = Cases("Workloads of controllers")
 CONTAINERS = ("container",)
 
 

@@ -1,4 +1,4 @@
-"""The RuntimeClasses that a user finds in every cluster: ``container`` and ``microvm``.
+"""The RuntimeClasses that a user finds in every cluster: ``container``, ``sandbox``, ``microvm``.
 
 They are created if absent and never changed afterwards: an administrator may change or replace them. Each names its
 handler in containerd, sends pods to nodes that said they can run it, and accounts for what it costs beside the guest.
@@ -20,8 +20,10 @@ NODE_LABEL = "kontinuum.dev/class."
 
 def classes(settings: ControllersSettings) -> dict[str, Object]:
     """The classes by name."""
-    overhead = {"memory": settings.microvm_overhead_memory, "cpu": settings.microvm_overhead_cpu}
-    return {name_of(one): one for one in (_class("container"), _class("microvm", overhead))}
+    sandbox = {"memory": settings.sandbox_overhead_memory, "cpu": settings.sandbox_overhead_cpu}
+    microvm = {"memory": settings.microvm_overhead_memory, "cpu": settings.microvm_overhead_cpu}
+    found = (_class("container"), _class("sandbox", sandbox), _class("microvm", microvm))
+    return {name_of(one): one for one in found}
 
 
 def plan(wanted: Object, existing: Object | None) -> Object | None:
