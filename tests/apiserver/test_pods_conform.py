@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.apiserver.serving import PODS, Api, pod
 
+RESTARTED = {"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}
 CLASSES = "/apis/node.k8s.io/v1/runtimeclasses"
 
 
@@ -82,6 +83,19 @@ async def test_only_the_sysctls_that_cannot_be_are_named(api: Api) -> None:
         ({"containers": [{"name": "c", "image": "i", "securityContext": {
             "allowPrivilegeEscalation": False, "privileged": True}}]}, "spec.containers[0].securityContext",
          "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"),
+        ({"containers": [{"name": "c", "image": "i", "restartPolicy": "Sometimes"}]},
+         "spec.containers[0].restartPolicy", 'supported values: "Always", "Never", "OnFailure"'),
+        ({"containers": [{"name": "c", "image": "i", "restartPolicyRules": [RESTARTED]}]},
+         "spec.containers[0].restartPolicy", "must specify restartPolicy when restart rules are used"),
+        ({"containers": [{"name": "c", "image": "i", "restartPolicy": "Never",
+                          "restartPolicyRules": [RESTARTED] * 21}]},
+         "spec.containers[0].restartPolicyRules", "must have at most 20 items"),
+        ({"containers": [{"name": "c", "image": "i", "restartPolicy": "Never",
+                          "restartPolicyRules": [RESTARTED, {"action": "Restart"}]}]},
+         "spec.containers[0].restartPolicyRules[1].exitCodes", "must be specified"),
+        ({"containers": [{"name": "c", "image": "i", "restartPolicy": "Never",
+                          "restartPolicyRules": [{**RESTARTED, "action": "Reboot"}]}]},
+         "spec.containers[0].restartPolicyRules[0].action", 'supported values: "Restart"'),
         ({"containers": [{"name": "c", "image": "i", "securityContext": {"procMount": "Unmasked"}}]},
          "spec.containers[0].securityContext.procMount", "`hostUsers` must be false to use `Unmasked`"),
     ],

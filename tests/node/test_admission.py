@@ -9,6 +9,7 @@ import pytest
 from tests.node.world import World, container, play, pod
 
 from kontinuum.api.machinery.objects import Object
+from kontinuum.node import abilities
 from kontinuum.node.admission import Refusal, refusal
 from kontinuum.node.resize import Room
 
@@ -65,6 +66,54 @@ def test_kernel_parameters_that_may_harm_others_are_refused_unless_they_are_allo
     assert reason(setting("net/ipv4/tcp_syncookies")) == ""
     assert reason(setting("kernel.msgmax")) == "SysctlForbidden"
     assert refusal(setting("net.core.somaxconn"), [], ROOM, 110, ["net.core.*"]) is None
+
+
+def test_profiles_and_groups_that_nothing_here_would_enforce_are_refused() -> None:
+    def secured(**context: object) -> Object:
+        return pod(securityContext=context)
+
+    assert reason(secured(appArmorProfile={"type": "Unconfined"})) == ""
+    assert reason(secured(appArmorProfile={"type": "RuntimeDefault"})) == "AppArmor"
+    of_container = pod()
+    of_container["spec"]["containers"][0]["securityContext"] = {"appArmorProfile": {"type": "RuntimeDefault"}}
+    assert reason(of_container) == "AppArmor"
+    assert reason(secured(supplementalGroupsPolicy="Merge")) == ""
+    assert reason(secured(supplementalGroupsPolicy="Strict")) == "SupplementalGroupsPolicyNotSupported"
+
+
+@pytest.mark.parametrize(
+    ("asks", "refused"),
+    [
+        ({}, ()),
+        ({"hostUsers": False}, ("container", "sandbox", "microvm")),
+        ({"hostUsers": True}, ()),
+        ({"hostNetwork": True}, ("microvm",)),
+        ({"hostPID": True}, ("sandbox", "microvm")),
+        ({"hostIPC": True}, ("sandbox", "microvm")),
+        ({"securityContext": {"sysctls": [{"name": "kernel.shm_rmid_forced", "value": "1"}]}}, ("sandbox",)),
+    ],
+)
+def test_a_class_refuses_what_it_cannot_do_and_nothing_else(asks: Object, refused: tuple[str, ...]) -> None:
+    for handler in ("container", "sandbox", "microvm", "of-somebody-else"):
+        said = abilities.unmet(handler, pod(**asks))
+        assert (said is not None) == (handler in refused), (handler, said)
+        assert said is None or f"is not offered by the isolation class {handler}: " in said
+    # Without a class it is a container.
+    assert abilities.unmet("", pod(**asks)) == abilities.unmet("container", pod(**asks))
+
+
+@pytest.mark.parametrize("where", ["containers", "initContainers", "ephemeralContainers"])
+def test_mounts_that_propagate_are_refused_wherever_they_are(where: str) -> None:
+    mount = {"name": "v", "mountPath": "/v", "mountPropagation": "HostToContainer"}
+    one = pod()
+    one["spec"].setdefault(where, [{"name": "other"}])[0]["volumeMounts"] = [mount]
+    assert [bool(abilities.unmet(handler, one)) for handler in ("container", "sandbox", "microvm")] == [
+        False,
+        True,
+        True,
+    ]
+    mount["mountPropagation"] = "None"
+    assert not abilities.unmet("sandbox", one)
 
 
 def test_of_two_pods_that_want_the_same_port_the_second_fails_and_nothing_of_it_is_made(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import tomllib
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -25,6 +27,27 @@ def test_without_a_runtime_configuration_there_is_no_microvm_handler() -> None:
     assert set(tomllib.loads(containerd.config_toml(settings))["plugins"][CRI]["containerd"]["runtimes"]) == {
         "container"
     }
+
+
+def test_gvisor_is_driven_by_its_own_shim_where_that_is_installed_and_by_our_adapter_elsewhere(tmp_path: Path) -> None:
+    def runtime(settings: NodeSettings) -> dict[str, Any] | None:
+        found = tomllib.loads(containerd.config_toml(settings))["plugins"][CRI]["containerd"]["runtimes"]
+        assert ("sandbox" in settings.offered_classes) == ("sandbox" in found)
+        return found.get("sandbox")
+
+    assert runtime(SETTINGS) is None
+    installed = msgspec.structs.replace(SETTINGS, runsc=str(tmp_path / "runsc"), sandbox_platform="systrap")
+    adapted = runtime(installed)
+    assert adapted is not None and adapted["runtime_type"] == "io.containerd.runc.v2"
+    assert adapted["options"]["BinaryName"] == "/opt/assets/bin/kontinuum-runsc"
+    (tmp_path / containerd.RUNSC_SHIM).touch()
+    own = runtime(installed)
+    assert own is not None and own["runtime_type"] == "io.containerd.runsc.v1"
+    assert own["options"]["ConfigPath"] == str(containerd.runsc_config_path(installed))
+    told = tomllib.loads(containerd.runsc_toml(installed))
+    assert told["binary_name"] == installed.runsc
+    assert told["runsc_config"] == {"oci-seccomp": "true", "platform": "systrap"}
+    assert containerd.environment(installed)["KONTINUUM_SANDBOX_PLATFORM"] == "systrap"
 
 
 def test_a_quote_in_a_path_does_not_break_the_configuration() -> None:

@@ -210,7 +210,7 @@ def test_non_root_is_enforced_before_the_container_is_made() -> None:
     def make(context: Object, image: Image) -> Object:
         made = full(securityContext=context)
         config = container_config(made, container("app"), Attempt(0, 0), image, environment={}, mounts=[],
-                                  node_memory=1 << 30)  # fmt: skip
+                                  node_memory=1 << 30, profiles=Path("/profiles"))  # fmt: skip
         found: Object = config["linux"]["security_context"]
         return found
 

@@ -211,6 +211,7 @@ class Hands:
             environment=values,
             mounts=mounts,
             node_memory=self._tools.node_memory,
+            profiles=self._tools.settings.seccomp_profiles,
             target_id=_target(container, observed),
         )
 

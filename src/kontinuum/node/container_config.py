@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from kontinuum.api.machinery import quantity
 from kontinuum.api.machinery.objects import Object
@@ -50,11 +51,12 @@ def container_config(
     environment: dict[str, str],
     mounts: Sequence[Config],
     node_memory: int,
+    profiles: Path,
     target_id: str = "",
 ) -> Config:
     """``node_memory`` (bytes) is what a Burstable container's share for the OOM killer is measured against.
 
-    ``target_id``: see ``namespace_options``.
+    ``profiles``: see ``seccomp``. ``target_id``: see ``namespace_options``.
     """
     metadata, name = pod["metadata"], container["name"]
     return {
@@ -84,7 +86,7 @@ def container_config(
         "tty": bool(container.get("tty")),
         "linux": {
             "resources": linux_resources(pod, container, node_memory),
-            "security_context": _security(pod, container, image, target_id),
+            "security_context": _security(pod, container, image, profiles=profiles, target_id=target_id),
         },
     }
 
@@ -127,7 +129,7 @@ def linux_resources(pod: Object, container: Object, node_memory: int) -> Config:
     }
 
 
-def _security(pod: Object, container: Object, image: Image, target_id: str) -> Config:
+def _security(pod: Object, container: Object, image: Image, *, profiles: Path, target_id: str) -> Config:
     of_pod = pod["spec"].get("securityContext") or {}
     own = container.get("securityContext") or {}
     merged = {**of_pod, **{key: value for key, value in own.items() if value is not None}}
@@ -139,7 +141,7 @@ def _security(pod: Object, container: Object, image: Image, target_id: str) -> C
         "readonly_rootfs": bool(own.get("readOnlyRootFilesystem")),
         "no_new_privs": own.get("allowPrivilegeEscalation") is False,
         "supplemental_groups": supplemental_groups(pod),
-        "seccomp": seccomp(merged.get("seccompProfile")),
+        "seccomp": seccomp(merged.get("seccompProfile"), profiles),
         "capabilities": {
             "add_capabilities": capabilities.get("add") or [],
             "drop_capabilities": capabilities.get("drop") or [],

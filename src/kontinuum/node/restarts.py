@@ -17,15 +17,27 @@ HEALTHY_SECONDS = 600.0
 
 
 def should_restart(pod: Object, container: Object, ended: Container) -> bool:
-    """Whether the policy wants ``container`` to run again after ``ended``."""
-    if pods.is_sidecar(container):
-        return True
+    """Whether ``container`` is to run again after ``ended``."""
+    return wants_restart(pod, container, ended.exit_code)
+
+
+def wants_restart(pod: Object, container: Object, exit_code: int) -> bool:
+    """What rules and policies say after this end: the container's own before the pod's (KEP-5307)."""
+    is_first = container["name"] in {one["name"] for one in pods.init_containers(pod)}
     if container in pods.ephemeral_containers(pod):
         return False
-    policy = pods.restart_policy(pod)
-    if container["name"] in {one["name"] for one in pods.init_containers(pod)} and ended.exit_code == 0:
+    if is_first and exit_code == 0 and not pods.is_sidecar(container):
         return False
-    return policy == "Always" or (policy == "OnFailure" and ended.exit_code != 0)
+    if any(_meets(rule.get("exitCodes") or {}, exit_code) for rule in container.get("restartPolicyRules") or ()):
+        return True
+    policy = container.get("restartPolicy") or pods.restart_policy(pod)
+    return policy == "Always" or (policy == "OnFailure" and exit_code != 0)
+
+
+def _meets(wanted: Object, exit_code: int) -> bool:
+    """A rule whose operator is not known is not met, and the policy decides."""
+    is_in = exit_code in (wanted.get("values") or ())
+    return {"In": is_in, "NotIn": not is_in}.get(wanted.get("operator", ""), False)
 
 
 def next_streak(ended: Container) -> int:

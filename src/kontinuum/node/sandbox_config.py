@@ -65,10 +65,14 @@ def namespace_options(pod: Object, target_id: str = "") -> Config:
     }
 
 
-def seccomp(profile: Object | None) -> Config:
-    """A SecurityProfile; without one the process is unconfined, as the kubelet's default is."""
+def seccomp(profile: Object | None, profiles: Path) -> Config:
+    """A SecurityProfile; without one the process is unconfined, as the kubelet's default is.
+
+    ``profiles`` is the directory of the node's own profiles, which ``localhostProfile`` names.
+    """
     wanted = profile or {"type": "Unconfined"}
-    return {"profile_type": SECCOMP[wanted["type"]], "localhost_ref": wanted.get("localhostProfile") or ""}
+    name = wanted.get("localhostProfile")
+    return {"profile_type": SECCOMP[wanted["type"]], "localhost_ref": str(profiles / name) if name else ""}
 
 
 def _pod_security(spec: Object) -> Object:
@@ -82,7 +86,8 @@ def _security(pod: Object) -> Config:
         "namespace_options": namespace_options(pod),
         "privileged": any((one.get("securityContext") or {}).get("privileged") for one in pods.all_containers(pod)),
         "supplemental_groups": supplemental_groups(pod),
-        "seccomp": seccomp(context.get("seccompProfile")),
+        # Not the pod's own: that is made for its containers, and the sandbox's process may need other calls.
+        "seccomp": {"profile_type": SECCOMP["RuntimeDefault"]},
     }
     for field, ours in (("run_as_user", "runAsUser"), ("run_as_group", "runAsGroup")):
         # A group without a user is refused by the CRI.

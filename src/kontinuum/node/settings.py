@@ -270,6 +270,11 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         return self.data / "volumes"
 
     @property
+    def seccomp_profiles(self) -> Path:
+        """Where the profiles are that pods name with ``seccompProfile.localhostProfile``."""
+        return self.data / "seccomp"
+
+    @property
     def offered_classes(self) -> tuple[str, ...]:
         """The classes for which containerd has a handler here."""
         needs = {"sandbox": self.runsc, "microvm": self.runtime_config}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from kontinuum.api.machinery.conditions import find, set_condition
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.clock import rfc3339
-from kontinuum.node import pods, resize
+from kontinuum.node import pods, resize, restarts
 from kontinuum.node.container_status import container_status
 from kontinuum.node.lost import with_lost
 from kontinuum.node.observed import Observed
@@ -76,7 +76,7 @@ def phase(pod: Object, init: list[Object], main: list[Object], observed: Observe
         if one["name"] in sidecars:
             continue
         end = one["state"].get("terminated") or (one["lastState"].get("terminated") if not one["ready"] else None)
-        if end and end["exitCode"] != 0 and (pods.restart_policy(pod) == "Never" or is_final):
+        if end and end["exitCode"] != 0 and (is_final or not _runs_again(pod, one["name"], end)):
             return "Failed"
         if not one["ready"]:
             return "Failed" if is_final and end else "Pending"
@@ -92,12 +92,15 @@ def _phase_of_main(pod: Object, main: list[Object], is_final: bool) -> str:
     succeeded = all(state.get("terminated", {}).get("exitCode") == 0 for state in states)
     if is_final:
         return "Succeeded" if succeeded else "Failed"
-    policy = pods.restart_policy(pod)
-    if policy == "Always":
+    ends = {one["name"]: one["state"].get("terminated") or one["lastState"].get("terminated") for one in main}
+    if any(end is None or _runs_again(pod, name, end) for name, end in ends.items()):
         return "Running"
-    if succeeded:
-        return "Succeeded"
-    return "Failed" if policy == "Never" else "Running"
+    return "Succeeded" if succeeded else "Failed"
+
+
+def _runs_again(pod: Object, name: str, end: Object) -> bool:
+    container = pods.find_container(pod, name)
+    return container is not None and restarts.wants_restart(pod, container, end["exitCode"])
 
 
 def _ips(pod: Object, observed: Observed, host: HostFacts) -> tuple[str, ...]:

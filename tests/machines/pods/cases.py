@@ -110,6 +110,16 @@ class World:
         fields = f"involvedObject.name={name}"
         return (await self.client.list(BY_KIND["Event"], namespace=self.namespace, fields=fields)).items
 
+    async def event_that(self, name: str, reason: str, part: str) -> Object:
+        """The first event about ``name`` for this reason whose message holds ``part``."""
+
+        async def look() -> Object | None:
+            told = [one for one in await self.events(name) if one["reason"] == reason and part in one["message"]]
+            return told[0] if told else None
+
+        found: Object = await until(f"event {reason} about {name}: {part}", look)
+        return found
+
     # -- pods
 
     def pod(self, script: str = "sleep 100000", *, name: str = "", **spec: Any) -> Object:

@@ -16,9 +16,11 @@ from kontinuum.api.machinery.objects import Object
 
 PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 PROTOCOLS = ("SCTP", "TCP", "UDP")
+RESTART_POLICIES, RESTART_ACTIONS = ("Always", "Never", "OnFailure"), ("Restart",)
+MOST_RULES, MOST_CODES = 20, 255
 NOT_EPHEMERAL = (
     "ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resources", "resizePolicy",
-    "restartPolicy",
+    "restartPolicy", "restartPolicyRules",
 )  # fmt: skip
 MESSAGE_POLICIES = ("FallbackToLogsOnError", "File")
 FIELD_PATHS = (
@@ -95,10 +97,32 @@ def _container(container: Object, path: str, volumes: set[Any]) -> list[FieldErr
     for name in ("livenessProbe", "readinessProbe", "startupProbe"):
         if name in container:
             errors += validate_probe(container[name], f"{path}.{name}", must_succeed_once=name != "readinessProbe")
+    if "restartPolicy" in container or "restartPolicyRules" in container:
+        errors += _restarts(container, path)
     if lifecycle := container.get("lifecycle"):
         for name in ("postStart", "preStop"):
             if name in lifecycle:
                 errors += validate_handler(lifecycle[name], f"{path}.lifecycle.{name}")
+    return errors
+
+
+def _restarts(container: Object, path: str) -> list[FieldError]:
+    """What a container says of its own about running again (KEP-5307)."""
+    policy, rules = container.get("restartPolicy"), container.get("restartPolicyRules") or []
+    errors = [fields.required(f"{path}.restartPolicy", "must specify restartPolicy when restart rules are used")]
+    if policy:
+        errors = one_of(policy, RESTART_POLICIES, f"{path}.restartPolicy")
+    if len(rules) > MOST_RULES:
+        errors.append(fields.too_many(f"{path}.restartPolicyRules", len(rules), MOST_RULES))
+    for index, rule in enumerate(rules):
+        here = f"{path}.restartPolicyRules[{index}]"
+        errors += one_of(rule.get("action"), RESTART_ACTIONS, f"{here}.action")
+        if not (codes := rule.get("exitCodes")):
+            errors.append(fields.required(f"{here}.exitCodes", "must be specified"))
+            continue
+        errors += one_of(codes.get("operator"), ("In", "NotIn"), f"{here}.exitCodes.operator")
+        if len(codes.get("values") or ()) > MOST_CODES:
+            errors.append(fields.too_many(f"{here}.exitCodes.values", len(codes["values"]), MOST_CODES))
     return errors
 
 
