@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from kontinuum.foundation import process
 from kontinuum.foundation.clock import RealClock
-from kontinuum.foundation.programs import find_program
 from kontinuum.runtime.guest import connection
 from kontinuum.runtime.guest.port import ContainerSpec, Exit, Guest, Identity, Interface, Mount, ProcessSpec
 from kontinuum.runtime.jail import confine
@@ -102,7 +102,7 @@ def busybox_image(directory: Path) -> Path:
     root = directory / "root"
     for name in ("bin", "etc", "tmp", "proc", "sys", "dev"):
         (root / name).mkdir(parents=True)
-    shutil.copy(str(find_program("busybox")), root / "bin/busybox")
+    shutil.copy(str(process.find_program("busybox")), root / "bin/busybox")
     listing = subprocess.run([root / "bin/busybox", "--list"], capture_output=True, text=True, check=True)
     for applet in listing.stdout.split():
         if applet != "busybox":

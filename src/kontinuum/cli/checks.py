@@ -19,7 +19,6 @@ from kontinuum.cli.settings import Settings
 from kontinuum.foundation import process
 from kontinuum.foundation.addresses import AddressTaken, try_listen
 from kontinuum.foundation.errors import KontinuumError
-from kontinuum.foundation.programs import find_program
 from kontinuum.node import containerd
 from kontinuum.node.filter_sample import sample
 from kontinuum.runtime.vmm.accelerator import probe
@@ -136,7 +135,7 @@ async def _memory() -> Finding:
 
 
 async def _programs(feature: str, names: Sequence[str], advice: str, *, needed: bool = True) -> Finding:
-    found = {name: find_program(name) for name in names}
+    found = {name: process.find_program(name) for name in names}
     missing = [name for name, path in found.items() if path is None]
     if missing:
         return Finding(feature, "no", f"not found: {', '.join(missing)}", advice, needed)

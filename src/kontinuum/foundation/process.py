@@ -19,6 +19,9 @@ from typing import IO
 
 from kontinuum.foundation.errors import Broken, Retryable
 
+# Whoever runs a program asks here where it is, too.
+from kontinuum.foundation.programs import find_program as find_program
+
 Word = str | Path
 _LAST_WORDS = 2000
 _PR_SET_PDEATHSIG = 1

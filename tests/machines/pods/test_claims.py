@@ -91,7 +91,7 @@ async def a_volume_changes_its_class_and_is_never_in_two(world: World) -> None:
     await world.patch("PersistentVolumeClaim", world.name(), {"spec": {"resources": {"requests": {"storage": "48Mi"}}}})
     await world.delete("Pod", first)
     await world.pod_that(second, is_ready, "to follow the machine")
-    assert (await world.logs(second)).split() == ["machine", "container"]
+    await world.log_that(second, lambda text: text.split() == ["machine", "container"], "to tell who wrote")
 
     async def has_grown() -> bool:
         status = (await world.get("PersistentVolumeClaim", world.name()))["status"]

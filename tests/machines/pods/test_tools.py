@@ -14,7 +14,7 @@ import jwt
 import pytest
 from tests.machines.pods.cases import IMAGE, Cases, World, is_ready, mounted, phase_of, statuses, until
 
-from kontinuum.api.machinery.objects import Object
+from kontinuum.api.machinery.objects import Object, name_of
 from kontinuum.client import kubeconfig
 
 CASES = Cases("Tools: logs, exec, attach, copying, port-forward")
@@ -82,6 +82,7 @@ async def a_replication_controller_is_looked_after(world: World) -> None:
     for words in told_of_it:
         assert words in described, (words, described)
     pod = pods[0]
+    await world.event_that(pod["metadata"]["name"], "Started", "main")
     _, described, _ = await world.kubectl("describe", "pod", pod["metadata"]["name"])
     told_of_pod = (
         f"Controlled By:  ReplicationController/{name}",
@@ -105,7 +106,8 @@ async def a_replication_controller_is_looked_after(world: World) -> None:
         assert (await world.get("Service", service))["spec"]["ports"][0]["port"] == port
 
         async def has_endpoints(service: str = service) -> bool:
-            subsets = (await world.get("Endpoints", service)).get("subsets") or []
+            listed = await world.client.list(world.resource("Endpoints"), namespace=world.namespace)
+            subsets = next((one.get("subsets") or [] for one in listed.items if name_of(one) == service), [])
             found = [(a["ip"], p["port"]) for one in subsets for a in one["addresses"] for p in one["ports"]]
             return sorted(found) == [(ip, 6379) for ip in ips]
 

@@ -23,7 +23,6 @@ from qemu.qmp import QMPClient
 
 from kontinuum.foundation import process, sockets
 from kontinuum.foundation.clock import Clock
-from kontinuum.foundation.programs import find_program
 from kontinuum.runtime.jail.confine import READ_ONLY_LIBRARY, Jail
 from kontinuum.runtime.vmm.accelerator import Accelerator
 from kontinuum.runtime.vmm.port import MachineNotStarted, MachineRefused, MachineSpec, Origin, VmmMissing
@@ -281,7 +280,7 @@ async def find(
     """The QEMU of this host with the guest in ``guest``; the rest is as ``Qemu`` takes it. Raises VmmMissing."""
     if not (guest / "version").exists():
         raise VmmMissing(f"{guest} has no guest kernel and agent; make them with: make assets")
-    program = find_program(PROGRAM)
+    program = process.find_program(PROGRAM)
     if program is None:
         raise VmmMissing(f"{PROGRAM} is not on this host; install qemu-system-x86")
     version = (await process.run(program, "--version", timeout=30)).text.splitlines()[0]
