@@ -46,8 +46,31 @@ async def a_taint_ends_pods_in_their_time_unless_it_goes_before(world: World) ->
     await world.kubectl("taint", "node", name, "evict=evictTaintVal:NoExecute-")
     await asyncio.sleep(12)
     assert "deletionTimestamp" not in (await world.get("Pod", other["metadata"]["name"]))["metadata"]
-    for pod in (long, other):
-        await world.delete("Pod", pod["metadata"]["name"])
+    names = [one["metadata"]["name"] for one in (long, other)]
+    await a_drain_waits_for_the_budget_of_its_pods(world, node, names)
+
+
+async def a_drain_waits_for_the_budget_of_its_pods(world: World, node: Object, pods: list[str]) -> None:
+    """Whoever drains a node does not get past a PodDisruptionBudget; then all is gone that runs there."""
+    name, label = node["metadata"]["name"], "drained=yes"
+    await world.kubectl("label", "pod", *pods, label)
+    budget = {"minAvailable": len(pods), "selector": {"matchLabels": {"drained": "yes"}}}
+    await world.create("PodDisruptionBudget", world.name(), spec=budget)
+    drain = ("drain", name, "--force", f"--pod-selector={label}", "--grace-period=1")
+    try:
+        # However often it asks within its time: all of them must stay.
+        code, _, said = await world.kubectl(*drain, "--timeout=2s", check=False)
+        assert code != 0 and "disruption budget" in said
+        for pod in pods:
+            assert "deletionTimestamp" not in (await world.get("Pod", pod))["metadata"]
+        found = await world.client.get(world.resource("Node"), name)
+        assert found["spec"]["unschedulable"] is True
+        await world.kubectl("delete", "poddisruptionbudget", world.name())
+        await world.kubectl(*drain, "--timeout=60s")
+        for pod in pods:
+            await world.gone("Pod", pod)
+    finally:
+        await world.kubectl("uncordon", name)
 
 
 test_taints = CASES.test()

@@ -14,7 +14,7 @@ MODE = 0o777
 def prepare(source: Object, place: Path) -> None:
     """Make it at ``place``; one that is there already stays as it is."""
     place.mkdir(parents=True, exist_ok=True)
-    if source.get("medium") == "Memory" and place not in mounts.below(place):
+    if source.get("medium") == "Memory" and not mounts.begins(place):
         limit = source.get("sizeLimit")
         mounts.mount_tmpfs(place, size=quantity.value(limit) if limit else 0, mode=MODE)
     place.chmod(MODE | (place.stat().st_mode & 0o2000))

@@ -91,7 +91,7 @@ async def _prepare_one(volume: Object, context: Context, place: Path) -> Path:
     elif kind in OF_FILES:
         files = await OF_FILES[kind](source, context)
         place.mkdir(parents=True, exist_ok=True)
-        if kind in IN_MEMORY and place not in mounts.below(place):
+        if kind in IN_MEMORY and not mounts.begins(place):
             mounts.mount_tmpfs(place)
         atomic.write(place, files, group=group)
     else:
