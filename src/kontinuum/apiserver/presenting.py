@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import orjson
 from aiohttp.web_response import StreamResponse
 
+from kontinuum.api.machinery import status
 from kontinuum.apiserver import replies, versions
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
@@ -23,15 +24,21 @@ def answer(context: Context, call: Call, served: Served, value: bytes, code: int
     if call.output.form == "metadata" and call.output.is_list:
         raise list_expected(served.resource.kind)
     body = form_of(context, call, served)(value)
-    is_json = call.output.media == replies.JSON
-    if is_json and call.is_pretty:
-        body = _pretty(body)
-    if is_json and not call.warnings and len(body) < replies.GZIP_FROM and replies.is_plain(call.request):
-        return replies.Whole(call.request, body, code)
-    made = replies.headers(call.audit_id, call.warnings, call.output.media)
-    if not is_json:
+    if call.output.media != replies.JSON:
+        made = replies.headers(call.audit_id, call.warnings, call.output.media)
         return replies.of_object(orjson.loads(body), made, code)
-    return replies.packed(call.request, body, made, code)
+    return _answer_json(call, _pretty(body) if call.is_pretty else body, code)
+
+
+def answer_success(call: Call, code: int) -> StreamResponse:
+    """The reply of who has nothing to show: that it is done."""
+    return _answer_json(call, orjson.dumps(status.success()), code)
+
+
+def _answer_json(call: Call, body: bytes, code: int) -> StreamResponse:
+    if not call.warnings and len(body) < replies.GZIP_FROM and replies.is_plain(call.request):
+        return replies.Whole(call.request, body, code)
+    return replies.packed(call.request, body, replies.headers(call.audit_id, call.warnings), code)
 
 
 def form_of(context: Context, call: Call, served: Served) -> Form:

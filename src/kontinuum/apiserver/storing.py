@@ -144,17 +144,15 @@ async def change(
     merge: Merge | None = None,
     parts: frozenset[str] | None = None,
     checked: bool = True,
-    admitted: bool = True,
     tracked: bool | None = None,
     view: View | None = None,
 ) -> Stored:
     """Read, decide (or ``merge``), admit, check and store, again while other writers are faster.
 
     Raises ApiError, StoreFull, StoreUnavailable.
-    ``checked`` False leaves out the kind's rules and ``admitted`` False admission, for changes that are the server's
-    own. ``parts`` are the fields that ``merge`` may write, None for any. ``tracked``: the client comes to own what
-    changes; by default if ``checked``. ``view`` is what admission sees in place of the object, where the subresource
-    has another kind.
+    ``checked`` False leaves out the kind's rules. ``parts`` are the fields that ``merge`` may write, None for any.
+    ``tracked``: the client comes to own what changes; by default if ``checked``. ``view`` is what admission sees in
+    place of the object, where the subresource has another kind.
     """
     name = call.route.name
     for _ in range(ATTEMPTS):
@@ -166,24 +164,36 @@ async def change(
             ownership.track(served, call, old, new, now=context.clock.time())
         attributes = attributes_of("UPDATE", served, call, new, old, dry_run=dry_run, view=view)
         owners = new["metadata"].get("managedFields")
-        if admitted:
-            await context.admission.admit(attributes, context)
-            if view is not None and attributes.obj is not None:
-                new = view.into(attributes.obj, new)
-            if attributes.is_changed_outside and checked:
-                _settle_again(served, call, new, old)
-                ownership.keep_valid(call, new, owners)
+        await context.admission.admit(attributes, context)
+        if view is not None and attributes.obj is not None:
+            new = view.into(attributes.obj, new)
+        if attributes.is_changed_outside and checked:
+            _settle_again(served, call, new, old)
+            ownership.keep_valid(call, new, owners)
         try:
             async with holding(context, served, new, old, dry_run=dry_run):
                 if checked:
                     problems = await _checked(served, partial(_problems, served, call, new, old))
                     _raise_invalid(served, new, problems)
                     _warn(served, call, new, old)
-                if not admitted:
-                    return await replace(context, served, entry, new, dry_run=dry_run)
                 await context.admission.validate(attributes, context)
                 async with charging(context, served, new, old, dry_run=dry_run) as charge:
                     return await replace(context, served, entry, new, charge, dry_run=dry_run)
+        except StaleRevision as error:
+            await context.catch_up(error.current)
+        except Missing:
+            raise status.not_found(served.resource, name) from None
+    raise status.conflict(served.resource, name)
+
+
+async def rewrite(context: Context, served: Served, call: Call, decide: Decide, *, dry_run: bool) -> Stored:
+    """As ``change`` for what the server itself changes: neither admission nor the kind's rules have a say in it."""
+    name = call.route.name
+    for _ in range(ATTEMPTS):
+        entry = await context.current(served, call.route.namespace, name)
+        new = decide(await versions.read(served.converter, entry.value))
+        try:
+            return await replace(context, served, entry, new, dry_run=dry_run)
         except StaleRevision as error:
             await context.catch_up(error.current)
         except Missing:

@@ -10,14 +10,15 @@ from kontinuum.api.kubernetes.resources import PODS
 from kontinuum.api.kubernetes.schema import definition_of
 from kontinuum.api.machinery import fields, status
 from kontinuum.api.machinery.objects import Object
-from kontinuum.apiserver import options, replies, writing
+from kontinuum.apiserver import options, writing
 from kontinuum.apiserver.admission.chain import Kind
 from kontinuum.apiserver.admission.requests import attributes_of, review
 from kontinuum.apiserver.body import read_as
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
+from kontinuum.apiserver.presenting import answer_success
 from kontinuum.apiserver.routes import Route
-from kontinuum.apiserver.storing import change
+from kontinuum.apiserver.storing import rewrite
 from kontinuum.foundation.clock import rfc3339
 
 BINDING = Kind("", "v1", "Binding")
@@ -55,8 +56,8 @@ async def _bind(context: Context, served: Served, call: Call, binding: Object) -
     await review(context, attributes_of("CREATE", served, call, binding, kind=BINDING, dry_run=dry_run))
     # Only now: admission may have changed where the pod goes.
     check_target(binding, call.route.name)
-    await change(context, served, call, decide, dry_run=dry_run, checked=False, admitted=False)
-    return replies.of_object(status.success(), replies.headers(call.audit_id, call.warnings), 201)
+    await rewrite(context, served, call, decide, dry_run=dry_run)
+    return answer_success(call, 201)
 
 
 def check_target(binding: Object, name: str) -> None:

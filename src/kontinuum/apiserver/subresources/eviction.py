@@ -12,13 +12,14 @@ from kontinuum.api.machinery import status
 from kontinuum.api.machinery.conditions import set_condition
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.status import ApiError
-from kontinuum.apiserver import lifecycle, options, replies
+from kontinuum.apiserver import lifecycle, options
 from kontinuum.apiserver.admission.chain import Kind
 from kontinuum.apiserver.admission.requests import attributes_of, review
 from kontinuum.apiserver.body import read_as
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
 from kontinuum.apiserver.options import DeleteOptions
+from kontinuum.apiserver.presenting import answer_success
 from kontinuum.apiserver.storing import ATTEMPTS
 from kontinuum.apiserver.subresources.budgets import spend_budget
 from kontinuum.apiserver.verbs.delete import end
@@ -52,7 +53,7 @@ async def evict(context: Context, served: Served, call: Call) -> StreamResponse:
             # A pod that was free to go because it was not ready has changed.
             if not error.is_conflict or chosen is asked or attempt == ATTEMPTS - 1:
                 raise
-    return replies.of_object(status.success(), replies.headers(call.audit_id, call.warnings), 201)
+    return answer_success(call, 201)
 
 
 def _disrupt(pod: Object, *, now: str) -> None:
