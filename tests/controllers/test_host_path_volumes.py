@@ -164,7 +164,6 @@ def test_a_volume_grows_when_its_claim_asks() -> None:
 @pytest.mark.parametrize(
     ("spec", "node", "problem"),
     [
-        ({"volumeMode": "Block"}, "node-0", "host-path volumes are directories: volumeMode Block is not supported"),
         (
             {"dataSource": {"kind": "PersistentVolumeClaim", "name": "x"}},
             "node-0",

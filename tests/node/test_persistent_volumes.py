@@ -17,7 +17,7 @@ from kontinuum.client.transport.fake import FakeApi
 from kontinuum.foundation import process, virtual_time
 from kontinuum.foundation.clock import VirtualClock
 from kontinuum.foundation.tasks import cancel
-from kontinuum.node.container_mounts import volume_mounts
+from kontinuum.node.container_mounts import volume_devices, volume_mounts
 from kontinuum.node.erasing import Eraser
 from kontinuum.node.settings import NodeSettings
 from kontinuum.node.sources import Sources
@@ -155,6 +155,39 @@ def test_what_cannot_be_mounted_is_refused_by_name(
     with pytest.raises(CannotMount, match=problem) as caught:
         prepare(tmp_path, volume, **more)
     assert str(caught.value).startswith('MountVolume.SetUp failed for volume "data" : ')
+
+
+@pytest.mark.parametrize(
+    ("mode", "container", "problem"),
+    [
+        (
+            "Block",
+            {"volumeMounts": [{"name": "data"}]},
+            "volume data has volumeMode Block, but is specified in volumeMounts",
+        ),
+        (
+            "Filesystem",
+            {"volumeDevices": [{"name": "data"}]},
+            "has volumeMode Filesystem, but is specified in volumeDevices",
+        ),
+    ],
+)
+def test_files_are_mounted_and_devices_are_had(tmp_path: Path, mode: str, container: Object, problem: str) -> None:
+    volume = ours(tmp_path / "v")
+    volume["spec"]["volumeMode"] = mode
+    with pytest.raises(CannotMount, match=problem):
+        prepare(tmp_path, volume, containers=[{"name": "main", **container}])
+
+
+def test_a_machine_is_told_of_a_disk_and_its_container_has_it_where_it_says(tmp_path: Path) -> None:
+    volume = ours(tmp_path / "v")
+    volume["spec"]["volumeMode"] = "Block"
+    use = {"volumeDevices": [{"name": "data", "devicePath": "/dev/own"}]}
+    where = prepare(tmp_path, volume, runtimeClassName="hardened", containers=[{"name": "main", **use}])
+    assert json.loads(where.with_name("data.disk").read_text()) == {"image": str(tmp_path / "v/disk")}
+    assert (tmp_path / "v/disk").stat().st_size == 64 << 20
+    devices, mounts = volume_devices({"name": "main", **use}, [], {"data": where})
+    assert (devices, mounts) == ([], [{"container_path": "/dev/own", "host_path": str(where), "readonly": False}])
 
 
 def test_a_claim_that_is_used_for_reading_only_is_mounted_so() -> None:

@@ -85,7 +85,8 @@ class Hands:
             case ReleaseVolumes():
                 await self.release_volumes(pod)
                 mounting.remove(mounting.volumes_below(self._directory(pod)))
-                await asyncio.to_thread(provisioned.let_go, self._tools.settings.volumes)
+                settings = self._tools.settings
+                await asyncio.to_thread(provisioned.let_go, settings.volumes, settings.data / "pods")
                 self._remembered.has_released = True
 
     async def prepare_volumes(self, pod: Object, ips: tuple[str, ...]) -> dict[str, Path]:
@@ -201,7 +202,10 @@ class Hands:
         services = await self._tools.services.variables(pod)
         values = await environment(pod, container, self._tools.sources, around, services)
         places = await self.prepare_volumes(pod, ips)
-        mounts = container_mounts.volume_mounts(container, pod["spec"].get("volumes") or (), places, values)
+        volumes = pod["spec"].get("volumes") or ()
+        mounts = container_mounts.volume_mounts(container, volumes, places, values)
+        devices, disks = container_mounts.volume_devices(container, volumes, places)
+        mounts += disks
         mounts += self._own_mounts(pod, container, action.attempt, ips, {one["container_path"] for one in mounts})
         return container_config(
             pod,
@@ -210,6 +214,7 @@ class Hands:
             image,
             environment=values,
             mounts=mounts,
+            devices=devices,
             node_memory=self._tools.node_memory,
             profiles=self._tools.settings.seccomp_profiles,
             target_id=_target(container, observed),

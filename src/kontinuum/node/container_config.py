@@ -50,6 +50,7 @@ def container_config(
     *,
     environment: dict[str, str],
     mounts: Sequence[Config],
+    devices: Sequence[Config] = (),
     node_memory: int,
     profiles: Path,
     target_id: str = "",
@@ -68,6 +69,7 @@ def container_config(
         "working_dir": container.get("workingDir") or "",
         "envs": [{"key": key, "value": value} for key, value in environment.items()],
         "mounts": list(mounts),
+        "devices": list(devices),
         "labels": {
             CONTAINER_NAME: name,
             POD_NAME: metadata["name"],

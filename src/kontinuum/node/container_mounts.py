@@ -50,6 +50,24 @@ def volume_mounts(
     return mounts
 
 
+def volume_devices(
+    container: Object, volumes: Iterable[Object], places: Mapping[str, Path]
+) -> tuple[list[Config], list[Config]]:
+    """The CRI's devices and mounts for ``volumeDevices``: a machine is told of its disks as of directories."""
+    devices, mounts = [], []
+    only_read = {volume["name"] for volume in volumes if _is_only_read(volume)}
+    for device in container.get("volumeDevices") or ():
+        if device["name"] not in places:
+            raise BadMount(f'volume "{device["name"]}" of container "{container["name"]}" does not exist')
+        place, is_read = places[device["name"]], device["name"] in only_read
+        where = {"container_path": device["devicePath"], "host_path": str(place)}
+        if place.is_block_device():
+            devices.append({**where, "permissions": "mr" if is_read else "mrw"})
+        else:
+            mounts.append({**where, "readonly": is_read})
+    return devices, mounts
+
+
 def _is_only_read(volume: Object) -> bool:
     claimed = (volume.get("persistentVolumeClaim") or {}).get("readOnly")
     return bool(claimed) or any(kind in volume for kind in ONLY_READ)

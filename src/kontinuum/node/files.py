@@ -13,7 +13,7 @@ from kontinuum.node.volumes import mounting, provisioned
 def remove_pod_files(settings: NodeSettings, pod: Object) -> None:
     """Volumes, with what is mounted there, and logs. Raises OSError."""
     mounting.remove(settings.data / "pods" / str(pod["metadata"]["uid"]))
-    provisioned.let_go(settings.volumes)
+    provisioned.let_go(settings.volumes, settings.data / "pods")
     logs = log_directory(settings, pod)
     if logs.exists():
         shutil.rmtree(logs)

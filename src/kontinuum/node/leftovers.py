@@ -21,4 +21,4 @@ def remove(settings: NodeSettings, known: set[str]) -> None:
                 mounting.remove(place)
             except OSError as error:
                 log.warning("a gone pod's volumes cannot be removed", place=str(place), error=str(error))
-    provisioned.let_go(settings.volumes)
+    provisioned.let_go(settings.volumes, settings.data / "pods")

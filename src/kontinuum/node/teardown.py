@@ -82,4 +82,4 @@ async def remove_host_state(settings: NodeSettings) -> None:
     # The parent that all installations of the machine share goes with the last of them.
     cgroups.remove_if_empty(settings.cgroup.rpartition("/")[0])
     mounting.remove(settings.data / "pods")
-    provisioned.let_go(settings.volumes)
+    provisioned.let_go(settings.volumes, settings.data / "pods")

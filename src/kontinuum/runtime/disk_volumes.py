@@ -6,7 +6,8 @@ in ``pods/UID/volumes/NAME.disk``:
 
     {"image": "/path/of/the/image", "fileSystem": "ext4", "group": 2000}
 
-``group`` is Kubernetes' ``fsGroup`` and may be absent. Volume names are DNS labels, so that no volume is called so.
+``group`` is Kubernetes' ``fsGroup`` and may be absent. Without ``fileSystem`` the containers get the disk itself, as a
+block device where they mount the volume. Volume names are DNS labels, so that no volume is called so.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class DiskVolume:
 
     image: Path
     file_system: str
+    """"" for a block device."""
     group: int | None
 
 
@@ -41,6 +43,6 @@ def described(volume: Path) -> DiskVolume | None:
         raise SpecRefused(f"volume {volume}: its description {path} cannot be read: {error}") from error
     try:
         group = said.get("group")
-        return DiskVolume(Path(said["image"]), str(said["fileSystem"]), None if group is None else int(group))
+        return DiskVolume(Path(said["image"]), str(said.get("fileSystem", "")), None if group is None else int(group))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise SpecRefused(f"volume {volume}: {path} does not describe a disk: {error!r}") from error

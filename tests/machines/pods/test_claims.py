@@ -70,6 +70,36 @@ async def an_ephemeral_volume_belongs_to_whoever_the_pod_is_and_ends_with_it(wor
     await world.gone("PersistentVolumeClaim", f"{name}-scratch")
 
 
+@CASES.add(classes=("container", "microvm"))
+async def a_block_device_keeps_what_was_written_at_its_place(world: World) -> None:
+    await world.create("PersistentVolumeClaim", world.name(), spec={**a_claim(), "volumeMode": "Block"})
+    devices = {"volumeDevices": [{"name": "data", "devicePath": "/dev/own"}]}
+    volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": world.name()}}]
+    size = "10485760"
+
+    def writer(name: str, script: str) -> Object:
+        return world.pod(script, name=name, volumes=volumes, container=devices)
+
+    write = "blockdev --getsize64 /dev/own && echo here | dd of=/dev/own bs=512 seek=7 conv=sync,fsync 2>/dev/null"
+    assert await world.printed(writer("first", write)) == [size]
+    await world.delete("Pod", world.name("first"))
+    await world.gone("Pod", world.name("first"))
+    assert await world.printed(writer("second", "dd if=/dev/own bs=512 skip=7 count=1 2>/dev/null | head -1")) == [
+        "here"
+    ]
+    await world.delete("Pod", world.name("second"))
+    mistaken = world.pod(name="mistaken", volumes=volumes, container={"volumeMounts": [mounted("data", "/data")]})
+    await world.start(mistaken)
+
+    async def is_told() -> bool:
+        text = "volume data has volumeMode Block, but is specified in volumeMounts"
+        return any(text in one["message"] for one in await world.events(name_of(mistaken)))
+
+    await until("the mistake to be told", is_told)
+    await world.delete("Pod", name_of(mistaken))
+    await world.delete("PersistentVolumeClaim", world.name())
+
+
 @CASES.add(classes=("microvm",))
 async def a_volume_changes_its_class_and_is_never_in_two(world: World) -> None:
     """What a machine wrote a container reads, and the other way round; each waits until the other has ended."""

@@ -57,8 +57,6 @@ def is_asked_for(claim: Object) -> bool:
 
 def problem(claim: Object, node: Object | None) -> str:
     """Why no volume can be made for the claim on the node that was selected; "" if one can."""
-    if claim["spec"].get("volumeMode") == "Block":
-        return "host-path volumes are directories: volumeMode Block is not supported"
     if claim["spec"].get("dataSource") or claim["spec"].get("dataSourceRef"):
         return "host-path volumes begin empty: a data source is not supported"
     if binding.SELECTED_NODE not in annotations_of(claim):
@@ -96,7 +94,7 @@ def new_volume(claim: Object, node: Object, owner: Object | None) -> Object:
             "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}},
             "persistentVolumeReclaimPolicy": (owner or {}).get("reclaimPolicy") or "Delete",
             "storageClassName": class_of(claim),
-            "volumeMode": "Filesystem",
+            "volumeMode": claim["spec"].get("volumeMode") or "Filesystem",
         },
     }
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
 import shutil
 from pathlib import Path
@@ -11,18 +9,16 @@ from pathlib import Path
 from kontinuum.api.kubernetes.claims import claimed_volumes
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.errors import KontinuumError
-from kontinuum.foundation.files import replace_file
 from kontinuum.node.volumes import (
     atomic,
     config_map,
+    disk,
     downward_api,
     empty_dir,
-    growth,
     host_path,
     mounts,
     persistent,
     projected,
-    provisioned,
     secret,
 )
 from kontinuum.node.volumes.context import CannotMount, Context, UnsupportedVolume
@@ -75,8 +71,8 @@ async def _prepare_one(volume: Object, context: Context, place: Path) -> Path:
         claimed = {one.volume: one for one in claimed_volumes(context.pod)}[volume["name"]]
         found = await persistent.find(claimed.claim, context, is_ephemeral=claimed.is_ephemeral)
         if isinstance(found, persistent.Disk):
-            await _prepare_disk(found, context, place, group)
-            if found.is_for_machine:
+            place = await disk.prepare(found, context, place, group)
+            if found.is_for_machine or found.is_block:
                 return place
         elif found.takes_group:
             place = found.path
@@ -100,23 +96,6 @@ async def _prepare_one(volume: Object, context: Context, place: Path) -> Path:
         os.chown(place, -1, group)
         place.chmod(place.stat().st_mode | 0o2070)
     return place
-
-
-async def _prepare_disk(disk: persistent.Disk, context: Context, place: Path, group: int | None) -> None:
-    """The disk's files at ``place``, or there its description for the machine: see ``runtime.disk_volumes``."""
-    description = place.with_name(f"{place.name}.disk")
-    if description.exists():
-        return  # Its machine has it as it is: a disk that grew under it would grow for nobody.
-    image = await provisioned.have(disk.place, disk.size_bytes, is_for_machine=disk.is_for_machine)
-    if disk.is_for_machine:
-        place.mkdir(parents=True, exist_ok=True)
-        words = {"image": str(image), "fileSystem": provisioned.FILE_SYSTEM}
-        replace_file(description, json.dumps(words if group is None else {**words, "group": group}))
-    else:
-        await asyncio.to_thread(provisioned.show, disk.place, place, disk.size_bytes)
-    news = growth.news(disk.claim, disk.volume)
-    if news is not None and provisioned.has_size(disk.place, disk.size_bytes):
-        await context.sources.tell_claim(disk.claim, news)
 
 
 def remove(directory: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kontinuum.api.kontinuum.host_path import PROVISIONER
 from kontinuum.api.kubernetes import binding
-from kontinuum.api.kubernetes.claims import is_made_for
+from kontinuum.api.kubernetes.claims import claimed_volumes, is_made_for
 from kontinuum.api.machinery import quantity
 from kontinuum.api.machinery.objects import Object, annotations_of, name_of
 from kontinuum.node import pods
@@ -36,6 +36,10 @@ class Disk:
     is_for_machine: bool
 
     @property
+    def is_block(self) -> bool:
+        return bool(self.volume["spec"].get("volumeMode") == "Block")
+
+    @property
     def size_bytes(self) -> int:
         return quantity.value(self.volume["spec"]["capacity"]["storage"])
 
@@ -56,11 +60,30 @@ async def find(claim_name: str, context: Context, *, is_ephemeral: bool) -> Plac
     if "hostPath" in spec and annotations_of(volume).get(binding.PROVISIONED_BY) == PROVISIONER:
         place = Path(spec["hostPath"]["path"])
         if not provisioned.is_directory(place):
+            _check_use(context.pod, claim_name, volume, handler)
             return Disk(place, claim, volume, handler in OF_MACHINES)
     if handler in OF_MACHINES:
         text = f"volume {name_of(volume)} is a directory of this node, and the isolation class {handler} needs a disk"
         raise UnsupportedVolume(f"{text}: use a volume of the provisioner {PROVISIONER}, or the class container")
     return _place(volume)
+
+
+def _check_use(pod: Object, claim_name: str, volume: Object, handler: str) -> None:
+    """Files are mounted, devices are had, in the kubelet's words. Raises UnsupportedVolume."""
+    claimed = [one.volume for one in claimed_volumes(pod) if one.claim == claim_name]
+    is_block = volume["spec"].get("volumeMode") == "Block"
+    mode, wrong = ("Block", "volumeMounts") if is_block else ("Filesystem", "volumeDevices")
+    for container in pods.all_containers(pod):
+        for use in container.get(wrong) or ():
+            if use["name"] in claimed:
+                raise UnsupportedVolume(f"volume {use['name']} has volumeMode {mode}, but is specified in {wrong}")
+    if is_block and handler == "sandbox":
+        raise UnsupportedVolume(f"volume {name_of(volume)}: the isolation class {handler} has no block devices")
+    only_read = [(one.get("persistentVolumeClaim") or {}).get("readOnly") for one in pod["spec"].get("volumes") or ()
+                 if one["name"] in claimed]  # fmt: skip
+    if is_block and handler in OF_MACHINES and any(only_read):
+        text = f"the isolation class {handler} has no block devices that are only read"
+        raise UnsupportedVolume(f"volume {name_of(volume)}: {text}")
 
 
 def _place(volume: Object) -> Place:

@@ -3,6 +3,8 @@
     ROOT/pvc-UID/disk       the image: an ext4 file system as large as the claim asked for
     ROOT/pvc-UID/mounted    where this machine has mounted it for its containers; pods have bind mounts of it
 
+Of a volume that is a block device the image is the disk itself, without a file system; containers have a loop device.
+
 A container's volume and a machine's are the same image, one after the other. Never do two write to it: whoever has it
 holds flock(2) on the image, the loop device as well as a virtual machine, and the kernel lets go of it with the last
 user, whatever has been killed.
@@ -48,7 +50,7 @@ def is_directory(place: Path) -> bool:
 
 
 async def have(place: Path, size_bytes: int, *, is_for_machine: bool) -> Path:
-    """The volume's image, made if it is not there, enlarged if it has become too small and nobody uses it.
+    """The image of a volume of files, made if it is not there, enlarged if it has become too small and nobody uses it.
 
     A machine lets its file system fill its disk itself: what it has written is not for this host's tools to read.
     Raises process.ProgramFailed (a full disk), process.ProgramMissing (e2fsprogs), OSError.
@@ -66,6 +68,16 @@ async def have(place: Path, size_bytes: int, *, is_for_machine: bool) -> Path:
             await process.run("e2fsck", "-f", "-p", image, timeout=REPAIR_SECONDS, check=False)
             await process.run("resize2fs", image, timeout=REPAIR_SECONDS)
     return image
+
+
+def have_block(place: Path, size_bytes: int) -> Path:
+    """The image of a volume that is a block device; as ``have``."""
+    place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (place / IMAGE).open("ab", buffering=0) as file, suppress(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(file.fileno()).st_size < size_bytes:
+            file.truncate(size_bytes)
+    return place / IMAGE
 
 
 def has_size(place: Path, size_bytes: int) -> bool:
@@ -93,8 +105,34 @@ def show(place: Path, target: Path, size_bytes: int) -> None:
             mounts.bind(mounted, target)
 
 
-def let_go(root: Path) -> None:
-    """Unmount the volumes of which no pod has a bind mount any more. Raises OSError."""
+def show_block(place: Path, target: Path, size_bytes: int) -> Path:
+    """The volume's block device, and a link to it at ``target``: it stays while there is one. Raises as ``show``."""
+    image = place / IMAGE
+    with _alone(place):
+        device = loop.showing(image)
+        if device is None:
+            with _locked(image) as file, loop.attached(file, for_good=True) as device:
+                pass
+        elif not has_size(place, size_bytes):
+            os.truncate(image, size_bytes)
+            loop.see_new_size(device)
+        if not target.is_symlink():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(device)
+    return device
+
+
+def let_go(root: Path, pods: Path) -> None:
+    """Unmount the volumes of which no pod has a bind mount any more, and detach devices to which no pod has a link.
+
+    ``pods`` is the directory of all pods. Raises OSError.
+    """
+    linked = {link.readlink() for link in pods.glob("*/volumes/*") if link.is_symlink()}
+    for place in root.glob("*/"):
+        device = loop.showing(place / IMAGE)
+        if device is not None and device not in linked and place / MOUNTED not in mounts.devices():
+            with _alone(place):
+                loop.detach(device)
     for mounted, users in _users(root).items():
         if users == 1:
             with _alone(mounted.parent):
@@ -145,14 +183,21 @@ def _alone(place: Path) -> Iterator[None]:
 
 def _mount(image: Path, target: Path) -> None:
     target.mkdir(exist_ok=True, mode=0o700)
-    file = os.open(image, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with _locked(image) as file:
         is_filled = _is_filled(file)
         with loop.attached(file) as device:
             mounts.mount_device(device, target, FILE_SYSTEM)
         if not is_filled and _may_grow_mounted():
             _fill(target, os.fstat(file).st_size)
+
+
+@contextmanager
+def _locked(image: Path) -> Iterator[int]:
+    """The open image, which nobody else writes to. Raises VolumeInUse."""
+    file = os.open(image, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield file
     except BlockingIOError as error:
         who = "a pod with a kernel of its own (microvm, vm), which needs it alone"
         raise VolumeInUse(f"volume {image.parent.name} is in use by {who}: wait until that has ended") from error

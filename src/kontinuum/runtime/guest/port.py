@@ -88,8 +88,9 @@ class VolumeDisk:
 
     slot: str
     file_system: str
+    """"" for none: the containers have the disk itself."""
     path: str
-    """Where it is mounted in the guest."""
+    """Where it is mounted in the guest, or its device is found."""
     group: int | None = None
     """Whom its root directory is given to, as Kubernetes' ``fsGroup``."""
 

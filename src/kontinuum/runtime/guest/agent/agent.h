@@ -72,7 +72,7 @@ bool move_tree(int tree, const char *destination, struct failure *failure);
 
 /* disks.c */
 struct volume_disk {
-    const char *slot, *type, *path;
+    const char *slot, *type, *path; /* without a type: the device itself, at the path */
     bool has_group;
     gid_t group; /* whom the root directory is given to */
 };

@@ -88,10 +88,20 @@ static bool give_to_group(int root, gid_t group) {
     return fchown(root, (uid_t)-1, group) == 0 && fchmod(root, (there.st_mode & 07777) | 02070) == 0;
 }
 
+/* A disk that is a volume as it is: its device, for containers to be bound to. */
+static bool show_device(const struct volume_disk *disk, const char *device, struct failure *failure) {
+    struct stat there;
+    if (stat(device, &there) || !make_parents(disk->path) || mknod(disk->path, S_IFBLK | 0660, there.st_rdev))
+        return failed(failure, "make the device %.200s", disk->path);
+    return true;
+}
+
 bool disk_mount(const struct volume_disk *disk, struct failure *failure) {
     char device[300];
     if (!disk_find(disk->slot, device, sizeof device))
         return failed(failure, "disk %.64s", disk->slot);
+    if (!*disk->type)
+        return show_device(disk, device, failure);
     if (!make_directories(disk->path, 0755))
         return failed(failure, "make %.200s", disk->path);
     if (mount(device, disk->path, disk->type, MS_NODEV | MS_NOATIME, NULL))
@@ -109,11 +119,13 @@ bool disk_mount(const struct volume_disk *disk, struct failure *failure) {
 
 /* Everything that was written is on the disk before the answer, even if somebody still holds the file system. */
 bool disk_unmount(const char *path, struct failure *failure) {
-    int root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bool written = root >= 0 && syncfs(root) == 0;
-    if (root >= 0)
-        close(root);
-    if (!written || umount2(path, 0))
+    struct stat there;
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    bool is_device = file >= 0 && fstat(file, &there) == 0 && S_ISBLK(there.st_mode);
+    bool written = file >= 0 && (is_device ? fsync(file) : syncfs(file)) == 0;
+    if (file >= 0)
+        close(file);
+    if (!written || (is_device ? unlink(path) : umount2(path, 0)))
         return failed(failure, "unmount %.200s", path);
     return true;
 }
