@@ -86,3 +86,16 @@ def test_the_shim_is_found_in_the_assets_and_finds_its_parent() -> None:
 def test_an_unknown_setting_is_refused() -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"data_dri": "/x"}, NodeSettings)
+
+
+@pytest.mark.parametrize(
+    ("said", "bytes_"),
+    [
+        ({}, 1500),
+        ({"overlay": "routes"}, 1500),
+        ({"overlay": "vxlan"}, 1430),
+        ({"overlay": "vxlan", "mtu": 8000}, 8000),
+    ],
+)
+def test_pods_send_packets_that_fit_between_nodes(said: dict[str, Any], bytes_: int) -> None:
+    assert json.loads(containerd.cni_conflist(NodeSettings(**said)))["plugins"][0]["mtu"] == bytes_

@@ -157,6 +157,7 @@ def cni_conflist(settings: NodeSettings) -> str:
     wire = {
         "type": "ptp",
         "ipMasq": False,
+        "mtu": settings.pod_mtu,
         "ipam": {
             "type": "host-local",
             "dataDir": str(settings.run / "addresses"),

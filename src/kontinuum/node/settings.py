@@ -32,6 +32,11 @@ VerificationPolicy = Literal[
 ]
 
 
+USUAL_MTU = 1500
+TUNNEL_BYTES = 70
+"""What a tunnel (VXLAN) adds to a packet between IPv6 addresses; between IPv4 addresses it is 20 less."""
+
+
 def instance_of(data_dir: str) -> str:
     """Eight hex digits that tell the installations of one machine apart; bridges, cgroups and tables carry them."""
     return hashlib.sha256(str(Path(data_dir).absolute()).encode()).hexdigest()[:8]
@@ -97,6 +102,9 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     elsewhere. All nodes of a cluster must have the same."""
     overlay_port: int = 4789
     """The UDP port of ``vxlan``, which a firewall between nodes must let pass."""
+    mtu: int = 0
+    """The largest packet that pods send, in bytes. 0: 1500, or what fits into a tunnel's packet of 1500 where
+    ``overlay`` is ``vxlan``. Less where the network between nodes takes less."""
     masquerade: bool = True
     """Give traffic that leaves the cluster the node's address."""
     max_pods: int = 110
@@ -247,6 +255,11 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     @property
     def service_networks(self) -> tuple[str, ...]:
         return split_networks(self.service_cidrs)
+
+    @property
+    def pod_mtu(self) -> int:
+        """The largest packet that pods send, in bytes."""
+        return self.mtu or (USUAL_MTU - TUNNEL_BYTES if self.overlay == "vxlan" else USUAL_MTU)
 
     @property
     def gateways(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 NAMESPACE, NAME, KEY = "kube-system", "kontinuum-node-settings", "node"
 SHARED = (
-    "cluster_cidr", "cluster_dns", "cluster_domain", "dns", "masquerade", "overlay", "overlay_port", "proxy",
+    "cluster_cidr", "cluster_dns", "cluster_domain", "dns", "masquerade", "mtu", "overlay", "overlay_port", "proxy",
     "service_cidrs",
 )  # fmt: skip
 """The names of the settings."""
