@@ -17,7 +17,7 @@ import yaml
 from tests.machines.conftest import free_port, own_services
 from tests.machines.platform import CLASSES, Platform
 from tests.machines.pods.cases import World, is_ready, until
-from tests.machines.pods.test_network import PAGE, SERVE, answers, fetched, fetched_here, ip
+from tests.machines.pods.test_network import PAGE, SERVE, answers, fetched, fetched_here, ip, output
 
 from kontinuum.api.machinery.conditions import find
 from kontinuum.api.machinery.objects import Object, name_of
@@ -26,6 +26,7 @@ from kontinuum.cli.installation import Installation
 from kontinuum.client import kubeconfig
 from kontinuum.client.connect import connect
 from kontinuum.foundation.addresses import has_interface
+from kontinuum.node.overlay.ways import PROTOCOL
 
 pytestmark = pytest.mark.machine
 FIRST, SECOND = "pair", "pair-2"
@@ -214,6 +215,11 @@ async def test_a_lost_host_is_missed_left_and_taken_back(pair: Platform, harm: s
         assert state(pair) == {"stop": "stopped", "pause": "paused", "cut": "cut"}[harm]
         await node_that(world, SECOND, well=False)
         await until("the replica elsewhere", lambda: nodes_of(world, name, {FIRST}))
+        if harm == "stop":
+            # A host that is gone for good, as far as anybody can tell; and is back, with the network that it had.
+            assert await ways()
+            await world.client.delete(world.resource("Node"), SECOND)
+            await until("no way to a node that is gone", no_ways)
         await asyncio.to_thread(pair.kontinuum, "host", "heal", SECOND)
         assert state(pair) == "running"
         await node_that(world, SECOND, well=True)
@@ -227,6 +233,16 @@ async def test_a_lost_host_is_missed_left_and_taken_back(pair: Platform, harm: s
         pod = await world.running(world.pod(SERVE.format(port=PAGE), name="after", nodeName=SECOND))
         assert await until("an answer", lambda: fetched_here(f"{ip(pod)}:{PAGE}")) == name_of(pod)
         await world.delete("Pod", name_of(pod), grace_seconds=0)
+
+
+async def ways() -> list[Object]:
+    """The routes of this machine to pods of other hosts."""
+    found: list[Object] = json.loads(await output("ip", "-json", "route", "show", "proto", str(PROTOCOL)) or "[]")
+    return found
+
+
+async def no_ways() -> bool:
+    return not await ways()
 
 
 async def replicas(world: World, name: str, node: str, *, toleration: int) -> None:

@@ -31,7 +31,7 @@ from kontinuum.cli.installation import Installation
 from kontinuum.cli.leftovers import remove_cgroups
 from kontinuum.cli.logs import open_log
 from kontinuum.cli.processes import ProcessId, identify, is_alive
-from kontinuum.cli.settings import Settings, from_plain
+from kontinuum.cli.settings import Settings, derived, from_plain
 from kontinuum.foundation import process
 from kontinuum.foundation import settings as plain
 from kontinuum.foundation.addresses import has_interface
@@ -148,7 +148,8 @@ def find(paths: Installation, name: str) -> Host:
 
 def settings_of(host: Host, settings: Settings) -> dict[str, Any]:
     """What the host's own settings file says: whatever its operator, who is this machine's, has decided about nodes."""
-    usual = from_plain({})
+    # Beside what would be so on this machine if nobody had decided anything.
+    usual = derived(from_plain({"data_dir": str(settings.data_dir), "assets_dir": settings.assets_dir}))
     return {
         "assets_dir": settings.assets_dir,
         "log_level": settings.log_level,

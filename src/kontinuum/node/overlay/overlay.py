@@ -9,6 +9,7 @@ import structlog
 
 from kontinuum.api.machinery.objects import Object
 from kontinuum.client.informer import Change, Informer
+from kontinuum.foundation import process
 from kontinuum.foundation.errors import Retryable
 from kontinuum.node.overlay import kernel
 from kontinuum.node.overlay.ways import changes, peers, ways
@@ -64,10 +65,18 @@ class Overlay:
         ground = await kernel.ground(settings)
         wanted, problems = ways(others, settings, ground.near)
         self._tell({*doubts, *problems})
+        trouble: process.ProgramFailed | None = None
         if others and settings.overlay != "routes":
-            await kernel.prepare_tunnel(settings, self._address)
-            ground = await kernel.ground(settings)
+            # Also where we need none: another node may see us as no neighbour, and send into its end.
+            try:
+                await kernel.prepare_tunnel(settings, self._address)
+                ground = await kernel.ground(settings)
+            except process.ProgramFailed as error:
+                trouble = error if any(way.tunnel for way in wanted.values()) else None
+                wanted = {network: way for network, way in wanted.items() if not way.tunnel}
         await kernel.apply(changes(ground, wanted, settings))
+        if trouble is not None:
+            raise trouble
 
     def _tell(self, problems: set[str]) -> None:
         for one in problems - self._told:
