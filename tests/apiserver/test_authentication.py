@@ -13,7 +13,7 @@ from kontinuum.api.machinery.status import ApiError
 from kontinuum.apiserver.authn.authenticator import Authenticator, Tokens
 from kontinuum.apiserver.authn.certificates import CertificateAuthenticator, PeerCertificates, user_of_certificate
 from kontinuum.apiserver.authn.front_proxy import FrontProxyAuthenticator
-from kontinuum.apiserver.authn.port import BadCredential
+from kontinuum.apiserver.authn.port import BadCredential, Remarks
 from kontinuum.apiserver.authn.tokens import BadTokenFile, TokenFile
 from kontinuum.apiserver.authn.users import NOBODY, User
 from kontinuum.apiserver.authz.authorizer import on_resource
@@ -38,6 +38,7 @@ class Request:
         self.headers = CIMultiDictProxy(made)
         self.transport = self
         self.certificate = certificate
+        self.remarks: Remarks | None = None
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return self if name == "ssl_object" and self.certificate else default

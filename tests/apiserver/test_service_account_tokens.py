@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ import pytest
 from tests.apiserver.serving import Answer, Api, Certificates, pod, serving
 
 from kontinuum.foundation import jwt
+from kontinuum.foundation.clock import RealClock
 from kontinuum.store.memory.store import MemoryStore
 
 ACCOUNTS = "/api/v1/namespaces/default/serviceaccounts"
 REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
 WHOAMI = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 ISSUER = "https://kubernetes.default.svc.cluster.local"
+LAST_USED = "kubernetes.io/legacy-token-last-used"
 BUILDER = "system:serviceaccount:default:builder"
 
 
@@ -236,3 +239,82 @@ async def test_without_a_key_nothing_is_issued(certificates: Certificates) -> No
         await api.create(ACCOUNTS, {"metadata": {"name": "builder"}})
         assert (await ask(api)).code == 500
         assert (await api.get("/openid/v1/jwks")).code == 404
+
+
+class Calendar(RealClock):
+    """The machine's clock, some days later."""
+
+    days = 0
+
+    def time(self) -> float:
+        return super().time() + self.days * 86_400
+
+    @property
+    def today(self) -> str:
+        return time.strftime("%Y-%m-%d", time.gmtime(self.time()))
+
+
+SECRETS = "/api/v1/namespaces/default/secrets"
+
+
+async def token_in_secret(api: Api, key: Path, name: str = "old") -> str:
+    """A token as Kubernetes before 1.24 made it unasked, in its Secret."""
+    account = (await api.get(f"{ACCOUNTS}/builder")).body
+    prefix = "kubernetes.io/serviceaccount/"
+    claims = {
+        "iss": "kubernetes/serviceaccount", "sub": BUILDER, f"{prefix}namespace": "default",
+        f"{prefix}secret.name": name, f"{prefix}service-account.name": "builder",
+        f"{prefix}service-account.uid": account["metadata"]["uid"],
+    }  # fmt: skip
+    token = jwt.sign(jwt.load_signing_key(key), claims)
+    metadata = {"name": name, "annotations": {"kubernetes.io/service-account.name": "builder"}}
+    secret = {"metadata": metadata, "type": "kubernetes.io/service-account-token", "stringData": {"token": token}}
+    assert (await api.create(SECRETS, secret)).code == 201
+    return token
+
+
+async def labels(api: Api, name: str = "old") -> dict[str, str]:
+    return dict((await api.get(f"{SECRETS}/{name}")).body["metadata"].get("labels") or {})
+
+
+async def test_each_days_use_of_a_token_in_a_secret_is_written_on_it_once(
+    certificates: Certificates, key: Path
+) -> None:
+    clock = Calendar()
+    async with serving(MemoryStore(), certificates, clock=clock, service_account_key=key) as api:
+        await api.create(ACCOUNTS, {"metadata": {"name": "builder"}})
+        token = await token_in_secret(api, key)
+        tracking = "/api/v1/namespaces/kube-system/configmaps/kube-apiserver-legacy-service-account-token-tracking"
+        assert (await api.get(tracking)).body["data"] == {"since": clock.today}
+        for _ in range(2):
+            async with as_bearer(api, certificates, token) as session:
+                for _ in range(3):
+                    async with session.get(f"{api.address}{ACCOUNTS}") as answer:
+                        assert answer.status == 403 and "Warning" not in answer.headers
+            assert await labels(api) == {LAST_USED: clock.today}
+            used = (await api.get(f"{SECRETS}/old")).version
+            assert (await review(api, token))["authenticated"]
+            assert (await api.get(f"{SECRETS}/old")).version == used
+            clock.days += 2
+        metrics = (await api.get("/metrics")).text
+        assert "serviceaccount_legacy_manual_token_uses_total 8.0" in metrics
+
+
+async def test_a_marked_token_is_refused_until_the_mark_is_taken_off(
+    api: Api, certificates: Certificates, key: Path
+) -> None:
+    token = await token_in_secret(api, key)
+    mark = "kubernetes.io/legacy-token-invalid-since"
+    await api.patch(f"{ACCOUNTS}/builder", {"secrets": [{"name": "old"}]})
+    async with as_bearer(api, certificates, token) as session:
+        async with session.get(f"{api.address}{ACCOUNTS}") as answer:
+            assert answer.headers["Warning"].startswith('299 - "Use tokens from the TokenRequest API or manually')
+        await api.patch(f"{SECRETS}/old", {"metadata": {"labels": {mark: "2026-01-31", LAST_USED: None}}})
+        async with session.get(f"{api.address}{ACCOUNTS}") as answer:
+            assert answer.status == 401
+        assert LAST_USED in await labels(api), "that somebody still wants to use it is written down"
+        assert "has been marked invalid. Use tokens from the TokenRequest API" in (await review(api, token))["error"]
+        await api.patch(f"{SECRETS}/old", {"metadata": {"labels": {mark: None}}})
+        assert (await review(api, token))["user"]["username"] == BUILDER
+        await api.patch(f"{SECRETS}/old", {"data": {"token": ""}})
+        assert "invalidated" in (await review(api, token))["error"]

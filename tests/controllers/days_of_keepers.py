@@ -18,8 +18,18 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from tests.controllers import storage
 from tests.controllers.cluster import Cluster
-from tests.controllers.days import Day, create, pod
+from tests.controllers.days import LOOK_AGAIN_SECONDS, Day, create, pod
 
+from kontinuum.api.kubernetes.account_tokens import (
+    ACCOUNT_NAME,
+    DAY_SECONDS,
+    INVALID_SINCE,
+    LAST_USED,
+    SINCE,
+    TRACKING,
+    TYPE,
+    day_of,
+)
 from kontinuum.api.kubernetes.resources import (
     CERTIFICATESIGNINGREQUESTS,
     CLUSTERROLES,
@@ -31,11 +41,12 @@ from kontinuum.api.kubernetes.resources import (
     PODS,
     RUNTIMECLASSES,
     SECRETS,
+    SERVICEACCOUNTS,
     SERVICECIDRS,
     VOLUMEATTRIBUTESCLASSES,
 )
 from kontinuum.api.machinery.conditions import get_condition, is_true
-from kontinuum.api.machinery.objects import Object, key_of, name_of, uid_of
+from kontinuum.api.machinery.objects import Object, key_of, labels_of, name_of, uid_of
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.client.transport.fake.storage import Entry
 from kontinuum.client.transport.port import Request
@@ -370,7 +381,42 @@ def no_disruption_is_taken_back_early(log: Sequence[Entry]) -> None:
             raise AssertionError("the condition was lost")
 
 
+# Tokens that nobody uses.
+
+
+async def unused_tokens(cluster: Cluster) -> None:
+    """A token is superfluous after a day here; who is in use in any way stays."""
+    cluster.nodes.names = ()
+    since = {"metadata": {"name": TRACKING, "namespace": "kube-system"}, "data": {SINCE: day_of(cluster.clock.time())}}
+    names = ("idle", "used", "mounted", "asked-for", "saved")
+    secrets = [{"name": one} for one in names if one != "asked-for"]
+    account = {"metadata": {"name": "a", "namespace": "default"}, "secrets": secrets}
+    await create(cluster, (CONFIGMAPS, since), (SERVICEACCOUNTS, account))
+    for name in names:
+        metadata = {"name": name, "namespace": "default", "annotations": {ACCOUNT_NAME: "a"}}
+        await create(cluster, (SECRETS, {"metadata": metadata, "type": TYPE}))
+    await create(cluster, (PODS, pod("p", volumes=[{"name": "v", "secret": {"secretName": "mounted"}}])))
+    for _ in range(5):
+        cluster.clock.jump(DAY_SECONDS)
+        await cluster.settle(LOOK_AGAIN_SECONDS)
+        used = {"metadata": {"labels": {LAST_USED: day_of(cluster.clock.time())}}}
+        await cluster.client.patch(SECRETS, "used", used, namespace="default")
+        found = cluster.api.storage.get(SECRETS, "default/saved")
+        if found is not None and INVALID_SINCE in labels_of(found):
+            await cluster.client.patch(SECRETS, "saved", used, namespace="default")
+
+
+def no_token_in_use_goes(log: Sequence[Entry]) -> None:
+    marked = {name_of(one) for one in versions(log, SECRETS) if INVALID_SINCE in labels_of(one)}
+    assert marked == {"idle", "saved"}
+    [(_, gone)] = ends(log, SECRETS)
+    assert name_of(gone) == "idle" and INVALID_SINCE in labels_of(gone), "one went that had not been refused before"
+
+
 KEEPERS = {
+    "unused tokens": Day(
+        ("legacy-serviceaccount-token-cleaner",), unused_tokens, 30, least_writes=3, never=no_token_in_use_goes
+    ),
     "bootstrap tokens": Day(
         ("bootstrap-signer", "token-cleaner"), bootstrap_tokens, 30, least_writes=5,
         never=no_token_goes_early_or_signs_late,

@@ -106,6 +106,7 @@ def live(day: Day, authorities: Path, prepare: Callable[[Cluster], None]) -> tup
             enabled=day.controllers,
             isolation_classes="isolation-classes" in day.controllers,
             terminated_pod_threshold=2,
+            unused_token_seconds=86_400.0,
         )
         async with running(settings) as cluster:
             faults = cluster.faults

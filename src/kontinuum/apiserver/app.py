@@ -28,6 +28,7 @@ from kontinuum.apiserver.aggregation.aggregation import Aggregation
 from kontinuum.apiserver.audit.audit import Audit, audit_of
 from kontinuum.apiserver.authn.assemble import Identity, identity_of
 from kontinuum.apiserver.authn.lookup import CachedObjects
+from kontinuum.apiserver.authn.serviceaccounts.tracking import keep_tracking
 from kontinuum.apiserver.authz.assemble import authorizer_of, rbac_of
 from kontinuum.apiserver.authz.reconciliation import reconcile_defaults
 from kontinuum.apiserver.bootstrap import create_system_objects
@@ -131,6 +132,8 @@ class ApiServer:
         works = self._context.identity.works() | self._aggregation.works(documents.forget)
         for name, work in works.items():
             self._repeat(name, work)
+        if self._identity.uses is not None:
+            self._repeat("uses of tokens in Secrets", lambda: keep_tracking(self._context))
         self._repeat("own service", lambda: keep_own_service(self._context, host=host, port=port))
         log.info("serving the API", address=self.address, revision=feed.applied)
 

@@ -17,6 +17,7 @@ from kontinuum.apiserver import metrics, replies
 from kontinuum.apiserver.aggregation.aggregation import Aggregation
 from kontinuum.apiserver.aggregation.extensions import Extension
 from kontinuum.apiserver.audit.audit import Audit
+from kontinuum.apiserver.audit.record import Record
 from kontinuum.apiserver.authn.authenticator import Authenticator
 from kontinuum.apiserver.authn.impersonation import impersonated
 from kontinuum.apiserver.authn.serviceaccounts import discovery
@@ -153,11 +154,13 @@ class Handler:
                 record = self._audit.begin(request, asked)
                 if record is not None:
                     record.is_nobodys = True
+                    _remark(request, record)
             raise
 
     async def _begin_record(self, audit: Audit, request: Request, asked: Attributes) -> None:
         record = audit.begin(request, asked)
         if record is not None:
+            _remark(request, record)
             record.is_long_running = asked.verb in LONG_RUNNING or asked.subresource in STREAMS
             await record.received()
 
@@ -184,6 +187,8 @@ class Handler:
         call = Call(request, path, query, request.audit_id, asked.user, route, verb, output, seat)
         if request.record is not None:
             call.annotations = request.record.annotations
+        if request.remarks is not None:
+            call.warnings.extend(request.remarks.warnings)
         served = self._context.served[route.resource]
         if served.kind.deprecation:
             call.warnings.append(served.kind.deprecation)
@@ -244,11 +249,16 @@ class Handler:
         return await self._documents.answer(request, path, query, request.audit_id)
 
 
+def _remark(request: Request, record: Record) -> None:
+    if request.remarks is not None:
+        record.annotations |= request.remarks.annotations
+
+
 def _refuse(request: Request, error: ApiError) -> StreamResponse:
     if has_begun(request):
         # What is returned goes nowhere.
         break_off(request)
-    return replies.of_error(error, request.audit_id)
+    return replies.of_error(error, request.audit_id, request.remarks.warnings if request.remarks is not None else ())
 
 
 def _translated(request: Request, error: Exception) -> ApiError:

@@ -70,6 +70,8 @@ class Collector:
         yield from self._requests.families()
         yield from self._context.admission.families()
         yield from families(self._fairness)
+        if (uses := self._context.identity.uses) is not None:
+            yield from uses.families()
         if self._audit is not None:
             yield from self._audit.families()
         objects = GaugeMetricFamily("apiserver_storage_objects", "Objects stored.", labels=("resource",))

@@ -9,6 +9,7 @@ from aiohttp.web_response import StreamResponse
 
 if TYPE_CHECKING:
     from kontinuum.apiserver.audit.record import Record
+    from kontinuum.apiserver.authn.port import Remarks
 
 SCHEMA_UID, LEVEL_UID = "X-Kubernetes-PF-FlowSchema-UID", "X-Kubernetes-PF-PriorityLevel-UID"
 
@@ -16,14 +17,16 @@ SCHEMA_UID, LEVEL_UID = "X-Kubernetes-PF-FlowSchema-UID", "X-Kubernetes-PF-Prior
 class Request(BaseRequest):
     """``audit_id`` is the client's or a new one; ``flow`` are the uids of the request's flow schema and level.
 
-    ``record`` is for the audit log, None if that wants to know nothing of the request.
+    ``record`` is for the audit log, None if that wants to know nothing of the request; ``remarks`` are about the
+    credential that it shows.
     """
 
-    ATTRS = BaseRequest.ATTRS | frozenset({"audit_id", "flow", "record"})
+    ATTRS = BaseRequest.ATTRS | frozenset({"audit_id", "flow", "record", "remarks"})
 
     audit_id: str = ""
     flow: tuple[str, str] | None = None
     record: Record | None = None
+    remarks: Remarks | None = None
 
     async def _prepare_hook(self, response: StreamResponse) -> None:
         """Called before the headers of any answer are sent, a stream's or a WebSocket's too."""

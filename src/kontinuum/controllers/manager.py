@@ -46,6 +46,7 @@ from kontinuum.controllers.reconcilers.statefulset import StatefulSetReconciler
 from kontinuum.controllers.reconcilers.storage_protection import protections
 from kontinuum.controllers.reconcilers.tokens import TokensReconciler
 from kontinuum.controllers.reconcilers.ttl import TimeToLiveReconciler
+from kontinuum.controllers.reconcilers.unused_tokens import UnusedTokensReconciler
 from kontinuum.controllers.settings import ControllersSettings
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.errors import Refused
@@ -124,6 +125,7 @@ def available(settings: ControllersSettings) -> dict[str, Maker]:
             ResourceQuotaReconciler,
             ServiceCidrReconciler,
             StaleDisruptionReconciler,
+            UnusedTokensReconciler,
         )
     }
     if settings.root_ca:

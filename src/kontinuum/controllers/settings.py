@@ -40,6 +40,9 @@ class ControllersSettings(ElectionSettings, frozen=True, forbid_unknown_fields=T
     service_account_key: str = ""
     """PEM file with the private key that signs the tokens of ``kubernetes.io/service-account-token`` Secrets: the API
     server's own. Empty: such Secrets are left alone."""
+    unused_token_seconds: float = 31_536_000.0
+    """A service account's token that was made unasked (its account names it among its ``secrets``) and that nobody has
+    used for this long is marked, from then on refused, and removed after as long again: a year each."""
     signing_certificate: str = ""
     """PEM file with the authority that signs approved certificate requests. Empty: none is signed."""
     signing_key: str = ""
@@ -98,6 +101,8 @@ class ControllersSettings(ElectionSettings, frozen=True, forbid_unknown_fields=T
             Pool.parse(self.load_balancer_pool)
         except ValueError as error:
             raise ValueError(f"load_balancer_pool: {error}") from error
+        if self.unused_token_seconds <= 0:
+            raise ValueError(f"unused_token_seconds: must be more than 0, not {self.unused_token_seconds:g}")
         if self.autoscaling_seconds <= 0:
             raise ValueError(f"autoscaling_seconds: must be more than 0, not {self.autoscaling_seconds:g}")
         prefixes = {4: self.node_cidr_prefix_ipv4, 6: self.node_cidr_prefix_ipv6}

@@ -17,6 +17,7 @@ from kontinuum.apiserver.authn.port import Audiences, RequestAuthenticator, Toke
 from kontinuum.apiserver.authn.remembering import RememberingTokens
 from kontinuum.apiserver.authn.serviceaccounts.authenticator import ServiceAccountTokens
 from kontinuum.apiserver.authn.serviceaccounts.issuer import Issuer
+from kontinuum.apiserver.authn.serviceaccounts.secret_tokens import Uses
 from kontinuum.apiserver.authn.tokens import TokenFile
 from kontinuum.apiserver.authn.webhook import WebhookTokens
 from kontinuum.apiserver.settings import ServerSettings
@@ -44,6 +45,8 @@ class Identity:
     issuers: ConfiguredIssuers | None = None
     """Others whose tokens are good."""
     webhook: WebhookTokens | None = None
+    uses: Uses | None = None
+    """Of tokens that stand in Secrets; None: none is good here."""
 
     def works(self) -> dict[str, Callable[[], Awaitable[None]]]:
         """What has to run as long as the server does, by name."""
@@ -66,9 +69,12 @@ def identity_of(settings: ServerSettings, clock: Clock, objects: Objects) -> Ide
     keys = [key for path in settings.service_account_public_keys for key in jwt.load_verifying_keys(path)]
     if issuer is not None:
         keys.insert(0, issuer.key.public)
+    uses = None
     if keys:
         issuers = (settings.service_account_issuer, *settings.service_account_old_issuers)
-        tokens.append(ServiceAccountTokens(objects, clock, keys=keys, issuers=issuers, audiences=audiences))
+        accounts = ServiceAccountTokens(objects, clock, keys=keys, issuers=issuers, audiences=audiences)
+        tokens.append(accounts)
+        uses = accounts.in_secrets.uses
     if settings.bootstrap_tokens:
         tokens.append(BootstrapTokens(objects, clock))
     others, webhook = _issuers(settings, clock, audiences), _webhook(settings, clock, audiences)
@@ -79,7 +85,7 @@ def identity_of(settings: ServerSettings, clock: Clock, objects: Objects) -> Ide
         tokens.append(RememberingTokens(webhook, clock, good_seconds=seconds, bad_seconds=seconds))
     anonymous = _anonymous_paths(settings, others.anonymous if others is not None else None)
     authenticate = Authenticator(Tokens(tokens, audiences), _by_request(settings, clock), anonymous_paths=anonymous)
-    return Identity(authenticate, issuer, others, webhook)
+    return Identity(authenticate, issuer, others, webhook, uses)
 
 
 def _issuers(settings: ServerSettings, clock: Clock, audiences: Audiences) -> ConfiguredIssuers | None:

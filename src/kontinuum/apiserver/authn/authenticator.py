@@ -43,16 +43,17 @@ class Tokens:
     async def authenticate(self, token: str, audiences: Audiences | None = None) -> TokenUser:
         """Whose token it is, for one of ``audiences`` (None: this server's). Raises BadCredential."""
         wanted = self.audiences if audiences is None else audiences
-        problems = []
+        problems, remarks = [], None
         for authenticator in self._authenticators:
             try:
                 found = await authenticator.authenticate(token, wanted)
             except BadCredential as error:
                 problems.append(str(error))
+                remarks = remarks or error.remarks
                 continue
             if found is not None:
                 return found
-        raise BadCredential(f"[{', '.join([INVALID_TOKEN, *problems])}]" if problems else INVALID_TOKEN)
+        raise BadCredential(f"[{', '.join([INVALID_TOKEN, *problems])}]" if problems else INVALID_TOKEN, remarks)
 
 
 class Authenticator:
@@ -83,9 +84,13 @@ class Authenticator:
         token = bearer_token(request)
         if token:
             try:
-                return (await self.tokens.authenticate(token)).user
+                found = await self.tokens.authenticate(token)
             except BadCredential as error:
+                request.remarks = error.remarks
                 problems.append(str(error))
+            else:
+                request.remarks = found.remarks
+                return found.user
         if problems:
             log.info("a credential is refused", problems=problems, path=path)
             raise unauthorized()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+import structlog
 
-from kontinuum.api.machinery.objects import Object
+from kontinuum.api.machinery.objects import Object, labels_of, name_of, namespace_of
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.apiserver.authn.objects import Identified
 from kontinuum.apiserver.context import Context
+from kontinuum.store.port import Missing, StaleRevision, StoreFull, StoreUnavailable, ValueTooLarge
+
+log = structlog.get_logger(__name__)
 
 
 class _Metadata(msgspec.Struct, rename="camel"):
@@ -44,6 +49,18 @@ class CachedObjects:
                 return None
         metadata = _decode(entry.value).metadata
         return Identified(metadata.uid, metadata.deletion_timestamp or "", entry.revision)
+
+    async def label(self, resource: Resource, obj: Object, labels: Mapping[str, str]) -> None:
+        served = self._context.served[resource]
+        metadata = {**obj["metadata"], "labels": {**labels_of(obj), **labels}}
+        value = served.layout.encode({**obj, "metadata": metadata})
+        key = served.layout.key(namespace_of(obj), name_of(obj))
+        try:
+            await self._context.store.update(key, value, expected=int(obj["metadata"]["resourceVersion"]))
+        except (StaleRevision, Missing):
+            return  # The next use finds it as it is then.
+        except (StoreFull, StoreUnavailable, ValueTooLarge) as error:
+            log.warning("an object cannot be labelled", key=key, labels=dict(labels), error=str(error))
 
     def revision_of(self, resource: Resource, namespace: str, name: str) -> int:
         cache = self._context.served[resource].cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,6 +29,10 @@ class Objects(Protocol):
 
     async def identify(self, resource: Resource, namespace: str, name: str) -> Identified | None:
         """The same without decoding more than is needed."""
+        ...
+
+    async def label(self, resource: Resource, obj: Object, labels: Mapping[str, str]) -> None:
+        """Give the object labels, as it was found; no harm is done if it is another meanwhile, or cannot be written."""
         ...
 
     def revision_of(self, resource: Resource, namespace: str, name: str) -> int:

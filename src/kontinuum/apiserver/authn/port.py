@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from multidict import CIMultiDictProxy
@@ -12,8 +12,20 @@ from kontinuum.apiserver.authn.users import User
 from kontinuum.foundation.errors import Refused
 
 
+@dataclass(frozen=True, slots=True)
+class Remarks:
+    """What is to be said of a credential: warnings to who shows it, annotations to the audit log."""
+
+    warnings: tuple[str, ...] = ()
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
 class BadCredential(Refused):
     """A credential was shown and is not good. The message is for a TokenReview and the log, never for the client."""
+
+    def __init__(self, message: str, remarks: Remarks | None = None) -> None:
+        super().__init__(message)
+        self.remarks = remarks
 
 
 class Connection(Protocol):
@@ -21,7 +33,9 @@ class Connection(Protocol):
 
 
 class Request(Protocol):
-    """What is looked at; aiohttp's requests have it."""
+    """What is looked at, and where it is noted what there is to say; ours have it."""
+
+    remarks: Remarks | None
 
     @property
     def transport(self) -> Connection | None: ...
@@ -47,6 +61,7 @@ class TokenUser:
 
     user: User
     audiences: Audiences
+    remarks: Remarks | None = None
 
 
 class TokenAuthenticator(Protocol):

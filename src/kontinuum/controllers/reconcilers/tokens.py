@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from kontinuum.api.kubernetes.account_tokens import ACCOUNT_NAME, ACCOUNT_UID, TYPE
 from kontinuum.api.kubernetes.resources import SECRETS, SERVICEACCOUNTS
 from kontinuum.api.machinery.objects import Object, annotations_of, key_of, name_of, namespace_of, uid_of
 from kontinuum.api.machinery.status import ApiError
@@ -19,9 +20,6 @@ from kontinuum.client.writes import Writer
 from kontinuum.controllers.context import Context
 from kontinuum.controllers.frame import KeyReconciler
 
-TYPE = "kubernetes.io/service-account-token"
-ACCOUNT_NAME = "kubernetes.io/service-account.name"
-ACCOUNT_UID = "kubernetes.io/service-account.uid"
 ISSUER = "kubernetes/serviceaccount"
 """What the older tokens say; API servers know by it that the token must still stand in its Secret."""
 

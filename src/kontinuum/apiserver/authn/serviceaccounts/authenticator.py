@@ -6,17 +6,16 @@ others by the same name have taken their place.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from kontinuum.api.kubernetes.account_tokens import day_of
 from kontinuum.api.kubernetes.resources import NODES, PODS, SECRETS, SERVICEACCOUNTS
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.apiserver.authn.objects import Objects
-from kontinuum.apiserver.authn.port import Audiences, BadCredential, TokenUser, both
+from kontinuum.apiserver.authn.port import Audiences, BadCredential, Remarks, TokenUser, both
 from kontinuum.apiserver.authn.serviceaccounts import claims as of
+from kontinuum.apiserver.authn.serviceaccounts.secret_tokens import INVALIDATED, SecretTokens
 from kontinuum.apiserver.authn.users import User
 from kontinuum.foundation import jwt
 from kontinuum.foundation.clock import Clock, parse_rfc3339
@@ -25,16 +24,20 @@ REMEMBERED = 16_384
 """Tokens whose signature has been verified are remembered, because that is what costs."""
 LEEWAY_SECONDS = 60.0
 """A token of an object that is being deleted stays good for so long: its owner has goodbyes to say."""
-INVALIDATED = "service account token has been invalidated"
 
 
 @dataclass(slots=True)
 class Seen:
-    """A token whose signature is good. ``revisions`` are those of its objects when they were last found in order."""
+    """A token whose signature is good. ``revisions`` are those of its objects when they were last found in order.
+
+    ``remarks`` is what there is to say of one that stands in a Secret; its use is noted on each ``day``.
+    """
 
     identity: of.Identity
     user: User
     revisions: tuple[int, ...] = ()
+    remarks: Remarks | None = None
+    day: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class ServiceAccountTokens:
         self._issuers = frozenset([*issuers, of.LEGACY_ISSUER])
         self._audiences = audiences
         self._seen: dict[str, Seen] = {}
+        self.in_secrets = SecretTokens(objects, clock)
 
     async def authenticate(self, token: str, audiences: Audiences) -> TokenUser | None:
         seen = self._seen.get(token) or self._verify(token)
@@ -83,7 +87,9 @@ class ServiceAccountTokens:
             wanted, has = (" ".join(f'"{one}"' for one in some) for some in (audiences, meant))
             raise BadCredential(f"token audiences [{has}] is invalid for the target audiences [{wanted}]")
         await self._check_bonds(seen, token)
-        return TokenUser(seen.user, agreed)
+        if seen.remarks is not None:
+            self.in_secrets.count(seen.remarks)
+        return TokenUser(seen.user, agreed, seen.remarks)
 
     def _verify(self, token: str) -> Seen | None:
         try:
@@ -106,14 +112,16 @@ class ServiceAccountTokens:
         revisions = tuple(
             self._objects.revision_of(bond.resource, bond.namespace, bond.reference.name) for bond in bonds
         )
-        if revisions == seen.revisions and 0 not in revisions:
+        day = day_of(self._clock.time()) if seen.identity.is_legacy else ""
+        if revisions == seen.revisions and 0 not in revisions and day == seen.day:
             return
         seen.revisions = ()
         ending = False
         for bond in bonds:
             ending |= await self._check_bond(bond)
         if seen.identity.is_legacy:
-            await self._check_legacy(seen.identity, token)
+            seen.remarks = await self.in_secrets.check(seen.identity, token)
+            seen.day = day
         if not ending:
             seen.revisions = revisions
 
@@ -127,17 +135,6 @@ class ServiceAccountTokens:
         if parse_rfc3339(found.deletion) < self._clock.time() - LEEWAY_SECONDS:
             raise BadCredential(INVALIDATED)
         return True
-
-    async def _check_legacy(self, identity: of.Identity, token: str) -> None:
-        """The token must still stand in its Secret."""
-        assert identity.secret is not None, "legacy tokens name their Secret"
-        secret: Any = await self._objects.find(SECRETS, identity.namespace, identity.secret.name) or {}
-        try:
-            kept = base64.b64decode((secret.get("data") or {}).get("token") or "").decode()
-        except (binascii.Error, UnicodeDecodeError) as error:
-            raise BadCredential(INVALIDATED) from error
-        if kept != token:
-            raise BadCredential(INVALIDATED)
 
 
 def _bonds(identity: of.Identity) -> list[_Bond]:

@@ -29,6 +29,7 @@ OUR_CONTROLLERS = (
     "generic-garbage-collector",
     "horizontal-pod-autoscaler",
     "job-controller",
+    "legacy-service-account-token-cleaner",
     "namespace-controller",
     "node-controller",
     "persistent-volume-binder",
