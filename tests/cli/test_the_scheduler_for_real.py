@@ -1,0 +1,60 @@
+"""The scheduler that a user starts, beside the API server and the controllers: each a process, on hollow nodes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.cli.scheduling_cases import CASES, Case, Ground, make_classes
+
+from kontinuum.cli.simulation.parts import started
+from kontinuum.client import kubeconfig
+from kontinuum.client.connect import connect
+from kontinuum.client.rest import Client
+from kontinuum.foundation.clock import RealClock
+from kontinuum.foundation.tasks import cancel
+from kontinuum.hollow.nodes import HollowNodes
+
+
+@pytest.mark.behaviour("SchedulerPredicates validates resource limits of pods that are allowed to run")
+@pytest.mark.behaviour("SchedulerPredicates validates that NodeSelector is respected if matching")
+@pytest.mark.behaviour("SchedulerPredicates validates that NodeSelector is respected if not matching")
+@pytest.mark.behaviour(
+    "SchedulerPredicates validates that there exists conflict between pods with same hostPort and protocol"
+    " but one using 0.0.0.0 hostIP"
+)
+@pytest.mark.behaviour("SchedulerPreemption validates basic preemption works")
+@pytest.mark.behaviour("SchedulerPreemption validates lower priority pod preemption by critical pod")
+@pytest.mark.behaviour("SchedulerPreemption validates pod disruption condition is added to the preempted pod")
+@pytest.mark.behaviour(
+    "SchedulerPreemption PreemptionExecutionPath runs ReplicaSets to verify preemption running path"
+)  # fmt: skip
+async def test_pods_are_scheduled_as_kubernetes_does_it() -> None:
+    """All cases side by side: each waits for others' processes most of the time."""
+    clock = RealClock()
+    async with started(clock, store="", keep=None) as parts:
+        client = connect(kubeconfig.load(parts.kubeconfig))
+        hollow = HollowNodes(client, clock, (), ready_seconds=0, stop_seconds=0)
+        working = asyncio.create_task(hollow.run())
+        try:
+            await hollow.wait_registered()
+            await make_classes(client)
+            outcomes = await asyncio.gather(
+                *(take(client, hollow, name, one) for name, one in CASES.items()), return_exceptions=True
+            )
+            parts.check()
+        finally:
+            await cancel(working)
+            await client.close()
+    if failed := [one for one in outcomes if isinstance(one, Exception)]:
+        raise ExceptionGroup(f"{len(failed)} of {len(CASES)} cases", failed)
+
+
+async def take(client: Client, hollow: HollowNodes, name: str, one: Case) -> None:
+    ground = Ground(client, hollow, name)
+    await ground.prepare()
+    try:
+        await one(ground)
+    except Exception as error:
+        error.add_note(f"the case {name}")
+        raise
