@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from pathlib import Path
@@ -9,9 +10,11 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kontinuum.cli.simulation.drive import deployments
-from kontinuum.cli.simulation.timing import Lap, percentile, point, steps
-from kontinuum.foundation import process
+from kontinuum.cli.simulation.drive import Drive, Plan, deployments
+from kontinuum.cli.simulation.timing import Lap, Point, percentile, point, steps
+from kontinuum.cli.simulation.virtual import living
+from kontinuum.foundation import process, virtual_time
+from kontinuum.foundation.clock import VirtualClock
 
 KONTINUUM = Path(sys.executable).with_name("kontinuum")
 
@@ -64,3 +67,40 @@ async def test_a_small_cluster_comes_to_run_and_leaves_nothing(tmp_path: Path) -
     assert all(one["took"]["created"] <= one["took"]["bound"] <= one["took"]["running"] for one in points)
     for log in (tmp_path / "data" / "logs").glob("*.log"):
         assert '"level":"error"' not in log.read_text()
+
+
+def _lived(seed: int) -> tuple[list[Point], str]:
+    """A small life in virtual time: its times, and which pod is where at its end."""
+
+    async def main() -> tuple[list[Point], str]:
+        clock = VirtualClock()
+        async with living(clock, seed=seed) as (client, parts):
+            plan = Plan(nodes=8, pods=60, replicas=20, steps=2, ready_seconds=2)
+            drive = Drive(client, clock, plan, parts=parts, told=lambda done, total: None)
+            async with drive.nodes():
+                return [one async for one in drive.run()], drive.fingerprint()
+
+    return virtual_time.run(main)
+
+
+def test_the_same_seed_gives_the_same_life_in_virtual_time() -> None:
+    (first, places), (again, same_places), (other, _) = (_lived(seed) for seed in (1, 1, 2))
+    for points in (first, other):
+        assert [(one.pods, one.new) for one in points] == [(30, 30), (60, 30)]
+        # The nodes' own time is all that takes long: nobody waits for a processor.
+        assert all(2 < one.p50["running"] < 2.1 for one in points)
+    assert places == same_places
+    assert [one.took for one in first] == [one.took for one in again] != [one.took for one in other]
+
+
+async def test_the_command_lives_in_virtual_time_without_any_other_process() -> None:
+    words = ("--nodes", "2", "--pods", "4", "--steps", "1", "--settle-seconds", "60", "--output", "json")
+    ran, refused = await asyncio.gather(
+        process.run(KONTINUUM, "simulate", "--virtual", *words, timeout=240, check=False),
+        process.run(KONTINUUM, "simulate", "--virtual", "--store", "etcd://x", timeout=240, check=False),
+    )
+    assert ran.code == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    assert found["points"][-1]["memory"].keys() == {"everything"} == found["idle"]["shares"].keys()
+    assert found["lived"] > 60 and found["fingerprint"]
+    assert refused.code == 2 and b"--store: not with --virtual" in refused.stderr

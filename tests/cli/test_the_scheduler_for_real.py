@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
+from pathlib import Path
 
 import pytest
 from tests.cli.scheduling_cases import CASES, Case, Ground, make_classes
 
+from kontinuum.api.kubernetes.resources import NODES
+from kontinuum.api.machinery.objects import name_of
 from kontinuum.cli.simulation.parts import started
 from kontinuum.client import kubeconfig
 from kontinuum.client.connect import connect
 from kontinuum.client.rest import Client
+from kontinuum.foundation import process
 from kontinuum.foundation.clock import RealClock
 from kontinuum.foundation.tasks import cancel
 from kontinuum.hollow.nodes import HollowNodes
+
+KONTINUUM = Path(sys.executable).with_name("kontinuum")
 
 
 @pytest.mark.behaviour("SchedulerPredicates validates resource limits of pods that are allowed to run")
@@ -42,12 +50,24 @@ async def test_pods_are_scheduled_as_kubernetes_does_it() -> None:
             outcomes = await asyncio.gather(
                 *(take(client, hollow, name, one) for name, one in CASES.items()), return_exceptions=True
             )
+            await drive_it(client, parts.kubeconfig)
             parts.check()
         finally:
             await cancel(working)
             await client.close()
     if failed := [one for one in outcomes if isinstance(one, Exception)]:
         raise ExceptionGroup(f"{len(failed)} of {len(CASES)} cases", failed)
+
+
+async def drive_it(client: Client, config: Path) -> None:
+    """Somebody's running cluster is driven by a simulation, in real time, and nothing of that is left."""
+    words = ("--nodes", "3", "--pods", "12", "--replicas", "6", "--steps", "2", "--output", "json")
+    ran = await process.run(KONTINUUM, "simulate", "--kubeconfig", config, *words, timeout=240, check=False)
+    assert ran.code == 0, ran.stderr
+    points = json.loads(ran.stdout)["points"]
+    assert [(one["pods"], one["new"], one["memory"]) for one in points] == [(6, 6, {}), (12, 6, {})]
+    names = {name_of(one) for one in (await client.list(NODES)).items}
+    assert not any(name.startswith("hollow-") for name in names)
 
 
 async def take(client: Client, hollow: HollowNodes, name: str, one: Case) -> None:

@@ -161,6 +161,11 @@ class ApiServer:
             await self._identity.close()
         await self._context.admission.close()
 
+    def answering(self) -> asyncio.Protocol:
+        """The server's end of one more connection, for who connects without a network. The server has started."""
+        assert self._http is not None, "it has started"
+        return self._http()
+
     @property
     def connections(self) -> list[RequestHandler]:
         """The connections that are open now."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from kontinuum.foundation.errors import Retryable
@@ -14,10 +14,13 @@ class Interrupted(Retryable):
     """Somebody did not want to wait; nothing was changed."""
 
 
-def run(command: Coroutine[Any, Any, None], *, is_busy: bool = False) -> None:
-    """Run ``command`` to its end, if it ``is_busy`` on a faster loop. Raises Interrupted after it has cleaned up."""
+def run(command: Coroutine[Any, Any, None], *, loop: Callable[[], asyncio.AbstractEventLoop] | None = None) -> None:
+    """Run ``command`` to its end, on asyncio's own loop or one that is made for it.
+
+    Raises Interrupted after it has cleaned up.
+    """
     try:
-        with asyncio.Runner(loop_factory=_uvloop if is_busy else None) as runner:
+        with asyncio.Runner(loop_factory=loop) as runner:
             runner.run(_interruptible(command))
     except asyncio.CancelledError:
         raise Interrupted("interrupted; nothing was changed") from None
@@ -30,7 +33,8 @@ async def _interruptible(command: Coroutine[Any, Any, None]) -> None:
     await task
 
 
-def _uvloop() -> asyncio.AbstractEventLoop:
+def fast() -> asyncio.AbstractEventLoop:
+    """A loop for a command that is busy all the time."""
     import uvloop
 
     return uvloop.new_event_loop()

@@ -405,12 +405,15 @@ def simulate(
     context: ContextOption = "",
     store: StoreOption = "",
     keep: Annotated[Path | None, typer.Option("--keep", help="Where data and logs stay. Default: nowhere.")] = None,
+    virtual: Annotated[
+        bool, typer.Option("--virtual", help="All in one process and in virtual time: waiting takes none.")
+    ] = False,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="With --virtual: the same seed, the same life.")] = 0,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Drive API server, controllers and scheduler with nodes that only say they run pods, and print what it costs."""
-    from kontinuum.cli.commands.simulate import simulate
+    from kontinuum.cli.commands import simulate as command
     from kontinuum.cli.simulation.drive import Plan
-    from kontinuum.foundation.clock import RealClock
     from kontinuum.foundation.telemetry import configure_logs
 
     configure_logs(component="simulate", format="json", level="warning")
@@ -418,13 +421,12 @@ def simulate(
         nodes=nodes, pods=pods, replicas=replicas, steps=steps, ready_seconds=ready_seconds,
         heartbeat_seconds=heartbeat_seconds, settle_seconds=settle_seconds,
     )  # fmt: skip
-    _run(
-        simulate(
-            plan, RealClock(), kubeconfig=kubeconfig, context=context, store=store, keep=keep,
-            as_json=output is Output.JSON,
-        ),
-        is_busy=True,
-    )  # fmt: skip
+    as_json = output is Output.JSON
+    if virtual:
+        _only_real({"--kubeconfig": kubeconfig, "--context": context, "--store": store, "--keep": keep})
+        command.run_virtual(plan, seed=seed, as_json=as_json)
+    else:
+        command.run_real(plan, kubeconfig=kubeconfig, context=context, store=store, keep=keep, as_json=as_json)
 
 
 @app.command()
@@ -453,10 +455,17 @@ def _only_attached(options: Mapping[str, object]) -> None:
         raise Refused(f"{', '.join(given)}: only with --kubeconfig; an installation's settings.yaml says it otherwise")
 
 
-def _run(command: Coroutine[Any, Any, None], *, is_busy: bool = False) -> None:
+def _only_real(options: Mapping[str, object]) -> None:
+    from kontinuum.foundation.errors import Refused
+
+    if given := [name for name, value in options.items() if value not in ("", None)]:
+        raise Refused(f"{', '.join(given)}: not with --virtual, which has everything in its own process and memory")
+
+
+def _run(command: Coroutine[Any, Any, None]) -> None:
     from kontinuum.cli.interruption import run
 
-    run(command, is_busy=is_busy)
+    run(command)
 
 
 def main() -> None:

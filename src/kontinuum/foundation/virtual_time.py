@@ -1,6 +1,7 @@
 """An event loop in virtual time: when nothing is runnable, time jumps to the next timer instead of waiting for it.
 
-For tests only. File descriptors are still polled (with no wait), so code under test should not depend on real sockets.
+For tests and simulations. File descriptors are still polled (with no wait), so what runs here should not depend on real
+sockets.
 """
 
 from __future__ import annotations

@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from kontinuum.api.kubernetes.resources import DEPLOYMENTS, LEASES, NAMESPACES, NODES, PODS, SERVICEACCOUNTS
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.api.machinery.status import ApiError
-from kontinuum.cli.simulation.parts import Parts
-from kontinuum.cli.simulation.timing import Lap, Point, point, steps
+from kontinuum.cli.simulation.timing import Lap, Point, fingerprint, point, steps
 from kontinuum.client.informer import Change, Informer
 from kontinuum.client.rest import Client
 from kontinuum.foundation.clock import Clock
@@ -60,11 +60,27 @@ class Idle:
     shares: dict[str, float]
 
 
+class Costs(Protocol):
+    """What is driven, as far as that can be told."""
+
+    def memory(self) -> dict[str, int]:
+        """Bytes of each part, by the name that a person would give it."""
+        ...
+
+    def processor(self) -> dict[str, float]:
+        """Seconds of processor time that each has used up to now."""
+        ...
+
+    def check(self) -> None:
+        """Raises an error if a part has ended that should not."""
+        ...
+
+
 class Drive:
     """One simulation against one API server. ``told`` hears how many pods run, of how many."""
 
     def __init__(
-        self, client: Client, clock: Clock, plan: Plan, *, parts: Parts, told: Callable[[int, int], None]
+        self, client: Client, clock: Clock, plan: Plan, *, parts: Costs, told: Callable[[int, int], None]
     ) -> None:
         self._client = client
         self._clock = clock
@@ -101,6 +117,10 @@ class Drive:
         for size in steps(self._plan.pods, self._plan.steps):
             yield await self._step(there, size)
             there = size
+
+    def fingerprint(self) -> str:
+        """Of which pods are where now."""
+        return fingerprint(self._pods.items())
 
     async def idle(self) -> Idle:
         """What everything uses while nothing happens."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from kontinuum.api.machinery.objects import Object, uid_of
+from kontinuum.api.machinery.objects import Object, name_of, uid_of
 
 PHASES = ("created", "bound", "running")
 
@@ -85,3 +86,9 @@ def point(lap: Lap, *, nodes: int, pods: int, memory: dict[str, int], processor:
 def steps(total: int, count: int) -> list[int]:
     """How many pods there are after each of ``count`` steps: each time twice as many, ``total`` at last."""
     return sorted({max(1, total >> shift) for shift in range(count)})
+
+
+def fingerprint(pods: Iterable[Object]) -> str:
+    """The same for the same pods on the same nodes, and hardly for any others."""
+    places = sorted(f"{name_of(pod)} {pod['spec'].get('nodeName', '')}\n" for pod in pods)
+    return hashlib.sha256("".join(places).encode()).hexdigest()[:16]

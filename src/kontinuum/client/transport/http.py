@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -29,11 +29,20 @@ at two milliseconds of both sides' processors each and 100 KB, and no server ans
 IN_PATHS = "/:@!$&'()*+,;=~"
 
 
+Connect = Callable[[asyncio.Protocol], Awaitable[object]]
+"""Opens a connection whose bytes the protocol is given. Raises OSError."""
+
+
 class HttpTransport:
     """One API server. Connections are opened on demand and kept; only what is answered at once shares ``AT_ONCE``."""
 
-    def __init__(self, target: Target, *, user_agent: str = "kontinuum", clock: Clock | None = None) -> None:
+    def __init__(
+        self, target: Target, *, user_agent: str = "kontinuum", clock: Clock | None = None,
+        connect: Connect | None = None,
+    ) -> None:  # fmt: skip
+        """``connect``: another way to the server than its address."""
         self._target = target
+        self._open_connection = connect or self._open_socket
         self._clock = clock or RealClock()
         self._tls = target.tls_context()
         self._token = target.token
@@ -121,10 +130,9 @@ class HttpTransport:
         server = self._target.server
         try:
             self._refresh_credentials()
+            connection = Connection(server)
             async with asyncio.timeout(CONNECT_SECONDS):
-                _, connection = await asyncio.get_running_loop().create_connection(
-                    lambda: Connection(server), self._host, self._port, ssl=None if self._is_plain else self._tls
-                )
+                await self._open_connection(connection)
         except (OSError, TimeoutError) as error:
             raise Unreachable(f"talking to {server}: {str(error) or type(error).__name__}") from error
         self._open.add(connection)
@@ -132,6 +140,10 @@ class HttpTransport:
             connection.close()
         self._check_open()
         return connection
+
+    async def _open_socket(self, connection: asyncio.Protocol) -> None:
+        tls = None if self._is_plain else self._tls
+        await asyncio.get_running_loop().create_connection(lambda: connection, self._host, self._port, ssl=tls)
 
     def _check_open(self) -> None:
         """What still works while everything ends must open nothing that nobody would close."""
