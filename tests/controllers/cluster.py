@@ -77,6 +77,8 @@ class Cluster:
         """By image: the exit code of a pod's container a second after its start; None: it goes on."""
         self.nodes.exit_of = lambda pod: self.exits.get(pod["spec"]["containers"][0]["image"], lambda _: None)(pod)
         self.binder = Binder(theirs, self.clock, self.nodes)
+        self.beside: list[asyncio.Task[None]] = []
+        """What else works until the end."""
         self._manager: asyncio.Task[None] | None = None
 
     def start_controllers(self) -> None:
@@ -144,7 +146,7 @@ async def running(settings: ControllersSettings | None = None) -> AsyncIterator[
         yield cluster
     finally:
         await cluster.kill_controllers()
-        await cancel(binder, nodes)
+        await cancel(binder, nodes, *cluster.beside)
 
 
 def scenario(main: Callable[[Cluster], Awaitable[None]], settings: ControllersSettings | None = None) -> None:

@@ -94,7 +94,8 @@ async def replica_set(cluster: Cluster) -> None:
     await create(cluster, *strays, (REPLICASETS, {"metadata": labelled("web"), "spec": spec}))
     await cluster.settle(10)
     await cluster.client.patch(PODS, "stray", {"metadata": {"labels": {"app": "gone"}}}, namespace="default")
-    await cluster.settle(10)
+    # Time to let go of it even after a silence: a set that is being deleted lets go of none, and they end with it.
+    await cluster.settle(30)
     await cluster.client.delete(REPLICASETS, "web", namespace="default", propagation="Foreground")
 
 

@@ -24,8 +24,6 @@ from kontinuum.api.kubernetes.resources import EVENTS, LEASES
 from kontinuum.controllers import manager
 from kontinuum.controllers.settings import ControllersSettings
 from kontinuum.foundation import virtual_time
-from kontinuum.foundation.clock import VirtualClock
-from kontinuum.foundation.pki import Authority
 
 DAYS = days.DAYS | KEEPERS
 
@@ -57,16 +55,6 @@ BY_CHANCE_IF_THERE = frozenset({"certificate"})
 ENDS = re.compile(rb'([a-z0-9]-)[bcdfghjklmnpqrstvwxz2-9]{5}(?=")')
 ADDRESSES = re.compile(rb"10\.\d+\.\d+\.\d+")
 NOT_COMPARED = {EVENTS, LEASES}
-
-
-@pytest.fixture(scope="module")
-def authorities(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The certificate of an authority, whose key is beside it."""
-
-    async def made() -> Authority:
-        return Authority.ensure(tmp_path_factory.mktemp("pki"), VirtualClock())
-
-    return virtual_time.run(made).certificate
 
 
 def settings_of(authorities: Path, **more: Any) -> ControllersSettings:
