@@ -42,6 +42,31 @@ class Noting(asyncio.Protocol):
         return b"".join(data for _, data in self.came)
 
 
+class Buffered(asyncio.BufferedProtocol):
+    """Takes three bytes at a time."""
+
+    def __init__(self) -> None:
+        self.room = bytearray(3)
+        self.text = b""
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self.room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.text += self.room[:nbytes]
+
+
+def test_who_has_little_room_gets_all_in_parts() -> None:
+    async def main() -> None:
+        one, other = Noting(), Buffered()
+        pipes.join(one, other)
+        one.transport.write(b"0123456789")
+        await asyncio.sleep(1)
+        assert other.text == b"0123456789"
+
+    virtual_time.run(main)
+
+
 @given(st.lists(st.binary(min_size=1, max_size=3), max_size=20), st.integers(0, 100))
 def test_the_order_is_kept_whatever_the_delays(pieces: list[bytes], seed: int) -> None:
     async def main() -> None:

@@ -161,10 +161,10 @@ class ApiServer:
             await self._identity.close()
         await self._context.admission.close()
 
-    def answering(self) -> asyncio.Protocol:
+    def answering(self) -> asyncio.BufferedProtocol:
         """The server's end of one more connection, for who connects without a network. The server has started."""
         assert self._http is not None, "it has started"
-        return self._http()
+        return self._http.accept()
 
     @property
     def connections(self) -> list[RequestHandler]:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+AnyProtocol = asyncio.Protocol | asyncio.BufferedProtocol
 Delay = Callable[[], float]
 """Seconds from one end to the other; asked for every piece."""
 
@@ -22,9 +23,7 @@ HIGH_WATER, LOW_WATER = 256 * 1024, 64 * 1024
 """Bytes under way to a reader that pauses, at which its writer is told to pause, and to go on."""
 
 
-def join(
-    client: asyncio.Protocol, server: asyncio.Protocol, *, inwards: Delay = _none, outwards: Delay = _none
-) -> None:
+def join(client: AnyProtocol, server: AnyProtocol, *, inwards: Delay = _none, outwards: Delay = _none) -> None:
     """Connect the two; each is told its transport at once, the server first.
 
     ``inwards`` are the delays of what the client is sent, ``outwards`` of what it sends.
@@ -43,7 +42,7 @@ class _End(asyncio.Transport):
     other: _End
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, protocol: asyncio.Protocol, delay: Delay, extra: Mapping[str, Any]
+        self, loop: asyncio.AbstractEventLoop, protocol: AnyProtocol, delay: Delay, extra: Mapping[str, Any]
     ) -> None:
         super().__init__(dict(extra))
         self._loop = loop
@@ -126,11 +125,21 @@ class _End(asyncio.Transport):
                 self._loop.call_soon(self._lose)
                 return
             self._size -= len(piece)
-            if isinstance(self._protocol, asyncio.Protocol):
-                self._protocol.data_received(piece)
+            self._hand_over(piece)
         if self._holds_writer and self._size < LOW_WATER:
             self._holds_writer = False
             self.other._protocol.resume_writing()
+
+    def _hand_over(self, piece: bytes) -> None:
+        protocol = self._protocol
+        if isinstance(protocol, asyncio.Protocol):
+            protocol.data_received(piece)
+        elif isinstance(protocol, asyncio.BufferedProtocol):
+            while piece and not self._is_closing:
+                room = memoryview(protocol.get_buffer(len(piece)))
+                part, piece = piece[: len(room)], piece[len(room) :]
+                room[: len(part)] = part
+                protocol.buffer_updated(len(part))
 
     def _lose(self) -> None:
         self._arriving.clear()
