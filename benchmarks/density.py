@@ -10,15 +10,14 @@ import asyncio
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from benchmarks import report
 from benchmarks.installation import KONTINUUM, fresh, processor_seconds
-from benchmarks.pods import pod
-from kontinuum.api.kubernetes.resources import NODES, PODS
+from benchmarks.pods import start_together
+from kontinuum.api.kubernetes.resources import NODES
 from kontinuum.client.rest import Client
 
 REACH_SECONDS = 30.0
@@ -41,28 +40,6 @@ def parts(data_dir: Path) -> dict[str, int]:
         [KONTINUUM, "status", "--output", "json", "--data-dir", data_dir], capture_output=True, check=True
     ).stdout
     return {one["name"]: one["pid"] for one in json.loads(answer)["parts"] if one["pid"]}
-
-
-async def running(client: Client) -> int:
-    listed = (await client.list(PODS, namespace="default")).items
-    return sum((one.get("status") or {}).get("phase") == "Running" for one in listed)
-
-
-async def wait_running(client: Client, count: int, *, seconds: float = 600) -> None:
-    async with asyncio.timeout(seconds):
-        while await running(client) < count:
-            await asyncio.sleep(0.25)
-
-
-async def start_together(client: Client, names: list[str], isolation_class: str) -> float:
-    """Seconds from the first creation until all of them run."""
-    began = time.monotonic()
-    before = await running(client)
-    await asyncio.gather(
-        *(client.create(PODS, pod(name, isolation_class), namespace="default") for name in names)
-    )  # fmt: skip
-    await wait_running(client, before + len(names))
-    return time.monotonic() - began
 
 
 async def overheads(client: Client, node: str, prefixes: dict[str, str]) -> dict[str, list[int]]:

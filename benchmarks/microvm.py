@@ -109,6 +109,11 @@ def megabytes(pid: int) -> tuple[float, float]:
     return whole / 1024, (whole - guests) / 1024
 
 
+def private_megabytes(pid: int) -> float:
+    """What a process shares with nobody: of a clone, what it has written of the guest's memory, and QEMU's own."""
+    return int(Path(f"/proc/{pid}/status").read_text().partition("RssAnon:")[2].split()[0]) / 1024
+
+
 @asynccontextmanager
 async def bench() -> AsyncIterator[Bench]:
     """With a template directory of its own, and a disk with busybox."""
@@ -148,23 +153,26 @@ async def main(count: int) -> None:
         for _ in range(count):
             async with lab.machine(watch) as (machine, guest):
                 await lab.first_process(machine, guest, watch)
-        whole, beyond = await weigh(lab)
+        own, whole, beyond = await weigh(lab)
     for name, values in watch.times.items():
         report.figure(name, values, unit="ms", reach=125 if name.startswith("template") else None)
+    report.figure("memory of a clone's own, before its first container (RssAnon)", own, unit="MB", reach=25)
     report.figure(f"memory of a VMM, {ALIVE_TOGETHER} alive (PSS, guest's pages included)", whole, unit="MB")
     report.figure("memory of a VMM beyond its guest's pages (PSS)", beyond, unit="MB", reach=60)
 
 
-async def weigh(lab: Bench) -> tuple[list[float], list[float]]:
-    """Of machines that live together, each with one idle container."""
+async def weigh(lab: Bench) -> tuple[list[float], list[float], list[float]]:
+    """Of machines that live together: before their first container, then each with an idle one."""
     unused = Stopwatch()
     async with AsyncExitStack() as alive:
         machines = [await alive.enter_async_context(lab.machine(unused)) for _ in range(ALIVE_TOGETHER)]
+        await asyncio.sleep(1)
+        own = [private_megabytes(machine.pid) for machine, _guest in machines]
         for machine, guest in machines:
             await lab.first_process(machine, guest, unused)
         await asyncio.sleep(1)
         sizes = [megabytes(machine.pid) for machine, _guest in machines]
-    return [size[0] for size in sizes], [size[1] for size in sizes]
+    return own, [size[0] for size in sizes], [size[1] for size in sizes]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""From creating a pod to seeing it Running, image present, one pod at a time, the classes taking turns."""
+"""From creating a pod to seeing it Running, image present: one at a time, classes in turn; then many microVMs at once.
+
+``python -m benchmarks.pods [SINGLE [TOGETHER]]``: how many pods of each class, and how many microVMs at once.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ from kontinuum.client.rest import Client
 
 REACH = {"container": 0.8, "microvm": 1.0}
 WARM_UP = 2
+TOGETHER, REACH_TOGETHER = 50, 20.0
+"""MicroVM pods at once on one node, and in how many seconds all of them shall run."""
 
 
 def pod(name: str, isolation_class: str) -> dict[str, Any]:
@@ -49,7 +54,29 @@ async def seconds_to_running(client: Client, name: str, isolation_class: str) ->
     return took
 
 
-async def main(count: int) -> None:
+async def running(client: Client) -> int:
+    listed = (await client.list(PODS, namespace="default")).items
+    return sum((one.get("status") or {}).get("phase") == "Running" for one in listed)
+
+
+async def wait_running(client: Client, count: int, *, seconds: float = 600) -> None:
+    async with asyncio.timeout(seconds):
+        while await running(client) < count:
+            await asyncio.sleep(0.25)
+
+
+async def start_together(client: Client, names: list[str], isolation_class: str) -> float:
+    """Seconds from the first creation until all of them run."""
+    began = time.monotonic()
+    before = await running(client)
+    await asyncio.gather(
+        *(client.create(PODS, pod(name, isolation_class), namespace="default") for name in names)
+    )  # fmt: skip
+    await wait_running(client, before + len(names))
+    return time.monotonic() - began
+
+
+async def main(count: int, together: int) -> None:
     report.machine(
         f"create → Running of single pods, {count} of each class in turn, after {WARM_UP} of each to warm up"
     )
@@ -63,8 +90,10 @@ async def main(count: int) -> None:
                 took = await seconds_to_running(client, f"{isolation_class}-{number}", isolation_class)
                 if number >= WARM_UP:
                     seconds.append(took)
+        burst = await start_together(client, [f"together-{number}" for number in range(together)], "microvm")
     for isolation_class, seconds in taken.items():
         report.figure(f"create → Running, {isolation_class}", seconds, unit="s", reach=REACH[isolation_class])
+    report.figure(f"{together} microVM pods at once: all Running", [burst], unit="s", reach=REACH_TOGETHER)
 
 
 def _ready(node: dict[str, Any]) -> bool:
@@ -73,4 +102,5 @@ def _ready(node: dict[str, Any]) -> bool:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 20))
+    arguments = sys.argv[1:]
+    asyncio.run(main(int(arguments[0]) if arguments else 20, int(arguments[1]) if arguments[1:] else TOGETHER))

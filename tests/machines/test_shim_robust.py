@@ -1,10 +1,11 @@
-"""What happens to microVM pods when the parts around them are killed, and what fifty of them leave behind."""
+"""What happens to microVM pods when the parts around them are killed, and what dozens of them leave behind."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,13 +15,16 @@ from tests.machines import containerd, shim
 from tests.machines.platform import wires
 from tests.machines.shim import Host, Pod, wait_until
 
+from kontinuum.node.port import RuntimeFailed
 from kontinuum.runtime import records
 
 pytestmark = [pytest.mark.machine, pytest.mark.asyncio(loop_scope="module")]
 
 NOT_READY = 1
 EXITED = 2
-CYCLES = 50
+CYCLES = 35
+EXECS, AT_ONCE = 60, 6
+FLOOD_BYTES = 40 << 20
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -114,7 +118,48 @@ def parents_of(host: Host) -> list[int]:
     return [pid for pid in host.processes() if Path(f"/proc/{pid}/comm").read_text().strip() == "kontinuum-warm"]
 
 
-async def test_fifty_pods_leave_nothing(host: Host) -> None:
+async def test_a_flood_of_output_and_many_execs_at_once_lose_nothing_and_leave_nothing_in_the_shim(host: Host) -> None:
+    pod = await host.pod("busy")
+    container = await pod.run("c", "sleep", "1000")
+    [process] = host.shims()
+    await host.cri.execute(container, ["true"], 30)
+    before = len(list(Path(f"/proc/{process}/fd").iterdir()))
+    line = "x" * 1023
+    flood = await pod.run("flood", "sh", "-c", f"yes {line} | head -c {FLOOD_BYTES}; echo end >&2")
+    several = asyncio.Semaphore(AT_ONCE)
+
+    async def say(number: int) -> bytes:
+        async with several:
+            answer: bytes = (await host.cri.execute(container, ["echo", str(number)], 60)).stdout
+            return answer
+
+    answers = await asyncio.gather(*(say(number) for number in range(EXECS)))
+    assert answers == [f"{number}\n".encode() for number in range(EXECS)]
+    assert (await pod.exited(flood, seconds=120)).exit_code == 0
+    lines = pod.log("flood")
+    assert lines.count(line) == FLOOD_BYTES // 1024
+    assert set(lines) == {line, "end"}
+    await host.cri.call("RemoveContainer", container_id=flood)
+    await wait_until(lambda: len(list(Path(f"/proc/{process}/fd").iterdir())) == before)
+    await pod.remove()
+
+
+async def test_a_full_disk_is_told_and_over_when_there_is_room_again(host: Host) -> None:
+    pod = await host.pod("no-room")
+    images = host.runtime.images_dir
+    Path(images).mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", images], check=True)
+    try:
+        container = await pod.create("c", "sleep", "1000")
+        with pytest.raises(RuntimeFailed, match="No space left on device"):
+            await host.cri.start_container(container)
+    finally:
+        subprocess.run(["umount", "--lazy", images], check=True)
+    await pod.run("again", "sleep", "1000")
+    await pod.remove()
+
+
+async def test_dozens_of_pods_leave_nothing(host: Host) -> None:
     await wait_until(lambda: not host.shims() and not host.machines())
     before = leftovers(host)
     for number in range(CYCLES):

@@ -16,7 +16,9 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kontinuum.foundation.process import ProgramFailed
 from kontinuum.runtime import codec, launch, messages
+from kontinuum.runtime.task import errors
 from kontinuum.runtime.ttrpc import LONGEST_MESSAGE, REQUEST, Frame, FrameBuffer, ProtocolBroken
 
 CONTAINERD = shutil.which("containerd")
@@ -156,3 +158,9 @@ def test_a_command_line_that_is_not_containerds_is_refused(line: str) -> None:
 def test_a_request_that_is_cut_off_is_refused(data: bytes) -> None:
     with pytest.raises(launch.LaunchRefused):
         launch.read_request(data)
+
+
+def test_nothing_that_goes_wrong_here_is_told_as_if_containerd_were_away() -> None:
+    failed = errors.as_call_failed(ProgramFailed(["mkfs.erofs"], 1, "No space left on device"))
+    assert failed.code == errors.UNKNOWN
+    assert "No space left on device" in str(failed)

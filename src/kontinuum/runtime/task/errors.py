@@ -1,15 +1,16 @@
 """Why a call to the task service fails, and which gRPC code tells containerd so.
 
-containerd acts on some of the codes: NotFound means "already gone" to it, which ends its retries.
+containerd acts on some of the codes: NotFound means "already gone" to it, which ends its retries. It hands them on to
+the kubelet too, to which Unavailable means that containerd itself is away: nothing that we cannot do is ever that.
 """
 
 from __future__ import annotations
 
-from kontinuum.foundation.errors import KontinuumError, Refused, Retryable
+from kontinuum.foundation.errors import KontinuumError, Refused
 from kontinuum.runtime.ttrpc import CallFailed
 
 UNKNOWN, INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS = 2, 3, 5, 6
-FAILED_PRECONDITION, UNIMPLEMENTED, UNAVAILABLE = 9, 12, 14
+FAILED_PRECONDITION, UNIMPLEMENTED = 9, 12
 
 
 class NoSuchProcess(Refused):
@@ -33,7 +34,6 @@ _CODES: tuple[tuple[type[KontinuumError], int], ...] = (
     (AlreadyThere, ALREADY_EXISTS),
     (WrongState, FAILED_PRECONDITION),
     (NoSuchVerb, UNIMPLEMENTED),
-    (Retryable, UNAVAILABLE),
 )
 
 
