@@ -159,6 +159,20 @@ async def test_a_machine_that_dies_ends_everything_in_it_truthfully(tmp_path: Pa
         await tested.delete("sandbox")
 
 
+async def test_a_machine_whose_agent_is_lost_is_ended_because_nothing_is_known_of_it_any_more(tmp_path: Path) -> None:
+    async with pod(tmp_path) as tested:
+        await tested.sandbox()
+        await tested.run("c", "sleep", "1000")
+        [machine] = tested.vmm.machines
+        await tested.guest.close()
+        assert await tested.wait("sandbox") == 137
+        assert await machine.wait() == -signal.SIGKILL
+        tested.bundle("late", "container", "true")
+        assert "lost: the fake guest was lost" in await refused(tested.create("late"), 2)
+        await tested.delete("c")
+        await tested.delete("sandbox")
+
+
 class Slow(FakeVmm):
     """Machines that take for ever, or fail, as told."""
 

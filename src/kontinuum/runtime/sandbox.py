@@ -42,6 +42,7 @@ _MACHINES = 3
 """How many machines are tried for one pod."""
 LET_GO_SECONDS = 30.0
 """How long a machine may take to write what it has in memory to its disks before it is ended."""
+_ENDING_SECONDS = 1.0
 _CALLS = 5
 """How often an agent is called before its machine is given up."""
 
@@ -220,13 +221,29 @@ class Sandbox:
         await self._tell()
         fresh = asyncio.get_running_loop().create_task(self._keep_volumes_fresh())
         try:
-            status = await machine.wait()
+            self.reason = await self._wait_lost(machine)
         finally:
             fresh.cancel()
-        self.reason = f"its VMM ended with status {status}"
+        log.error("the machine is lost", reason=self.reason)
         self._move(Phase.LOST)
         await self._end_machine()
         await self._tell()
+
+    async def _wait_lost(self, machine: Machine) -> str:
+        """Why the machine is of no use any more: its VMM has ended, or its agent cannot be spoken with.
+
+        Without its agent a machine runs on, but nothing is known of it, and nobody could be told the truth.
+        """
+        assert self._guest is not None
+        ended = asyncio.ensure_future(machine.wait())
+        lost = asyncio.ensure_future(self._guest.wait_lost())
+        try:
+            await asyncio.wait({ended, lost}, return_when=asyncio.FIRST_COMPLETED)
+            # A VMM that ends closes its sockets first; that it ended is what people want to read.
+            await asyncio.wait({ended}, timeout=_ENDING_SECONDS)
+            return f"its VMM ended with status {ended.result()}" if ended.done() else lost.result()
+        finally:
+            await cancel(*(task for task in (ended, lost) if not task.done()))
 
     async def _start(self) -> Machine:
         began = self._clock.monotonic()

@@ -86,6 +86,7 @@ class AgentConnection(Guest):
         self._grants: dict[tuple[int, int], Grant] = {}
         self._exits: dict[int, asyncio.Future[Exit]] = {}
         self._lost: GuestLost | None = None
+        self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._sorter = asyncio.get_running_loop().create_task(self._sort())
 
     async def greet(self) -> protocol.Hello:
@@ -161,6 +162,9 @@ class AgentConnection(Guest):
 
     async def processes(self, container: str) -> tuple[int, ...]:
         return _understood(protocol.read_numbers, await self._ask(Kind.PROCESSES, protocol.text(container)))
+
+    async def wait_lost(self) -> str:
+        return await asyncio.shield(self._over)
 
     async def close(self) -> None:
         await cancel(self._sorter)
@@ -280,6 +284,7 @@ class AgentConnection(Guest):
         if self._lost is not None:
             return
         self._lost = reason
+        _settle(self._over, str(reason))
         for answer in self._asked.values():
             _fail(answer, reason)
         for exit in self._exits.values():

@@ -174,6 +174,10 @@ class FakeGuest:
         self._check_living()
         return tuple(child.pid for child in self._of(container))
 
+    async def wait_lost(self) -> str:
+        await self._lost.wait()
+        return "the fake guest was lost"
+
     async def close(self) -> None:
         self._lost.set()
         for _container, child in self._children:

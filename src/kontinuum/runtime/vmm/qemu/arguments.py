@@ -16,6 +16,8 @@ from kontinuum.runtime.jail.confine import Shown, libraries
 from kontinuum.runtime.vmm.port import DISK_BYTES
 
 FIRMWARE = "/usr/share/qemu"
+OTHER_FIRMWARE = ("/usr/share/qboot", "/usr/share/seabios")
+"""Where links in ``FIRMWARE`` lead, on distributions that keep it in packages of its own."""
 KVM = "/dev/kvm"
 KERNEL, INITRAMFS, MEMORY, LIBRARY = "/kernel", "/initramfs", "/memory", "/readonly.so"
 """Where QEMU sees them."""
@@ -77,7 +79,8 @@ class Lines:
 
 def shown(hardware: Hardware, birth: Birth, *, program: Path) -> tuple[Shown, ...]:
     """All that QEMU sees of the host's files. Disks and a template's state are given to it as open files."""
-    seen = [*libraries(), Shown.same("run", program), Shown.same("read", FIRMWARE)]
+    firmware = [FIRMWARE, *(path for path in OTHER_FIRMWARE if Path(path).exists())]
+    seen = [*libraries(), Shown.same("run", program), *(Shown.same("read", path) for path in firmware)]
     if hardware.accelerator == "kvm":
         seen.append(Shown.same("device", KVM))
     match birth:
