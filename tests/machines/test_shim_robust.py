@@ -22,9 +22,9 @@ pytestmark = [pytest.mark.machine, pytest.mark.asyncio(loop_scope="module")]
 
 NOT_READY = 1
 EXITED = 2
-CYCLES = 35
-EXECS, AT_ONCE = 60, 6
-FLOOD_BYTES = 40 << 20
+CYCLES = 30
+EXECS, AT_ONCE = 40, 5
+FLOOD_BYTES = 20 << 20
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
