@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
 import random
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
+from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 import pytest_asyncio
 from google.protobuf import descriptor_pb2
@@ -24,6 +27,7 @@ from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.clock import RealClock
 from kontinuum.images import archives, listing, oci, services
 from kontinuum.images.archives import Wish, import_archive
+from kontinuum.images.containerd import PINNED
 from kontinuum.images.layers import Limits
 from kontinuum.images.manifests import BadImage, Platform
 from kontinuum.images.references import parse
@@ -32,7 +36,8 @@ from kontinuum.images.registry.credentials import Credentials
 from kontinuum.images.registry.errors import AccessDenied, NotInRegistry
 from kontinuum.images.registry.transfer import Registry, pull, push
 from kontinuum.images.services import Containerd
-from kontinuum.images.store import BadContent
+from kontinuum.images.store import BadContent, pinned
+from kontinuum.node.image_collection import Disk, ImageCollector
 
 pytestmark = [pytest.mark.machine, pytest.mark.asyncio(loop_scope="module")]
 
@@ -272,3 +277,30 @@ async def test_an_image_goes_with_its_last_name(node: TestedNode, store: Contain
     with (tmp_path / "out.tar").open("rb") as file:
         await import_archive(store, file, Wish(Platform.here()), Limits(), quiet)
     assert await store.image("registry.test/one:1")
+
+
+async def test_only_images_that_nobody_needs_are_collected(node: TestedNode, store: Containerd) -> None:
+    """Last: it takes whatever the tests before it have left."""
+    for name, labels in (("kept", {PINNED: "pinned"}), ("named", {}), ("spare", {})):
+        source = io.BytesIO(simple(f"registry.test/{name}:1", files={name: name.encode()}))
+        await import_archive(store, source, Wish(Platform.here(), labels=labels), Limits(), quiet)
+    await node.create(pod("user", "sleep", "1000"))
+    await node.wait("user", lambda found: found["status"]["phase"] == "Running")
+    left: list[Collection[str]] = []
+    collector = ImageCollector(
+        node.cri, RealClock(), msgspec.structs.replace(node.settings, image_minimum_gc_age=0),
+        named=lambda: ["registry.test/named:1"], pinned=partial(pinned, store), tell=quiet, kept=left.append,
+        disk=lambda _: Disk(100, 10),
+    )  # fmt: skip
+    async with asyncio.timeout(20):
+        # The CRI learns of images a moment after they have their names.
+        while not await store.image("registry.test/spare:1") or "registry.test/spare:1" not in {
+            name for one in await node.cri.present_images() for name in one.names
+        }:
+            await asyncio.sleep(0.05)
+    assert await collector.collect_images(all_unused=True) > 0
+    names = {one.name for one in await store.images()}
+    assert {"registry.test/kept:1", "registry.test/named:1", "localhost/busybox:1", "localhost/pause:1"} <= names
+    assert "registry.test/spare:1" not in names
+    assert left and all(one.startswith("sha256:") for one in left[-1])
+    await node.delete("user", grace=0)

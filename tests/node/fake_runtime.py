@@ -211,14 +211,14 @@ class FakeRuntime:
     async def known_containers(self) -> list[KnownContainer]:
         await self._enter("known_containers", 0.001)
         return [
-            KnownContainer(one.id, uid, one.name, one.image_id, one.has_exited, one.created_at)
+            KnownContainer(one.id, uid, one.name, _id_of(one.image_id), one.has_exited, one.created_at)
             for uid, one in self.containers.values()
         ]
 
     async def remove_image(self, image_id: str) -> None:
         await self._enter("remove_image", 0.001)
         name = image_id.removeprefix("id of ")
-        if any(one.image_id == image_id for _, one in self.containers.values()):
+        if any(_id_of(one.image_id) == image_id for _, one in self.containers.values()):
             self.violations.append(f"{name} was removed while containers of it were there")
         self.images.discard(name)
 
@@ -302,3 +302,8 @@ class FakeRuntime:
     def _put(self, container_id: str, **changes: Any) -> None:
         uid, container = self.containers[container_id]
         self.containers[container_id] = (uid, replace(container, **changes))
+
+
+def _id_of(image: str) -> str:
+    """A container may be made by an image's name or by its id."""
+    return image if image.startswith("id of ") else f"id of {image}"

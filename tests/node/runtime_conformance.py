@@ -77,6 +77,9 @@ async def an_end_is_seen_with_code_and_reason(subject: Subject) -> None:
     found = await ended(subject, container)
     assert (found.exit_code, found.reason) == (3, "Error")
     assert found.finished_at >= found.started_at
+    [listed] = [one for one in await subject.runtime.known_containers() if one.id == container]
+    assert (listed.pod_uid, listed.is_dead, listed.created_at > 0) == (UID, True, True)
+    assert listed.image_id in {one.id for one in await subject.runtime.present_images()}
 
 
 async def a_start_that_fails_is_told_and_leaves_an_ended_container(subject: Subject) -> None:
@@ -128,6 +131,7 @@ async def an_absent_container_cannot_be_started(subject: Subject) -> None:
 
 async def an_absent_image_is_none(subject: Subject) -> None:
     assert await subject.runtime.image("localhost/absent:1") is None
+    await subject.runtime.remove_image(f"sha256:{'0' * 64}")
 
 
 async def an_image_is_listed_by_the_name_it_was_asked_for_by(subject: Subject) -> None:
