@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator
+from itertools import count
 
 from aiohttp import web
 from tests.images.archives import Image
@@ -33,6 +34,7 @@ class FakeRegistry:
         self.knows_ranges = True
         self.slow = 0.0
         self.now, self.most = 0, 0
+        self._numbers = count()
 
     def add(self, name: str, tag: str, image: Image) -> None:
         root = image.root["digest"]
@@ -124,7 +126,7 @@ class FakeRegistry:
             mount = request.query.get("mount", "")
             if mount in self.blobs and request.query.get("from"):
                 return web.Response(status=201)
-            upload = str(len(self.uploads))
+            upload = str(next(self._numbers))
             self.uploads[upload] = bytearray()
             return self._accepted(name, upload)
         if upload not in self.uploads:
