@@ -268,6 +268,27 @@ def test_readiness_follows_its_probe(tmp_path: Path) -> None:
     play(tmp_path, story)
 
 
+def test_who_is_ending_says_whether_he_can_serve_and_is_not_killed_for_being_unwell(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.runtime.programs["app"] = [Program(ignores_term=True)]
+        probe = {"periodSeconds": 1, "exec": {"command": ["x"]}, "failureThreshold": 1}
+        await world.create(pod(containers=[container("app", readinessProbe=probe, livenessProbe=probe)]))
+        await world.wait(lambda one: one["containerStatuses"][0]["ready"])
+        began = world.clock.monotonic()
+        await world.delete(grace=20)
+        await asyncio.sleep(3)
+        world.checks.is_well = False
+        await world.wait(lambda one: not one["containerStatuses"][0]["ready"], seconds=5)
+        while await world.exists():
+            await asyncio.sleep(0.1)
+        assert world.clock.monotonic() - began >= 20
+        assert world.runtime.starts["app"] == 1
+
+    told = play(tmp_path, story).events.told
+    assert any(message.startswith("Readiness") for _, message in told)
+    assert not any(message.startswith("Liveness") for _, message in told)
+
+
 def test_liveness_waits_for_the_startup_probe_and_then_restarts(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         slow = {"exec": {"command": ["true"]}, "periodSeconds": 1, "failureThreshold": 30}

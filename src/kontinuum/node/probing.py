@@ -30,11 +30,13 @@ class Prober:
     def follow(self, pod: Object, observed: Observed) -> None:
         """Begin probing what has begun to run, and end probing what has ended."""
         wanted: dict[tuple[str, str], Container] = {}
-        if not pods.is_deleting(pod) and observed.sandbox is not None:
+        # Whoever is ending is not killed for being unwell, but says until the end whether he can serve.
+        kinds = ("readiness",) if pods.is_deleting(pod) else KINDS
+        if observed.sandbox is not None:
             for container in pods.all_containers(pod):
                 current = observed.current(container["name"])
                 if current is not None and current.is_running:
-                    wanted |= {(current.id, kind): current for kind in KINDS if container.get(f"{kind}Probe")}
+                    wanted |= {(current.id, kind): current for kind in kinds if container.get(f"{kind}Probe")}
         for key in [key for key in self._tasks if key not in wanted]:
             self._tasks.pop(key).cancel()
         ips = observed.sandbox.ips if observed.sandbox else ()

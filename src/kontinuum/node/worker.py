@@ -21,6 +21,7 @@ from kontinuum.api.machinery.status import ApiError
 from kontinuum.foundation.backoff import Backoff
 from kontinuum.foundation.clock import parse_rfc3339, rfc3339
 from kontinuum.foundation.errors import KontinuumError, Retryable
+from kontinuum.foundation.tasks import cancel
 from kontinuum.node import cgroups, log_rotation, pods, qos, resize
 from kontinuum.node.actions import Hands
 from kontinuum.node.admission import Refusal
@@ -245,11 +246,25 @@ class PodWorker:
         async with asyncio.TaskGroup() as group:
             pending = {group.create_task(self._one(action)) for action in actions}
             while True:
-                _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                await self._wait_news(pending)
+                pending = {task for task in pending if not task.done()}
                 if not pending:
                     return
                 # One has ended and another, perhaps a long pull, has not: show what has become of the first.
                 await self._look()
+
+    async def _wait_news(self, pending: set[asyncio.Task[None]]) -> None:
+        """Until one of them has ended; of a pod that is ending, which may take long, also until anything else happens.
+
+        A pod that is starting is looked at after each step anyway.
+        """
+        woken = {asyncio.create_task(self._wake.wait())} if pods.is_deleting(self.pod) else set()
+        try:
+            await asyncio.wait({*pending, *woken}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await cancel(*woken)
+        if woken:
+            self._wake.clear()
 
     async def _one(self, action: Action) -> None:
         try:
