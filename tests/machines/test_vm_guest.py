@@ -129,6 +129,17 @@ async def test_a_container_beyond_its_memory_limit_is_killed_as_a_whole_and_said
         assert [(exit.status, exit.out_of_memory) for exit in exits] == [(137, True), (137, True)]
 
 
+async def test_a_guest_that_is_out_of_memory_loses_the_container_that_took_it_and_not_its_agent(lab: Lab) -> None:
+    async with lab.running() as running:
+        # No limit, and more than the machine has left.
+        hungry = await running.run("dd", "if=/dev/zero", "of=/dev/null", "bs=90M", "count=1")
+        assert (hungry.exit.status, hungry.exit.out_of_memory) == (137, True)
+        await running.guest.remove_container("main")
+        await running.guest.add_container(ContainerSpec("main", running.slot, "erofs", MOUNTS))
+        await running.guest.start_process(process_spec("sleep", "1000"))
+        assert (await running.shell("echo well")).stdout == b"well\n"
+
+
 async def test_a_container_cannot_have_more_processes_than_its_limit(lab: Lab) -> None:
     async with lab.running(pids_limit=10) as running:
         result = await running.shell("for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 5 & done; wait")
