@@ -156,6 +156,39 @@ def test_an_idle_informer_asks_for_a_watch_a_dozen_times_an_hour_and_never_lists
     virtual_time.run(main)
 
 
+def test_what_is_listed_every_so_often_is_never_watched_and_only_real_changes_are_told() -> None:
+    async def main() -> None:
+        api = FakeApi()
+        told: list[tuple[str, str]] = []
+        informer = Informer(
+            Client(api.channel(Faults())),
+            CONFIGMAPS,
+            clock=VirtualClock(),
+            trim=lambda obj: {
+                "metadata": {key: obj["metadata"][key] for key in ("name", "namespace", "uid", "labels")}
+            },
+            every=60.0,
+        )
+        informer.add_handler(lambda change, obj, old: told.append((change, obj["metadata"]["name"])))
+        client = api.client()
+        await client.create(CONFIGMAPS, config("a"))
+        task = asyncio.create_task(informer.run())
+        await informer.wait_synced()
+        for number in range(5):
+            await client.patch(CONFIGMAPS, "a", {"data": {"renewed": str(number)}}, namespace="default")
+            await asyncio.sleep(60)
+        assert told == [("added", "a")]
+        await client.patch(CONFIGMAPS, "a", {"metadata": {"labels": {"new": "one"}}}, namespace="default")
+        await client.create(CONFIGMAPS, config("b"))
+        await asyncio.sleep(61)
+        await client.delete(CONFIGMAPS, "b", namespace="default")
+        await asyncio.sleep(61)
+        assert told == [("added", "a"), ("updated", "a"), ("added", "b"), ("deleted", "b")]
+        await cancel(task)
+
+    virtual_time.run(main)
+
+
 STEP = st.one_of(
     st.tuples(st.just("set"), st.sampled_from(["one", "two", "three"]), st.sampled_from(["a", "b"])),
     st.tuples(st.just("delete"), st.sampled_from(["one", "two", "three"]), st.just("")),

@@ -228,7 +228,7 @@ class Informer:
             # Deleted and created again while nobody looked.
             self._tell("deleted", old, None)
             self._tell("added", obj, None)
-        elif old["metadata"].get("resourceVersion") != obj["metadata"].get("resourceVersion"):
+        elif _is_newer(obj, old):
             self._tell("updated", obj, old)
 
     def _forget(self, key: str, last: Object | None) -> None:
@@ -239,6 +239,12 @@ class Informer:
     def _tell(self, change: Change, obj: Object, old: Object | None) -> None:
         for handler in self._handlers:
             handler(change, obj, old)
+
+
+def _is_newer(obj: Object, old: Object) -> bool:
+    """By their versions; where ``trim`` drops these, only what it has left makes a difference."""
+    version = obj["metadata"].get("resourceVersion")
+    return obj != old if version is None else bool(version != old["metadata"].get("resourceVersion"))
 
 
 class Cache:

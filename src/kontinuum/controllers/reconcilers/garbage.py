@@ -237,8 +237,12 @@ class GarbageCollector:
                 self._context.informers[shared].add_handler(partial(self._changed, resource))
             return
         clock = self._context.clock
-        every = QUIET_SECONDS if resource.qualified in RENEWED else None
-        informer = Informer(self._client, resource, clock=clock, metadata_only=True, trim=_trim, every=every)
+        if resource.qualified in RENEWED:
+            informer = Informer(
+                self._client, resource, clock=clock, metadata_only=True, trim=_trim_renewed, every=QUIET_SECONDS
+            )
+        else:
+            informer = Informer(self._client, resource, clock=clock, metadata_only=True, trim=_trim)
         informer.add_handler(partial(self._changed, resource))
         name = f"garbage collection of {resource.qualified}"
         self._followed[resource] = (informer, asyncio.create_task(restarting(name, informer.run, clock=clock)))
@@ -275,3 +279,10 @@ def _collectable(discovery: Discovery) -> Iterable[Resource]:
 
 def _trim(obj: Object) -> Object:
     return {"metadata": {key: obj["metadata"][key] for key in _KEPT if key in obj["metadata"]}}
+
+
+def _trim_renewed(obj: Object) -> Object:
+    """A renewal is no news, and so the version is none."""
+    trimmed = _trim(obj)
+    del trimmed["metadata"]["resourceVersion"]
+    return trimmed
