@@ -78,7 +78,7 @@ def test_pods_outlive_any_part_of_the_platform(platform: Platform, pods: dict[st
         assert counted == list(range(1, len(counted) + 1)), f"{isolation_class}: lines of the log are missing"
 
 
-def test_new_pods_of_both_classes_start_after_every_part_was_killed(platform: Platform) -> None:
+def test_new_pods_of_every_class_start_after_every_part_was_killed(platform: Platform) -> None:
     for part in PARTS:
         os.kill(part_of(platform, part)["pid"], signal.SIGKILL)
     wait_until("the API to answer", lambda: platform.kubectl("get", "nodes", check=False).returncode == 0)

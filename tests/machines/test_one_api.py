@@ -48,10 +48,11 @@ def shell(shells: dict[str, str], isolation_class: str) -> str:
 
 def test_the_example_s_deployments_differ_in_one_field_only() -> None:
     deployments = [doc for doc in yaml.safe_load_all(EXAMPLE.read_text()) if doc["kind"] == "Deployment"]
-    container, microvm = deployments
-    assert container["spec"]["template"]["spec"].pop("runtimeClassName") == "container"
-    assert microvm["spec"]["template"]["spec"].pop("runtimeClassName") == "microvm"
-    assert json.dumps(container).replace("web-container", "web") == json.dumps(microvm).replace("web-microvm", "web")
+    same = []
+    for one, isolation_class in zip(deployments, CLASSES, strict=True):
+        assert one["spec"]["template"]["spec"].pop("runtimeClassName") == isolation_class
+        same.append(json.dumps(one).replace(f"web-{isolation_class}", "web"))
+    assert len(set(same)) == 1
 
 
 def test_the_example_runs_and_every_pod_serves_its_page(platform: Platform) -> None:
@@ -81,7 +82,7 @@ def test_a_deployment_scales_restarts_and_goes_the_same_way(platform: Platform, 
     platform.wait_gone("pods", labels=labels)
 
 
-def test_a_container_runs_the_host_s_kernel_and_a_microvm_its_own(
+def test_a_container_runs_the_host_s_kernel_and_the_others_one_of_their_own(
     platform: Platform, shell: str, isolation_class: str
 ) -> None:
     inside = platform.kubectl("exec", shell, "--", "uname", "-r").stdout.strip()

@@ -28,7 +28,7 @@ from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.errors import Retryable
 from kontinuum.images.services import Containerd
 from kontinuum.images.store import pinned
-from kontinuum.node import container_collection, leftovers, machine_facts, names, network, pods, qos
+from kontinuum.node import container_collection, containerd, leftovers, machine_facts, names, network, pods, qos
 from kontinuum.node.admission import Refusal, refusal
 from kontinuum.node.checks import Checker
 from kontinuum.node.cri import CriClient
@@ -78,7 +78,7 @@ async def run(
     ``on_drain`` is given what whoever wants the pods to end in order is to call.
     """
     await network.prepare(settings)
-    async with CriClient(settings.socket) as runtime:
+    async with CriClient(settings.socket, undivided=containerd.undivided(settings)) as runtime:
         name, version = await _answered(runtime.version, clock)
         facts = machine_facts.read(settings, f"{name}://{version}")
         room = allocatable(facts, settings)

@@ -93,6 +93,11 @@ def has_runsc_shim(settings: NodeSettings) -> bool:
     return (Path(settings.runsc).parent / RUNSC_SHIM).exists()
 
 
+def undivided(settings: NodeSettings) -> tuple[str, ...]:
+    """Handlers of whose pods containerd knows only the use of the whole: the runc shim reads it from one cgroup."""
+    return () if has_runsc_shim(settings) else (SANDBOX_CLASS,)
+
+
 def _runtime_sandbox(settings: NodeSettings) -> str:
     """gVisor, by its own shim if that is installed, else by runc's shim and our adapter."""
     if SANDBOX_CLASS not in settings.offered_classes:

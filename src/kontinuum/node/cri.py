@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,6 +34,7 @@ from kontinuum.node.port import (
     RuntimeFailed,
     RuntimeTimedOut,
 )
+from kontinuum.node.usage.shares import Shares
 
 CALL_SECONDS = 120.0
 """As the kubelet's ``runtimeRequestTimeout``: a sandbox on a loaded machine takes long, but not longer."""
@@ -47,7 +48,9 @@ NANOSECONDS = 1e9
 class CriClient:
     """See ``port.ContainerRuntime``. Reconnects by itself when containerd comes back."""
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, socket: Path, undivided: Collection[str] = ()) -> None:
+        """``undivided``: handlers of whose pods every container is told the use of the pod's whole sandbox."""
+        self._undivided, self._shares = frozenset(undivided), Shares()
         options = [
             ("grpc.max_receive_message_length", LARGEST_ANSWER),
             # The default waits up to two minutes between attempts; containerd is back within a second.
@@ -263,7 +266,7 @@ class CriClient:
     async def usage(self) -> list[ContainerUsage]:
         """Of every running container. One that is just starting or ending has no numbers, and is left out."""
         answer = await self.call("ListContainerStats")
-        return [
+        found = [
             ContainerUsage(
                 id=one.attributes.id,
                 pod_uid=one.attributes.labels[POD_UID],
@@ -283,6 +286,12 @@ class CriClient:
             for one in answer.stats
             if one.attributes.labels.get(POD_UID) and one.HasField("cpu") and one.HasField("memory")
         ]
+        if not self._undivided:
+            return found
+        sandboxes = (await self.call("ListPodSandbox")).items
+        return self._shares.of(
+            found, {one.labels.get(POD_UID, "") for one in sandboxes if one.runtime_handler in self._undivided}
+        )
 
     async def attach_url(self, container_id: str, streams: Config) -> str:
         answer = await self.call("Attach", container_id=container_id, **streams)

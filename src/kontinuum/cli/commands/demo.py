@@ -28,6 +28,7 @@ from kontinuum.foundation.errors import Retryable
 
 LABEL = "example=one-api"
 NAMESPACE = "default"
+APPS = ("web-container", "web-sandbox", "web-microvm")
 TEMPLATE_PATIENCE = 30.0
 """Seconds; a pod does without a template if there is none by then."""
 PATIENCE = 180.0
@@ -60,9 +61,9 @@ class Observed:
         return name in self.pods and self.pods[name]["status"].get("phase") != "Running"
 
     def ready(self) -> bool:
-        """Every replica of both Deployments is there and ready."""
+        """Every replica of each Deployment is there and ready."""
         apps = [labels_of(pod).get("app") for pod in self.pods.values() if _is_ready(pod)]
-        return all(apps.count(app) >= 2 for app in ("web-container", "web-microvm")) and len(apps) == len(self.pods)
+        return all(apps.count(app) >= 2 for app in APPS) and len(apps) == len(self.pods)
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ async def run(*, installation: Installation, manifest: Path, console: Console) -
     finally:
         await client.close()
     console.print(_table(rows))
-    console.print(f"\nThe host's kernel is {os.uname().release}; each microVM runs its own.")
+    console.print(f"\nThe host's kernel is {os.uname().release}; each microVM runs its own, each sandbox gVisor's.")
     console.print(f"Each pod served its page ({rows[0].page} bytes).\n")
     console.print(_how_to_go_on(config), markup=False, highlight=False)
 

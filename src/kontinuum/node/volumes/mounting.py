@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from kontinuum.node.volumes import (
     empty_dir,
     host_path,
     mounts,
+    ownership,
     persistent,
     projected,
     secret,
@@ -62,7 +62,8 @@ def may_change(pod: Object) -> bool:
 
 
 async def _prepare_one(volume: Object, context: Context, place: Path) -> Path:
-    group = (context.pod["spec"].get("securityContext") or {}).get("fsGroup")
+    security = context.pod["spec"].get("securityContext") or {}
+    group, given = security.get("fsGroup"), place.with_name(f"{place.name}.given")
     kind = next((key for key in volume if key != "name"), "emptyDir")
     source = volume.get(kind) or {}
     if kind == "hostPath":
@@ -92,9 +93,13 @@ async def _prepare_one(volume: Object, context: Context, place: Path) -> Path:
         atomic.write(place, files, group=group)
     else:
         raise UnsupportedVolume(f"volumes of type {kind} are not supported on this node")
-    if group is not None and place.stat().st_gid != group:
-        os.chown(place, -1, group)
-        place.chmod(place.stat().st_mode | 0o2070)
+    if group is not None and kind in OF_FILES:
+        ownership.give_one(place, group)
+    elif group is not None and not given.exists():
+        # When the pod begins, not with each of its containers.
+        ownership.give(place, group, only_on_mismatch=security.get("fsGroupChangePolicy") == "OnRootMismatch")
+        given.parent.mkdir(parents=True, exist_ok=True)
+        given.touch()
     return place
 
 

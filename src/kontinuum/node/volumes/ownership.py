@@ -17,9 +17,9 @@ def give(top: Path, group: int, *, only_on_mismatch: bool) -> None:
     if only_on_mismatch and is_given(top, group):
         return
     for directory, _, files in os.walk(top):
-        _give(Path(directory), group)
+        give_one(Path(directory), group)
         for name in files:
-            _give(Path(directory, name), group)
+            give_one(Path(directory, name), group)
 
 
 def is_given(top: Path, group: int) -> bool:
@@ -29,7 +29,7 @@ def is_given(top: Path, group: int) -> bool:
     return found.st_gid == group and found.st_mode & wanted == wanted
 
 
-def _give(path: Path, group: int) -> None:
+def give_one(path: Path, group: int) -> None:
     """A link is given, not what it leads to, which may be anybody's."""
     found = path.lstat()
     if found.st_gid != group:
