@@ -117,23 +117,22 @@ class Hands:
 
     async def _create_sandbox(self, pod: Object, action: CreateSandbox) -> None:
         tools, settings = self._tools, self._tools.settings
-        now = tools.clock.time()
-        try:
-            await self.prepare_volumes(pod, ())
-        except CannotMount as error:
-            self._tell(pod, WARNING, "FailedMount", str(error))
-            self._remembered.sandbox_failed("FailedMount", str(error), now=now, backoff=VOLUME_BACKOFF)
-            return
-        self._remembered.sandbox_attempts = action.attempt + 1
         try:
             handler = await tools.sources.handler(pods.isolation_class(pod))
             if unmet := abilities.unmet(handler, pod):
                 raise NotOffered(unmet)
+            await self.prepare_volumes(pod, ())
+            self._remembered.sandbox_attempts = action.attempt + 1
             log_directory(settings, pod).mkdir(parents=True, exist_ok=True)
             limits = cgroups.pod_limits(pod, settings.pod_pids_limit)
             cgroups.create(qos.cgroup_of(settings, pod), limits, tools.cgroup_root)
             config = self._sandbox_config(pod, action.attempt)
             await self._runtime.run_sandbox(config, handler)
+        except CannotMount as error:
+            self._tell(pod, WARNING, "FailedMount", str(error))
+            now = tools.clock.time()
+            self._remembered.sandbox_failed("FailedMount", str(error), now=now, backoff=VOLUME_BACKOFF)
+            return
         except (NotOffered, RuntimeFailed, SourceMissing, OSError) as error:
             self._tell(pod, WARNING, "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
             self._remembered.sandbox_failed(

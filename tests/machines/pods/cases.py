@@ -48,7 +48,7 @@ IMAGE = "localhost/busybox:1"
 SECONDS = 240.0
 """How long a case waits for something: these machines may be busy with all the other cases."""
 AT_ONCE = {"container": 6, "sandbox": 5, "microvm": 3}
-REFUSAL_REASONS = ("FailedCreatePodSandBox", "FailedMount")
+REFUSAL = "is not offered by the isolation class"
 
 
 class RefusedWithReason(Exception):
@@ -153,7 +153,7 @@ class World:
         assert status["phase"] not in ("Running", "Succeeded"), f"it was not refused: {status}"
         if status["phase"] == "Failed" and status.get("message"):
             return str(status["message"])
-        told = [one["message"] for one in await self.events(name) if one["reason"] in REFUSAL_REASONS]
+        told = [one["message"] for one in await self.events(name) if REFUSAL in one["message"]]
         return told[0] if told else ""
 
     async def running(self, pod: Object, *, seconds: float = SECONDS) -> Object:

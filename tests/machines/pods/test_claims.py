@@ -70,7 +70,7 @@ async def an_ephemeral_volume_belongs_to_whoever_the_pod_is_and_ends_with_it(wor
     await world.gone("PersistentVolumeClaim", f"{name}-scratch")
 
 
-@CASES.add(classes=("container", "microvm"))
+@CASES.add(refused=("sandbox",))
 async def a_block_device_keeps_what_was_written_at_its_place(world: World) -> None:
     await world.create("PersistentVolumeClaim", world.name(), spec={**a_claim(), "volumeMode": "Block"})
     devices = {"volumeDevices": [{"name": "data", "devicePath": "/dev/own"}]}
