@@ -594,4 +594,38 @@ async def an_image_that_cannot_be_had_keeps_the_pod_waiting_and_says_why(world: 
     await world.gone("Pod", name)
 
 
+# -- what the node keeps of it
+
+
+@CASES.add()
+async def a_log_that_has_grown_too_large_is_begun_anew(world: World) -> None:
+    script = f"echo first; yes {'x' * 99} | head -n 120000; while true; do echo tick; sleep 1; done"
+    name = (await world.running(world.pod(script)))["metadata"]["name"]
+
+    async def has_begun() -> bool:
+        found = await world.logs(name, "main", "--limit-bytes=20")
+        return bool(found) and not found.startswith("first")
+
+    await until("the log to begin anew", has_begun)
+    await world.delete("Pod", name, grace_seconds=0)
+
+
+@CASES.add()
+async def a_pod_that_writes_more_than_it_may_is_evicted(world: World) -> None:
+    """Logs count in every class, wherever else a class keeps what its containers write."""
+    limits = {"resources": {"limits": {"ephemeral-storage": "1Mi"}}}
+    script = f"yes {'x' * 99} | head -n 30000; sleep 100000"
+    name = (await world.start(world.pod(script, container=limits)))["metadata"]["name"]
+
+    async def ended() -> Object | None:
+        found = await world.get("Pod", name)
+        return found["status"] if phase_of(found) == "Failed" else None
+
+    status = await until("the pod to be evicted", ended)
+    said = "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi. "
+    assert (status["reason"], status["message"]) == ("Evicted", said)
+    assert "Evicted" in [one["reason"] for one in await world.events(name)]
+    await world.delete("Pod", name)
+
+
 test_lives = CASES.test()
