@@ -117,6 +117,7 @@ def no_token_goes_early_or_signs_late(log: Sequence[Entry]) -> None:
                 assert text in ("one", "two"), "what is signed is the user's"
                 continue
             name = key.removeprefix(bootstrap.SIGNATURE)
+            assert name in ("always", "minute", "longer"), "a token signed that is not for signing, or none"
             # A signer that has not heard yet that one was taken away may sign once more; nobody can use it.
             known = tokens.get(f"bootstrap-token-{name}") or gone[f"bootstrap-token-{name}"]
             signer = bootstrap.signing_token(known, 0)
