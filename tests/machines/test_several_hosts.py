@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import yaml
 from tests.machines.conftest import free_port, own_services
-from tests.machines.platform import CLASSES, Platform
+from tests.machines.platform import Platform
 from tests.machines.pods.cases import World, is_ready, until
-from tests.machines.pods.test_network import PAGE, SERVE, answers, fetched, fetched_here, ip, output
+from tests.machines.pods.test_network import PAGE, SERVE, answers, fetched_here, ip, output
 
 from kontinuum.api.machinery.conditions import find
 from kontinuum.api.machinery.objects import Object, name_of
@@ -30,6 +30,8 @@ from kontinuum.node.overlay.ways import PROTOCOL
 
 pytestmark = pytest.mark.machine
 FIRST, SECOND = "pair", "pair-2"
+CLASSES = "container", "microvm"
+"""A sandbox has its network as a container has it."""
 ADDRESSES = {FIRST: "10.245.0.1", SECOND: "10.245.0.2"}
 DAYS = 77_777
 """Seconds that a container sleeps which we want to know again among all processes."""
@@ -96,12 +98,13 @@ def state(pair: Platform) -> str:
 
 
 @pytest.mark.behaviour("Conformance Tests should have at least two untainted nodes")
-def test_both_hosts_are_nodes_with_networks_of_their_own(pair: Platform) -> None:
-    listed = json.loads(pair.kubectl("get", "nodes", "-o", "json").stdout)["items"]
-    nodes = {name_of(node): node for node in listed}
-    assert set(nodes) == {FIRST, SECOND}
-    assert all(is_well(node) for node in nodes.values())
-    assert len({node["spec"]["podCIDR"] for node in nodes.values()}) == 2
+async def test_both_hosts_are_nodes_with_networks_of_their_own(pair: Platform) -> None:
+    async with world_of(pair, "both") as world:
+        for name in ADDRESSES:
+            await node_that(world, name, well=True)
+        nodes = (await world.client.list(world.resource("Node"))).items
+        assert {name_of(node) for node in nodes} == set(ADDRESSES)
+        assert len({node["spec"]["podCIDR"] for node in nodes}) == 2
     assert pair.status()["hosts"] == [
         {"name": SECOND, "state": "running", "address": ADDRESSES[SECOND], "dataDir": f"{pair.data_dir}/hosts/{SECOND}"}
     ]
@@ -149,7 +152,7 @@ async def test_pods_reach_each_other_by_address_service_and_name(pair: Platform)
             return not await world.execute(refused, f"timeout 2 wget -qO- http://{to}/ || true")
 
         await until("the policy to hold", is_refused)
-        assert await fetched(world, first, to) == second
+        assert await answers(world, first, to) == second
         await world.client.delete(world.resource("NetworkPolicy"), "only-one", namespace="default")
 
 
@@ -208,9 +211,10 @@ async def test_a_daemon_is_on_both_and_a_drained_host_is_left(pair: Platform) ->
 async def test_a_lost_host_is_missed_left_and_taken_back(pair: Platform, harm: str) -> None:
     async with world_of(pair, f"lost-{harm}") as world:
         name = world.name()
+        await node_that(world, SECOND, well=True)
         await replicas(world, name, SECOND, toleration=0)
         await until("the replica where it likes to be", lambda: nodes_of(world, name, {SECOND}))
-        assert sleepers(pair) == 1
+        await until("its process", lambda: sleep_there(pair, 1))
         await asyncio.to_thread(pair.kontinuum, "host", harm, SECOND)
         assert state(pair) == {"stop": "stopped", "pause": "paused", "cut": "cut"}[harm]
         await node_that(world, SECOND, well=False)
@@ -226,7 +230,7 @@ async def test_a_lost_host_is_missed_left_and_taken_back(pair: Platform, harm: s
 
         async def is_clean() -> bool:
             pods = (await world.client.list(world.resource("Pod"), labels=f"app={name}")).items
-            return {pod["spec"]["nodeName"] for pod in pods} == {FIRST} and sleepers(pair) == 0
+            return {pod["spec"]["nodeName"] for pod in pods} == {FIRST} and await sleep_there(pair, 0)
 
         await until("nothing to run that should not", is_clean)
         await world.delete("Deployment", name)
@@ -276,15 +280,13 @@ async def nodes_of(world: World, app: str, wanted: set[str]) -> bool:
     return {pod["spec"]["nodeName"] for pod in staying} == wanted
 
 
-def sleepers(pair: Platform) -> int:
-    """How many containers of a replica run on the second host."""
+async def sleep_there(pair: Platform, count: int) -> bool:
+    """Whether so many containers of a replica run on the second host."""
     holder = hosts.first_process(hosts.find(Installation.at(pair.data_dir), SECOND))
     assert holder is not None
     found = 0
     for pid in hosts.processes(holder):
-        try:
+        with contextlib.suppress(OSError):
             line = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except OSError:
-            continue
-        found += line.split(b"\0")[:2] == [b"sleep", str(DAYS).encode()]
-    return found
+            found += line.split(b"\0")[:2] == [b"sleep", str(DAYS).encode()]
+    return found == count

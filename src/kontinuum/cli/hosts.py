@@ -255,12 +255,15 @@ async def shut_down(host: Host, clock: Clock) -> None:
     await power_off(host, clock)
 
 
-def pause(host: Host) -> None:
+async def pause(host: Host, clock: Clock) -> None:
     """Stop every process where it is, the first one last: it shows that all are. Raises HostFailed."""
     holder = _holder(host)
     while running := [pid for pid in processes(holder) if pid != holder.pid and not _is_stopped(pid)]:
         _signal(running, signal.SIGSTOP)
-    _signal([holder.pid], signal.SIGSTOP)
+        await clock.sleep(0.01)  # Who is about to start another process has started it by then.
+    while not _is_stopped(holder.pid):
+        _signal([holder.pid], signal.SIGSTOP)
+        await clock.sleep(0.01)
 
 
 async def cut(host: Host) -> None:

@@ -47,7 +47,7 @@ async def stop(data_dir: Path, name: str) -> None:
 
 async def pause(data_dir: Path, name: str) -> None:
     """Raises NoSuchHost, HostFailed."""
-    hosts.pause(hosts.find(Installation.at(data_dir), name))
+    await hosts.pause(hosts.find(Installation.at(data_dir), name), RealClock())
 
 
 async def cut(data_dir: Path, name: str) -> None:
