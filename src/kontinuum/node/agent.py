@@ -41,7 +41,7 @@ from kontinuum.node.images import Puller, named_by
 from kontinuum.node.observer import observe
 from kontinuum.node.pages import Pages
 from kontinuum.node.port import Fingerprint
-from kontinuum.node.registration import allocatable, capacity
+from kontinuum.node.registration import MachineFacts, allocatable, capacity
 from kontinuum.node.resize import Room
 from kontinuum.node.server import NodeServer
 from kontinuum.node.services import KnownServices
@@ -81,33 +81,10 @@ async def run(
     async with CriClient(settings.socket, undivided=containerd.undivided(settings)) as runtime:
         name, version = await _answered(runtime.version, clock)
         facts = machine_facts.read(settings, f"{name}://{version}")
-        room = allocatable(facts, settings)
-        for_all = capacity(facts).less(settings.reserved)
-        sources = Sources(client, clock)
         services = KnownServices(client, clock)
         events = EventRecorder(client, COMPONENT, facts.name, clock=clock)
-        tools = Tools(
-            client=client,
-            runtime=runtime,
-            clock=clock,
-            settings=settings,
-            events=events,
-            sources=sources,
-            services=services,
-            tokens=Tokens(client, clock),
-            puller=Puller(runtime, sources, clock, settings),
-            checks=Checker(runtime),
-            host=HostFacts(facts.address),
-            host_resolver=names.parse_resolver(names.HOST_RESOLVER.read_text()),
-            node_cpu=room.cpu,
-            node_memory=room.memory,
-            node_storage=room.storage,
-        )
-        try:
-            qos.prepare(settings, for_all)
-        except OSError as error:
-            # Pods that run take more than was reserved from now on: they are held to it when they have ended.
-            log.warning("the cgroup of all pods cannot be limited", error=str(error))
+        tools = _tools(client, runtime, clock, settings, events, services, facts)
+        _hold_all_pods(settings, facts)
         agent = Agent(tools, facts.name)
         meter = Meter(runtime, clock, settings)
         async with contextlib.AsyncExitStack() as stack:
@@ -182,6 +159,44 @@ async def run(
                     seconds = sum(one.seconds for one in settings.shutdown_groups)
                     group.create_task(logind.follow(shutdown, clock, seconds))
                 group.create_task(Eraser(client, clock, settings, facts.name).run())
+
+
+def _tools(
+    client: Client,
+    runtime: CriClient,
+    clock: Clock,
+    settings: NodeSettings,
+    events: EventRecorder,
+    services: KnownServices,
+    facts: MachineFacts,
+) -> Tools:
+    room = allocatable(facts, settings)
+    sources = Sources(client, clock)
+    return Tools(
+        client=client,
+        runtime=runtime,
+        clock=clock,
+        settings=settings,
+        events=events,
+        sources=sources,
+        services=services,
+        tokens=Tokens(client, clock),
+        puller=Puller(runtime, sources, clock, settings),
+        checks=Checker(runtime),
+        host=HostFacts(facts.address),
+        host_resolver=names.parse_resolver(names.HOST_RESOLVER.read_text()),
+        node_cpu=room.cpu,
+        node_memory=room.memory,
+        node_storage=room.storage,
+    )
+
+
+def _hold_all_pods(settings: NodeSettings, facts: MachineFacts) -> None:
+    try:
+        qos.prepare(settings, capacity(facts).less(settings.reserved))
+    except OSError as error:
+        # Pods that run take more than was reserved from now on: they are held to it when they have ended.
+        log.warning("the cgroup of all pods cannot be limited", error=str(error))
 
 
 def _static_pods(settings: NodeSettings, node: str) -> Callable[[], Iterable[Object]]:
