@@ -128,6 +128,10 @@ class Informer:
         """The objects that the index ``name`` files under ``value``, in key order."""
         return self._cache.by_index(name, value)
 
+    def values(self, name: str) -> list[str]:
+        """Every value under which the index ``name`` files something."""
+        return self._cache.values(name)
+
     def digests(self, name: str, value: str) -> list[Any]:
         """The digests of the same, in no order; nothing is decoded for them."""
         return self._cache.digests(name, value)
@@ -266,6 +270,9 @@ class Cache:
 
     def by_index(self, name: str, value: str) -> list[Object]:
         return [orjson.loads(self._raw[key]) for key in sorted(self._filed[name].get(value, ()))]
+
+    def values(self, name: str) -> list[str]:
+        return list(self._filed[name])
 
     def digests(self, name: str, value: str) -> list[Any]:
         return [self._digests[key] for key in self._filed[name].get(value, ())]

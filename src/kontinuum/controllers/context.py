@@ -36,7 +36,7 @@ from kontinuum.client.writes import OwnWrites
 from kontinuum.controllers.lib.attachment import volume_of
 from kontinuum.controllers.lib.claims import claims_of
 from kontinuum.controllers.lib.owners import controller_uid
-from kontinuum.controllers.lib.pods import Standing, node_of, standing_of
+from kontinuum.controllers.lib.pods import Standing, is_active, node_of, standing_of
 from kontinuum.controllers.lib.trims import trim_attachment, trim_driver, trim_pod
 from kontinuum.controllers.settings import ControllersSettings
 from kontinuum.foundation.clock import Clock
@@ -44,6 +44,8 @@ from kontinuum.foundation.clock import Clock
 BY_NAMESPACE = "namespace"
 BY_CONTROLLER = "controller"
 BY_NODE = "node"
+INACTIVE = "inactive"
+"""Pods that have finished or are leaving, all under ""."""
 BY_SERVICE = "service"
 BY_LABEL = "label"
 BY_CLAIM = "claim"
@@ -91,6 +93,7 @@ _INDEXES: Mapping[Resource, Mapping[str, Index]] = {
     PODS: {
         BY_CONTROLLER: _controller,
         BY_NODE: lambda pod: [node_of(pod)],
+        INACTIVE: lambda pod: [] if is_active(pod) else [""],
         BY_NAMESPACE: by_namespace,
         BY_CLAIM: _claims,
         BY_LABEL: _labels,

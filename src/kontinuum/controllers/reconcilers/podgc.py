@@ -5,7 +5,6 @@ The rules and words are those of Kubernetes' ``podgc``.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ from kontinuum.api.kubernetes.resources import NODES, PODS
 from kontinuum.api.machinery.conditions import is_true, set_condition
 from kontinuum.api.machinery.objects import Object, key_of, name_of, namespace_of, uid_of
 from kontinuum.api.machinery.status import ApiError
-from kontinuum.controllers.context import Context
+from kontinuum.controllers.context import BY_NODE, INACTIVE, Context
 from kontinuum.controllers.lib.pods import is_finished, is_leaving, node_of
 from kontinuum.controllers.lib.taints import OUT_OF_SERVICE
 from kontinuum.foundation.clock import rfc3339
@@ -24,8 +23,6 @@ from kontinuum.foundation.errors import Retryable
 log = structlog.get_logger(__name__)
 
 TICK_SECONDS = 20.0
-AT_ONCE = 256
-"""Pods that are decoded without a pause."""
 QUARANTINE_SECONDS = 40.0
 """How long a node must be gone before its pods are: it may only be registering again."""
 
@@ -85,22 +82,17 @@ class PodGarbageCollector:
         """See ``Reconciler``. Every tick looks at everything anyway."""
 
     async def tick(self) -> None:
-        """Look at every pod once, and remove what nobody else will."""
-        nodes = {name_of(node): node for node in self._nodes.items()}
-        pods = await self._all_pods()
-        gone = await self._gone({node_of(pod) for pod in pods if node_of(pod)} - nodes.keys())
+        """Look at every pod that may be nobody's, and remove what nobody else will."""
+        missing = set(self._pods.values(BY_NODE)) - {""} - set(self._nodes.all_keys())
+        gone = await self._gone(missing)
+        found = {key_of(pod): pod for pod in self._pods.by_index(INACTIVE, "")}
+        for name in gone:
+            found |= {key_of(pod): pod for pod in self._pods.by_index(BY_NODE, name)}
+        pods = [found[key] for key in sorted(found)]
+        nodes = {name: node for pod in pods if (node := self._nodes.get(name := node_of(pod))) is not None}
         threshold = self._context.settings.terminated_pod_threshold
         for removal in plan(pods, nodes, gone=gone, threshold=threshold):
             await self._remove(removal)
-
-    async def _all_pods(self) -> list[Object]:
-        """A few at a time, because decoding tens of thousands would hold up everybody else."""
-        pods: list[Object] = []
-        for number, pod in enumerate(self._pods.items()):
-            pods.append(pod)
-            if number % AT_ONCE == AT_ONCE - 1:
-                await asyncio.sleep(0)
-        return pods
 
     async def _gone(self, missing: set[str]) -> frozenset[str]:
         """Those that have been missing for long enough, and of which the API itself says that they do not exist."""
