@@ -151,7 +151,7 @@ class LateCopy:
         """The resourceVersion of each list of Leases."""
 
     async def send(self, request: Request) -> Response:
-        if not request.path.endswith("/leases") or request.is_watch:
+        if not request.path.endswith("/kube-node-lease/leases") or request.method != "GET":
             return await self._transport.send(request)
         version = request.query.get("resourceVersion", "")
         self.asked.append(version)
