@@ -13,7 +13,8 @@ from typing import Any
 
 from benchmarks import report
 from benchmarks.installation import fresh
-from kontinuum.api.kubernetes.resources import NODES, PODS
+from kontinuum.api.kubernetes.resources import NODES, PODS, RUNTIMECLASSES
+from kontinuum.api.machinery.objects import name_of
 from kontinuum.client.rest import Client
 
 REACH = {"container": 0.8, "sandbox": 0.9, "microvm": 1.0}
@@ -83,6 +84,8 @@ async def main(count: int, together: int) -> None:
     async with fresh() as installation:
         client = installation.client
         while not any(_ready(node) for node in (await client.list(NODES)).items):
+            await asyncio.sleep(0.1)
+        while not set(REACH) <= {name_of(one) for one in (await client.list(RUNTIMECLASSES)).items}:
             await asyncio.sleep(0.1)
         taken: dict[str, list[float]] = {isolation_class: [] for isolation_class in REACH}
         for number in range(WARM_UP + count):
