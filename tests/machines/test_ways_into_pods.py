@@ -36,9 +36,10 @@ def run_example(platform: Platform, isolation_class: str) -> None:
     platform.kubectl("rollout", "status", f"deployment/web-{isolation_class}", "--timeout=90s", timeout=100)
 
 
-def test_a_containers_port_is_forwarded(platform: Platform) -> None:
-    run_example(platform, "container")
-    with forwarded(platform, "deployment/web-container", ":80") as port:
+@pytest.mark.parametrize("isolation_class", CLASSES)
+def test_a_pods_port_is_forwarded(platform: Platform, isolation_class: str) -> None:
+    run_example(platform, isolation_class)
+    with forwarded(platform, f"deployment/web-{isolation_class}", ":80") as port:
         for _ in range(3):
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20) as page:
                 assert PAGE in page.read().decode()

@@ -247,6 +247,9 @@ class FakeRuntime:
     async def port_forward_url(self, sandbox_id: str, ports: list[int]) -> str:
         raise NotThere(sandbox_id)
 
+    async def network_namespace(self, sandbox_id: str) -> str:
+        raise NotThere(sandbox_id)
+
     async def reopen_log(self, container_id: str) -> None:
         await self._enter("reopen_log")
         self.reopened.append(container_id)

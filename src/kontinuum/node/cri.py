@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -258,6 +259,15 @@ class CriClient:
         """Where connections to the sandbox's ports can be made, once. Over SPDY the ports are named later."""
         answer = await self.call("PortForward", pod_sandbox_id=sandbox_id, port=ports)
         return str(answer.url)
+
+    async def network_namespace(self, sandbox_id: str) -> str:
+        """The path of the sandbox's network namespace, as containerd and CRI-O tell it."""
+        answer = await self.call("PodSandboxStatus", pod_sandbox_id=sandbox_id, verbose=True)
+        spec = (json.loads(answer.info["info"]).get("runtimeSpec") or {}) if "info" in answer.info else {}
+        for namespace in (spec.get("linux") or {}).get("namespaces") or ():
+            if namespace["type"] == "network" and namespace.get("path"):
+                return str(namespace["path"])
+        raise RuntimeFailed(f"the runtime does not tell the network namespace of sandbox {sandbox_id}")
 
     async def reopen_log(self, container_id: str) -> None:
         """Write the container's log under its own name again, after the file has been renamed."""

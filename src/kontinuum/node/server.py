@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 import structlog
@@ -25,6 +27,7 @@ from kontinuum.node.port import ContainerRuntime, NotThere, RuntimeAway
 from kontinuum.node.sandbox_config import log_directory
 from kontinuum.node.settings import NodeSettings
 from kontinuum.node.streams import port_forward
+from kontinuum.node.streams.inner_ports import WITH_OWN_STACK, InnerPorts
 from kontinuum.node.streams.remote_command import PROTOCOLS, Wanted, bridge
 
 log = structlog.get_logger(__name__)
@@ -67,6 +70,7 @@ class NodeServer:
         self._clock = clock
         self._find_pod = find_pod
         self._pages = pages
+        self._inner_ports = InnerPorts()
         self.port = 0
 
     async def __aenter__(self) -> Self:
@@ -152,8 +156,15 @@ class NodeServer:
         ports = request.query.getall("port", [])
         if not all(port.isdecimal() for port in ports):
             raise Answer(400, f"no port numbers: {', '.join(ports)}")
-        url = await self._runtime.port_forward_url(sandbox.id, [int(port) for port in ports])
-        return await port_forward.carry(request, url, ports)
+        async with AsyncExitStack() as stack:
+            if sandbox.handler in WITH_OWN_STACK and sandbox.ips:
+                namespace = Path(await self._runtime.network_namespace(sandbox.id))
+                try:
+                    await stack.enter_async_context(self._inner_ports.reachable(namespace, sandbox.ips[0]))
+                except (OSError, KontinuumError) as error:
+                    raise Answer(500, f"leading forwarded ports to the pod: {error}") from error
+            url = await self._runtime.port_forward_url(sandbox.id, [int(port) for port in ports])
+            return await port_forward.carry(request, url, ports)
 
     def _known_pod(self, request: web.Request) -> KnownPod:
         namespace, name = request.match_info["namespace"], request.match_info["pod"]

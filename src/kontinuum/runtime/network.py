@@ -8,25 +8,21 @@ side work as they do for a container. The tap lives as long as a descriptor of i
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from kontinuum.foundation.errors import Retryable
+from kontinuum.foundation.network_namespace import inside
 from kontinuum.runtime.guest.port import Interface
 from kontinuum.runtime.netlink import Link, Netlink
 
 TAP_NAME = "kontinuum0"
 _TUNSETIFF = 0x400454CA
 _TAP, _NO_PACKET_INFO, _VNET_HEADER = 0x0002, 0x1000, 0x4000
-_CLONE_NEWNET = 0x40000000
 _LINK_LOCAL = "fe80:"
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class NetworkNotReady(Retryable):
@@ -46,7 +42,7 @@ def join(namespace: Path) -> PodNetwork:
 
     Raises NetworkNotReady, NetlinkFailed, or OSError if the namespace is gone.
     """
-    with _inside(namespace), Netlink() as netlink:
+    with inside(namespace), Netlink() as netlink:
         link = _pod_link(netlink)
         interface = _interface(netlink, link)
         tap = _open_tap()
@@ -99,30 +95,3 @@ def _join(netlink: Netlink, link: Link, *, mtu: int) -> None:
         netlink.add_ingress(index)
     netlink.redirect(link.index, tap.index)
     netlink.redirect(tap.index, link.index)
-
-
-@contextmanager
-def _inside(namespace: Path) -> Iterator[None]:
-    """This thread visits a network namespace; sockets made meanwhile belong to it for good.
-
-    Nothing may be awaited inside, because the whole event loop is in there.
-    """
-    home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        there = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _enter(there)
-        finally:
-            os.close(there)
-        try:
-            yield
-        finally:
-            _enter(home)
-    finally:
-        os.close(home)
-
-
-def _enter(descriptor: int) -> None:
-    if _libc.setns(descriptor, _CLONE_NEWNET):
-        number = ctypes.get_errno()
-        raise OSError(number, f"entering a network namespace: {os.strerror(number)}")
