@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,8 @@ from kontinuum.client.connect import connect
 from kontinuum.client.errors import Unreachable
 from kontinuum.client.kubeconfig import Connection
 from kontinuum.client.rest import Client
+from kontinuum.client.transport.http import HttpTransport
+from kontinuum.client.transport.port import Request
 from kontinuum.foundation.clock import RealClock
 from kontinuum.foundation.pki import Authority
 
@@ -172,3 +175,21 @@ async def test_a_closed_client_opens_nothing_any_more(tmp_path: Path) -> None:
         with pytest.raises(Unreachable, match="this client is closed"):
             await client.get(CONFIGMAPS, "c", namespace="default")
         assert len(server.users) == 1
+
+
+async def test_a_connection_that_comes_when_nobody_wants_it_any_more_is_closed() -> None:
+    """Cancelled in the moment in which it is made: else it would stay open, known to nobody."""
+    made: list[asyncio.BaseTransport] = []
+
+    async def late(protocol: asyncio.Protocol) -> None:
+        there, here = socket.socketpair()
+        with there:
+            transport, _ = await asyncio.get_running_loop().create_connection(lambda: protocol, sock=here)
+            made.append(transport)
+        raise asyncio.CancelledError
+
+    transport = HttpTransport(Connection("http://127.0.0.1:1"), connect=late)
+    with pytest.raises(asyncio.CancelledError):
+        await transport.send(Request("GET", "/", {}))
+    assert made[0].is_closing()
+    await transport.close()

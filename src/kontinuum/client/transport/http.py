@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -131,7 +132,7 @@ class HttpTransport:
         try:
             self._refresh_credentials()
             connection = Connection(server)
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with asyncio.timeout(CONNECT_SECONDS), _closed_if_cancelled(connection):
                 await self._open_connection(connection)
         except (OSError, TimeoutError) as error:
             raise Unreachable(f"talking to {server}: {str(error) or type(error).__name__}") from error
@@ -213,3 +214,13 @@ class _HttpResponse:
         turn, self._turn = self._turn, None
         if turn is not None:
             turn.release()
+
+
+@contextlib.asynccontextmanager
+async def _closed_if_cancelled(connection: Connection) -> AsyncIterator[None]:
+    """Close a connection that is made in the very moment in which its maker is cancelled: nobody else knows of it."""
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
