@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.machines.platform import Platform
+from tests.machines.platform import Platform, processes
 
 
 def free_port() -> int:
@@ -41,8 +41,10 @@ def platform() -> Iterator[Platform]:
         settings.write_text(yaml.safe_dump({"node": node, "server": server}))
         running = Platform(data_dir)
         running.kontinuum("up", "--detach", "--listen", f"127.0.0.1:{free_port()}", "--config", str(settings))
+        instance = Path(running.status()["runDir"]).name
         try:
             yield running
         finally:
             running.kontinuum("down")
             running.kontinuum("reset", "--yes")
+        assert processes(instance) == set(), "whatever the pods were, nothing of them runs on"

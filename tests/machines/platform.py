@@ -35,6 +35,22 @@ def wires(network: str) -> set[str]:
     return {route["dev"] for route in routes if "/" not in route["dst"]}
 
 
+def processes(instance: str) -> set[str]:
+    """The processes of this installation: in its cgroups, or with its run directory on their command line."""
+    found = set()
+    for directory in Path("/proc").iterdir():
+        try:
+            if directory.name.isdigit() and instance in _told_about(directory):
+                found.add(f"{(directory / 'comm').read_text().strip()} {directory.name}")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+def _told_about(process: Path) -> str:
+    return (process / "cgroup").read_text() + (process / "cmdline").read_text(errors="replace")
+
+
 def wait_until(what: str, look: Callable[[], T], *, seconds: float = 60.0, every: float = 0.1) -> T:
     """Call ``look`` until it answers something true, and return that. Raises Never with the last answer."""
     deadline = time.monotonic() + seconds

@@ -7,26 +7,10 @@ from pathlib import Path
 
 import pytest
 from tests.machines.conftest import own_network
-from tests.machines.platform import CLASSES, Never, Platform, pod, wait_until, wires
+from tests.machines.platform import CLASSES, Never, Platform, pod, processes, wait_until, wires
 
 pytestmark = pytest.mark.machine
 AT_ONCE = 5
-
-
-def processes(instance: str) -> set[str]:
-    """The processes of this installation: in its cgroups, or with its run directory on their command line."""
-    found = set()
-    for directory in Path("/proc").iterdir():
-        try:
-            if directory.name.isdigit() and instance in _told_about(directory):
-                found.add(f"{(directory / 'comm').read_text().strip()} {directory.name}")
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return found
-
-
-def _told_about(process: Path) -> str:
-    return (process / "cgroup").read_text() + (process / "cmdline").read_text(errors="replace")
 
 
 def entries(*directories: Path) -> set[str]:

@@ -253,3 +253,35 @@ async def test_a_pod_whose_machines_all_hang_fails_and_says_so(tmp_path: Path) -
         tested.bundle("c", "container", "true")
         assert "the agents of 3 machines did not answer" in await refused(tested.create("c"), 2)
         assert not any(Path(f"/proc/{machine.pid}").exists() for machine in tested.vmm.machines)
+
+
+async def test_a_machine_lets_go_of_its_disks_once_however_often_its_end_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second call came while disks were still being written: it must wait for the same end, and find it."""
+    volume = tmp_path / "pods/uid/volumes/data"
+    volume.mkdir(parents=True)
+    image = tmp_path / "disk"
+    image.touch()
+    volume.with_name("data.disk").write_text(json.dumps({"image": str(image), "fileSystem": "ext4"}))
+    asked: list[str] = []
+    is_written = asyncio.Event()
+    async with pod(tmp_path) as tested:
+        await tested.sandbox()
+        mount = {"destination": "/data", "type": "bind", "source": str(volume), "options": ["rbind"]}
+        tested.bundle("c", "container", "true", mounts=[mount])
+        await tested.create("c")
+        [disk] = tested.guest.disks.values()
+        assert disk.file_system == "ext4"
+
+        async def unmount(path: str) -> None:
+            asked.append(path)
+            await is_written.wait()
+
+        monkeypatch.setattr(tested.guest, "unmount_disk", unmount)
+        ends = [asyncio.create_task(tested.shim.sandbox.stop()) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        assert (asked, [end.done() for end in ends]) == ([disk.path], [False] * 3)
+        is_written.set()
+        await asyncio.gather(*ends)
+        assert tested.shim.sandbox.phase.value == "stopped"

@@ -142,11 +142,11 @@ class Sandbox:
         if self.phase in (Phase.STOPPING, Phase.STOPPED):
             await self.wait_over()
             return
-        if self.phase is Phase.READY:
-            await self._let_go_of_disks()
+        # Before anything is awaited: a second call must find that the first is at it.
         self._move(Phase.STOPPING)
         if self._life is not None:
             await cancel(self._life)
+        await self._let_go_of_disks()
         await self._end_machine()
         self._move(Phase.STOPPED)
         await self._tell()
