@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.machines.platform import Platform, processes
+from tests.machines.platform import Platform, processes, wait_until
 
 
 def free_port() -> int:
@@ -47,4 +47,5 @@ def platform() -> Iterator[Platform]:
         finally:
             running.kontinuum("down")
             running.kontinuum("reset", "--yes")
-        assert processes(instance) == set(), "whatever the pods were, nothing of them runs on"
+        # Whatever the pods were. A process that was killed may take a moment to be gone.
+        wait_until("nothing of the platform to run on", lambda: not processes(instance))
