@@ -127,12 +127,13 @@ def let_go(root: Path, pods: Path) -> None:
 
     ``pods`` is the directory of all pods. Raises OSError.
     """
-    linked = {link.readlink() for link in pods.glob("*/volumes/*") if link.is_symlink()}
     for place in root.glob("*/"):
-        device = loop.showing(place / IMAGE)
-        if device is not None and device not in linked and place / MOUNTED not in mounts.devices():
+        if loop.showing(place / IMAGE) is not None:
+            # Asked again when nobody else is at it: a pod may be about to begin with the volume.
             with _alone(place):
-                loop.detach(device)
+                device = loop.showing(place / IMAGE)
+                if device is not None and device not in _linked(pods) and place / MOUNTED not in mounts.devices():
+                    loop.detach(device)
     for mounted, users in _users(root).items():
         if users == 1:
             with _alone(mounted.parent):
@@ -168,6 +169,11 @@ async def _make(image: Path, size: int) -> None:
     await process.run("mkfs.ext4", "-q", "-F", "-m", "0", "-E", lazy, unfinished, timeout=REPAIR_SECONDS)
     await process.run("debugfs", "-w", "-f", "-", unfinished, stdin=_FOR_EVERYBODY, timeout=REPAIR_SECONDS)
     unfinished.rename(image)
+
+
+def _linked(pods: Path) -> set[Path]:
+    """The block devices that pods have."""
+    return {link.readlink() for link in pods.glob("*/volumes/*") if link.is_symlink()}
 
 
 @contextmanager
