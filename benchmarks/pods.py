@@ -17,7 +17,7 @@ from kontinuum.api.kubernetes.resources import NODES, PODS, RUNTIMECLASSES
 from kontinuum.api.machinery.objects import name_of
 from kontinuum.client.rest import Client
 
-REACH = {"container": 0.8, "sandbox": 0.9, "microvm": 1.0}
+REACH = {"container": 0.5, "sandbox": 0.9, "microvm": 0.5}
 WARM_UP = 2
 TOGETHER, REACH_TOGETHER = 50, 20.0
 """MicroVM pods at once on one node, and in how many seconds all of them shall run."""

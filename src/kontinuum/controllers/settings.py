@@ -65,8 +65,9 @@ class ControllersSettings(ElectionSettings, frozen=True, forbid_unknown_fields=T
     microvm_overhead_memory: str = "128Mi"
     """Memory that is set aside for a microVM beyond its containers' limits: the class's overhead. A clone costs a third
     of it; a machine that must boot cold under translation needs it all, and would be killed by its pod's limit."""
-    microvm_overhead_cpu: str = "50m"
-    """CPU that a microVM costs its host beyond its guest's own use: the class's overhead."""
+    microvm_overhead_cpu: str = "20m"
+    """CPU that a microVM costs its host beyond its guest's own use: the class's overhead. An idle one takes 3m, under
+    translation too; what it costs to start is not counted."""
     cluster_cidrs: str = ""
     """The pods' network, of which each node that has no ``spec.podCIDRs`` gets a piece; one of each IP family at most,
     separated by a comma. Empty: nodes get none."""
