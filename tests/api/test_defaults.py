@@ -54,6 +54,16 @@ def test_only_tags_that_may_move_are_always_pulled(image: str, policy: str) -> N
     assert pod["spec"]["containers"][0]["imagePullPolicy"] == policy
 
 
+@pytest.mark.parametrize("kept", [{}, {"preStop": {"sleep": {"seconds": 1}}}])
+def test_a_stop_signal_is_dropped_as_by_a_cluster_without_alpha_features(kept: dict[str, Any]) -> None:
+    container = {"name": "a", "image": "nginx", "lifecycle": {**kept, "stopSignal": "SIGUSR1"}}
+    pod = {"containers": [copy(container)], "initContainers": [copy(container)]}
+    deployment = defaulted(r.DEPLOYMENTS, spec={"template": {"spec": copy(pod)}})
+    for spec in (defaulted(r.PODS, spec=pod)["spec"], deployment["spec"]["template"]["spec"]):
+        for one in (*spec["containers"], *spec["initContainers"]):
+            assert one.get("lifecycle", {}) == kept
+
+
 def test_probes_volumes_and_ports_are_filled_in() -> None:
     probe = {"httpGet": {"port": 80}, "periodSeconds": 3}
     spec = {

@@ -36,15 +36,26 @@ def recording(main: Callable[[FakeApi, EventRecorder, Faults], Awaitable[None]])
 
 def test_an_event_names_what_it_is_about_and_who_tells_it() -> None:
     async def main(api: FakeApi, recorder: EventRecorder, faults: Faults) -> None:
-        recorder.event(POD, "Normal", "Started", "Started container main")
+        recorder.event(POD, "Normal", "Started", "Container started")
         await asyncio.sleep(1)
         (event,) = api.storage.all(EVENTS)
         assert event["involvedObject"] == {
             "apiVersion": "v1", "kind": "Pod", "name": "p", "namespace": "default", "uid": "u1", "resourceVersion": "7",
         }  # fmt: skip
-        assert (event["type"], event["reason"], event["message"]) == ("Normal", "Started", "Started container main")
+        assert (event["type"], event["reason"], event["message"]) == ("Normal", "Started", "Container started")
         assert event["source"] == {"component": "tester", "host": "host-1"}
         assert event["count"] == 1
+
+    recording(main)
+
+
+def test_the_same_words_about_two_parts_of_an_object_are_two_events() -> None:
+    async def main(api: FakeApi, recorder: EventRecorder, faults: Faults) -> None:
+        for part in ("spec.containers{a}", "spec.containers{b}", "spec.containers{a}"):
+            recorder.event(POD, "Normal", "Created", "Container created", field_path=part)
+        await asyncio.sleep(1)
+        told = {one["involvedObject"]["fieldPath"]: one["count"] for one in api.storage.all(EVENTS)}
+        assert told == {"spec.containers{a}": 2, "spec.containers{b}": 1}
 
     recording(main)
 

@@ -17,8 +17,8 @@ from kontinuum.node.registration import MachineFacts, bandwidth, images_status, 
 from kontinuum.node.settings import NodeSettings
 
 FACTS = MachineFacts(
-    name="n1", address="192.0.2.1", hostname="n1", cpus=2, memory=4 << 30, disk=1 << 40, architecture="amd64",
-    kernel="6.1", os_image="Debian", machine_id="m", system_uuid="s", boot_id="b", runtime="containerd://1.6.20",
+    name="n1", address="192.0.2.1", hostname="n1", cpus=2, memory=4 << 30, disk=1 << 40, processes=1000,
+    architecture="amd64", kernel="6.1", os_image="Debian", machine_id="m", system_uuid="s", boot_id="b", runtime="containerd://1.6.20",
 )  # fmt: skip
 SETTINGS = NodeSettings(
     name="n1",

@@ -28,10 +28,14 @@ def asking(name: str = "p", *, limits: Object | None = None, **requests: str) ->
 
 
 def test_allocatable_is_what_nobody_keeps() -> None:
-    kept = reserved(kube_reserved={"cpu": "250m", "memory": "1Gi"}, system_reserved={"ephemeral-storage": "2Gi"})
+    kept = reserved(
+        kube_reserved={"cpu": "250m", "memory": "1Gi", "pid": "1k"},
+        system_reserved={"ephemeral-storage": "2Gi", "pid": "500"},
+    )
     held = held_back(thresholds({"memory.available": "10%", "nodefs.available": "1Gi"}), Amounts(0, 10 * GIB, 50 * GIB))
-    assert (kept, held) == (Amounts(250, GIB, 2 * GIB), Amounts(0, GIB, GIB))
-    assert Amounts(2000, 10 * GIB, 50 * GIB).less(kept).less(held) == Amounts(1750, 8 * GIB, 47 * GIB)
+    assert (kept, held) == (Amounts(250, GIB, 2 * GIB, 1500), Amounts(0, GIB, GIB))
+    whole = Amounts(2000, 10 * GIB, 50 * GIB, 4000)
+    assert whole.less(kept).less(held) == Amounts(1750, 8 * GIB, 47 * GIB, 2500)
     assert Amounts(100, 1, 1).less(kept) == Amounts(0, 0, 0)
 
 
@@ -73,12 +77,13 @@ def test_the_branches_hold_all_pods_and_share_the_processors(tmp_path: Path, ver
     if version == 1:
         for hierarchy in ("cpu", "memory", "pids"):
             (tmp_path / hierarchy).mkdir()
-    qos.prepare(SETTINGS, Amounts(1500, 3 * GIB, 0), tmp_path)
+    qos.prepare(SETTINGS, Amounts(1500, 3 * GIB, 0, 30_000), tmp_path)
     everything, burstable = qos.of_all(SETTINGS), f"{qos.of_all(SETTINGS)}/burstable"
     names = ("memory.limit_in_bytes", "cpu.shares") if version == 1 else ("memory.max", "cpu.weight")
     weigh = str if version == 1 else lambda shares: str(cgroups.weight(shares))
     assert there("memory", everything, names[0]) == str(3 * GIB)
     assert there("cpu", everything, names[1]) == weigh(1536)
+    assert there("pids", everything, "pids.max") == "30000"
     assert there("cpu", burstable, names[1]) == weigh(2)
     ended = {**asking("d", cpu="1"), "status": {"phase": "Succeeded"}}
     qos.share_out(SETTINGS, [asking("a", cpu="500m"), asking("b", cpu="1500m"), asking("c"), ended], tmp_path)

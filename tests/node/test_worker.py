@@ -24,7 +24,9 @@ def test_a_pod_runs_and_its_deletion_leaves_nothing(tmp_path: Path) -> None:
         assert not world.runtime.containers
         assert not list((world.tools.settings.data / "pods").iterdir())
 
-    assert play(tmp_path, story).events.reasons == ["Pulled", "Created", "Started", "Killing"]
+    events = play(tmp_path, story).events
+    assert events.reasons == ["Pulled", "Created", "Started", "Killing"]
+    assert events.parts == [(reason, "spec.containers{app}") for reason in events.reasons]
 
 
 def test_nothing_waits_between_apply_and_running_but_the_runtime(tmp_path: Path) -> None:

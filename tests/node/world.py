@@ -36,9 +36,13 @@ class Events:
 
     def __init__(self) -> None:
         self.told: list[tuple[str, str]] = []
+        self.parts: list[tuple[str, str]] = []
+        """Of each that is about a part of its object: the reason, and the part."""
 
-    def event(self, obj: Object, type_: str, reason: str, message: str) -> None:
+    def event(self, obj: Object, type_: str, reason: str, message: str, *, field_path: str = "") -> None:
         self.told.append((reason, message))
+        if field_path:
+            self.parts.append((reason, field_path))
 
     @property
     def reasons(self) -> list[str]:

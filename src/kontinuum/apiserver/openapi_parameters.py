@@ -63,7 +63,7 @@ ABOUT = {
     "stderr": "Attach the standard error stream.",
     "stdin": "Attach the standard input stream.",
     "stdout": "Attach the standard output stream.",
-    "stream": "Only this stream of the log: All, Stdout or Stderr.",
+    "stream": "Only this stream of the log: of the alpha feature PodLogsQuerySplitStreams, refused here.",
     "tailLines": "Only the last so many lines.",
     "timeoutSeconds": "End a list or watch after so many seconds.",
     "timestamps": "Begin each line with the time at which it was logged.",

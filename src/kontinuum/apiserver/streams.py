@@ -33,7 +33,7 @@ from kontinuum.apiserver.nodes import address_of
 from kontinuum.apiserver.passing import pass_on
 from kontinuum.foundation.tasks import cancel
 
-LOG_OPTIONS = ("follow", "previous", "tailLines", "sinceSeconds", "sinceTime", "timestamps", "limitBytes", "stream")
+LOG_OPTIONS = ("follow", "previous", "tailLines", "sinceSeconds", "sinceTime", "timestamps", "limitBytes")
 LOG_PROTOCOLS = ("binary.k8s.io", "base64.binary.k8s.io")
 AS_TEXT = "base64.binary.k8s.io"
 LARGEST_MESSAGE = 4 * 1024 * 1024
@@ -127,6 +127,10 @@ def log_query(query: Mapping[str, str]) -> str:
             errors.append(fields.invalid(name, number, f"must be greater than {'or equal to 0' if not least else '0'}"))
     if query.get("sinceSeconds") and query.get("sinceTime"):
         errors.append(fields.forbidden("", "at most one of `sinceTime` or `sinceSeconds` may be specified"))
+    if query.get("stream"):
+        # As by a Kubernetes 1.36 without the alpha feature PodLogsQuerySplitStreams: whoever asks for one stream must
+        # not be given both.
+        errors.append(fields.forbidden("stream", "may not be specified"))
     if errors:
         raise status.invalid("PodLogOptions", "", errors)
     return urlencode({name: query[name] for name in LOG_OPTIONS if query.get(name)})

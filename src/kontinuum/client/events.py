@@ -72,13 +72,24 @@ class EventRecorder:
         self._allowances: OrderedDict[str, _Allowance] = OrderedDict()
 
     def event(
-        self, obj: Object, type_: str, reason: str, message: str, *, action: str = "", related: Object | None = None
+        self,
+        obj: Object,
+        type_: str,
+        reason: str,
+        message: str,
+        *,
+        action: str = "",
+        related: Object | None = None,
+        field_path: str = "",
     ) -> None:
         """Tell something about ``obj``. ``type_`` is Normal or Warning, ``reason`` one CamelCase word.
 
         ``action`` is what was done or failed, one CamelCase word, and ``related`` the other object that it is about.
+        ``field_path`` names the part of ``obj`` that is meant, e.g. ``spec.containers{main}``.
         """
         event = self._event(obj, type_, reason, message)
+        if field_path:
+            event["involvedObject"]["fieldPath"] = field_path
         if action:
             event["action"] = action
         if related is not None:
@@ -189,7 +200,8 @@ def _reference(obj: Object) -> Object:
 
 def _identity(event: Object) -> str:
     involved = event["involvedObject"]
-    parts = (involved.get("uid", ""), involved["name"], event["type"], event["reason"], event["message"])
+    about = (involved.get("uid", ""), involved["name"], involved.get("fieldPath", ""))
+    parts = (*about, event["type"], event["reason"], event["message"])
     return _hash("\0".join(parts))
 
 

@@ -150,6 +150,7 @@ class Hands:
         container, sandbox = pods.find_container(pod, action.name), observed.sandbox
         if container is None or sandbox is None:
             return
+        tell = partial(self._tell, pod, container=action.name)
         config = self._sandbox_config(pod, sandbox.attempt)
         image = await self._image(pod, container, config)
         if image is None:
@@ -166,19 +167,19 @@ class Hands:
             self._failed(pod, container, "CreateContainerError", str(error))
             return
         self._remembered.containers.pop(action.name, None)
-        self._tell(pod, NORMAL, "Created", f"Created container: {action.name}")
+        tell(NORMAL, "Created", "Container created")
         try:
             # A machine's boot may take long; a pod that is deleted meanwhile does not wait for it.
             await self._interruption.during(self._runtime.start_container(container_id))
         except RuntimeFailed as error:
             # The runtime keeps the container as ended with StartError; that is what the status shows.
-            self._tell(pod, WARNING, "Failed", f"Error: {error}")
+            tell(WARNING, "Failed", f"Error: {error}")
             return
-        self._tell(pod, NORMAL, "Started", f"Started container {action.name}")
+        tell(NORMAL, "Started", "Container started")
         await self._post_start(pod, container, container_id, sandbox.ips)
 
     async def _image(self, pod: Object, container: Object, config: Config) -> Image | None:
-        tell = partial(self._tell, pod)
+        tell = partial(self._tell, pod, container=container["name"])
         try:
             return await self._interruption.during(self._tools.puller.have(pod, container, config, tell))
         except ImageTrouble as error:
@@ -191,7 +192,7 @@ class Hands:
         backoff = CONFIG_BACKOFF if reason == "CreateContainerConfigError" else CREATE_BACKOFF
         now = self._tools.clock.time()
         self._remembered.failed(container["name"], reason, message, now=now, backoff=backoff)
-        self._tell(pod, WARNING, "Failed", f"Error: {message}")
+        self._tell(pod, WARNING, "Failed", f"Error: {message}", container=container["name"])
 
     async def _container_config(
         self, pod: Object, container: Object, action: StartContainer, image: Image, observed: Observed
@@ -249,7 +250,8 @@ class Hands:
             grace = pods.grace_seconds(pod)
             await self._interruption.during(self._tools.checks.check(hook, container, container_id, ip, grace))
         except CheckFailed as error:
-            self._tell(pod, WARNING, "FailedPostStartHook", f"PostStartHook failed: {error}")
+            message = f"PostStartHook failed: {error}"
+            self._tell(pod, WARNING, "FailedPostStartHook", message, container=container["name"])
             await self._runtime.stop_container(container_id, pods.grace_seconds(pod))
 
     async def _resize(self, pod: Object, action: Resize, observed: Observed) -> None:
@@ -281,7 +283,7 @@ class Hands:
 
     async def _stop_container(self, pod: Object, action: StopContainer, observed: Observed) -> None:
         container = pods.find_container(pod, action.name) or {"name": action.name}
-        self._tell(pod, NORMAL, "Killing", killing_message(action))
+        self._tell(pod, NORMAL, "Killing", killing_message(action), container=action.name)
         await self._interruption.during(self._stop(pod, container, action, observed))
 
     async def _stop(self, pod: Object, container: Object, action: StopContainer, observed: Observed) -> None:
@@ -293,7 +295,8 @@ class Hands:
                 ip = next(iter(ips), self._tools.host.ip)
                 await self._tools.checks.check(hook, container, action.container_id, ip, action.grace)
             except Retryable as error:
-                self._tell(pod, WARNING, "FailedPreStopHook", f"PreStopHook failed: {error}")
+                message = f"PreStopHook failed: {error}"
+                self._tell(pod, WARNING, "FailedPreStopHook", message, container=action.name)
         left = action.grace - (self._tools.clock.monotonic() - began)
         await self._runtime.stop_container(action.container_id, max(0, round(left)))
 
@@ -305,8 +308,9 @@ class Hands:
     def _message_file(self, pod: Object, name: str, attempt: int) -> Path:
         return self._directory(pod) / "containers" / name / f"{attempt}.message"
 
-    def _tell(self, pod: Object, kind: str, reason: str, message: str) -> None:
-        self._tools.events.event({"apiVersion": "v1", "kind": "Pod", **pod}, kind, reason, message)
+    def _tell(self, pod: Object, kind: str, reason: str, message: str, *, container: str = "") -> None:
+        whole = {"apiVersion": "v1", "kind": "Pod", **pod}
+        self._tools.events.event(whole, kind, reason, message, field_path=pods.field_path(pod, container))
 
 
 def _target(container: Object, observed: Observed) -> str:

@@ -1,6 +1,6 @@
 """What of the machine pods may have: its capacity less what the system, the node's own parts and eviction keep. Pure.
 
-    capacity ─┬─ kube_reserved, system_reserved ──▶ limit of the cgroup of all pods
+    capacity ─┬─ kube_reserved, system_reserved ──▶ limits of the cgroup of all pods: memory, processes
               └─ and the hard eviction thresholds ──▶ allocatable: what the scheduler may promise
 Kubernetes' "Reserve Compute Resources for System Daemons".
 """
@@ -8,7 +8,7 @@ Kubernetes' "Reserve Compute Resources for System Daemons".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from kontinuum.api.machinery import quantity
 from kontinuum.foundation.errors import Refused
@@ -24,15 +24,16 @@ class BadReservation(Refused, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Amounts:
-    """Millicores, and bytes of memory and of the node's disk."""
+    """Millicores, bytes of memory and of the node's disk, and processes and threads."""
 
     cpu: int
     memory: int
     storage: int
+    pids: int = 0
 
     def less(self, other: Amounts) -> Amounts:
-        left = (self.cpu - other.cpu, self.memory - other.memory, self.storage - other.storage)
-        return Amounts(*(max(0, one) for one in left))
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return Amounts(*(max(0, has - keeps) for has, keeps in pairs))
 
 
 def reserved(**settings: Mapping[str, str]) -> Amounts:
@@ -49,7 +50,7 @@ def reserved(**settings: Mapping[str, str]) -> Amounts:
             if amount < 0:
                 raise BadReservation(f"{setting}: {kind} must not be negative")
             sums[kind] += amount
-    return Amounts(sums[CPU], sums["memory"], sums[STORAGE])
+    return Amounts(sums[CPU], sums["memory"], sums[STORAGE], sums[PIDS])
 
 
 def held_back(thresholds: tuple[Threshold, ...], capacity: Amounts) -> Amounts:

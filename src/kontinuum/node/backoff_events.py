@@ -21,10 +21,12 @@ class BackoffEvents:
             if self._told.get(one["name"]) == said:
                 continue
             self._told[one["name"]] = said
+            part = pods.field_path(pod, one["name"])
             if waiting.get("reason") == "CrashLoopBackOff":
                 message = f"Back-off restarting failed container {one['name']} in pod {pods.describe(pod)}"
-                self._events.event(pod, "Warning", "BackOff", message)
+                self._events.event(pod, "Warning", "BackOff", message, field_path=part)
             elif waiting.get("reason") == "ImagePullBackOff":
                 container = pods.find_container(pod, one["name"]) or {}
-                self._events.event(pod, "Normal", "BackOff", f'Back-off pulling image "{container.get("image")}"')
-                self._events.event(pod, "Warning", "Failed", "Error: ImagePullBackOff")
+                message = f'Back-off pulling image "{container.get("image")}"'
+                self._events.event(pod, "Normal", "BackOff", message, field_path=part)
+                self._events.event(pod, "Warning", "Failed", "Error: ImagePullBackOff", field_path=part)

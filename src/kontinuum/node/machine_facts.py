@@ -8,6 +8,7 @@ import shutil
 import socket
 from pathlib import Path
 
+from kontinuum.node.eviction.signals import pids
 from kontinuum.node.registration import MachineFacts
 from kontinuum.node.settings import NodeSettings
 
@@ -25,6 +26,7 @@ def read(settings: NodeSettings, runtime: str) -> MachineFacts:
         cpus=os.cpu_count() or 1,
         memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         disk=shutil.disk_usage(settings.data).total,
+        processes=pids().capacity,
         architecture=ARCHITECTURES.get(platform.machine(), platform.machine()),
         kernel=platform.release(),
         os_image=_os_image(),

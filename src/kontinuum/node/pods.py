@@ -46,6 +46,14 @@ def find_container(pod: Object, name: str) -> Object | None:
     return next((container for container in everything if container["name"] == name), None)
 
 
+def field_path(pod: Object, name: str) -> str:
+    """Where the container stands in its pod, in events' words: ``spec.initContainers{setup}``; "" if it does not."""
+    for field in ("containers", "initContainers", "ephemeralContainers"):
+        if any(one["name"] == name for one in pod["spec"].get(field) or ()):
+            return f"spec.{field}{{{name}}}"
+    return ""
+
+
 def restart_policy(pod: Object) -> str:
     policy: str = pod["spec"].get("restartPolicy") or "Always"
     return policy

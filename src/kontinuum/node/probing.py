@@ -85,7 +85,8 @@ class Prober:
         finally:
             took = self._tools.clock.monotonic() - began
             self._tools.probe_counts.count(pod, current.name, kind, result, took)
-        self._tools.events.event(pod, "Warning", "Unhealthy", message)
+        part = pods.field_path(pod, current.name)
+        self._tools.events.event(pod, "Warning", "Unhealthy", message, field_path=part)
         return False
 
     def _conclude(self, current: Container, kind: str, good: bool) -> None:

@@ -1,6 +1,6 @@
 """The cgroups above the pods', one for each quality of service, as the kubelet lays them out.
 
-kubepods              all pods: no more memory than is not reserved
+kubepods              all pods: no more memory, processes and threads than are not reserved
 ├─ pod<uid>           Guaranteed
 ├─ burstable          of the processors, when they are short, what its pods ask for together
 │  └─ pod<uid>
@@ -11,6 +11,7 @@ kubepods              all pods: no more memory than is not reserved
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from kontinuum.api.machinery.objects import Object
@@ -38,8 +39,10 @@ def possible(settings: NodeSettings, uid: str) -> tuple[str, ...]:
 
 def prepare(settings: NodeSettings, for_all: Amounts, root: Path = cgroups.ROOT) -> None:
     """Make the cgroups; ``for_all`` is what all pods together may use. Raises OSError."""
-    memory = for_all.memory if settings.enforce_node_allocatable else 0
-    cgroups.create(of_all(settings), PodLimits(cpu_request=for_all.cpu, memory_limit=memory), root)
+    limits = PodLimits(cpu_request=for_all.cpu)
+    if settings.enforce_node_allocatable:
+        limits = replace(limits, memory_limit=for_all.memory, pids=for_all.pids)
+    cgroups.create(of_all(settings), limits, root)
     for below in filter(None, BELOW.values()):
         cgroups.create(of_all(settings) + below, PodLimits(), root)
 

@@ -47,6 +47,8 @@ class MachineFacts:
     cpus: int
     memory: int
     disk: int
+    processes: int
+    """Processes and threads that the kernel has numbers for."""
     architecture: str
     kernel: str
     os_image: str
@@ -85,7 +87,7 @@ def node_labels(facts: MachineFacts, settings: NodeSettings) -> dict[str, str]:
 
 
 def capacity(facts: MachineFacts) -> Amounts:
-    return Amounts(facts.cpus * 1000, facts.memory, facts.disk)
+    return Amounts(facts.cpus * 1000, facts.memory, facts.disk, facts.processes)
 
 
 def allocatable(facts: MachineFacts, settings: NodeSettings) -> Amounts:

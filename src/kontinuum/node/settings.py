@@ -114,11 +114,13 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     pod_pids_limit: int = 4096
     """Processes and threads one pod may have; 0 means no limit."""
     kube_reserved: dict[str, str] = msgspec.field(default_factory=KUBE_RESERVED.copy)
-    """What the node's own parts need, by ``cpu``, ``memory``, ``ephemeral-storage``: not offered to pods."""
+    """What the node's own parts need, by ``cpu``, ``memory``, ``ephemeral-storage``, ``pid`` (processes and threads):
+    not offered to pods."""
     system_reserved: dict[str, str] = {}
     """What the rest of the system needs, likewise."""
     enforce_node_allocatable: bool = True
-    """Hold all pods together within the memory that is not reserved, by a limit on the cgroup of them all."""
+    """Hold all pods together within the memory, processes and threads that are not reserved, by limits on the cgroup of
+    them all."""
     disk_read_bps: int = 200_000_000
     """Bytes a second that pods may read from this node's disks together, published as the resource
     ``kontinuum.dev/disk-read-bps``; by default less than any solid-state disk gives. 0: not published."""

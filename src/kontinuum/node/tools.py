@@ -25,7 +25,7 @@ from kontinuum.node.tokens import Tokens
 class Recorder(Protocol):
     """Tells people about an object (``client.events.EventRecorder``)."""
 
-    def event(self, obj: Object, type_: str, reason: str, message: str) -> None: ...
+    def event(self, obj: Object, type_: str, reason: str, message: str, *, field_path: str = "") -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,8 @@ async def a_replication_controller_is_looked_after(world: World) -> None:
     for words in told_of_it:
         assert words in described, (words, described)
     pod = pods[0]
-    await world.event_that(pod["metadata"]["name"], "Started", "main")
+    started = await world.event_that(pod["metadata"]["name"], "Started", "Container started")
+    assert started["involvedObject"]["fieldPath"] == "spec.containers{main}"
     _, described, _ = await world.kubectl("describe", "pod", pod["metadata"]["name"])
     told_of_pod = (
         f"Controlled By:  ReplicationController/{name}",
@@ -90,7 +91,7 @@ async def a_replication_controller_is_looked_after(world: World) -> None:
         "Status:           Running",
         "Port:          6379/TCP",
         f"Image:         {IMAGE}",
-        "Started container main",
+        "Container started",
     )
     for words in told_of_pod:
         assert " ".join(words.split()) in " ".join(described.split()), (words, described)

@@ -65,6 +65,16 @@ def _default_service_account(spec: Object) -> None:
         spec["serviceAccountName"] = spec["serviceAccount"] = name
 
 
+def _drop_stop_signal(container: Object) -> None:
+    """``stopSignal`` is an alpha feature of Kubernetes 1.36 (KEP-4960): without it the field is dropped in silence.
+
+    Containers are stopped by their image's signal, as ever.
+    """
+    lifecycle = container.get("lifecycle") or {}
+    if lifecycle.pop("stopSignal", None) is not None and not lifecycle:
+        del container["lifecycle"]
+
+
 def _default_container(container: Object) -> None:
     fill(
         container,
@@ -73,6 +83,7 @@ def _default_container(container: Object) -> None:
         terminationMessagePolicy="File",
     )
     container.setdefault("resources", {})
+    _drop_stop_signal(container)
     for port in container.get("ports") or ():
         fill(port, protocol="TCP")
     for variable in container.get("env") or ():
