@@ -251,7 +251,8 @@ async def test_exec_without_an_upgrade_is_a_bad_request(world: World) -> None:
 def test_log_options_are_checked_before_the_node_is_asked() -> None:
     assert log_query({"tailLines": "0", "follow": "true", "pretty": "x"}) == "follow=true&tailLines=0"
     for query, code in (({"tailLines": "-1"}, 422), ({"limitBytes": "0"}, 422), ({"tailLines": "many"}, 400),
-                        ({"stream": "Stdout"}, 422), ({"sinceSeconds": "5", "sinceTime": "2026-01-01T00:00:00Z"}, 422)):  # fmt: skip
+                        ({"stream": "Stdout"}, 422),
+                        ({"sinceSeconds": "5", "sinceTime": "2026-01-01T00:00:00Z"}, 422)):  # fmt: skip
         with pytest.raises(ApiError) as caught:
             log_query(query)
         assert caught.value.code == code
