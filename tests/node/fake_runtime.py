@@ -65,6 +65,8 @@ class FakeRuntime:
     reopened: list[str] = field(default_factory=list)
     updates: list[tuple[str, Config]] = field(default_factory=list)
     """Limits that were changed, by container id, in order."""
+    stops: list[tuple[str, int]] = field(default_factory=list)
+    """Which containers were asked to stop, by name and with how many seconds of grace, in order."""
     starts: Counter[str] = field(default_factory=Counter)
     init_names: set[str] = field(default_factory=set)
     """Containers that must have succeeded before any other may start."""
@@ -182,7 +184,9 @@ class FakeRuntime:
         await self._enter("stop_container")
         if container_id not in self.containers or not self._get(container_id)[1].is_running:
             return
-        plan = self.programs.get(self._get(container_id)[1].name, [Program()])
+        name = self._get(container_id)[1].name
+        self.stops.append((name, grace))
+        plan = self.programs.get(name, [Program()])
         if plan[-1].ignores_term:
             await self.clock.sleep(grace)
             self._end(container_id, 137)

@@ -36,6 +36,11 @@ async def port() -> AsyncIterator[int]:
         return web.Response(status=int(request.path.strip("/") or 200), text=header)
 
     application = web.Application()
+
+    async def lead(request: web.Request) -> web.Response:
+        raise web.HTTPFound(request.query.get("to", "/lead"))
+
+    application.router.add_get("/lead", lead)
     application.router.add_get("/{code}", answer)
     application.router.add_get("/", answer)
     runner = web.AppRunner(application)
@@ -52,9 +57,9 @@ def closed_port() -> int:
         return found
 
 
-async def check(handler: dict[str, object], runtime: FakeRuntime | None = None) -> None:
+async def check(handler: dict[str, object], runtime: FakeRuntime | None = None) -> str:
     checker = Checker(runtime or FakeRuntime(RealClock()))
-    await checker.check(handler, NAMED, "c1", "127.0.0.1", 2)
+    return await checker.check(handler, NAMED, "c1", "127.0.0.1", 10)
 
 
 async def test_a_page_is_well_between_200_and_399(port: int) -> None:
@@ -63,6 +68,16 @@ async def test_a_page_is_well_between_200_and_399(port: int) -> None:
     for code in (400, 404, 503):
         with pytest.raises(CheckFailed, match=f"HTTP probe failed with statuscode: {code}"):
             await check({"httpGet": {"port": port, "path": f"/{code}"}})
+
+
+async def test_redirects_are_followed_within_the_host_and_warned_of_beyond(port: int) -> None:
+    assert await check({"httpGet": {"port": port, "path": "/lead?to=/204"}}) == ""
+    with pytest.raises(CheckFailed, match="HTTP probe failed with statuscode: 503"):
+        await check({"httpGet": {"port": port, "path": "/lead?to=/lead?to=/503"}})
+    warning = await check({"httpGet": {"port": port, "path": "/lead?to=http://192.0.2.1/"}})
+    assert warning.startswith("Probe terminated redirects, Response body: ")
+    with pytest.raises(CheckFailed, match="stopped after 10 redirects"):
+        await check({"httpGet": {"port": port, "path": "/lead"}})
 
 
 async def test_a_closed_port_is_told_as_the_kubelet_tells_it(port: int) -> None:
@@ -81,7 +96,7 @@ async def test_a_command_is_well_when_it_ends_with_0() -> None:
     with pytest.raises(CheckFailed, match="outerr"):
         await check({"exec": {"command": ["false"]}}, runtime)
     runtime.outcome = RuntimeTimedOut("too long")
-    with pytest.raises(CheckFailed, match="timed out after 2s"):
+    with pytest.raises(CheckFailed, match="timed out after 10s"):
         await check({"exec": {"command": ["sleep"]}}, runtime)
 
 

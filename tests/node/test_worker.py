@@ -208,6 +208,49 @@ def test_grace_is_given_and_a_second_deletion_shortens_it(tmp_path: Path) -> Non
     play(tmp_path, story)
 
 
+def test_sidecars_end_after_all_others_the_last_to_start_first(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.runtime.programs["app"] = [Program(ignores_term=True)]
+        beside = [container(name, restartPolicy="Always") for name in ("first", "second")]
+        await world.create(pod(initContainers=beside, terminationGracePeriodSeconds=20))
+        await world.wait(lambda one: one["phase"] == "Running")
+        await world.delete(grace=7)
+        await asyncio.sleep(6)
+        assert world.runtime.stops == [("app", 7)]
+        await asyncio.sleep(10)
+        assert not await world.exists()
+        # Their grace is the pod's, and has run out with the one who did not listen: a moment is left to each.
+        assert world.runtime.stops == [("app", 7), ("second", 2), ("first", 2)]
+
+    play(tmp_path, story)
+
+
+def test_sidecars_of_a_job_end_when_it_has_and_have_their_whole_grace(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.runtime.programs["app"] = [Program(seconds=2)]
+        beside = [container(name, restartPolicy="Always") for name in ("first", "second")]
+        await world.create(pod(initContainers=beside, restartPolicy="Never", terminationGracePeriodSeconds=20))
+        await world.wait(lambda one: one["phase"] == "Succeeded")
+        await asyncio.sleep(5)
+        assert world.runtime.stops == [("second", 20), ("first", 20)]
+
+    play(tmp_path, story)
+
+
+def test_a_hook_that_takes_all_the_grace_leaves_a_moment(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.checks.seconds = 100
+        hook = {"preStop": {"exec": {"command": ["sleep", "100"]}}}
+        await world.create(pod(containers=[container("app", lifecycle=hook)], terminationGracePeriodSeconds=9))
+        await world.wait(lambda one: one["phase"] == "Running")
+        await world.delete()
+        await asyncio.sleep(15)
+        assert not await world.exists()
+        assert world.runtime.stops == [("app", 2)]
+
+    assert "FailedPreStopHook" in play(tmp_path, story).events.reasons
+
+
 def test_a_pod_that_the_api_forgets_is_ended(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         world.runtime.programs["app"] = [Program(ignores_term=True)]

@@ -55,11 +55,15 @@ class FakeChecks:
     def __init__(self) -> None:
         self.is_well = True
         self.asked = 0
+        self.seconds = 0.0
+        """How long each check takes."""
 
-    async def check(self, handler: Object, container: Object, container_id: str, ip: str, timeout: float) -> None:
+    async def check(self, handler: Object, container: Object, container_id: str, ip: str, timeout: float) -> str:
         self.asked += 1
-        if not self.is_well:
+        await asyncio.sleep(min(self.seconds, timeout))
+        if not self.is_well or self.seconds > timeout:
             raise CheckFailed("unwell")
+        return ""
 
 
 class NoServices:

@@ -7,6 +7,8 @@ all others are raised.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections import defaultdict
 from functools import partial
 from pathlib import Path
 
@@ -52,6 +54,8 @@ from kontinuum.node.volumes.image import ImageVolumes
 NORMAL, WARNING = "Normal", "Warning"
 SANDBOX_CHANGED = "Pod sandbox changed, it will be killed and re-created."
 DEFAULT_MESSAGE_PATH = "/dev/termination-log"
+SHORTEST_GRACE = 2
+"""Seconds between the two signals, whatever a hook and waiting have taken: the kubelet's."""
 
 
 class Hands:
@@ -62,6 +66,8 @@ class Hands:
         self._remembered = remembered
         self._interruption = interruption
         self._runtime = tools.runtime
+        self._stopped: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        """By container id: set when it has been stopped."""
 
     async def do(self, pod: Object, action: Action, observed: Observed) -> None:
         match action:
@@ -285,6 +291,7 @@ class Hands:
         container = pods.find_container(pod, action.name) or {"name": action.name}
         self._tell(pod, NORMAL, "Killing", killing_message(action), container=action.name)
         await self._interruption.during(self._stop(pod, container, action, observed))
+        self._stopped[action.container_id].set()
 
     async def _stop(self, pod: Object, container: Object, action: StopContainer, observed: Observed) -> None:
         began = self._tools.clock.monotonic()
@@ -297,8 +304,16 @@ class Hands:
             except Retryable as error:
                 message = f"PreStopHook failed: {error}"
                 self._tell(pod, WARNING, "FailedPreStopHook", message, container=action.name)
-        left = action.grace - (self._tools.clock.monotonic() - began)
-        await self._runtime.stop_container(action.container_id, max(0, round(left)))
+        await self._wait_turn(action, began + action.grace)
+        left = round(began + action.grace - self._tools.clock.monotonic())
+        await self._runtime.stop_container(action.container_id, max(SHORTEST_GRACE, left) if action.grace else 0)
+
+    async def _wait_turn(self, action: StopContainer, until: float) -> None:
+        """Until those that come before have ended, or their common grace has (``until``, on the monotonic clock)."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(until - self._tools.clock.monotonic()):
+                for before in action.after:
+                    await self._stopped[before].wait()
 
     # Small things
 

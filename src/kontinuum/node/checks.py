@@ -7,6 +7,7 @@ import os
 from typing import Protocol
 
 import aiohttp
+from yarl import URL
 
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.errors import Retryable
@@ -16,6 +17,8 @@ from kontinuum.node.port import ContainerRuntime, RuntimeTimedOut
 LARGEST_OUTPUT = 10 << 10
 """Bytes of a check's output that are looked at and shown, as in the kubelet."""
 USER_AGENT = "kube-probe/1.36"
+MOST_REDIRECTS = 10
+REDIRECTS = (301, 302, 303, 307, 308)
 
 
 class CheckFailed(Retryable):
@@ -23,9 +26,9 @@ class CheckFailed(Retryable):
 
 
 class Checks(Protocol):
-    """Raises CheckFailed unless the check succeeds within ``timeout`` seconds."""
+    """Raises CheckFailed unless the check succeeds within ``timeout`` seconds. Returns what it warns of, or ""."""
 
-    async def check(self, handler: Object, container: Object, container_id: str, ip: str, timeout: float) -> None: ...
+    async def check(self, handler: Object, container: Object, container_id: str, ip: str, timeout: float) -> str: ...
 
 
 class Checker:
@@ -34,12 +37,12 @@ class Checker:
     def __init__(self, runtime: ContainerRuntime) -> None:
         self._runtime = runtime
 
-    async def check(self, handler: Object, container: Object, container_id: str, ip: str, timeout: float) -> None:
+    async def check(self, handler: Object, container: Object, container_id: str, ip: str, timeout: float) -> str:
         """``handler`` is a probe or a lifecycle handler; ``ip`` the pod's address."""
         if "exec" in handler:
             await self._execute(handler["exec"].get("command") or [], container_id, timeout)
         elif "httpGet" in handler:
-            await _fetch(handler["httpGet"], container, ip, timeout)
+            return await _fetch(handler["httpGet"], container, ip, timeout)
         elif "tcpSocket" in handler:
             action = handler["tcpSocket"]
             await _connect(action.get("host") or ip, port_number(action["port"], container), timeout)
@@ -49,6 +52,7 @@ class Checker:
             await _ask_health(handler["grpc"], ip, timeout)
         else:
             raise CheckFailed(f"a handler of no type that this node knows: {', '.join(handler) or 'empty'}")
+        return ""
 
     async def _execute(self, command: list[str], container_id: str, timeout: float) -> None:
         try:
@@ -72,7 +76,7 @@ def port_number(port: int | str, container: Object) -> int:
     raise CheckFailed(f"couldn't find port {port!r} in container {container['name']}")
 
 
-async def _fetch(action: Object, container: Object, ip: str, timeout: float) -> None:
+async def _fetch(action: Object, container: Object, ip: str, timeout: float) -> str:
     scheme = (action.get("scheme") or "HTTP").lower()
     host, port = action.get("host") or ip, port_number(action["port"], container)
     path = action.get("path") or "/"
@@ -80,20 +84,33 @@ async def _fetch(action: Object, container: Object, ip: str, timeout: float) -> 
     headers = {"User-Agent": USER_AGENT, "Accept": "*/*"}
     headers |= {one["name"]: one.get("value") or "" for one in action.get("httpHeaders") or ()}
     try:
-        # A pod's certificate is its own affair: the probe asks whether it answers, not who it is.
-        async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(timeout)) as session,
-            session.get(url, headers=headers, ssl=False, allow_redirects=False) as answer,
-        ):
-            if not 200 <= answer.status < 400:
-                raise CheckFailed(f"HTTP probe failed with statuscode: {answer.status}")
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(timeout)) as session, asyncio.timeout(timeout):
+            return await _follow(session, URL(url), headers)
     except TimeoutError as error:
         raise CheckFailed(f'Get "{url}": context deadline exceeded') from error
     except aiohttp.ClientConnectorError as error:
         reason = (os.strerror(error.os_error.errno) if error.os_error.errno else str(error.os_error)).lower()
         raise CheckFailed(f'Get "{url}": dial tcp {host}:{port}: connect: {reason}') from error
-    except (aiohttp.ClientError, OSError) as error:
+    except (aiohttp.ClientError, OSError, ValueError) as error:
         raise CheckFailed(f'Get "{url}": {error}') from error
+
+
+async def _follow(session: aiohttp.ClientSession, url: URL, headers: dict[str, str]) -> str:
+    """Redirects within the host are followed; one that leads elsewhere is well, and warned of, as by the kubelet."""
+    for _ in range(MOST_REDIRECTS):
+        # A pod's certificate is its own affair: the probe asks whether it answers, not who it is.
+        async with session.get(url, headers=headers, ssl=False, allow_redirects=False) as answer:
+            if not 200 <= answer.status < 400:
+                raise CheckFailed(f"HTTP probe failed with statuscode: {answer.status}")
+            if answer.status < 300:
+                return ""
+            target = answer.headers.get("Location") if answer.status in REDIRECTS else None
+            following = url.join(URL(target)) if target else None
+            if following is None or following.host != url.host:
+                body = (await answer.content.read(LARGEST_OUTPUT)).decode(errors="replace")
+                return f"Probe terminated redirects, Response body: {body}"
+            url = following
+    raise CheckFailed(f'Get "{url}": stopped after {MOST_REDIRECTS} redirects')
 
 
 async def _ask_health(action: Object, ip: str, timeout: float) -> None:

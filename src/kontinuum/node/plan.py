@@ -51,6 +51,8 @@ class StopContainer:
     grace: int
     """Seconds between the polite signal and the other one."""
     why: str
+    after: tuple[str, ...] = ()
+    """Ids of containers that are stopped beside it and whose end it waits for, within its grace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +158,18 @@ def _deletion(pod: Object, observed: Observed) -> Iterator[Action]:
 
 
 def _stopping(pod: Object, observed: Observed, why: str, ending: Ending | None = None) -> Iterator[Action]:
-    """Everything that runs, containers before their sandbox."""
+    """Everything that runs, containers before their sandbox.
+
+    Sidecars serve to the end: they are stopped after all others, the last to start first (KEP-753).
+    """
     grace = ending.grace if ending is not None and ending.grace is not None else pods.grace_seconds(pod)
     running = [container for container in observed.containers if container.is_running]
+    started = [one["name"] for one in pods.init_containers(pod) if pods.is_sidecar(one)]
+    order = {name: len(started) - place for place, name in enumerate(started)}
     for container in running:
-        yield StopContainer(container.id, container.name, grace, why)
+        place = order.get(container.name, 0)
+        before = tuple(other.id for other in running if order.get(other.name, 0) < place)
+        yield StopContainer(container.id, container.name, grace, why, before)
     if not running:
         for sandbox in observed.sandboxes:
             if sandbox.is_ready:

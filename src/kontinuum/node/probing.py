@@ -71,9 +71,10 @@ class Prober:
         probe = container[f"{kind}Probe"]
         timeout = ProbeSettings.of(probe).timeout
         began, result = self._tools.clock.monotonic(), "failed"
+        part = pods.field_path(pod, current.name)
         try:
             async with asyncio.timeout(timeout + 1):
-                await self._tools.checks.check(probe, container, current.id, ip, timeout)
+                warning = await self._tools.checks.check(probe, container, current.id, ip, timeout)
         except (CheckFailed, TimeoutError) as error:
             message = f"{kind.capitalize()} probe failed: {error}"
         except KontinuumError as error:
@@ -81,11 +82,13 @@ class Prober:
             message, result = f"{kind.capitalize()} probe errored: {error}", "unknown"
         else:
             result = "successful"
+            if warning:
+                said = f"{kind.capitalize()} probe warning: {warning}"
+                self._tools.events.event(pod, "Warning", "ProbeWarning", said, field_path=part)
             return True
         finally:
             took = self._tools.clock.monotonic() - began
             self._tools.probe_counts.count(pod, current.name, kind, result, took)
-        part = pods.field_path(pod, current.name)
         self._tools.events.event(pod, "Warning", "Unhealthy", message, field_path=part)
         return False
 
