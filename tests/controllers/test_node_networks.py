@@ -46,7 +46,11 @@ def test_nodes_get_pieces_and_give_them_back_when_they_go() -> None:
         await cluster.client.create(NODES, node("late"))
         await cluster.settle(5)
         assert networks(cluster)["late"] == []
+        for beat in range(3):
+            await cluster.client.patch(NODES, "late", {"metadata": {"annotations": {"beat": str(beat)}}})
+            await cluster.settle(20)
         assert told(cluster) == ["Node late status is now: CIDRNotAvailable"]
+        assert [one["count"] for one in cluster.everything(EVENTS) if one["reason"] == "CIDRNotAvailable"] == [1]
         await cluster.client.delete(NODES, "mine")
         await cluster.settle(5)
         assert networks(cluster)["late"] == ["10.1.1.0/24"]

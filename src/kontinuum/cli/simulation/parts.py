@@ -32,6 +32,8 @@ from kontinuum.foundation.pki import KeyPair
 START_SECONDS = 60.0
 NAMES = {"server": "API server", "manager": "controllers", "scheduler": "scheduler"}
 USERS = {"manager": "controllers", "scheduler": "scheduler"}
+POD_NETWORK = "10.128.0.0/9"
+"""Room for 32,768 nodes: the usual one has pieces for 256, and an event would be told again and again of all others."""
 
 
 class PartFell(Retryable):
@@ -81,7 +83,7 @@ async def started(clock: Clock, *, store: str, keep: Path | None) -> AsyncIterat
             listen=f"127.0.0.1:{_free_port()}",
             store=store,
             environment={},
-            overrides={"log_level": "warning"},
+            overrides={"log_level": "warning", "node": {"cluster_cidr": POD_NETWORK}},
         )
         prepare(settings, clock)
         paths = settings.installation

@@ -32,6 +32,8 @@ class Pieces:
 
         So that one that has just come back rests for as long as possible.
         """
+        if len(self._taken) == self._count:
+            return None
         # Of one more piece than are taken, one is free.
         for step in range(min(self._count, len(self._taken) + 1)):
             index = (self._next + step) % self._count

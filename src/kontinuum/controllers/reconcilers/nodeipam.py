@@ -23,8 +23,9 @@ from kontinuum.controllers.settings import ControllersSettings
 log = structlog.get_logger(__name__)
 
 NOT_AVAILABLE, FAILED = "CIDRNotAvailable", "CIDRAssignmentFailed"
-AGAIN_SECONDS = 30.0
-"""After this time a node for which there was nothing is thought of again; usually another node's end comes first."""
+AGAIN_SECONDS = 300.0
+"""After this time a node for which there was nothing is thought of again; usually another node's end comes first. Each
+time it is told once more: of a thousand nodes in a network for 256 nothing else would ever be heard."""
 
 
 def pieces_of(settings: ControllersSettings) -> list[Pieces]:
@@ -77,6 +78,7 @@ class NodeIpamReconciler(KeyReconciler):
             self._tell(node, NOT_AVAILABLE)
             self._waiting.add(key)
             return Result(AGAIN_SECONDS)
+        self._waiting.discard(key)
         texts = [str(one) for one in given]
         patch = {"metadata": {"uid": uid_of(node)}, "spec": {"podCIDR": texts[0], "podCIDRs": texts}}
         try:
@@ -132,6 +134,7 @@ class NodeIpamReconciler(KeyReconciler):
             self._waiting.discard(name)
             self._hold(name, ())
         elif not has:
-            self._workers.queue.add(name)
+            if name not in self._waiting:  # Its heartbeats make no room.
+                self._workers.queue.add(name)
         elif has != self._held.get(name):
             self._hold(name, has)
