@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -157,8 +158,8 @@ class Lab:
             shutil.rmtree(directory)
 
     @asynccontextmanager
-    async def running(self, hostname: str = "pod", **limits: int) -> AsyncIterator[Running]:
-        """See ``Running``; ``limits`` are those of ContainerSpec."""
+    async def running(self, hostname: str = "pod", **limits: Any) -> AsyncIterator[Running]:
+        """See ``Running``; ``limits`` and more are those of ContainerSpec."""
         async with self.machine(hostname) as (machine, guest):
             await guest.identify(identity(hostname))
             slot = await machine.attach_disk(self.image, read_only=True)

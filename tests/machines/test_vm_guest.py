@@ -24,6 +24,7 @@ from kontinuum.runtime.guest.port import (
     ProcessNotStarted,
 )
 from kontinuum.runtime.guest.protocol import Frame, Kind
+from kontinuum.runtime.seccomp import compile_profile
 
 pytestmark = pytest.mark.machine
 __all__ = ["lab"]
@@ -314,3 +315,30 @@ def private_kilobytes(pid: int) -> int:
     found = re.search(r"RssAnon:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
     assert found is not None
     return int(found[1])
+
+
+async def test_a_profile_is_loaded_for_every_user_and_takes_no_right_along(lab: Lab) -> None:
+    """The agent loads it with a capability that the program must not be left with."""
+    names = ["mkdir", "mkdirat"]
+    no_directories = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": names, "action": "SCMP_ACT_ERRNO"}]}
+    script = "grep -E 'CapPrm|CapEff|Seccomp:' /proc/self/status; mkdir /tmp/made && echo made"
+    async with lab.running(filter=compile_profile(no_directories)) as running:
+        for user, capabilities in ((0, 1 << 10), (1000, 1 << 10), (0, 0)):
+            told = await running.shell(script, user=user, capabilities=capabilities)
+            granted = f"{capabilities if user == 0 else 0:016x}"
+            assert told.words == ["CapPrm:", granted, "CapEff:", granted, "Seccomp:", "2"], (user, told)
+            assert b"Operation not permitted" in told.stderr
+        with pytest.raises(ProcessNotStarted):
+            await running.run("no-such-command")
+
+
+async def test_a_profile_that_forbids_even_to_end_holds_nobody_up(lab: Lab) -> None:
+    """What the agent's helper may not do after the profile was loaded must not make the agent wait for it."""
+    execution = [{"names": ["execve"], "action": "SCMP_ACT_ALLOW"}]
+    async with lab.machine() as (machine, guest):
+        await guest.identify(identity())
+        slot = await machine.attach_disk(lab.image, read_only=True)
+        filter = compile_profile({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": execution})
+        await guest.add_container(ContainerSpec("main", slot, "erofs", MOUNTS, filter=filter))
+        process = await guest.start_process(process_spec("/etc/passwd"))
+        assert (await process.wait()).status > 128

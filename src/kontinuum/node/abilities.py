@@ -60,12 +60,6 @@ def _has_devices(pod: Object) -> bool:
     return any(container.get("volumeDevices") for container in pods.all_containers(pod))
 
 
-def _has_node_profile(pod: Object) -> bool:
-    contexts = [pod["spec"], *_every_container(pod)]
-    profiles = [(one.get("securityContext") or {}).get("seccompProfile") or {} for one in contexts]
-    return any(profile.get("type") == "Localhost" for profile in profiles)
-
-
 USERS = Limit("hostUsers: false", _has_own_users, "containerd here makes no user namespaces")
 LIMITS: dict[str, tuple[Limit, ...]] = {
     "container": (USERS,),
@@ -82,9 +76,6 @@ LIMITS: dict[str, tuple[Limit, ...]] = {
         Limit("hostNetwork", _is_set("hostNetwork"), "the machine has its own kernel, and with it its own network"),
         Limit("hostPID", _is_set("hostPID"), "the machine's kernel knows no process of the host"),
         Limit("hostIPC", _is_set("hostIPC"), "the machine's kernel shares no memory with processes of the host"),
-        Limit(
-            "seccompProfile.type: Localhost", _has_node_profile, "the machine's agent loads no profile of the node's"
-        ),
         Limit("mountPropagation", _propagates, "the machine's kernel has its own table of mounts"),
     ),
 }

@@ -17,6 +17,7 @@ import orjson
 
 from kontinuum.foundation.errors import Refused
 from kontinuum.runtime.guest.port import ContainerSpec, Mount, ProcessSpec
+from kontinuum.runtime.seccomp import compile_profile
 
 Document = Mapping[str, Any]
 
@@ -132,7 +133,10 @@ def resources_of(linux_resources: Document) -> Resources:
 def container_spec(
     spec: Document, container: str, *, slot: str, file_system: str, volumes: Mapping[str, str]
 ) -> ContainerSpec:
-    """The guest's container. ``volumes`` says where each bind mount's host path lies in the guest."""
+    """The guest's container. ``volumes`` says where each bind mount's host path lies in the guest.
+
+    Raises ProfileRefused.
+    """
     limits = resources_of((spec.get("linux") or {}).get("resources") or {})
     return ContainerSpec(
         id=container,
@@ -145,6 +149,7 @@ def container_spec(
         memory_limit_bytes=limits.memory_bytes,
         cpu_quota_microseconds=limits.cpu_quota_microseconds,
         pids_limit=limits.pids,
+        filter=compile_profile((spec.get("linux") or {}).get("seccomp")),
     )
 
 

@@ -12,7 +12,7 @@ CASES = Cases("Rights: profiles, mounts, the host's files, groups, ends")
 EVERY = ("container", "sandbox", "microvm")
 
 
-@CASES.add(refused=("microvm",))
+@CASES.add()
 async def a_profile_keeps_processes_from_calls(world: World) -> None:
     """One of the node's own (``Localhost``), the runtime's, and none; each for one container of the same pod."""
     profiles = world.kubeconfig.parent / "seccomp" / world.namespace

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from kontinuum.foundation.errors import Refused, Retryable
+from kontinuum.runtime.seccomp import NO_FILTER, Filter
 
 FILE_LIMIT = 64 << 10
 """Bytes of the longest file that the agent hands out."""
@@ -80,6 +81,8 @@ class ContainerSpec:
     cpu_quota_microseconds: int = 0
     """Per 100 ms period; 0 is unlimited."""
     pids_limit: int = 0
+    filter: Filter = NO_FILTER
+    """What its processes may ask of the kernel."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ from kontinuum.runtime.guest.port import (
     VolumeDisk,
 )
 
-VERSION = 1
+VERSION = 2
 HEADER = struct.Struct("<IBBHI")
 REQUEST_LIMIT = 1 << 20
 DATA_LIMIT = 64 << 10
@@ -232,7 +232,8 @@ def _write_interface(writer: Writer, interface: Interface) -> None:
 def add_container(spec: ContainerSpec) -> bytes:
     """The payload of ADD_CONTAINER."""
     writer = Writer().text(spec.id).text(spec.slot).text(spec.file_system).u8(spec.read_only_root)
-    writer.u64(spec.memory_limit_bytes).u64(spec.cpu_quota_microseconds).u64(spec.pids_limit).u32(len(spec.mounts))
+    writer.u64(spec.memory_limit_bytes).u64(spec.cpu_quota_microseconds).u64(spec.pids_limit)
+    writer.data(spec.filter.program).u32(spec.filter.flags).u32(len(spec.mounts))
     for mount in spec.mounts:
         writer.text(mount.destination).text(mount.type).text(mount.source).texts(mount.options)
     return writer.done()

@@ -105,6 +105,8 @@ struct container {
     struct mount_point *mounts;
     uint32_t mount_count;
     bool read_only;
+    const uint8_t *filter; /* struct sock_filter, one behind the other; see runtime/seccomp.py */
+    uint32_t filter_length, filter_flags;
     pid_t first; /* 0: not started, or ended */
     bool started;
     uint64_t oom_kills;

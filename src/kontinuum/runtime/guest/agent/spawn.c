@@ -32,6 +32,9 @@
 #endif
 #define CAPABILITY_VERSION_3 0x20080522
 #define LAST_CAPABILITY 63
+#define CAPABILITY_SYS_ADMIN 21
+#define SECCOMP_FILTER 1 /* SECCOMP_SET_MODE_FILTER */
+#define FILTER_STEP 8    /* sizeof(struct sock_filter) */
 #define DEFAULT_PATH "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 enum about { ABOUT_PROCESS, ABOUT_TERMINAL, ABOUT_FAILURE };
@@ -65,7 +68,9 @@ static void send_report(int socket, const struct report *report, int descriptor)
 static void give_up(int socket, struct report *report) {
     report->about = ABOUT_FAILURE;
     send_report(socket, report, -1);
-    _exit(127);
+    /* Not _exit, which tries for ever: a profile may forbid to end, and the agent waits for us. */
+    syscall(SYS_exit_group, 127);
+    __builtin_trap();
 }
 
 /* In the container's root: the master goes to the agent, the other side becomes the controlling terminal. */
@@ -123,6 +128,11 @@ static bool become_user(const struct launch *launch, struct failure *failure) {
     for (unsigned number = 0; number <= LAST_CAPABILITY; number++)
         if (!(launch->capabilities >> number & 1) && prctl(PR_CAPBSET_DROP, number, 0, 0, 0) && errno != EINVAL)
             return failed(failure, "drop capability %u", number);
+    /* A profile is loaded with CAP_SYS_ADMIN, by any user: it is kept until the program is executed, which takes it away
+     * because it is neither in the bounding set (if it is not granted) nor ambient. */
+    bool filtered = launch->container->filter_length > 0;
+    if (filtered && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0))
+        return failed(failure, "keep capabilities");
     if (setgroups(launch->group_count, launch->groups) || setresgid(launch->group, launch->group, launch->group) ||
         setresuid(launch->user, launch->user, launch->user))
         return failed(failure, "become user %u:%u", launch->user, launch->group);
@@ -144,11 +154,24 @@ static bool become_user(const struct launch *launch, struct failure *failure) {
         sets[half].effective &= (uint32_t)(known >> 32 * half);
         sets[half].permitted = sets[half].effective;
     }
+    if (filtered)
+        sets[0].effective = sets[0].permitted |= UINT32_C(1) << CAPABILITY_SYS_ADMIN;
     if (syscall(SYS_capset, &header, sets))
         return failed(failure, "set capabilities");
     if (launch->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         return failed(failure, "set no_new_privs");
     return true;
+}
+
+/* The last step before the program: from here on only what the profile allows can be done. */
+static bool filter_calls(const struct container *container, struct failure *failure) {
+    const struct {
+        unsigned short length;
+        const void *filter;
+    } program = {.length = (unsigned short)(container->filter_length / FILTER_STEP), .filter = container->filter};
+    return container->filter_length == 0 ||
+           syscall(SYS_seccomp, SECCOMP_FILTER, container->filter_flags, &program) == 0 ||
+           failed(failure, "load the seccomp profile");
 }
 
 /* The home directory of the image's own passwd file, as every container runtime sets it when nobody else did. */
@@ -208,6 +231,8 @@ static void become(const struct launch *launch, bool first, int socket) {
     if (!become_user(launch, failure))
         give_up(socket, &report);
     reset_signals();
+    if (!filter_calls(launch->container, failure))
+        give_up(socket, &report);
     execvp(launch->arguments[0], (char *const *)launch->arguments);
     failed(failure, "exec %.200s", launch->arguments[0]);
     give_up(socket, &report);
