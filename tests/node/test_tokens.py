@@ -80,6 +80,18 @@ def test_a_token_is_renewed_when_four_fifths_of_its_life_are_over() -> None:
     with_tokens(main)
 
 
+@pytest.mark.parametrize("jump", [-86400.0, 86400.0])
+def test_a_token_is_renewed_in_time_whatever_becomes_of_the_clock(jump: float) -> None:
+    async def main(api: Api, tokens: Tokens, clock: VirtualClock) -> None:
+        await tokens.token(POD, "", 1000)
+        await clock.sleep(100)
+        clock.jump(jump)
+        await clock.sleep(701)
+        assert await tokens.token(POD, "", 1000) == "token-2"
+
+    with_tokens(main)
+
+
 def test_a_long_lived_token_is_renewed_every_day() -> None:
     async def main(api: Api, tokens: Tokens, clock: VirtualClock) -> None:
         api.good_for = 365 * 24 * 3600

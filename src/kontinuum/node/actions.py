@@ -20,6 +20,7 @@ from kontinuum.node.abilities import NotOffered
 from kontinuum.node.checks import CheckFailed
 from kontinuum.node.container_config import Attempt, BadContainer, container_config, linux_resources, log_path
 from kontinuum.node.environment import environment
+from kontinuum.node.even_time import EvenTime
 from kontinuum.node.images import ImageTrouble
 from kontinuum.node.interruption import Interruption
 from kontinuum.node.observed import TERMINATION_MESSAGE_POLICY, Observed
@@ -61,8 +62,9 @@ SHORTEST_GRACE = 2
 class Hands:
     """See the module."""
 
-    def __init__(self, tools: Tools, remembered: Remembered, interruption: Interruption) -> None:
+    def __init__(self, tools: Tools, remembered: Remembered, interruption: Interruption, even_time: EvenTime) -> None:
         self._tools = tools
+        self._even_time = even_time
         self._remembered = remembered
         self._interruption = interruption
         self._runtime = tools.runtime
@@ -136,13 +138,13 @@ class Hands:
             await self._runtime.run_sandbox(config, handler)
         except CannotMount as error:
             self._tell(pod, WARNING, "FailedMount", str(error))
-            now = tools.clock.time()
+            now = self._even_time.now()
             self._remembered.sandbox_failed("FailedMount", str(error), now=now, backoff=VOLUME_BACKOFF)
             return
         except (NotOffered, RuntimeFailed, SourceMissing, OSError) as error:
             self._tell(pod, WARNING, "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
             self._remembered.sandbox_failed(
-                "FailedCreatePodSandBox", str(error), now=tools.clock.time(), backoff=SANDBOX_BACKOFF
+                "FailedCreatePodSandBox", str(error), now=self._even_time.now(), backoff=SANDBOX_BACKOFF
             )
             return
         self._remembered.sandbox = None
@@ -189,14 +191,14 @@ class Hands:
         try:
             return await self._interruption.during(self._tools.puller.have(pod, container, config, tell))
         except ImageTrouble as error:
-            now = self._tools.clock.time()
+            now = self._even_time.now()
             self._remembered.failed(container["name"], error.reason, str(error), now=now, backoff=PULL_BACKOFF)
             tell(WARNING, "Failed", f"Error: {error.reason}")
             return None
 
     def _failed(self, pod: Object, container: Object, reason: str, message: str) -> None:
         backoff = CONFIG_BACKOFF if reason == "CreateContainerConfigError" else CREATE_BACKOFF
-        now = self._tools.clock.time()
+        now = self._even_time.now()
         self._remembered.failed(container["name"], reason, message, now=now, backoff=backoff)
         self._tell(pod, WARNING, "Failed", f"Error: {message}", container=container["name"])
 

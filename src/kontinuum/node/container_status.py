@@ -86,7 +86,7 @@ def _state(
         return {"terminated": terminated(latest, remembered)}
     if trouble:
         return {"waiting": _trouble(container, trouble, now)}
-    if latest.reason == START_ERROR and (restarts.delay(latest) == 0 or now - latest.finished_at < FRESH_SECONDS):
+    if latest.reason == START_ERROR and (restarts.delay(latest) == 0 or now - latest.ended < FRESH_SECONDS):
         return {"waiting": {"reason": "RunContainerError", "message": latest.message}}
     if restarts.delay(latest) > 0:
         return {"waiting": _crash_loop(pod, container, latest)}

@@ -179,7 +179,7 @@ class ImageCollector:
         Raises NotEnoughFreed if the limits ask for more than could go, and the runtime's errors.
         """
         images, in_use = await self._look()
-        now = self._clock.time()
+        now = self._clock.monotonic()
         self._seen = remember(self._seen, images, in_use, now)
         disk = self._disk(self._place)
         if not disk.capacity:

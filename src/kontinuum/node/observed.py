@@ -61,6 +61,17 @@ class Container:
     image: str = ""
     image_id: str = ""
     annotations: Mapping[str, str] = field(default_factory=dict)
+    even: tuple[float, float] | None = None
+    """When it began and ended by the agent's ``even_time``; None: by the runtime's stamps."""
+
+    @property
+    def began(self) -> float:
+        """For measuring how long ago that was; 0 means not yet."""
+        return self.started_at if self.even is None else self.even[0]
+
+    @property
+    def ended(self) -> float:
+        return (self.finished_at or self.created_at) if self.even is None else self.even[1]
 
     @property
     def is_running(self) -> bool:

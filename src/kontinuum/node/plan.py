@@ -94,7 +94,7 @@ Action = (
 class Plan:
     actions: tuple[Action, ...] = ()
     wake_at: float | None = None
-    """When to look again although nothing happened, in seconds since the epoch."""
+    """When to look again although nothing happened, in ``even_time``."""
 
 
 DEFERRED_SECONDS = 5.0
@@ -104,7 +104,7 @@ KEPT_ATTEMPTS = 2
 
 
 def plan(pod: Object, observed: Observed, remembered: Remembered, now: float, *, keep: int = KEPT_ATTEMPTS) -> Plan:
-    """See the module. ``pod`` asks for the resources that it was granted; ``now`` is in seconds since the epoch.
+    """See the module. ``pod`` asks for the resources that it was granted; ``now`` is in ``even_time``.
 
     ``keep``: how many attempts at each container stay, the newest included.
     """

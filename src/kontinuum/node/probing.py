@@ -10,6 +10,7 @@ from kontinuum.foundation.errors import KontinuumError
 from kontinuum.foundation.tasks import cancel
 from kontinuum.node import pods
 from kontinuum.node.checks import CheckFailed
+from kontinuum.node.even_time import EvenTime
 from kontinuum.node.observed import Container, Observed
 from kontinuum.node.probes import KINDS, Judgement, ProbeSettings, judge
 from kontinuum.node.remembered import Remembered
@@ -21,9 +22,10 @@ WAITING_FOR_STARTUP_SECONDS = 0.2
 class Prober:
     """One task per running container and probe; ``notice`` is called whenever a judgement changes."""
 
-    def __init__(self, tools: Tools, remembered: Remembered, notice: Callable[[], None]) -> None:
+    def __init__(self, tools: Tools, remembered: Remembered, even_time: EvenTime, notice: Callable[[], None]) -> None:
         self._tools = tools
         self._remembered = remembered
+        self._even_time = even_time
         self._notice = notice
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
 
@@ -54,7 +56,7 @@ class Prober:
         probe = container[f"{kind}Probe"]
         settings = ProbeSettings.of(probe)
         clock = self._tools.clock
-        await clock.sleep(max(0.0, current.started_at + settings.initial_delay - clock.time()))
+        await clock.sleep(max(0.0, current.began + settings.initial_delay - self._even_time.now()))
         while kind != "startup" and container.get("startupProbe") and not self._remembered.started.get(current.id):
             await clock.sleep(WAITING_FOR_STARTUP_SECONDS)
         judgement = Judgement()

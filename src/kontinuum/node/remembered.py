@@ -23,7 +23,7 @@ synchronisation would do."""
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Something that could not be done, how often in a row, and when (seconds since the epoch) last."""
+    """Something that could not be done, how often in a row, and when (``even_time``) last."""
 
     reason: str
     message: str

@@ -42,7 +42,7 @@ def _meets(wanted: Object, exit_code: int) -> bool:
 
 def next_streak(ended: Container) -> int:
     """How many crashes in a row come before the attempt that follows ``ended``."""
-    ran = ended.finished_at - ended.started_at if ended.started_at else 0.0
+    ran = ended.ended - ended.began if ended.began else 0.0
     return 1 if ran >= HEALTHY_SECONDS else ended.streak + 1
 
 
@@ -53,4 +53,4 @@ def delay(ended: Container) -> float:
 
 
 def restart_at(ended: Container) -> float:
-    return (ended.finished_at or ended.created_at) + delay(ended)
+    return ended.ended + delay(ended)

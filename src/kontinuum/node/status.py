@@ -26,12 +26,24 @@ class HostFacts:
     ip: str
 
 
-def status(pod: Object, observed: Observed, remembered: Remembered, host: HostFacts, now: float) -> Object:
-    """The whole ``status`` of ``pod``; what others wrote there (their conditions, nominatedNodeName) stays."""
+def status(
+    pod: Object,
+    observed: Observed,
+    remembered: Remembered,
+    host: HostFacts,
+    now: float,
+    *,
+    even_now: float | None = None,
+) -> Object:
+    """The whole ``status`` of ``pod``; what others wrote there (their conditions, nominatedNodeName) stays.
+
+    ``now`` is what the wall clock says and is written; ``even_now`` is what is old or fresh is measured by.
+    """
+    even_now = now if even_now is None else even_now
     before: Object = pod.get("status") or {}
     observed = with_lost(pod, observed)
-    init = [container_status(pod, one, observed, remembered, now) for one in pods.init_containers(pod)]
-    main = [container_status(pod, one, observed, remembered, now) for one in pods.containers(pod)]
+    init = [container_status(pod, one, observed, remembered, even_now) for one in pods.init_containers(pod)]
+    main = [container_status(pod, one, observed, remembered, even_now) for one in pods.containers(pod)]
     result: Object = {
         **{key: before[key] for key in ("nominatedNodeName", "resourceClaimStatuses") if key in before},
         "phase": phase(pod, init, main, observed, remembered),
@@ -45,7 +57,7 @@ def status(pod: Object, observed: Observed, remembered: Remembered, host: HostFa
         result["initContainerStatuses"] = init
     if pods.ephemeral_containers(pod):
         result["ephemeralContainerStatuses"] = [
-            container_status(pod, one, observed, remembered, now) for one in pods.ephemeral_containers(pod)
+            container_status(pod, one, observed, remembered, even_now) for one in pods.ephemeral_containers(pod)
         ]
     if pod["metadata"].get("generation"):
         result["observedGeneration"] = pod["metadata"]["generation"]

@@ -27,12 +27,18 @@ DEFAULT_SECONDS = 3600
 @dataclass(frozen=True, slots=True)
 class _Token:
     text: str
-    asked_at: float
     expires: float
+    """Seconds since the epoch."""
+    asked_at: float
+    """Monotonic: ``lifetime`` seconds after it the token is worn out, whatever becomes of this machine's clock."""
+    lifetime: float
 
-    def is_worn(self, now: float) -> bool:
-        left = (self.expires - self.asked_at) * RENEW_WITH_LEFT
-        return now >= self.expires - left or now - self.asked_at >= LONGEST_USE
+    def is_worn(self, clock: Clock) -> bool:
+        used, left = clock.monotonic() - self.asked_at, self.lifetime * RENEW_WITH_LEFT
+        return used >= min(self.lifetime - left, LONGEST_USE) or clock.time() >= self.expires - left
+
+    def has_expired(self, clock: Clock) -> bool:
+        return clock.monotonic() - self.asked_at >= self.lifetime or clock.time() >= self.expires
 
 
 class Tokens:
@@ -46,18 +52,17 @@ class Tokens:
     async def token(self, pod: Object, audience: str, seconds: int) -> str:
         """A token of the pod's service account. Raises ApiError, Unreachable."""
         key = (uid_of(pod), audience, seconds)
-        now = self._clock.time()
         known = self._tokens.get(key)
-        if known is not None and not known.is_worn(now):
+        if known is not None and not known.is_worn(self._clock):
             return known.text
         try:
             fresh = await self._ask(pod, audience, seconds)
         except (ApiError, Retryable) as error:
-            if known is None or now >= known.expires:
+            if known is None or known.has_expired(self._clock):
                 raise
             log.warning("a token cannot be renewed yet", pod=f"{namespace_of(pod)}/{name_of(pod)}", error=str(error))
             return known.text
-        self._tokens = {other: one for other, one in self._tokens.items() if now < one.expires}
+        self._tokens = {other: one for other, one in self._tokens.items() if not one.has_expired(self._clock)}
         self._tokens[key] = fresh
         return fresh.text
 
@@ -68,7 +73,7 @@ class Tokens:
         }
         if audience:
             spec["audiences"] = [audience]
-        asked_at = self._clock.time()
+        asked, asked_at = self._clock.time(), self._clock.monotonic()
         answer = await self._client.create(
             SERVICEACCOUNTS,
             {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "metadata": {}, "spec": spec},
@@ -77,4 +82,5 @@ class Tokens:
             subresource="token",
         )
         found = answer["status"]
-        return _Token(found["token"], asked_at, parse_rfc3339(found["expirationTimestamp"]))
+        expires = parse_rfc3339(found["expirationTimestamp"])
+        return _Token(found["token"], expires, asked_at, expires - asked)

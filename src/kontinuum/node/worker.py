@@ -27,6 +27,7 @@ from kontinuum.node.actions import Hands
 from kontinuum.node.admission import Refusal
 from kontinuum.node.backoff_events import BackoffEvents
 from kontinuum.node.container_config import log_path
+from kontinuum.node.even_time import EvenTime
 from kontinuum.node.files import remove_pod_files
 from kontinuum.node.interruption import Interrupted, Interruption
 from kontinuum.node.observed import Observed
@@ -66,9 +67,11 @@ class PodWorker:
         self._exists = True
         self._remembered = Remembered()
         self._interruption = Interruption()
+        self._even_time = EvenTime(tools.clock)
+        self._began: float | None = None
         self._wake = asyncio.Event()
-        self._hands = Hands(tools, self._remembered, self._interruption)
-        self._prober = Prober(tools, self._remembered, self.notice)
+        self._hands = Hands(tools, self._remembered, self._interruption, self._even_time)
+        self._prober = Prober(tools, self._remembered, self._even_time, self.notice)
         self._writer = StatusWriter(tools.client, pod, tools.clock)
         self._backoffs = BackoffEvents(tools.events)
 
@@ -143,7 +146,7 @@ class PodWorker:
         await self._look()
         self._end_at_deadline()
         keep = 1 + max(0, self._tools.settings.maximum_dead_containers_per_container)
-        decision = plan(self._granted, self.observed, self._remembered, self._tools.clock.time(), keep=keep)
+        decision = plan(self._granted, self.observed, self._remembered, self._even_time.now(), keep=keep)
         if decision.actions == (Finish(),):
             await self._finish()
             return True
@@ -158,7 +161,7 @@ class PodWorker:
         failures = 0
         while True:
             try:
-                self.observed = await self._tools.runtime.observe(self.pod["metadata"]["uid"])
+                self.observed = self._even_time.place(await self._tools.runtime.observe(self.pod["metadata"]["uid"]))
                 break
             except Retryable as error:
                 log.info("the runtime cannot be asked now", error=str(error))
@@ -174,8 +177,8 @@ class PodWorker:
         if not self._exists or (over and self.observed.is_empty):
             # What is cleaned up after the end must not rewrite the end.
             return
-        now = self._tools.clock.time()
-        current = status(self.pod, self.observed, self._remembered, self._tools.host, now)
+        now, even_now = self._tools.clock.time(), self._even_time.now()
+        current = status(self.pod, self.observed, self._remembered, self._tools.host, now, even_now=even_now)
         self._writer.set(current)
         if pods.is_static(self.pod):
             # What it said of itself before, nobody else tells it.
@@ -213,22 +216,24 @@ class PodWorker:
 
     def _end_at_deadline(self) -> None:
         due = self._deadline()
-        if due is not None and self._tools.clock.time() >= due:
+        if due is not None and self._even_time.now() >= due:
             self._remembered.ending = Ending("DeadlineExceeded", TOO_LONG)
             self._tools.events.event(self.pod, "Normal", "DeadlineExceeded", TOO_LONG)
             self._publish()
 
     def _deadline(self) -> float | None:
-        """When ``activeDeadlineSeconds`` runs out; None if it does not, or has."""
+        """When (``even_time``) ``activeDeadlineSeconds`` runs out; None if it does not, or has."""
         seconds = self.pod["spec"].get("activeDeadlineSeconds")
         began = (self.pod.get("status") or {}).get("startTime")
         if seconds is None or began is None or self._remembered.ending or pods.is_terminal(self.pod):
             return None
-        return parse_rfc3339(began) + float(seconds)
+        if self._began is None:
+            self._began = self._even_time.of(parse_rfc3339(began))
+        return self._began + float(seconds)
 
     async def _wait(self, decision: Plan) -> None:
         """Until something happens, or it is time to look again."""
-        now = self._tools.clock.time()
+        now = self._even_time.now()
         times = [time for time in (decision.wake_at, self._deadline(), self._turns_stale(now)) if time is not None]
         timeout = max(0.01, min(times) - now) if times else None
         with contextlib.suppress(TimeoutError):
@@ -238,7 +243,7 @@ class PodWorker:
     def _turns_stale(self, now: float) -> float | None:
         """When a failure stops being fresh, which is shown under another reason."""
         times = [trouble.at for trouble in self._remembered.containers.values()]
-        times += [container.finished_at for container in self.observed.containers]
+        times += [container.ended for container in self.observed.containers]
         return min((at + FRESH_SECONDS for at in times if 0 <= now - at < FRESH_SECONDS), default=None)
 
     async def _carry_out(self, actions: tuple[Action, ...]) -> None:

@@ -81,12 +81,12 @@ class Gatherer:
         running: dict[str, list[ContainerUsage]] = {}
         for one in self._meter.containers:
             running.setdefault(one.pod_uid, []).append(one)
-        now = self._clock.time()
+        now, at = self._clock.time(), self._clock.monotonic()
         read = [
-            self._pod(one, usage.get(uid_of(one.pod), NOTHING), running.get(uid_of(one.pod), []), wired, machine, now)
+            self._pod(one, usage.get(uid_of(one.pod), NOTHING), running.get(uid_of(one.pod), []), wired, machine, at)
             for one in known
         ]
-        rate = self._rates.rate("node", now, machine.cpu_nanoseconds)
+        rate = self._rates.rate("node", at, machine.cpu_nanoseconds)
         self._rates.end_look()
         return NodeReading(self._node, now, machine, rate, self._parts(), read)
 
@@ -103,7 +103,7 @@ class Gatherer:
         running: list[ContainerUsage],
         wired: dict[str, str],
         machine: MachineReading,
-        now: float,
+        at: float,
     ) -> PodReading:
         pod, sandbox = known.pod, known.observed.sandbox
         containers = []
@@ -112,10 +112,10 @@ class Gatherer:
             # What belongs to an attempt before this one, or is just starting, is nobody's now.
             if current is not None and current.id == one.id and current.started_at:
                 takes = usage.containers.get(one.container, ContainerTakes())
-                rate = self._rates.rate(one.id, one.time, one.cpu_nanoseconds)
+                rate = self._rates.rate(one.id, at, one.cpu_nanoseconds)
                 containers.append(ContainerReading(one, takes, current.started_at, current.image, rate))
         cpu = cgroup.cpu_nanoseconds(qos.cgroup_of(self._settings, pod))
-        rate = None if cpu is None else self._rates.rate(uid_of(pod), now, cpu)
+        rate = None if cpu is None else self._rates.rate(uid_of(pod), at, cpu)
         ips = sandbox.ips if sandbox is not None and not pods.is_host_network(pod) else ()
         return PodReading(pod, usage, cpu, rate, network.of_pod(ips, wired, machine.interfaces), containers)
 
