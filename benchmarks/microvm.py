@@ -71,7 +71,7 @@ class Bench:
         machine = await self.vmm.start(
             MachineSpec(directory.name, MEMORY_BYTES, 1, None, "02:00:00:00:00:02", directory)
         )
-        guest = await connection.connect(machine.agent_socket)
+        guest = await connection.connect(machine.dial_agent)
         watch.total(f"{machine.origin} → agent answers")
         try:
             yield machine, guest

@@ -149,7 +149,7 @@ class Lab:
             machine = await vmm.start(spec)
             try:
                 async with asyncio.timeout(30):
-                    guest = await connection.connect(machine.agent_socket)
+                    guest = await connection.connect(machine.dial_agent)
                 yield machine, guest
                 await guest.close()
             finally:

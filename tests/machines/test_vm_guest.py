@@ -268,7 +268,7 @@ async def test_an_agent_that_was_sent_rubbish_serves_the_next_host(lab: Lab) -> 
     async with lab.machine() as (machine, guest):
         await guest.close()
         for _ in range(5):
-            _reader, writer = await asyncio.open_unix_connection(machine.agent_socket)
+            _reader, writer = await asyncio.open_unix_connection(sock=await machine.dial_agent())
             for _ in range(200):
                 payload = chance.randbytes(chance.choice([0, 1, 4, 8, 30, 300]))
                 if chance.random() < 0.5:
@@ -279,7 +279,7 @@ async def test_an_agent_that_was_sent_rubbish_serves_the_next_host(lab: Lab) -> 
             await asyncio.sleep(0.2)
             writer.close()
             await asyncio.sleep(0.1)
-        again = await connection.connect(machine.agent_socket)
+        again = await connection.connect(machine.dial_agent)
         await again.identify(identity())
         slot = await machine.attach_disk(lab.image, read_only=True)
         await again.add_container(ContainerSpec("main", slot, "erofs", MOUNTS))

@@ -17,12 +17,13 @@ from kontinuum.foundation.clock import RealClock
 from kontinuum.runtime import codec, messages, oci
 from kontinuum.runtime.backends import Backends
 from kontinuum.runtime.guest.fake import FakeGuest
-from kontinuum.runtime.guest.port import Guest
+from kontinuum.runtime.guest.port import Dial, Guest
 from kontinuum.runtime.messages import Mount
 from kontinuum.runtime.settings import RuntimeSettings
 from kontinuum.runtime.shim import Place, Shim
 from kontinuum.runtime.task import service
 from kontinuum.runtime.vmm.fake.backend import FakeVmm
+from kontinuum.runtime.vmm.port import DISK_BYTES
 
 M = TypeVar("M", bound=msgspec.Struct)
 CRI = "io.kubernetes.cri."
@@ -99,8 +100,9 @@ async def pod(directory: Path, *, vmm: FakeVmm | None = None, hangs: int = 0) ->
     guest = FakeGuest(directory / "guest")
     image = directory / "image"
     image.touch()
+    os.truncate(image, DISK_BYTES)
 
-    async def connect(_path: Path) -> Guest:
+    async def connect(_dial: Dial) -> Guest:
         if len(vmm.machines) <= hangs:
             await asyncio.Event().wait()
         return guest

@@ -6,10 +6,12 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from kontinuum.foundation import sockets
 from kontinuum.runtime.guest import connection, protocol
 from kontinuum.runtime.guest.connection import AgentConnection
 from kontinuum.runtime.guest.port import Exit, GuestLost, GuestRefused, ProcessNotStarted, ProcessSpec
@@ -60,7 +62,7 @@ async def conversation() -> AsyncIterator[tuple[AgentConnection, ScriptedAgent]]
             accepted.put_nowait(ScriptedAgent(reader, writer))
 
         server = await asyncio.start_unix_server(accept, path)
-        connecting = asyncio.ensure_future(connection.connect(path))
+        connecting = asyncio.ensure_future(connection.connect(partial(sockets.dial_unix, path)))
         agent = await accepted.get()
         agent.send(Kind.OK, (await agent.expect(Kind.HELLO)).id, HELLO)
         guest = await connecting
@@ -253,6 +255,6 @@ async def test_an_agent_of_another_version_is_turned_away() -> None:
 
         server = await asyncio.start_unix_server(accept, path)
         with pytest.raises(GuestLost, match=f"version {protocol.VERSION + 1}"):
-            await connection.connect(path)
+            await connection.connect(partial(sockets.dial_unix, path))
         await settle()
         server.close()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from kontinuum.runtime.vmm.conformance import SpecOf, VmmSuite, specs_below
 from kontinuum.runtime.vmm.fake.backend import FakeVmm
-from kontinuum.runtime.vmm.port import Vmm
+from kontinuum.runtime.vmm.port import DISK_BYTES, Vmm
 
 
 class TestFakeVmm(VmmSuite):
@@ -24,4 +25,5 @@ class TestFakeVmm(VmmSuite):
     def image(self, tmp_path: Path) -> Path:
         image = tmp_path / "image"
         image.touch()
+        os.truncate(image, DISK_BYTES)
         return image

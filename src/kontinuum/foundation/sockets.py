@@ -63,6 +63,17 @@ def listen_unix(path: Path, *, mode: int = 0o600, backlog: int = 512) -> socket.
     return listener
 
 
+async def dial_unix(path: Path) -> socket.socket:
+    """A connected, non-blocking stream socket to whoever listens at ``path``. Raises OSError, PathTooLong."""
+    line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    try:
+        await asyncio.get_running_loop().sock_connect(line, check_path(path))
+    except BaseException:
+        line.close()
+        raise
+    return line
+
+
 def is_listening(path: Path) -> bool:
     """Whether a process accepts stream connections at ``path``."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

@@ -10,7 +10,7 @@ from pathlib import Path
 from kontinuum.foundation.clock import Clock
 from kontinuum.runtime import disks
 from kontinuum.runtime.guest import connection
-from kontinuum.runtime.guest.port import Guest
+from kontinuum.runtime.guest.port import Dial, Guest
 from kontinuum.runtime.jail import confine
 from kontinuum.runtime.jail.confine import Jail
 from kontinuum.runtime.jail.users import Users
@@ -27,8 +27,8 @@ class Backends:
     """What a sandbox is made with."""
 
     vmm: Vmm
-    connect: Callable[[Path], Awaitable[Guest]]
-    """The agent behind a machine's socket, once it answers. Raises GuestLost."""
+    connect: Callable[[Dial], Awaitable[Guest]]
+    """The agent of a machine, once it answers. Raises GuestLost."""
     image_for: Callable[[tuple[Mount, ...]], Awaitable[Path]]
     """The block image of a root file system that containerd describes by its mounts."""
     prepare: Callable[[], Awaitable[None]]

@@ -292,7 +292,7 @@ class Sandbox:
 
     async def _connect(self, machine: Machine) -> Guest:
         """The agent, or the news that the VMM died before there was one."""
-        connecting = asyncio.ensure_future(self._backends.connect(machine.agent_socket))
+        connecting = asyncio.ensure_future(self._backends.connect(machine.dial_agent))
         dying = asyncio.ensure_future(machine.wait())
         try:
             await asyncio.wait({connecting, dying}, return_when=asyncio.FIRST_COMPLETED)

@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from errno import EAGAIN
-from pathlib import Path
 from typing import Any, TypeVar
 
 from kontinuum.foundation.tasks import cancel
@@ -19,11 +18,13 @@ from kontinuum.runtime.guest import protocol
 from kontinuum.runtime.guest.port import (
     ContainerSpec,
     ContainerStats,
+    Dial,
     Exit,
     Guest,
     GuestLost,
     GuestRefused,
     Identity,
+    NobodyAnswers,
     ProcessNotStarted,
     ProcessSpec,
     VolumeDisk,
@@ -45,18 +46,19 @@ _EXECUTION = "exec "
 """How the agent's reason begins when the program itself could not be executed."""
 
 
-async def connect(path: Path) -> AgentConnection:
-    """The agent behind the socket at ``path``, once it has answered; waits as long as it takes to boot.
+async def connect(dial: Dial) -> AgentConnection:
+    """The agent that ``dial`` reaches, once it has answered; waits as long as it takes to boot.
 
-    Raises GuestLost if the socket closes before, or an agent of another version answers.
+    Raises GuestLost if the line is cut before, or an agent of another version answers.
     """
     while True:
         try:
-            reader, writer = await asyncio.open_unix_connection(path)
+            line = await dial()
             break
-        except (FileNotFoundError, ConnectionRefusedError):
-            # The VMM is only just starting; who started it ends this wait if it dies.
+        except NobodyAnswers:
+            # The machine is only just starting; who started it ends this wait if it dies.
             await asyncio.sleep(_CONNECT_PAUSE)
+    reader, writer = await asyncio.open_unix_connection(sock=line)
     connection = AgentConnection(reader, writer)
     try:
         hello = await connection.greet()
@@ -68,9 +70,9 @@ async def connect(path: Path) -> AgentConnection:
     return connection
 
 
-async def wait_ready(path: Path) -> None:
-    """Return when the agent behind the socket has answered; the line is free again then."""
-    connection = await connect(path)
+async def wait_ready(dial: Dial) -> None:
+    """Return when the agent that ``dial`` reaches has answered; the line is free again then."""
+    connection = await connect(dial)
     await connection.close()
 
 

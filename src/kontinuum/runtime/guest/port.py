@@ -6,7 +6,8 @@ each of them counts as killed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,6 +20,15 @@ FILE_LIMIT = 64 << 10
 
 class GuestLost(Retryable):
     """The agent does not answer any more: the machine died, its kernel panicked, or the agent was killed."""
+
+
+class NobodyAnswers(Retryable):
+    """Nobody in the machine takes calls yet, or any more; who waits for it to boot calls again in a moment."""
+
+
+Dial = Callable[[], Awaitable[socket.socket]]
+"""Opens a new line to the agent of one machine: a connected, non-blocking stream socket, which the caller closes. The
+last one must be closed before, and the agent may take a moment to notice that it was. Raises NobodyAnswers."""
 
 
 class GuestRefused(Refused):

@@ -7,6 +7,7 @@ agent inside it. How it comes up (warm, cloned from a template, or booted cold) 
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -60,9 +61,8 @@ class Machine(Protocol):
     @property
     def origin(self) -> Origin: ...
 
-    @property
-    def agent_socket(self) -> Path:
-        """UNIX socket whose other end is the agent's port inside the machine."""
+    async def dial_agent(self) -> socket.socket:
+        """A new line to the agent inside the machine; see ``guest.port.Dial``. Raises NobodyAnswers."""
         ...
 
     async def attach_disk(self, image: Path, *, read_only: bool) -> str:

@@ -1,17 +1,22 @@
 """Machines that are nothing but a sleeping process and a socket: enough to hold the sandbox's life against, in no time.
 
-Honest in what it promises: processes really live and die, sockets are really there, disks run out, prepared sizes are
-remembered. Who needs an agent behind the socket serves one on ``listener``.
+Honest in what it promises: processes really live and die, an agent really answers (but does nothing), disks run out and
+are locked, prepared sizes are remembered.
 """
 
 from __future__ import annotations
 
+import asyncio
+import os
 import signal
 import socket
 from pathlib import Path
 
 from kontinuum.foundation import process, sockets
-from kontinuum.runtime.vmm.port import MachineRefused, MachineSpec, Origin
+from kontinuum.runtime.guest import greeter
+from kontinuum.runtime.guest.port import NobodyAnswers
+from kontinuum.runtime.vmm import writers
+from kontinuum.runtime.vmm.port import DISK_BYTES, MachineNotStarted, MachineRefused, MachineSpec, Origin
 
 SLOTS = 4
 
@@ -19,12 +24,13 @@ SLOTS = 4
 class FakeMachine:
     """A ``Machine``."""
 
-    def __init__(self, child: process.Child, listener: socket.socket, *, directory: Path, origin: Origin) -> None:
+    def __init__(self, child: process.Child, agent: asyncio.Server, *, directory: Path, origin: Origin) -> None:
         self._child = child
-        self._directory = directory
+        self._agent = agent
+        self._socket = directory / "agent.sock"
         self._origin = origin
-        self.listener = listener
-        self.disks: dict[str, Path] = {}
+        self.disks: dict[str, int] = {}
+        """Slot → the image in it, open."""
 
     @property
     def pid(self) -> int:
@@ -34,19 +40,32 @@ class FakeMachine:
     def origin(self) -> Origin:
         return self._origin
 
-    @property
-    def agent_socket(self) -> Path:
-        return self._directory / "agent.sock"
+    async def dial_agent(self) -> socket.socket:
+        if not self._child.is_running():
+            raise NobodyAnswers("the machine has ended")
+        return await sockets.dial_unix(self._socket)
 
     async def attach_disk(self, image: Path, *, read_only: bool) -> str:
+        if not self._child.is_running():
+            raise MachineNotStarted("the machine has ended")
+        if read_only and image.stat().st_size != DISK_BYTES:
+            raise MachineRefused(f"{image}: a disk image must be exactly {DISK_BYTES} bytes (sparse); pad it first")
         free = [slot for slot in (f"slot{number}" for number in range(SLOTS)) if slot not in self.disks]
         if not free:
             raise MachineRefused(f"this machine has {SLOTS} disks and all of them are in use")
-        self.disks[free[0]] = image
+        file = os.open(image, os.O_CLOEXEC | (os.O_RDONLY if read_only else os.O_RDWR))
+        try:
+            if not read_only:
+                writers.lock(file, image)
+        except MachineRefused:
+            os.close(file)
+            raise
+        self.disks[free[0]] = file
         return free[0]
 
     async def detach_disk(self, slot: str) -> None:
-        self.disks.pop(slot, None)
+        if slot in self.disks:
+            os.close(self.disks.pop(slot))
 
     async def wait(self) -> int:
         return await self._child.wait()
@@ -55,8 +74,10 @@ class FakeMachine:
         self._child.signal(signal.SIGKILL, group=True)
         await self._child.wait()
         self._child.close()
-        self.listener.close()
-        self.agent_socket.unlink(missing_ok=True)
+        self._agent.close()
+        self._socket.unlink(missing_ok=True)
+        for slot in list(self.disks):
+            await self.detach_disk(slot)
 
 
 class FakeVmm:
@@ -71,8 +92,9 @@ class FakeVmm:
             raise MachineRefused(f"a machine needs at least one CPU, not {spec.cpus}")
         origin: Origin = "template" if (spec.memory_bytes, spec.cpus) in self._prepared else "cold"
         listener = sockets.listen_unix(spec.directory / "agent.sock")
+        agent = await asyncio.start_unix_server(greeter.greet, sock=listener)
         child = process.spawn("sleep", "infinity")
-        machine = FakeMachine(child, listener, directory=spec.directory, origin=origin)
+        machine = FakeMachine(child, agent, directory=spec.directory, origin=origin)
         self.machines.append(machine)
         return machine
 

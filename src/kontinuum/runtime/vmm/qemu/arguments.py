@@ -45,6 +45,12 @@ class Hardware:
     memory_bytes: int
     cpus: int
 
+    @property
+    def kind(self) -> str:
+        """All that a saved state depends on, as one text: it fits no machine of another kind."""
+        words = [ACCELERATORS[self.accelerator], str(self.memory_bytes), str(self.cpus)]
+        return " ".join([*words, MACHINE, kernel_command_line(self, tsc_khz=0), *_devices(Lines(0, 0, 0))])
+
 
 @dataclass(frozen=True, slots=True)
 class Boot:
@@ -116,12 +122,6 @@ def command(hardware: Hardware, birth: Birth, lines: Lines, *, program: Path, na
         case Clone():
             words += ["-incoming", "defer"]
     return words
-
-
-def kind_of_machine(hardware: Hardware) -> str:
-    """All that a saved state depends on, as one text: it fits no machine of another kind."""
-    words = [ACCELERATORS[hardware.accelerator], str(hardware.memory_bytes), str(hardware.cpus)]
-    return " ".join([*words, MACHINE, kernel_command_line(hardware, tsc_khz=0), *_devices(Lines(0, 0, 0))])
 
 
 def kernel_command_line(hardware: Hardware, *, tsc_khz: int) -> str:

@@ -7,14 +7,12 @@ privately, the state loaded, continue.
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import fcntl
 import os
 import signal
 import struct
 import threading
-from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -25,33 +23,18 @@ from kontinuum.foundation import process, sockets
 from kontinuum.foundation.clock import Clock
 from kontinuum.runtime.jail.confine import READ_ONLY_LIBRARY, Jail
 from kontinuum.runtime.vmm.accelerator import Accelerator
+from kontinuum.runtime.vmm.cloning import LOAD_SECONDS, AgentReady, CloningVmm, rounded
 from kontinuum.runtime.vmm.port import MachineNotStarted, MachineRefused, MachineSpec, Origin, VmmMissing
 from kontinuum.runtime.vmm.qemu import arguments
 from kontinuum.runtime.vmm.qemu.machine import MONITOR_SOCKET, SOCKETS, QemuMachine, connect_monitor, remove_sockets
-from kontinuum.runtime.vmm.qemu.templates import Template, Templates
+from kontinuum.runtime.vmm.templates import Template, Templates
 
 PROGRAM = "qemu-system-x86_64"
-MEBIBYTE = 1 << 20
-SMALLEST = 96 * MEBIBYTE
-"""Below this the guest's kernel has no room for its own initramfs."""
-STEP = 32 * MEBIBYTE
-"""Machines come in multiples of this up to 256 MiB, in powers of two above: few sizes, few templates."""
-LOAD_SECONDS = 20.0
 SAVE_SECONDS = 60.0
-BOOT_SECONDS = 60.0
-"""A boot takes two; under translation on a crowded host, twenty were seen."""
 POLL_SECONDS = 0.0005
-FIND_SECONDS = 0.02
 
 
-def rounded(memory_bytes: int) -> int:
-    """The size of machine that a request for ``memory_bytes`` gets."""
-    if memory_bytes <= 256 * MEBIBYTE:
-        return max(SMALLEST, -(-memory_bytes // STEP) * STEP)
-    return 1 << (memory_bytes - 1).bit_length()
-
-
-class Qemu:
+class Qemu(CloningVmm[arguments.Hardware, QemuMachine]):
     """A ``Vmm``."""
 
     def __init__(
@@ -60,72 +43,24 @@ class Qemu:
         guest: Path,
         templates: Path,
         accelerator: Accelerator,
-        agent_ready: Callable[[Path], Awaitable[None]],
+        agent_ready: AgentReady,
         clock: Clock,
         program: Path,
         version: str,
         jail: Jail,
         patience: float = 0.0,
     ) -> None:
-        """``guest`` holds vmlinux, initramfs.cpio and version; ``agent_ready`` returns when the agent behind a socket
-        has answered and been let go again. ``version`` is QEMU's, because saved state belongs to it. A start waits
-        ``patience`` seconds for a missing template before it boots cold: a cold machine's pages are all its pod's own,
-        a clone's are shared."""
+        """``guest`` holds vmlinux, initramfs.cpio and version. ``version`` is QEMU's: saved state belongs to it.
+        The rest is as ``CloningVmm`` has it."""
+        guest_version = (guest / "version").read_text()
+        found = Templates(templates, guest_version=guest_version, vmm_version=version)
+        super().__init__(found, agent_ready=agent_ready, clock=clock, patience=patience)
         self._guest = guest
         self._accelerator = accelerator.name
-        self._agent_ready = agent_ready
-        self._clock = clock
         self._program = program
-        guest_version = (guest / "version").read_text()
-        self._templates = Templates(templates, guest_version=guest_version, qemu_version=version)
         self._jail = jail
         self._library = jail.program.with_name(READ_ONLY_LIBRARY)
         self._tsc_khz = _tsc_khz()
-        self._patience = patience
-        self._verified: set[arguments.Hardware] = set()
-        """Whose templates we have made ourselves, or looked at every byte of."""
-
-    async def start(self, spec: MachineSpec) -> QemuMachine:
-        hardware = self._hardware(spec.memory_bytes, spec.cpus)
-        template = await self._find(hardware)
-        if template is not None:
-            try:
-                return await self._clone(spec.directory, spec.tap, hardware, template)
-            except (MachineNotStarted, MachineRefused, FileNotFoundError) as error:
-                # A template that cannot be loaded would fail the next pod too.
-                self._templates.discard(template, reason=str(error))
-                self._templates.want(hardware)
-        return await self._boot(spec, hardware)
-
-    async def prepare(self, *, memory_bytes: int, cpus: int) -> None:
-        hardware = self._hardware(memory_bytes, cpus)
-        found = self._templates.find(hardware)
-        if found is not None and (hardware in self._verified or found.is_sound()):
-            self._verified.add(hardware)
-            return
-        if found is not None:
-            self._templates.discard(found, reason="its bytes are not what they were when it was finished")
-        with self._templates.making(hardware) as template:
-            if self._templates.find(hardware) is None:
-                await self._make(hardware, template)
-                await self._try(hardware, template)
-        self._verified.add(hardware)
-
-    async def prepare_wanted(self) -> None:
-        """Make every template that a start has missed so far."""
-        for memory_bytes, cpus in self._templates.wanted():
-            await self.prepare(memory_bytes=memory_bytes, cpus=cpus)
-
-    async def _find(self, hardware: arguments.Hardware) -> Template | None:
-        """The template, which whoever makes templates may be asked for first; None after as long as a boot takes."""
-        template = self._templates.find(hardware)
-        if template is None:
-            self._templates.want(hardware)
-            deadline = self._clock.monotonic() + self._patience
-            while template is None and self._clock.monotonic() < deadline:
-                await self._clock.sleep(FIND_SECONDS)
-                template = self._templates.find(hardware)
-        return template
 
     def _hardware(self, memory_bytes: int, cpus: int) -> arguments.Hardware:
         if cpus < 1:
@@ -166,34 +101,18 @@ class Qemu:
             raise MachineNotStarted(f"after loading the template the machine is {status}")
 
     async def _make(self, hardware: arguments.Hardware, template: Template) -> None:
-        """Boot, wait for the agent, stop, save."""
         template.memory.touch(mode=0o600)
         os.truncate(template.memory, hardware.memory_bytes)
         birth = self._boot_from(template.memory)
         machine = await self._spawn(hardware, birth, template.directory, tap=None, origin="cold")
         try:
-            async with asyncio.timeout(BOOT_SECONDS):
-                await self._agent_ready(machine.agent_socket)
+            await self._until_ready(machine)
             await machine.execute("stop")
             await _keep_memory_out_of_the_state(machine)
             with template.state.open("wb") as state:
                 await machine.hand_over(state.fileno(), name="state")
             await machine.execute("migrate", uri="fd:state")
             await self._until_saved(machine)
-        except TimeoutError:
-            raise MachineNotStarted(f"the template's agent did not answer within {BOOT_SECONDS:g} s") from None
-        finally:
-            await machine.kill()
-        template.seal()
-
-    async def _try(self, hardware: arguments.Hardware, template: Template) -> None:
-        """Clone it once, before a pod's machine is made of it. Raises MachineNotStarted."""
-        machine = await self._clone(template.directory, None, hardware, template)
-        try:
-            async with asyncio.timeout(LOAD_SECONDS):
-                await self._agent_ready(machine.agent_socket)
-        except TimeoutError:
-            raise MachineNotStarted(f"the agent of a trial clone did not answer within {LOAD_SECONDS:g} s") from None
         finally:
             await machine.kill()
 
@@ -272,7 +191,7 @@ async def find(
     guest: Path,
     templates: Path,
     accelerator: Accelerator,
-    agent_ready: Callable[[Path], Awaitable[None]],
+    agent_ready: AgentReady,
     clock: Clock,
     jail: Jail,
     patience: float = 0.0,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ from typing import Any
 from qemu.qmp import QMPClient, QMPError
 from qemu.qmp.qmp_client import ExecuteError
 
-from kontinuum.foundation import process
-from kontinuum.runtime.vmm.port import DISK_BYTES, DiskInUse, MachineNotStarted, MachineRefused, Origin
+from kontinuum.foundation import process, sockets
+from kontinuum.runtime.guest.port import NobodyAnswers
+from kontinuum.runtime.vmm import writers
+from kontinuum.runtime.vmm.port import DISK_BYTES, MachineNotStarted, MachineRefused, Origin
 from kontinuum.runtime.vmm.qemu.arguments import SCSI, SCSI_DISKS, SLOTS, block_node, scsi_disk
 
 SLOT = "slot"
@@ -59,9 +61,11 @@ class QemuMachine:
     def origin(self) -> Origin:
         return self._origin
 
-    @property
-    def agent_socket(self) -> Path:
-        return self._directory / AGENT_SOCKET
+    async def dial_agent(self) -> socket.socket:
+        try:
+            return await sockets.dial_unix(self._directory / AGENT_SOCKET)
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            raise NobodyAnswers(f"the agent's port: {error}") from error
 
     async def attach_disk(self, image: Path, *, read_only: bool) -> str:
         if read_only and image.stat().st_size != DISK_BYTES:
@@ -129,7 +133,7 @@ class QemuMachine:
         node = f"image{self._nodes}"
         with image.open("rb" if read_only else "r+b", buffering=0) as file:
             if not read_only:
-                _lock(file.fileno(), image)
+                writers.lock(file.fileno(), image)
             self._monitor.send_fd_scm(file.fileno())
             await self.execute("add-fd", **{"fdset-id": self._nodes})
         try:
@@ -155,14 +159,6 @@ class QemuMachine:
         await self.execute("stop")
         await self.execute("qom-set", path=f"/machine/peripheral/{slot}", property="drive", value=node)
         await self.execute("cont")
-
-
-def _lock(file: int, image: Path) -> None:
-    """Held through every copy of the descriptor, so by QEMU until it closes the image. Raises DiskInUse."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise DiskInUse(f"{image} is in use by another pod; a machine needs a disk that it writes to alone") from error
 
 
 def remove_sockets(directory: Path) -> None:

@@ -5,7 +5,7 @@
     DIRECTORY/KEY/seal     what the two were when they were finished; a template that is not that any more is not used
     DIRECTORY/wanted/MEMORY-CPUS   somebody had to boot cold for want of a template of this size
 
-KEY is a digest of everything that state depends on; a template of another kernel, agent or QEMU is simply never found.
+KEY is a digest of everything that state depends on; a template of another kernel, agent or VMM is simply never found.
 """
 
 from __future__ import annotations
@@ -18,13 +18,27 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import structlog
 
-from kontinuum.runtime.vmm.qemu.arguments import Hardware, kind_of_machine
-
 log = structlog.get_logger(__name__)
+
+
+class Hardware(Protocol):
+    """What a template and its clones must have in common."""
+
+    @property
+    def memory_bytes(self) -> int: ...
+
+    @property
+    def cpus(self) -> int: ...
+
+    @property
+    def kind(self) -> str:
+        """All that a saved state depends on, as one text: it fits no machine of another kind."""
+        ...
 
 
 class _Seal(msgspec.Struct, frozen=True):
@@ -89,11 +103,11 @@ class Template:
 
 
 class Templates:
-    """The templates below one directory, made of one guest and one QEMU."""
+    """The templates below one directory, made of one guest and one VMM."""
 
-    def __init__(self, directory: Path, *, guest_version: str, qemu_version: str) -> None:
+    def __init__(self, directory: Path, *, guest_version: str, vmm_version: str) -> None:
         self._directory = directory
-        self._origin = f"{guest_version} {qemu_version}"
+        self._origin = f"{guest_version} {vmm_version}"
 
     def find(self, hardware: Hardware) -> Template | None:
         """The template for this hardware, or None. One that somebody has tampered with is discarded."""
@@ -149,7 +163,7 @@ class Templates:
         return [(int(memory) << 20, int(cpus)) for memory, _, cpus in (name.partition("-") for name in names)]
 
     def _place(self, hardware: Hardware) -> Path:
-        text = f"{self._origin} {kind_of_machine(hardware)}"
+        text = f"{self._origin} {hardware.kind}"
         return self._directory / hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
