@@ -114,9 +114,16 @@ class QemuMachine:
             raise MachineNotStarted(f"QEMU went away during {command}: {error}") from error
 
     async def hand_over(self, descriptor: int, *, name: str) -> None:
-        """Give QEMU a copy of an open file, known to it as ``fd:NAME``."""
-        self._monitor.send_fd_scm(descriptor)
+        """Give QEMU a copy of an open file, known to it as ``fd:NAME``. Raises as ``execute``."""
+        self._send(descriptor)
         await self.execute("getfd", fdname=name)
+
+    def _send(self, descriptor: int) -> None:
+        """Along with the next command. Raises MachineNotStarted."""
+        try:
+            self._monitor.send_fd_scm(descriptor)
+        except (QMPError, OSError) as error:
+            raise MachineNotStarted(f"QEMU went away before it was given a file: {error}") from error
 
     def _free_place(self, *, read_only: bool) -> str:
         """Raises MachineRefused."""
@@ -134,7 +141,7 @@ class QemuMachine:
         with image.open("rb" if read_only else "r+b", buffering=0) as file:
             if not read_only:
                 writers.lock(file.fileno(), image)
-            self._monitor.send_fd_scm(file.fileno())
+            self._send(file.fileno())
             await self.execute("add-fd", **{"fdset-id": self._nodes})
         try:
             await self.execute("blockdev-add", **block_node(self._nodes, name=node, read_only=read_only))
