@@ -24,6 +24,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from tests.images.archives import Image, layout
 from tests.images.memory_store import MemoryStore
+from tests.lifetimes import BOUND
 from tests.ports import free_ports
 
 from kontinuum.foundation.clock import RealClock
@@ -86,7 +87,7 @@ storage: {{filesystem: {{rootdirectory: {running.data}}}, delete: {{enabled: tru
 http: {{addr: "{running.host}"}}
 {authentication}""")
         log = stack.enter_context((directory / "registry.log").open("wb"))
-        process = await asyncio.create_subprocess_exec(PROGRAM, "serve", str(config), stdout=log, stderr=log)
+        process = await asyncio.create_subprocess_exec(*BOUND, PROGRAM, "serve", config, stdout=log, stderr=log)
         stack.push_async_callback(_end, process)
         await _answers(running.host)
         yield running

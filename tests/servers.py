@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from tests.lifetimes import BOUND
 from tests.ports import free_port
 
 from kontinuum.api.kubernetes.resources import CONFIGMAPS
@@ -101,7 +102,7 @@ class Server:
             mount = f'mount --make-rprivate / && mount {self._disk} "$0" && exec "$@"'
             command = ["unshare", "--mount", "sh", "-c", mount, str(self.data_dir), *command]
         with (self.data_dir.parent / "server.log").open("ab") as output:
-            self._process = subprocess.Popen(command, stdout=output, stderr=output)
+            self._process = subprocess.Popen([*BOUND, *command], stdout=output, stderr=output)
 
     def wait_listening(self) -> None:
         """Return when the server takes connections; fails after ninety seconds, or when it has ended."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.apiserver.serving import Api, Certificates
 from tests.conformance.cluster import KUBECONFIG
-from tests.kubectls import newest_kubectl
+from tests.kubectls import ENVIRONMENT, newest_kubectl
 
 
 class Kubectl:
@@ -22,7 +22,7 @@ class Kubectl:
                 server=api.address, authority=certificates.authority, certificate=admin.certificate, key=admin.key
             )
         )
-        self._environment = {"KUBECONFIG": str(config), "HOME": str(home), "PATH": os.environ["PATH"]}
+        self._environment = {"KUBECONFIG": str(config), "HOME": str(home), "PATH": os.environ["PATH"], **ENVIRONMENT}
 
     async def __call__(self, *arguments: str) -> str:
         """What a command prints that succeeds."""

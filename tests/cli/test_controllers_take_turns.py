@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from tests.apiserver.serving import deployment
 from tests.conformance.cluster import KUBECONFIG
+from tests.lifetimes import BOUND
 from tests.servers import KONTINUUM, Server, data_directory
 
 from kontinuum.api.kubernetes.resources import DEPLOYMENTS, LEASES, PODS
@@ -61,7 +62,7 @@ class Candidate:
         )
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
-                [str(KONTINUUM), "controllers", "--kubeconfig", str(kubeconfig), "--identity", name],
+                [*BOUND, str(KONTINUUM), "controllers", "--kubeconfig", str(kubeconfig), "--identity", name],
                 stdout=output,
                 stderr=output,
                 env={**os.environ, **QUICKLY},

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
+import ssl
 import subprocess
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 from tests.apiserver.serving import make_certificates, serving
+from tests.kubectls import ENVIRONMENT
 from tests.store.etcd import etcd
 from tools.kubectl import minor_of
 
@@ -69,6 +74,25 @@ class Cluster:
         assert self._ready.wait(60), "the server did not start"
         return self
 
+    def add_namespace(self, name: str) -> None:
+        """Return when pods can be made in it. Not by kubectl, of which hundreds would start for nothing else."""
+        connection = kubeconfig.load(self.kubeconfig)
+        context = connection.tls_context()
+        assert isinstance(context, ssl.SSLContext)
+        namespaces = f"{connection.server}/api/v1/namespaces"
+        made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        headers = {"Content-Type": "application/json"}
+        with urlopen(Request(namespaces, json.dumps(made).encode(), headers), timeout=60, context=context):
+            pass
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                with urlopen(f"{namespaces}/{name}/serviceaccounts/default", timeout=60, context=context):
+                    return
+            except HTTPError:
+                assert time.monotonic() < deadline, f"{name} has got no service account"
+                time.sleep(0.01)
+
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(60)
@@ -118,6 +142,7 @@ class Kubectl:
         self.namespace = namespace
         self._home = home
         self._environment = {"KUBECONFIG": str(cluster.kubeconfig), "HOME": str(home), "PATH": os.environ["PATH"]}
+        self._environment |= ENVIRONMENT
 
     def __call__(self, *arguments: str, stdin: str = "", **environment: str) -> str:
         result = self._run(arguments, stdin, environment)

@@ -63,10 +63,10 @@ def hollow(cluster: Cluster) -> Iterator[HollowNode]:
 
 
 @pytest.fixture
-def namespace(cluster: Cluster, home: Path) -> str:
+def namespace(cluster: Cluster) -> str:
     """A namespace that nobody else uses."""
     name = f"test-{next(_numbers)}"
-    Kubectl(newest_kubectl(), cluster, home, "default")("create", "namespace", name)
+    cluster.add_namespace(name)
     return name
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.conformance.cluster import Cluster, Kubectl
+from tests.lifetimes import BOUND
 
 pytestmark = pytest.mark.every_store
 
@@ -68,7 +69,7 @@ def operator(cluster: Cluster, home: Path, any_kubectl: Kubectl) -> Iterator[Kub
     log = home / "operator.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "kopf", "run", "--namespace", kubectl.namespace, str(OPERATOR)],
+            [*BOUND, sys.executable, "-m", "kopf", "run", "--namespace", kubectl.namespace, str(OPERATOR)],
             env={**os.environ, "KUBECONFIG": str(cluster.kubeconfig), "HOME": str(home)},
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.conformance.cluster import Cluster, Kubectl
+from tests.lifetimes import BOUND
 
 from kontinuum.foundation.clock import RealClock
 from kontinuum.foundation.pki import Authority
@@ -56,7 +57,7 @@ def operator(cluster: Cluster, home: Path, tmp_path: Path, any_kubectl: Kubectl)
     log = tmp_path / "operator.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "kopf", "run", "--namespace", kubectl.namespace, str(OPERATOR)],
+            [*BOUND, sys.executable, "-m", "kopf", "run", "--namespace", kubectl.namespace, str(OPERATOR)],
             env={**os.environ, **{key: str(value) for key, value in files.items()}},
             stdout=output,
             stderr=subprocess.STDOUT,

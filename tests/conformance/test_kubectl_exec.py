@@ -14,7 +14,7 @@ import uvloop
 from aiohttp import web
 from tests.apiserver.serving import Certificates, make_certificates, serving
 from tests.conformance.cluster import KUBECONFIG
-from tests.kubectls import kubectl_parameters
+from tests.kubectls import ENVIRONMENT, kubectl_parameters
 
 from kontinuum.foundation.clock import RealClock
 from kontinuum.foundation.pki import Authority
@@ -94,7 +94,7 @@ async def kubectl(program: Path, home: Path, *arguments: str, stdin: str = "") -
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={"KUBECONFIG": str(home / "kubeconfig"), "HOME": str(home)},
+        env={"KUBECONFIG": str(home / "kubeconfig"), "HOME": str(home), **ENVIRONMENT},
     )
     async with asyncio.timeout(60):
         out, err = await process.communicate(stdin.encode())

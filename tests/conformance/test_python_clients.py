@@ -23,6 +23,7 @@ from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.apps_v1 import Deployment
 from lightkube.resources.core_v1 import ConfigMap
 from tests.conformance.cluster import Cluster
+from tests.lifetimes import BOUND
 
 pytestmark = pytest.mark.every_store
 
@@ -77,7 +78,7 @@ leaderelection.LeaderElection(settings).run()
 def candidate(cluster: Cluster, namespace: str, identity: str) -> Iterator[subprocess.Popen[str]]:
     """A process that wants to lead, and prints "leading" when it does."""
     process = subprocess.Popen(
-        [sys.executable, "-c", CANDIDATE, namespace, identity],
+        [*BOUND, sys.executable, "-c", CANDIDATE, namespace, identity],
         env={**os.environ, "KUBECONFIG": str(cluster.kubeconfig)},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -3,6 +3,7 @@
     async with running(settings) as cri: ...
 
 The calling process moves into a private mount namespace first, because volumes must be mounted where containerd runs.
+As a program, with a file of settings, it removes what a process of tests that was killed has left.
 """
 
 from __future__ import annotations
@@ -13,8 +14,12 @@ import ctypes
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+
+import msgspec
+from tests.lifetimes import afterwards, kill, told_of
 
 from kontinuum.images import containerd as image_store
 from kontinuum.images.oci import ImageConfig, build_archive
@@ -106,16 +111,34 @@ async def running(settings: NodeSettings, *archives: Path) -> AsyncIterator[CriC
     enter_private_mounts()
     containerd.write(settings)
     images = settings.data / "test-images"
-    await start(settings)
-    try:
-        for archive in (pause_archive(images), busybox_archive(images), *archives):
-            await image_store.import_archive(settings.socket, archive)
-        async with CriClient(settings.socket) as cri:
-            yield cri
-    finally:
-        left = await stop_every_pod(settings)
-        await stop(PROCESSES.pop(str(settings.socket)))
-        await remove_host_state(settings)
-        shutil.rmtree(settings.run, ignore_errors=True)
-        shutil.rmtree(settings.data, ignore_errors=True)
-        assert left == [], left
+    told = settings.data / "test-settings.json"
+    told.write_bytes(msgspec.json.encode(settings))
+    with afterwards(sys.executable, "-m", __name__, told):
+        await start(settings)
+        try:
+            for archive in (pause_archive(images), busybox_archive(images), *archives):
+                await image_store.import_archive(settings.socket, archive)
+            async with CriClient(settings.socket) as cri:
+                yield cri
+        finally:
+            left = await stop_every_pod(settings)
+            await stop(PROCESSES.pop(str(settings.socket)))
+            await _remove(settings)
+            assert left == [], left
+
+
+async def _remove(settings: NodeSettings) -> None:
+    await remove_host_state(settings)
+    for directory in (settings.data, settings.run):
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+async def _remove_all(settings: NodeSettings) -> None:
+    """As at the end of ``running``, for a containerd that is nobody's child any more."""
+    await stop_every_pod(settings)
+    kill(*told_of(settings.run, settings.data))
+    await _remove(settings)
+
+
+if __name__ == "__main__":
+    asyncio.run(_remove_all(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=NodeSettings)))

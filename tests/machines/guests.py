@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.lifetimes import afterwards
 
 from kontinuum.foundation import process
 from kontinuum.foundation.clock import RealClock
@@ -172,7 +173,7 @@ class Lab:
 def lab() -> Iterator[Lab]:
     """Templates live in shared memory, and are made once for all tests of a file."""
     templates = Path(tempfile.mkdtemp(prefix="kontinuum-test-", dir="/dev/shm"))
-    with tempfile.TemporaryDirectory(prefix="kontinuum-test-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="kontinuum-test-") as scratch, afterwards("rm", "-r", templates):
         try:
             yield Lab(busybox_image(Path(scratch)), templates)
         finally:

@@ -1,4 +1,7 @@
-"""A real Kontinuum on this machine, seen through the two programs a user has: ``kontinuum`` and ``kubectl``."""
+"""A real Kontinuum on this machine, seen through the two programs a user has: ``kontinuum`` and ``kubectl``.
+
+As a program, with a data directory, it removes the platform that a process of tests that was killed has left.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,19 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
-from tests.kubectls import newest_kubectl
+from tests.kubectls import ENVIRONMENT, newest_kubectl
+from tests.lifetimes import afterwards, kill
+from tests.ports import free_port
 
+from kontinuum.cli.installation import Installation
 from kontinuum.client.kubeconfig import load
 
 CLASSES = ("container", "sandbox", "microvm")
@@ -73,7 +80,23 @@ class Platform:
     def kubeconfig(self) -> Path:
         return self.data_dir / "kubeconfig"
 
+    @contextmanager
+    def removed_at_the_end(self) -> Iterator[None]:
+        """Around everything that is done with the platform: nothing is left of it, even if this process is killed."""
+        with afterwards(sys.executable, "-m", __name__, self.data_dir):
+            try:
+                yield
+            finally:
+                self.kontinuum("reset", "--yes")
+
     # -- the two programs
+
+    def up(self, *arguments: str, listen: str = "", **settings: Object) -> None:
+        """``kontinuum up`` in the background, at a free port unless told otherwise, with these settings."""
+        config = self.data_dir.with_name("settings.yaml")
+        config.write_text(json.dumps(settings))
+        listen = listen or f"127.0.0.1:{free_port()}"
+        self.kontinuum("up", "--detach", "--listen", listen, "--config", str(config), *arguments)
 
     def kontinuum(self, *arguments: str, check: bool = True, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         command = [str(KONTINUUM), *arguments, "--data-dir", str(self.data_dir)]
@@ -83,7 +106,7 @@ class Platform:
         self, *arguments: str, stdin: str = "", check: bool = True, timeout: float = 120
     ) -> subprocess.CompletedProcess[str]:
         command = [str(newest_kubectl()), "--kubeconfig", str(self.kubeconfig), *arguments]
-        return _run(command, stdin=stdin, check=check, timeout=timeout)
+        return _run(command, stdin=stdin, check=check, timeout=timeout, **ENVIRONMENT)
 
     def status(self) -> Object:
         answer: Object = json.loads(self.kontinuum("status", "--output", "json").stdout)
@@ -188,10 +211,26 @@ def pod(name: str, isolation_class: str, command: str = "sleep 100000", **spec: 
     }
 
 
-def _run(command: list[str], *, stdin: str = "", check: bool, timeout: float) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        command, input=stdin, capture_output=True, text=True, timeout=timeout, env={**os.environ, "HOME": "/tmp"}
-    )
+def _run(
+    command: list[str], *, stdin: str = "", check: bool, timeout: float, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "HOME": "/tmp", **environment}
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, env=environment)
     if check and done.returncode != 0:
         raise AssertionError(f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done
+
+
+def _remove_all(data_dir: Path) -> None:
+    """As at the end of ``removed_at_the_end``; again, while an ``up`` that nobody waits for any more goes on."""
+    platform, instance = Platform(data_dir), Installation.at(data_dir).instance
+    for _ in range(5):
+        platform.kontinuum("reset", "--yes", check=False)
+        if not processes(instance):
+            return
+        time.sleep(2)
+    kill(*(int(found.rpartition(" ")[2]) for found in processes(instance)))
+
+
+if __name__ == "__main__":
+    _remove_all(Path(sys.argv[1]))

@@ -1,4 +1,7 @@
-"""A containerd of a test's own with our shim behind the class ``microvm``, and pods made by plain CRI calls."""
+"""A containerd of a test's own with our shim behind the class ``microvm``, and pods made by plain CRI calls.
+
+As a program, with the runtime's settings, it removes what a process of tests that was killed has left.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from tests.lifetimes import afterwards, kill, told_of
 from tests.machines import containerd
 
 from kontinuum.node.cri import CriClient
@@ -25,7 +28,8 @@ from kontinuum.runtime.settings import RuntimeSettings
 CLIENT = Path(__file__).parents[2] / "src" / "kontinuum" / "runtime" / "client" / "client.c"
 ASSETS = Path(os.environ.get("KONTINUUM_ASSETS_DIR", Path(__file__).parents[2] / "build" / "assets"))
 IMAGE = "localhost/busybox:1"
-CGROUP_PARENT = f"/kontinuum-shimtest-{os.getpid()}"
+NAME = f"kontinuum-shimtest-{os.getpid()}"
+CGROUP_PARENT = f"/{NAME}"
 _READY_SECONDS = 90.0
 
 
@@ -97,24 +101,18 @@ class Host:
 
     def shims(self) -> list[int]:
         """Processes of living shims of this host."""
-        return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit() and self._is_ours(path)]
+        return [pid for pid in self.processes() if _name_of(pid) == "kontinuum-shim"]
 
     def processes(self) -> list[int]:
         """Every process of the runtime: parents, shims, makers of templates."""
-        return _processes(str(self.config))
+        return list(told_of(self.config))
 
     def machines(self) -> list[int]:
         """Processes of QEMU that run pods of this host."""
-        return _processes(str(self.runtime.sandboxes))
+        return list(told_of(self.runtime.sandboxes))
 
     def start_parent(self) -> None:
         self.parents.append(_start_parent(self.config))
-
-    def _is_ours(self, process: Path) -> bool:
-        with contextlib.suppress(OSError):
-            mine = str(self.config).encode() in (process / "cmdline").read_bytes()
-            return mine and (process / "comm").read_text().strip() == "kontinuum-shim"
-        return False
 
 
 @contextlib.asynccontextmanager
@@ -128,7 +126,7 @@ async def host(directory: Path) -> AsyncIterator[Host]:
     for name in ("kontinuum-jail", "readonly.so"):
         (assets / "bin" / name).symlink_to(ASSETS / "bin" / name)
     run = Path("/run/kontinuum") / f"shimtest-{os.getpid()}"
-    templates = Path("/dev/shm") / f"kontinuum-shimtest-{os.getpid()}"
+    templates = Path("/dev/shm") / NAME
     runtime = RuntimeSettings(
         assets_dir=str(assets),
         run_dir=str(run),
@@ -150,36 +148,39 @@ async def host(directory: Path) -> AsyncIterator[Host]:
     )
     run.mkdir(parents=True, exist_ok=True)
     containerd.enter_private_mounts()
-    parents = [_start_parent(config)]
-    try:
-        async with containerd.running(node) as cri:
-            # A template that is being made lies in a directory with another name.
-            await wait_until(lambda: any(templates.glob("*/state")), seconds=_READY_SECONDS)
-            yield Host(cri, node, runtime, config, parents)
-    finally:
-        for parent in parents:
-            parent.terminate()
-            parent.wait()
-        await _end_all(str(config))
-        shutil.rmtree(templates, ignore_errors=True)
-        shutil.rmtree(run, ignore_errors=True)
-        _remove_cgroups()
+    with afterwards(sys.executable, "-m", __name__, config):
+        parents = [_start_parent(config)]
+        try:
+            async with containerd.running(node) as cri:
+                # A template that is being made lies in a directory with another name.
+                await wait_until(lambda: any(templates.glob("*/state")), seconds=_READY_SECONDS)
+                yield Host(cri, node, runtime, config, parents)
+        finally:
+            for parent in parents:
+                parent.terminate()
+                parent.wait()
+            await _remove(config, runtime)
 
 
-def _remove_cgroups() -> None:
-    """The pods' own groups: making and removing those is the kubelet's part, which is ours here."""
-    for parent in Path("/sys/fs/cgroup").glob(f"*{CGROUP_PARENT}"):
+async def _remove(config: Path, runtime: RuntimeSettings) -> None:
+    """Also whoever was left, by a test that failed or by a client that started a parent."""
+    kill(*told_of(config))
+    await wait_until(lambda: not told_of(config))
+    for directory in (runtime.templates_dir, runtime.run_dir):
+        shutil.rmtree(directory, ignore_errors=True)
+    # The pods' own groups: making and removing those is the kubelet's part, which is ours here.
+    for parent in Path("/sys/fs/cgroup").glob(f"*/{Path(runtime.templates_dir).name}"):
         for group in (*parent.iterdir(), parent):
             if group.is_dir():
                 group.rmdir()
 
 
-async def _end_all(word: str) -> None:
-    """Whoever was left, by a test that failed or by a client that started a parent."""
-    for pid in _processes(word):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    await wait_until(lambda: not _processes(word))
+async def _remove_all(config: Path) -> None:
+    """As at the end of ``host``, once what belongs to containerd is gone."""
+    runtime = msgspec.json.decode(config.read_bytes(), type=RuntimeSettings)
+    with contextlib.suppress(AssertionError):
+        await wait_until(lambda: not told_of(Path(runtime.run_dir) / "containerd"), seconds=60)
+    await _remove(config, runtime)
 
 
 async def wait_until(condition: Callable[[], bool], *, seconds: float = 20.0) -> None:
@@ -191,25 +192,16 @@ async def wait_until(condition: Callable[[], bool], *, seconds: float = 20.0) ->
 
 
 def _start_parent(config: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "kontinuum.runtime.parent",
-            "--config",
-            config,
-        ]
-    )
+    return subprocess.Popen([sys.executable, "-m", "kontinuum.runtime.parent", "--config", config])
 
 
-def _processes(word: str) -> list[int]:
-    found = []
-    for path in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if (
-                path.name.isdigit()
-                and word.encode() in (path / "cmdline").read_bytes()
-                and int(path.name) != os.getpid()
-            ):
-                found.append(int(path.name))
-    return found
+def _name_of(pid: int) -> str:
+    """What a process calls itself; empty when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+if __name__ == "__main__":
+    asyncio.run(_remove_all(Path(sys.argv[1])))

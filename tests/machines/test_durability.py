@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.history import NAMESPACE, History, config
+from tests.lifetimes import BOUND
 from tests.servers import KONTINUUM, Server, data_directory
 
 from kontinuum.api.kubernetes.resources import CONFIGMAPS
@@ -177,7 +178,7 @@ def fold(store: Path) -> None:
 def small_disk(directory: Path) -> Iterator[list[str]]:
     """A disk of 1 MB at ``directory``, for commands that begin with these words."""
     mount = f'mount -t tmpfs -o size=1m none "{directory}" && echo ready && sleep 600'
-    holder = subprocess.Popen(["unshare", "--mount", "sh", "-c", mount], stdout=subprocess.PIPE)
+    holder = subprocess.Popen([*BOUND, "unshare", "--mount", "sh", "-c", mount], stdout=subprocess.PIPE)
     assert holder.stdout is not None
     with holder:
         try:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.lifetimes import told_of
 from tests.machines import containerd
 from tests.machines.node import TestedNode, running_node, sh
 
@@ -94,19 +95,8 @@ async def test_a_dead_sandbox_is_made_again_with_everything_in_it(node: TestedNo
 def leftovers(node: TestedNode) -> dict[str, list[str]]:
     cgroups = [str(path) for path in Path("/sys/fs/cgroup").glob(f"*/kontinuum/{node.settings.instance}/pod*")]
     mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(node.settings.data) in line]
-    shims = [
-        entry.name
-        for entry in Path("/proc").iterdir()
-        if entry.name.isdigit() and str(node.settings.socket).encode() in _command_line(entry)
-    ]
+    shims = list(told_of(node.settings.socket).values())
     return {"cgroups": cgroups, "mounts": [line for line in mounts if "/pods/" in line], "processes": shims}
-
-
-def _command_line(process: Path) -> bytes:
-    try:
-        return (process / "cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return b""
 
 
 async def test_ten_pods_come_and_go_and_leave_nothing(node: TestedNode) -> None:

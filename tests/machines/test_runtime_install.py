@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.lifetimes import BOUND, afterwards, told_of
 from tests.machines.conftest import own_network
 from tests.machines.containerd import busybox_archive, enter_private_mounts, pause_archive
 from tests.machines.platform import KONTINUUM
@@ -61,6 +62,7 @@ def network(directory: Path) -> str:
 async def containerd(directory: Path) -> AsyncIterator[CriClient]:
     log = (directory / "log").open("ab")
     process = await asyncio.create_subprocess_exec(
+        *BOUND,
         "containerd",
         "--config",
         directory / "config.toml",
@@ -98,21 +100,23 @@ async def test_a_pod_of_our_handler_runs_on_any_containerd(tmp_path: Path) -> No
     assert "+  runtime_type" in kontinuum("install", *options, "--dry-run")
     assert (theirs / "config.toml").read_text() == configuration(theirs) and not ours.exists()
     kontinuum("install", *options)
-    try:
-        async with containerd(theirs) as cri:
-            async with Containerd(theirs / "c.sock", RealClock()) as store:
-                for archive in (pause_archive(tmp_path / "images"), busybox_archive(tmp_path / "images")):
-                    with archive.open("rb") as file:
-                        await import_archive(store, file, Wish(Platform.here()), Limits(), lambda *_: None)
-            kernels = [await kernel_of_a_pod(cri, tmp_path, handler) for handler in ("machine", "")]
-            assert kernels[1] == os.uname().release != kernels[0]
-    finally:
-        said = kontinuum("uninstall", "--directory", str(ours), "--force")
+    uninstall = ("uninstall", "--directory", str(ours), "--force")
+    with afterwards(KONTINUUM, "runtime", *uninstall):
+        try:
+            async with containerd(theirs) as cri:
+                async with Containerd(theirs / "c.sock", RealClock()) as store:
+                    for archive in (pause_archive(tmp_path / "images"), busybox_archive(tmp_path / "images")):
+                        with archive.open("rb") as file:
+                            await import_archive(store, file, Wish(Platform.here()), Limits(), lambda *_: None)
+                kernels = [await kernel_of_a_pod(cri, tmp_path, handler) for handler in ("machine", "")]
+                assert kernels[1] == os.uname().release != kernels[0]
+        finally:
+            said = kontinuum(*uninstall)
     assert str(theirs / "config.toml") in said
     assert (theirs / "config.toml").read_text() == configuration(theirs)
     assert not ours.exists() and not run.exists()
     async with asyncio.timeout(20):
-        while left := processes(str(ours / "runtime.json")):
+        while left := told_of(ours / "runtime.json"):
             await asyncio.sleep(0.05)
     assert not left
 
@@ -142,12 +146,3 @@ async def kernel_of_a_pod(cri: CriClient, directory: Path, handler: str) -> str:
             for place in (*parent.iterdir(), parent):
                 if place.is_dir():
                     place.rmdir()
-
-
-def processes(word: str) -> list[int]:
-    found = []
-    for path in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if path.name.isdigit() and word.encode() in (path / "cmdline").read_bytes():
-                found.append(int(path.name))
-    return found

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from tests.machines.conftest import free_port, own_services
+from tests.lifetimes import told_of
+from tests.machines.conftest import own_services
 from tests.machines.platform import Platform
 from tests.machines.pods.cases import World, is_ready, until
 from tests.machines.pods.test_network import PAGE, SERVE, answers, fetched_here, ip, output
@@ -24,7 +24,7 @@ from kontinuum.api.machinery.objects import Object, name_of
 from kontinuum.cli import hosts
 from kontinuum.cli.installation import Installation
 from kontinuum.client import kubeconfig
-from kontinuum.client.connect import connect
+from kontinuum.client.transport.http import HttpTransport
 from kontinuum.foundation.addresses import has_interface
 from kontinuum.node.overlay.ways import PROTOCOL
 
@@ -40,20 +40,15 @@ DAYS = 77_777
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     platform = Platform(tmp_path_factory.mktemp("pair") / "data")
-    config = platform.data_dir.parent / "settings.yaml"
-    settings = {
-        "node": {"name": FIRST, "heartbeat_seconds": 1, "lease_duration_seconds": 5},
-        "server": {"service_cidrs": own_services()},
-        "controllers": {"node_grace_seconds": 6, "node_eviction_rate": 10},
-    }
-    config.write_text(yaml.safe_dump(settings))
-    listen = f"127.0.0.1:{free_port()}"
-    platform.kontinuum("up", "--detach", "--nodes", "2", "--listen", listen, "--config", str(config))
-    try:
+    with platform.removed_at_the_end():
+        platform.up(
+            "--nodes", "2",
+            node={"name": FIRST, "heartbeat_seconds": 1, "lease_duration_seconds": 5},
+            server={"service_cidrs": own_services()},
+            controllers={"node_grace_seconds": 6, "node_eviction_rate": 10},
+        )  # fmt: skip
         yield platform
-    finally:
-        platform.kontinuum("reset", "--yes")
-        assert left_of(platform) == []
+    assert left_of(platform) == []
 
 
 def left_of(platform: Platform) -> list[str]:
@@ -63,20 +58,16 @@ def left_of(platform: Platform) -> list[str]:
     found = [name for name in (hosts.bridge_of(paths), f"kx{paths.instance}") if has_interface(name)]
     found += [str(one) for each in instances for one in Path("/sys/fs/cgroup").glob(f"*/kontinuum/{each}")]
     found += [str(one) for one in Path("/run/kontinuum").glob("*") if paths.instance in one.name]
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            found += [line] if str(paths.data) in line else []
-    return found
+    return found + list(told_of(paths.data).values())
 
 
 @asynccontextmanager
 async def world_of(pair: Platform, case: str) -> AsyncIterator[World]:
-    client = connect(kubeconfig.load(pair.kubeconfig))
+    transport = HttpTransport(kubeconfig.load(pair.kubeconfig), user_agent="tests")
     try:
-        yield World(client, pair.kubeconfig, "container", "default", case)
+        yield World(transport, pair.kubeconfig, "container", "default", case)
     finally:
-        await client.close()
+        await transport.close()
 
 
 def is_well(node: Object) -> bool:

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 from tests.kubectls import newest_kubectl
-from tests.machines.conftest import free_port
+from tests.lifetimes import told_of
 from tests.machines.platform import CLASSES, Platform, pod, wait_until
+from tests.ports import free_port
 
 from kontinuum.cli.installation import Installation
 from kontinuum.node.settings import NodeSettings
@@ -25,25 +25,13 @@ PARTS = ["server", "controllers", "containerd", "node", "network", "shim-parent"
 class OwnPlatform(Platform):
     """A platform that tests may take down and bring up as they like."""
 
-    def up(self, *, listen: str) -> None:
-        config = self.data_dir.parent / "settings.yaml"
-        server = {"service_cidrs": "10.214.0.0/24"}
-        config.write_text(yaml.safe_dump({"node": {"pod_cidr": "10.213.0.0/24"}, "server": server}))
-        self.kontinuum("up", "--detach", "--listen", listen, "--config", str(config))
+    def up_again(self) -> None:
+        self.up(listen=LISTEN, node={"pod_cidr": "10.213.0.0/24"}, server={"service_cidrs": "10.214.0.0/24"})
 
     def processes(self) -> list[str]:
         """The command lines of everything on this host that names this installation."""
         paths = Installation.at(self.data_dir)
-        found = []
-        for directory in Path("/proc").iterdir():
-            if directory.name.isdigit():
-                try:
-                    line = (directory / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                except OSError:
-                    continue
-                if str(paths.run) in line or str(paths.data) in line:
-                    found.append(line)
-        return found
+        return list(told_of(paths.run, paths.data).values())
 
     def is_back(self, name: str, *, after: int) -> bool:
         part = next(part for part in self.status()["parts"] if part["name"] == name)
@@ -53,9 +41,9 @@ class OwnPlatform(Platform):
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnPlatform]:
     platform = OwnPlatform(tmp_path_factory.mktemp("up") / "data")
-    platform.up(listen=LISTEN)
-    yield platform
-    platform.kontinuum("reset", "--yes")
+    with platform.removed_at_the_end():
+        platform.up_again()
+        yield platform
 
 
 LISTEN = f"127.0.0.1:{free_port()}"
@@ -77,7 +65,7 @@ def test_up_returns_when_everything_is_ready_and_says_what_runs(own: OwnPlatform
 
 def test_up_again_is_no_error(own: OwnPlatform) -> None:
     before = own.status()["supervisor"]["pid"]
-    own.up(listen=LISTEN)
+    own.up_again()
     assert own.status()["supervisor"]["pid"] == before
 
 
@@ -103,7 +91,7 @@ def test_pods_outlive_a_killed_supervisor_and_the_next_one_takes_them_over(own: 
         own.wait_running(f"outlives-{one}")
     os.kill(own.status()["supervisor"]["pid"], signal.SIGKILL)
     wait_until("nothing to run", lambda: own.kontinuum("status", check=False).returncode == 3)
-    own.up(listen=LISTEN)
+    own.up_again()
     for one in CLASSES:
         own.wait_running(f"outlives-{one}")
         status = own.get("pod", f"outlives-{one}")["status"]["containerStatuses"][0]
@@ -118,7 +106,7 @@ def test_down_leaves_the_data_and_nothing_else_and_up_starts_the_same_pods(own: 
     cgroup = NodeSettings(data_dir=str(own.data_dir)).cgroup
     assert not [one for one in Path("/sys/fs/cgroup").glob(f"*{cgroup}") if list(one.rglob("cgroup.procs"))[1:]]
     assert own.kontinuum("status", check=False).returncode == 3
-    own.up(listen=LISTEN)
+    own.up_again()
     for one, uid in uids.items():
         assert own.wait_running(f"outlives-{one}")["metadata"]["uid"] == uid
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tests.lifetimes import BOUND
 from tests.ports import free_ports
 
 from kontinuum.foundation.clock import RealClock
@@ -49,7 +50,7 @@ class Member:
         with self.log.open("ab") as log:
             # Debian's etcd reads its settings from the environment too; ours come from here alone.
             environment = {name: value for name, value in os.environ.items() if not name.startswith("ETCD_")}
-            self.process = subprocess.Popen(self.command, stdout=log, stderr=log, env=environment)
+            self.process = subprocess.Popen([*BOUND, *self.command], stdout=log, stderr=log, env=environment)
 
     def signal(self, number: int) -> None:
         assert self.process is not None

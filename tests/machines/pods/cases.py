@@ -22,15 +22,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import os
 import re
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.kubectls import newest_kubectl
+from tests.kubectls import ENVIRONMENT, newest_kubectl
 from tests.machines.platform import CLASSES, Never, Platform
 from tools import matrix
 
@@ -40,8 +42,9 @@ from kontinuum.api.machinery.objects import Object, name_of
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.client import kubeconfig
-from kontinuum.client.connect import connect
 from kontinuum.client.rest import Client
+from kontinuum.client.transport.http import HttpTransport
+from kontinuum.client.transport.port import Request, Transport
 from kontinuum.foundation.clock import parse_rfc3339
 
 IMAGE = "localhost/busybox:1"
@@ -65,7 +68,7 @@ BY_KIND = {
 class World:
     """What one case may do: objects in a namespace of its own, pods of its class."""
 
-    client: Client
+    transport: Transport
     kubeconfig: Path
     isolation_class: str
     namespace: str
@@ -73,6 +76,10 @@ class World:
     """Part of every name, so that no two cases meet."""
     is_refused: bool = False
     """Whether the class is expected to refuse the pods of this case."""
+
+    @cached_property
+    def client(self) -> Client:
+        return Client(self.transport)
 
     def name(self, what: str = "") -> str:
         return "-".join(part for part in (self.case, what) if part)
@@ -219,8 +226,18 @@ class World:
 
         await until(f"{kind} {name} to be gone", look, seconds=seconds)
 
-    async def logs(self, pod: str, container: str = "main", *arguments: str) -> str:
-        return (await self.kubectl("logs", pod, "-c", container, *arguments, check=False))[1]
+    async def logs(self, pod: str, container: str = "main", **query: str) -> str:
+        """What the container has written, as far as the query (``tailLines``, ...) asks for it; empty if it has no log.
+
+        Not by kubectl, because it is looked at again and again: see Platform.
+        """
+        path = BY_KIND["Pod"].path(self.namespace, pod, "log")
+        response = await self.transport.send(Request("GET", path, {"container": container, **query}))
+        try:
+            text = await response.read()
+        finally:
+            await response.close()
+        return text.decode() if response.status == 200 else ""
 
     async def log_that(self, pod: str, is_so: Callable[[str], Any], what: str, container: str = "main") -> str:
         """The container's log once ``is_so``."""
@@ -240,7 +257,7 @@ class World:
         command = ["--kubeconfig", str(self.kubeconfig), "--namespace", self.namespace, *arguments]
         process = await asyncio.create_subprocess_exec(
             newest_kubectl(), *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE, env=os.environ | ENVIRONMENT,
         )  # fmt: skip
         async with asyncio.timeout(120):
             output, errors = await process.communicate(stdin.encode())
@@ -382,7 +399,8 @@ class Outcomes:
 
 async def _all(platform: Platform, chosen: list[Chosen]) -> dict[tuple[str, str, str], End]:
     few = {isolation_class: asyncio.Semaphore(most) for isolation_class, most in AT_ONCE.items()}
-    client = connect(kubeconfig.load(platform.kubeconfig))
+    transport = HttpTransport(kubeconfig.load(platform.kubeconfig), user_agent="tests")
+    client = Client(transport)
 
     async def one(cases: Cases, name: str, isolation_class: str) -> End:
         entry = cases.entries[name]
@@ -391,7 +409,7 @@ async def _all(platform: Platform, chosen: list[Chosen]) -> dict[tuple[str, str,
             try:
                 async with _namespace(client, isolation_class) as namespace:
                     is_refused = isolation_class in entry.refused
-                    world = World(client, platform.kubeconfig, isolation_class, namespace, short, is_refused)
+                    world = World(transport, platform.kubeconfig, isolation_class, namespace, short, is_refused)
                     await entry.case(world)
             except RefusedWithReason as refusal:
                 return End(refusal=str(refusal))

@@ -603,7 +603,7 @@ async def a_log_that_has_grown_too_large_is_begun_anew(world: World) -> None:
     name = (await world.running(world.pod(script)))["metadata"]["name"]
 
     async def has_begun() -> bool:
-        found = await world.logs(name, "main", "--limit-bytes=20")
+        found = await world.logs(name, limitBytes="20")
         return bool(found) and not found.startswith("first")
 
     await until("the log to begin anew", has_begun)

@@ -157,15 +157,18 @@ async def logs_are_filtered(world: World) -> None:
     pod = world.pod("for i in $(seq 1 20); do echo line $i; done; sleep 2; echo late; sleep 600")
     name = (await world.running(pod))["metadata"]["name"]
     await world.log_that(name, lambda text: "late" in text, "to be whole")
-    whole = (await world.logs(name)).splitlines()
+
+    async def logs(*arguments: str) -> str:
+        return (await world.kubectl("logs", name, *arguments))[1]
+
+    whole = (await logs()).splitlines()
     assert whole == [*(f"line {number}" for number in range(1, 21)), "late"]
-    assert (await world.logs(name, "main", "--tail=1")) == "late\n"
-    assert (await world.logs(name, "main", "--limit-bytes=1")) == "l"
-    stamped = (await world.logs(name, "main", "--tail=1", "--timestamps")).split(" ", 1)
+    assert (await logs("--tail=1")) == "late\n"
+    assert (await logs("--limit-bytes=1")) == "l"
+    stamped = (await logs("--tail=1", "--timestamps")).split(" ", 1)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(Z|[+-]\d\d:\d\d)", stamped[0]) and stamped[1] == "late\n"
-    since = (await world.logs(name, "main", f"--since-time={stamped[0]}")).splitlines()
-    assert since == ["late"]
-    assert (await world.logs(name, "main", "--since=24h")).splitlines() == whole
+    assert (await logs(f"--since-time={stamped[0]}")).splitlines() == ["late"]
+    assert (await logs("--since=24h")).splitlines() == whole
     await world.delete("Pod", name)
 
 
