@@ -187,7 +187,14 @@ async def test_containers_of_a_machine_share_its_network_and_nothing_else(lab: L
         assert seen.words.count("sleep") == 1
 
 
-async def test_the_pods_interface_has_the_address_route_mac_and_mtu_it_was_given(lab: Lab) -> None:
+async def test_the_pods_interface_has_the_address_route_mac_and_mtu_it_was_given_last(lab: Lab) -> None:
+    rehearsed = Interface(
+        name="eth0",
+        mac="02:bb:00:00:00:07",
+        mtu=1300,
+        addresses=("192.0.2.7/24", "2001:db8::7/64"),
+        routes=(("192.0.2.0/24", ""), ("0.0.0.0/0", "192.0.2.1"), ("198.51.100.0/24", "192.0.2.1")),
+    )
     interface = Interface(
         name="eth0",
         mac="02:aa:00:00:00:05",
@@ -196,13 +203,18 @@ async def test_the_pods_interface_has_the_address_route_mac_and_mtu_it_was_given
         routes=(("10.208.0.0/24", ""), ("0.0.0.0/0", "10.208.0.1")),
     )
     async with lab.machine() as (machine, guest):
+        await guest.identify(identity("rehearsal", rehearsed))
+        await guest.forget()
         await guest.identify(identity("pod", interface))
         slot = await machine.attach_disk(lab.image, read_only=True)
         await guest.add_container(ContainerSpec("main", slot, "erofs", MOUNTS))
         await guest.start_process(process_spec("sleep", "1000"))
-        seen = (await Running(machine, guest, slot).shell("ip link show eth0; ip addr; ip route")).stdout.decode()
+        look = "hostname; ip link show eth0; ip addr; ip route; ip -6 route"
+        seen = (await Running(machine, guest, slot).shell(look)).stdout.decode()
     for part in ("02:aa:00:00:00:05", "mtu 1400", "10.208.0.5/24", "fd00::5/64", "default via 10.208.0.1"):
         assert part in seen
+    for part in ("rehearsal", "02:bb", "192.0.2", "2001:db8", "198.51"):
+        assert part not in seen
 
 
 async def test_a_process_is_the_user_it_should_be_and_can_do_no_more(lab: Lab) -> None:

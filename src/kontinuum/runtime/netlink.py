@@ -94,6 +94,11 @@ class Netlink:
         body = _LINK.pack(0, 0, index, _UP, _UP) + _attribute(4, struct.pack("=I", mtu))
         self._do("switching on the tap", _RTM_NEWLINK, _REQUEST | _ACK, body)
 
+    def move(self, index: int, *, namespace: int) -> None:
+        """Give an interface to another network namespace (a descriptor). It arrives there switched off."""
+        body = _LINK.pack(0, 0, index, 0, 0) + _attribute(28, struct.pack("=I", namespace))
+        self._do("moving the tap", _RTM_NEWLINK, _REQUEST | _ACK, body)
+
     def add_ingress(self, index: int) -> None:
         """Give an interface the queueing discipline to which filters on arriving packets are tied."""
         body = _TRAFFIC.pack(0, index, _INGRESS_HANDLE, _INGRESS_PARENT, 0) + _attribute(1, b"ingress\0")

@@ -8,20 +8,17 @@ side work as they do for a container. The tap lives as long as a descriptor of i
 
 from __future__ import annotations
 
-import fcntl
 import os
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 from kontinuum.foundation.errors import Retryable
 from kontinuum.foundation.network_namespace import inside
+from kontinuum.runtime import taps
 from kontinuum.runtime.guest.port import Interface
 from kontinuum.runtime.netlink import Link, Netlink
+from kontinuum.runtime.taps import Apart
 
-TAP_NAME = "kontinuum0"
-_TUNSETIFF = 0x400454CA
-_TAP, _NO_PACKET_INFO, _VNET_HEADER = 0x0002, 0x1000, 0x4000
 _LINK_LOCAL = "fe80:"
 
 
@@ -37,25 +34,28 @@ class PodNetwork:
     interface: Interface
 
 
-def join(namespace: Path) -> PodNetwork:
-    """Put a tap beside the pod's interface and join the two. A few milliseconds; blocks.
+def join(namespace: Path, tap: Apart | None = None) -> PodNetwork:
+    """Put a tap beside the pod's interface and join the two. A few milliseconds; blocks. ``tap`` is one that a machine
+    has already; otherwise a new one is opened.
 
     Raises NetworkNotReady, NetlinkFailed, or OSError if the namespace is gone.
     """
+    if tap is not None:
+        tap.move(namespace)
     with inside(namespace), Netlink() as netlink:
         link = _pod_link(netlink)
         interface = _interface(netlink, link)
-        tap = _open_tap()
+        descriptor = os.dup(tap.descriptor) if tap is not None else taps.open_here()
         try:
             _join(netlink, link, mtu=link.mtu)
         except BaseException:
-            os.close(tap)
+            os.close(descriptor)
             raise
-        return PodNetwork(tap, interface)
+        return PodNetwork(descriptor, interface)
 
 
 def _pod_link(netlink: Netlink) -> Link:
-    links = [link for link in netlink.links() if not link.is_loopback and link.name != TAP_NAME and link.mac]
+    links = [link for link in netlink.links() if not link.is_loopback and link.name != taps.NAME and link.mac]
     with_address = [link for link in links if netlink.addresses(link.index)]
     if not with_address:
         raise NetworkNotReady(f"no interface with an address among {[link.name for link in links]}")
@@ -77,19 +77,8 @@ def _interface(netlink: Netlink, link: Link) -> Interface:
     )
 
 
-def _open_tap() -> int:
-    descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
-    try:
-        request = struct.pack("16sH22x", TAP_NAME.encode(), _TAP | _NO_PACKET_INFO | _VNET_HEADER)
-        fcntl.ioctl(descriptor, _TUNSETIFF, request)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
 def _join(netlink: Netlink, link: Link, *, mtu: int) -> None:
-    tap = next(one for one in netlink.links() if one.name == TAP_NAME)
+    tap = next(one for one in netlink.links() if one.name == taps.NAME)
     netlink.bring_up(tap.index, mtu=mtu)
     for index in (link.index, tap.index):
         netlink.add_ingress(index)

@@ -97,6 +97,9 @@ class AgentConnection(Guest):
     async def identify(self, identity: Identity) -> None:
         await self._ask(Kind.IDENTIFY, protocol.identify(identity))
 
+    async def forget(self) -> None:
+        await self._ask(Kind.FORGET, b"")
+
     async def add_container(self, spec: ContainerSpec) -> None:
         await self._ask_until_seen(Kind.ADD_CONTAINER, protocol.add_container(spec))
 

@@ -104,6 +104,9 @@ class FakeGuest:
     async def identify(self, identity: Identity) -> None:
         self.identity = identity
 
+    async def forget(self) -> None:
+        self.identity = None
+
     async def add_container(self, spec: ContainerSpec) -> None:
         self._check_living()
         if spec.id in self.containers:

@@ -185,7 +185,12 @@ class Guest(Protocol):
     """The agent inside one machine."""
 
     async def identify(self, identity: Identity) -> None:
-        """Make a cloned machine its own: name, clock, randomness, network. Once, before any container."""
+        """Make a cloned machine its own: name, clock, randomness, network. Once, before any container; and once more
+        after ``forget``."""
+        ...
+
+    async def forget(self) -> None:
+        """Leave the network that ``identify`` entered, so that the machine can be told anew who it is."""
         ...
 
     async def add_container(self, spec: ContainerSpec) -> None:

@@ -5,7 +5,7 @@
     bytes   length u32 | bytes
     list    count u32 | items
 
-All little-endian. The host asks (HELLO ... UNMOUNT_DISK) under an id that it chooses; the agent answers each with OK or
+All little-endian. The host asks (HELLO ... FORGET) under an id that it chooses; the agent answers each with OK or
 REFUSED under the same id. A process and a tree are known by the id of the request that began them. Streams (0 standard
 input, 1 output, 2 error) carry DATA in either direction, at most as much as the receiver has granted by CREDIT;
 ``INITIAL_CREDIT`` is granted from the start. END ends a stream. EXIT says that a process is over.
@@ -70,6 +70,7 @@ class Kind(IntEnum):
     READ_FILE = 12
     MOUNT_DISK = 13
     UNMOUNT_DISK = 14
+    FORGET = 15
     DATA = 16
     CREDIT = 17
     END = 18

@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 from kontinuum.foundation.clock import Clock
 from kontinuum.runtime.guest.port import Dial
-from kontinuum.runtime.vmm.port import Machine, MachineNotStarted, MachineRefused, MachineSpec
+from kontinuum.runtime.vmm.port import Machine, MachineNotStarted, MachineRefused, MachineSpec, Size
 from kontinuum.runtime.vmm.templates import Hardware, Template, Templates
 
 H = TypeVar("H", bound=Hardware)
@@ -81,6 +81,10 @@ class CloningVmm(ABC, Generic[H, M]):
                 self._templates.discard(template, reason=str(error))
                 self._templates.want(hardware)
         return await self._boot(spec, hardware)
+
+    def size(self, *, memory_bytes: int, cpus: int) -> Size:
+        hardware = self._hardware(memory_bytes, cpus)
+        return Size(hardware.memory_bytes, hardware.cpus)
 
     async def prepare(self, *, memory_bytes: int, cpus: int) -> None:
         hardware = self._hardware(memory_bytes, cpus)

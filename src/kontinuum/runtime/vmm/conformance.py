@@ -99,14 +99,14 @@ class VmmSuite:
     async def test_a_machine_is_a_living_process_whose_agent_answers(self, vmm: Vmm, spec: SpecOf) -> None:
         async with running(vmm, spec("one")) as [machine]:
             assert is_alive(machine.pid)
-            assert machine.origin in ("warm", "template", "cold")
+            assert machine.origin in ("template", "cold")
             await answers(machine)
 
     async def test_a_prepared_size_does_not_boot_cold(self, vmm: Vmm, spec: SpecOf) -> None:
         wanted = spec("one")
         await vmm.prepare(memory_bytes=wanted.memory_bytes, cpus=wanted.cpus)
         async with running(vmm, wanted) as [machine]:
-            assert machine.origin in ("warm", "template")
+            assert machine.origin == "template"
             await answers(machine)
 
     async def test_killing_leaves_no_process_and_no_file_and_may_be_repeated(self, vmm: Vmm, spec: SpecOf) -> None:
@@ -173,6 +173,23 @@ class VmmSuite:
             assert await is_refused(first.attach_disk(disk, read_only=False), by=DiskInUse)
             await second.kill()
             await first.attach_disk(disk, read_only=False)
+
+    async def test_a_paused_machine_waits_for_its_pod_and_is_renamed_meanwhile(self, vmm: Vmm, spec: SpecOf) -> None:
+        wanted = spec("one")
+        async with running(vmm, wanted) as [machine]:
+            await answers(machine)
+            await machine.pause()
+            there = wanted.directory.rename(wanted.directory.with_name("another"))
+            machine.move(there)
+            assert machine.is_sound()
+            await machine.resume()
+            await answers(machine)
+        assert not set(there.iterdir())
+
+    def test_machines_of_one_size_are_asked_for_with_any_of_its_amounts(self, vmm: Vmm) -> None:
+        size = vmm.size(memory_bytes=130 << 20, cpus=1)
+        assert size.memory_bytes >= 130 << 20
+        assert vmm.size(memory_bytes=size.memory_bytes, cpus=size.cpus) == size
 
     async def test_a_machine_without_a_processor_is_refused(self, vmm: Vmm, spec: SpecOf) -> None:
         wanted = spec("one")

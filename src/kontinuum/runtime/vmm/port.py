@@ -1,8 +1,8 @@
 """What a virtual machine monitor must do for a pod's sandbox. The port belongs to the sandbox; backends follow it.
 
 A machine is bought whole (``MachineSpec``), runs until it is killed or dies, and is reached by one byte stream to the
-agent inside it. How it comes up (warm, cloned from a template, or booted cold) is the backend's business;
-``Machine.origin`` tells which it was.
+agent inside it. How it comes up (cloned from a template, or booted cold) is the backend's business; ``Machine.origin``
+tells which it was. Whoever keeps machines warm pauses them until they are needed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 from kontinuum.foundation.errors import Broken, Refused, Retryable
 
-Origin = Literal["warm", "template", "cold"]
+Origin = Literal["template", "cold"]
 DISK_BYTES = 16 << 30
 """Images of root file systems are padded (sparsely) to this size: to exchange such disks needs no word to the guest."""
 
@@ -33,6 +33,14 @@ class DiskInUse(MachineRefused):
 
 class VmmMissing(Broken):
     """The VMM's program, the guest kernel or the agent is not on this host; the message says what to install."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a machine has; machines of one size are alike."""
+
+    memory_bytes: int
+    cpus: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +84,20 @@ class Machine(Protocol):
 
     async def detach_disk(self, slot: str) -> None: ...
 
+    async def pause(self) -> None:
+        """Stop its processors: until ``resume``, it uses none of the host's, and for its guest no time passes."""
+        ...
+
+    async def resume(self) -> None: ...
+
+    def is_sound(self) -> bool:
+        """Whether the template that it shares memory with is still what it was; True of a machine that has none."""
+        ...
+
+    def move(self, directory: Path) -> None:
+        """Learn that the directory in ``MachineSpec`` has been renamed by its owner, under the running machine."""
+        ...
+
     async def wait(self) -> int:
         """The VMM's exit status (negative: the signal that killed it), once it has ended."""
         ...
@@ -90,6 +112,10 @@ class Vmm(Protocol):
 
     async def start(self, spec: MachineSpec) -> Machine:
         """Bring a machine up by the fastest way there is. Raises MachineNotStarted, MachineRefused, VmmMissing."""
+        ...
+
+    def size(self, *, memory_bytes: int, cpus: int) -> Size:
+        """What a machine that is asked for with so much has in the end. Raises MachineRefused."""
         ...
 
     async def prepare(self, *, memory_bytes: int, cpus: int) -> None:

@@ -57,6 +57,7 @@ void handle_frame(void *context, const struct frame *frame);
 void load_modules(void);
 bool identify(struct reader *request, struct failure *failure);
 bool configure_network(struct reader *request, struct failure *failure);
+bool leave_network(struct failure *failure);
 
 /* mounts.c */
 struct mount_point {

@@ -28,6 +28,7 @@ enum kind {
     KIND_READ_FILE = 12,
     KIND_MOUNT_DISK = 13,
     KIND_UNMOUNT_DISK = 14,
+    KIND_FORGET = 15,
     KIND_DATA = 16,
     KIND_CREDIT = 17,
     KIND_END = 18,

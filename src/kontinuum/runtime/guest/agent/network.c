@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -192,6 +193,33 @@ bool configure_network(struct reader *request, struct failure *failure) {
     bool done = set_link(netlink, (int)if_nametoindex("lo"), true, NULL, 0, NULL) || failed(failure, "bring lo up");
     for (uint32_t number = 0; done && number < count && number < INTERFACES && !request->bad; number++)
         done = configure(netlink, number, request, failure);
+    close(netlink);
+    return done;
+}
+
+/* Down, and without an address: routes went with the former. 0.0.0.0 is the kernel's word for "remove it". */
+static bool leave(int netlink, int index) {
+    struct ifreq request = {.ifr_addr = {.sa_family = AF_INET}};
+    int internet = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool done = internet >= 0 && if_indextoname((unsigned)index, request.ifr_name) &&
+                (ioctl(internet, SIOCSIFADDR, &request) == 0 || errno == EADDRNOTAVAIL) &&
+                set_link(netlink, index, false, NULL, 0, NULL);
+    if (internet >= 0)
+        close(internet);
+    return done;
+}
+
+bool leave_network(struct failure *failure) {
+    int netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0);
+    if (netlink < 0)
+        return failed(failure, "netlink");
+    bool done = true;
+    for (uint32_t number = 0; done && number < INTERFACES; number++) {
+        int index = nth_interface(number);
+        if (index <= 0)
+            break;
+        done = leave(netlink, index) || failed(failure, "leave the network");
+    }
     close(netlink);
     return done;
 }

@@ -49,6 +49,15 @@ static void on_identify(const struct frame *frame, struct reader *reader) {
         answer(frame->id, done, &failure);
 }
 
+/* The host has rehearsed a pod. What the next IDENTIFY does not write over anyhow is taken back here: the network. */
+static void on_forget(const struct frame *frame, struct reader *reader) {
+    struct failure failure;
+    if (!read_whole(reader))
+        malformed(frame->id);
+    else
+        answer(frame->id, leave_network(&failure), &failure);
+}
+
 static void on_remove(const struct frame *frame, struct reader *reader) {
     struct failure failure;
     const char *id = read_text(reader);
@@ -195,6 +204,7 @@ void handle_frame(void *context, const struct frame *frame) {
     switch (frame->kind) {
     case KIND_HELLO: hello(frame); break;
     case KIND_IDENTIFY: on_identify(frame, &reader); break;
+    case KIND_FORGET: on_forget(frame, &reader); break;
     case KIND_ADD_CONTAINER: answer(frame->id, container_add(frame, &failure), &failure); break;
     case KIND_REMOVE_CONTAINER: on_remove(frame, &reader); break;
     case KIND_UPDATE_CONTAINER: on_update(frame, &reader); break;

@@ -16,7 +16,7 @@ from kontinuum.foundation import process, sockets
 from kontinuum.runtime.guest import greeter
 from kontinuum.runtime.guest.port import NobodyAnswers
 from kontinuum.runtime.vmm import writers
-from kontinuum.runtime.vmm.port import DISK_BYTES, MachineNotStarted, MachineRefused, MachineSpec, Origin
+from kontinuum.runtime.vmm.port import DISK_BYTES, MachineNotStarted, MachineRefused, MachineSpec, Origin, Size
 
 SLOTS = 4
 
@@ -31,6 +31,7 @@ class FakeMachine:
         self._origin = origin
         self.disks: dict[str, int] = {}
         """Slot → the image in it, open."""
+        self.is_paused = False
 
     @property
     def pid(self) -> int:
@@ -67,6 +68,20 @@ class FakeMachine:
         if slot in self.disks:
             os.close(self.disks.pop(slot))
 
+    async def pause(self) -> None:
+        self._child.signal(signal.SIGSTOP)
+        self.is_paused = True
+
+    async def resume(self) -> None:
+        self._child.signal(signal.SIGCONT)
+        self.is_paused = False
+
+    def is_sound(self) -> bool:
+        return True
+
+    def move(self, directory: Path) -> None:
+        self._socket = directory / self._socket.name
+
     async def wait(self) -> int:
         return await self._child.wait()
 
@@ -97,6 +112,9 @@ class FakeVmm:
         machine = FakeMachine(child, agent, directory=spec.directory, origin=origin)
         self.machines.append(machine)
         return machine
+
+    def size(self, *, memory_bytes: int, cpus: int) -> Size:
+        return Size(memory_bytes, cpus)
 
     async def prepare(self, *, memory_bytes: int, cpus: int) -> None:
         self._prepared.add((memory_bytes, cpus))

@@ -7,12 +7,8 @@ privately, the state loaded, continue.
 
 from __future__ import annotations
 
-import ctypes
-import fcntl
 import os
 import signal
-import struct
-import threading
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -21,6 +17,7 @@ from qemu.qmp import QMPClient
 
 from kontinuum.foundation import process, sockets
 from kontinuum.foundation.clock import Clock
+from kontinuum.runtime import taps
 from kontinuum.runtime.jail.confine import READ_ONLY_LIBRARY, Jail
 from kontinuum.runtime.vmm.accelerator import Accelerator
 from kontinuum.runtime.vmm.cloning import LOAD_SECONDS, AgentReady, CloningVmm, rounded
@@ -79,6 +76,7 @@ class Qemu(CloningVmm[arguments.Hardware, QemuMachine]):
     ) -> QemuMachine:
         birth = arguments.Clone(memory=template.memory, library=self._library)
         machine = await self._spawn(hardware, birth, directory, tap=tap, origin="template")
+        machine.shares = template
         try:
             await _keep_memory_out_of_the_state(machine)
             with template.state.open("rb") as state:
@@ -165,8 +163,10 @@ class Qemu(CloningVmm[arguments.Hardware, QemuMachine]):
             # at the end of the block: with QEMU's, the last ones, whoever waits to be heard is cut off.
             agent, monitor = (ours.enter_context(sockets.listen_unix(directory / name)) for name in SOCKETS)
             if tap is None:
-                tap = unplugged_tap()
-                ours.callback(os.close, tap)
+                # A template must be born with a tap, or its guest's driver would do without what pods' taps can do.
+                apart = taps.open_apart()
+                ours.callback(apart.close)
+                tap = apart.descriptor
             lines = arguments.Lines(tap=tap, agent=agent.fileno(), monitor=monitor.fileno())
             words = arguments.command(hardware, birth, lines, program=self._program, name=str(directory))
             shown = arguments.shown(hardware, birth, program=self._program)
@@ -227,27 +227,3 @@ def _tsc_khz() -> int:
         if line.startswith("bogomips"):
             return int(float(line.partition(":")[2]) * 500)
     return 2_000_000
-
-
-def unplugged_tap() -> int:
-    """A tap in a network namespace of its own that nobody else will ever see; it lives as long as its descriptor.
-
-    A template must be born with a tap, or its guest's driver would do without the offloads that pods' taps have.
-    """
-    found: list[int] = []
-
-    def make() -> None:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.unshare(0x40000000) != 0:  # CLONE_NEWNET, of this thread alone
-            return
-        descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
-        # TUNSETIFF with IFF_TAP | IFF_NO_PI | IFF_VNET_HDR
-        fcntl.ioctl(descriptor, 0x400454CA, struct.pack("16sH22x", b"tap0", 0x0002 | 0x1000 | 0x4000))
-        found.append(descriptor)
-
-    thread = threading.Thread(target=make)
-    thread.start()
-    thread.join()
-    if not found:
-        raise MachineNotStarted("making a network namespace for a machine without network failed; are we root?")
-    return found[0]

@@ -19,6 +19,7 @@ from kontinuum.runtime.guest.port import NobodyAnswers
 from kontinuum.runtime.vmm import writers
 from kontinuum.runtime.vmm.port import DISK_BYTES, MachineNotStarted, MachineRefused, Origin
 from kontinuum.runtime.vmm.qemu.arguments import SCSI, SCSI_DISKS, SLOTS, block_node, scsi_disk
+from kontinuum.runtime.vmm.templates import Template
 
 SLOT = "slot"
 MONITOR_SECONDS = 10.0
@@ -50,6 +51,8 @@ class QemuMachine:
         self._on_end = on_end
         self._occupied: dict[str, str] = {}
         """Slot or SCSI disk → the block node in it."""
+        self.shares: Template | None = None
+        """The template whose memory it maps."""
         self._swapping = asyncio.Lock()
         self._nodes = 0
 
@@ -89,6 +92,18 @@ class QemuMachine:
             else:
                 await self._put(slot, f"blank{slot.removeprefix(SLOT)}")
             await self._delete_node(self._occupied.pop(slot))
+
+    async def pause(self) -> None:
+        await self.execute("stop")
+
+    async def resume(self) -> None:
+        await self.execute("cont")
+
+    def is_sound(self) -> bool:
+        return self.shares is None or self.shares.is_untouched()
+
+    def move(self, directory: Path) -> None:
+        self._directory = directory
 
     async def wait(self) -> int:
         return await self._child.wait()
