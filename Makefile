@@ -69,6 +69,7 @@ bench: setup ## every benchmark, printed with the machine's load
 	$(PYTHON) -m benchmarks.startup
 	$(PYTHON) -m benchmarks.pods
 	$(PYTHON) -m benchmarks.density
+	$(PYTHON) -m benchmarks.overhead
 	$(PYTHON) -m benchmarks.microvm
 	$(PYTHON) -m benchmarks.images
 	$(PYTHON) -m benchmarks.api

@@ -1,4 +1,4 @@
-"""Many pods on one node: 100 applied at once until all run, then what agent, runtime and each class cost while idle.
+"""Many pods on one node: 100 applied at once until all run, then what agent and runtime cost while idle.
 
 ``python -m benchmarks.density [PODS [SECONDS]]``: container pods, and for how long the idle node is watched. Wall times
 mean something on a quiet machine alone; processor seconds and memory do on any.
@@ -11,22 +11,18 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from benchmarks import report
 from benchmarks.installation import KONTINUUM, fresh, processor_seconds
 from benchmarks.pods import start_together
 from kontinuum.api.kubernetes.resources import NODES
-from kontinuum.client.rest import Client
 
 REACH_SECONDS = 30.0
 REACH_AGENT_BYTES = 120e6
 REACH_IDLE = 3.0
 """Percent of one core."""
 SETTLE_SECONDS = 20.0
-MACHINES = 4
-"""How many microVMs their overhead is the median of."""
 
 
 def resident_bytes(pid: int) -> int:
@@ -40,20 +36,6 @@ def parts(data_dir: Path) -> dict[str, int]:
         [KONTINUUM, "status", "--output", "json", "--data-dir", data_dir], capture_output=True, check=True
     ).stdout
     return {one["name"]: one["pid"] for one in json.loads(answer)["parts"] if one["pid"]}
-
-
-async def overheads(client: Client, node: str, prefixes: dict[str, str]) -> dict[str, list[int]]:
-    """Bytes that each pod takes beyond its containers, by class; ``prefixes`` tell the classes' pods apart."""
-    told = await client.get_path(f"/api/v1/nodes/{node}/proxy/stats/summary")
-    found: dict[str, list[int]] = {}
-    for one in told["pods"]:
-        isolation_class = next(
-            (cls for prefix, cls in prefixes.items() if one["podRef"]["name"].startswith(prefix)), ""
-        )
-        within = sum(container["memory"]["workingSetBytes"] for container in one["containers"])
-        if isolation_class and one["containers"]:
-            found.setdefault(isolation_class, []).append(max(0, one["memory"]["workingSetBytes"] - within))
-    return found
 
 
 async def main(count: int, seconds: float) -> None:
@@ -78,12 +60,6 @@ async def main(count: int, seconds: float) -> None:
             share = (processor_seconds(pid) - before[name]) / seconds * 100
             reach = REACH_IDLE if name == "node" else None
             report.figure(f"idle, {name}", [share], unit="% of a core", reach=reach)
-        node = (await client.list(NODES)).items[0]["metadata"]["name"]
-        await start_together(client, [f"vm-{number}" for number in range(MACHINES)], "microvm")
-        await asyncio.sleep(SETTLE_SECONDS)
-        prefixes = {"many-": "container", "vm-": "microvm"}
-        for isolation_class, found in (await overheads(client, node, prefixes)).items():
-            report.figure(f"memory beyond its containers, {isolation_class}", [median(found) / 1e6], unit="MB")
 
 
 def _ready(node: dict[str, Any]) -> bool:

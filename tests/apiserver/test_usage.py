@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ SLOWLY = 3600.0
 class Known:
     pod: Any
     observed: Observed
+    places: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.node.world import World, container, play, pod
 
+from kontinuum.api.machinery.objects import Object
 from kontinuum.node import node_logs, pages
 from kontinuum.node.observed import Container, ContainerState, Observed
 from kontinuum.node.port import ContainerUsage
 from kontinuum.node.probe_counts import ProbeCounts
 from kontinuum.node.settings import NodeSettings
-from kontinuum.node.usage import metrics, network
+from kontinuum.node.usage import claims, metrics, network
 from kontinuum.node.usage.exposition import Family, text
 from kontinuum.node.usage.gathering import Rates
 from kontinuum.node.usage.network import Interface
@@ -69,6 +73,41 @@ def test_the_summary_is_complete_and_of_its_form() -> None:
     few = resource_summary(reading())
     assert set(few["pods"][0]) == {"podRef", "startTime", "containers", "cpu", "memory"}
     assert set(few["pods"][0]["containers"][0]) == {"name", "startTime", "cpu", "memory"}
+
+
+def claiming(*claims: str) -> Object:
+    volumes = [{"name": f"of-{one}", "persistentVolumeClaim": {"claimName": one}} for one in claims]
+    return pod(volumes=[*volumes, {"name": "scratch", "emptyDir": {}}])
+
+
+def test_the_volumes_of_claims_are_told_as_full_as_their_pods_see_them(tmp_path: Path) -> None:
+    files, machines, raw = (tmp_path / name for name in ("of-files", "of-machines", "of-raw"))
+    image = tmp_path / "image"
+    image.write_bytes(bytes(8192))
+    os.truncate(image, 1 << 20)
+    for place in (files, machines, raw):
+        place.mkdir()
+    (tmp_path / "of-machines.disk").write_text(json.dumps({"image": str(image), "fileSystem": "ext4"}))
+    (tmp_path / "of-raw.disk").write_text(json.dumps({"image": str(image)}))
+    places = {"of-files": files, "of-machines": machines, "of-raw": raw, "of-gone": tmp_path / "gone"}
+    made = claiming("files", "machines", "raw", "gone", "not-yet")
+    found = {one.claim: one for one in claims.read(made, places)}
+    assert set(found) == {"files", "machines", "raw"}
+    whole = os.statvfs(files)
+    assert found["files"].capacity == whole.f_blocks * whole.f_frsize
+    assert found["files"].inodes == whole.f_files
+    assert (found["machines"].capacity, found["machines"].used) == (1 << 20, image.stat().st_blocks * 512)
+    assert found["raw"] == claims.ClaimReading("of-raw", "raw", 1 << 20)
+
+    before = reading()
+    told = summary(replace(before, pods=[replace(before.pods[0], claims=list(found.values()))]))["pods"][0]["volume"]
+    of_raw = next(one for one in told if one["name"] == "of-raw")
+    assert of_raw["pvcRef"] == {"name": "raw", "namespace": "default"}
+    assert {key for key in of_raw if key.endswith("Bytes")} == {"capacityBytes"}
+    body = text(claims.metrics([(made, places), (claiming("files"), places)]))
+    labels = 'namespace="default",persistentvolumeclaim="machines"'
+    assert samples(body)[f"kubelet_volume_stats_capacity_bytes{{{labels}}}"] == 1 << 20
+    assert body.count('kubelet_volume_stats_used_bytes{namespace="default",persistentvolumeclaim="files"}') == 1
 
 
 def samples(body: str) -> dict[str, float]:

@@ -91,6 +91,7 @@ class Hands:
             case RemoveContainer():
                 await self._runtime.remove_container(action.container_id)
             case ReleaseVolumes():
+                self._remembered.places = {}
                 await self.release_volumes(pod)
                 mounting.remove(mounting.volumes_below(self._directory(pod)))
                 settings = self._tools.settings
@@ -101,7 +102,8 @@ class Hands:
         tools = self._tools
         images = ImageVolumes(tools.puller, tools.settings.socket, partial(self._tell, pod))
         context = Context(pod, tools.sources, tools.tokens, tools.around(ips), images)
-        return await mounting.prepare(context, self._directory(pod))
+        self._remembered.places = await mounting.prepare(context, self._directory(pod))
+        return self._remembered.places
 
     async def release_volumes(self, pod: Object) -> None:
         """Give back what others keep for the pod's volumes. Raises ProgramFailed."""

@@ -21,7 +21,7 @@ from kontinuum.node import node_logs, pods
 from kontinuum.node.observed import ContainerState, Observed
 from kontinuum.node.probe_counts import ProbeCounts
 from kontinuum.node.settings import NodeSettings
-from kontinuum.node.usage import metrics
+from kontinuum.node.usage import claims, metrics
 from kontinuum.node.usage.exposition import CONTENT_TYPE, Family, text
 from kontinuum.node.usage.gathering import Gatherer
 from kontinuum.node.usage.summary import resource_summary, summary
@@ -33,6 +33,9 @@ HEALTH = ("/healthz/ping", "/healthz/log", "/healthz/syncloop")
 class KnownPod(Protocol):
     pod: Object
     observed: Observed
+
+    @property
+    def places(self) -> Mapping[str, Path]: ...
 
 
 class Pages:
@@ -98,7 +101,9 @@ class Pages:
         return _metrics(self._probe_counts.render({uid_of(one.pod) for one in self._known()}))
 
     async def _metrics(self, _: web.Request) -> web.StreamResponse:
-        return _metrics(text(own_metrics(self._node, list(self._known()), self._evictions())))
+        known = list(self._known())
+        of_claims = claims.metrics((one.pod, one.places) for one in known if not pods.is_terminal(one.pod))
+        return _metrics(text((*own_metrics(self._node, known, self._evictions()), *of_claims)))
 
     async def _configuration(self, _: web.Request) -> web.StreamResponse:
         return web.json_response({"kubeletconfig": configuration(self._settings)})

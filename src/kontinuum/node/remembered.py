@@ -6,6 +6,7 @@ All of it may be lost with the agent: a failure happens again, and a probe is as
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from kontinuum.foundation.backoff import Backoff
 from kontinuum.node.resize import Amounts, Verdict
@@ -67,6 +68,8 @@ class Remembered:
     """Whether the startup probe has succeeded, by container id."""
     unhealthy: dict[str, str] = field(default_factory=dict)
     """Containers to be killed because a probe failed, by id: which probe (``liveness`` or ``startup``)."""
+    places: dict[str, Path] = field(default_factory=dict)
+    """Where on this machine each of the pod's volumes is, by its name."""
     messages: dict[str, str] = field(default_factory=dict)
     """Termination messages by container id."""
     allocated: dict[str, Amounts] = field(default_factory=dict)

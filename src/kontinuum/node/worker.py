@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 import structlog
 
@@ -91,6 +92,11 @@ class PodWorker:
     @property
     def is_refused(self) -> bool:
         return self._remembered.ending is not None and self.observed.is_empty
+
+    @property
+    def places(self) -> Mapping[str, Path]:
+        """Where on this machine each of the pod's volumes is, as far as that is known yet."""
+        return self._remembered.places
 
     @property
     def is_over(self) -> bool:

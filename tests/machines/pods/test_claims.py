@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.machines.pods.cases import Cases, World, is_ready, mounted, until
 
-from kontinuum.api.machinery.objects import Object, name_of
+from kontinuum.api.machinery.objects import Object, name_of, uid_of
 from kontinuum.api.machinery.status import ApiError
 
 CASES = Cases("Claims and their volumes")
@@ -64,8 +64,14 @@ async def an_ephemeral_volume_belongs_to_whoever_the_pod_is_and_ends_with_it(wor
         securityContext={"runAsUser": 1000, "fsGroup": 2000},
         container={"volumeMounts": [mounted("scratch", "/scratch")]},
     )
-    name = name_of(await world.running(pod))
+    running = await world.running(pod)
+    name = name_of(running)
     assert await world.log_that(name, lambda text: text.strip() == "1000:2000", "to say whose the file is")
+    summary = await world.client.get_path(f"/api/v1/nodes/{running['spec']['nodeName']}/proxy/stats/summary")
+    volumes = [one["volume"] for one in summary["pods"] if one["podRef"]["uid"] == uid_of(running)]
+    [told] = [one for one in volumes[0] if one.get("pvcRef", {}).get("name") == f"{name}-scratch"]
+    assert 8 << 20 <= told["capacityBytes"] <= 16 << 20
+    assert told["usedBytes"] + told["availableBytes"] <= told["capacityBytes"]
     await world.delete("Pod", name)
     await world.gone("PersistentVolumeClaim", f"{name}-scratch")
 

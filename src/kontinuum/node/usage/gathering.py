@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from kontinuum.node.eviction.signals import pids
 from kontinuum.node.observed import Observed
 from kontinuum.node.port import ContainerRuntime, ContainerUsage, RuntimeAway, RuntimeFailed
 from kontinuum.node.settings import NodeSettings
-from kontinuum.node.usage import cgroup, network
+from kontinuum.node.usage import cgroup, claims, network
 from kontinuum.node.usage.measuring import Meter
 from kontinuum.node.usage.readings import ContainerReading, MachineReading, NodeReading, PodReading, Space
 from kontinuum.node.usage.values import NOTHING, ContainerTakes, PodUsage
@@ -31,6 +31,9 @@ WINDOW_SECONDS = 5.0
 class KnownPod(Protocol):
     pod: Object
     observed: Observed
+
+    @property
+    def places(self) -> Mapping[str, Path]: ...
 
 
 class Rates:
@@ -117,7 +120,15 @@ class Gatherer:
         cpu = cgroup.cpu_nanoseconds(qos.cgroup_of(self._settings, pod))
         rate = None if cpu is None else self._rates.rate(uid_of(pod), at, cpu)
         ips = sandbox.ips if sandbox is not None and not pods.is_host_network(pod) else ()
-        return PodReading(pod, usage, cpu, rate, network.of_pod(ips, wired, machine.interfaces), containers)
+        return PodReading(
+            pod,
+            usage,
+            cpu,
+            rate,
+            network.of_pod(ips, wired, machine.interfaces),
+            containers,
+            [*claims.read(pod, known.places)],
+        )
 
     def _parts(self) -> dict[str, tuple[int, int]]:
         everything = qos.of_all(self._settings)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from kontinuum.api.machinery.objects import Object
 from kontinuum.node.port import ContainerUsage
+from kontinuum.node.usage.claims import ClaimReading
 from kontinuum.node.usage.network import Interface
 from kontinuum.node.usage.values import ContainerTakes, PodUsage
 
@@ -63,6 +64,7 @@ class PodReading:
     cpu_rate: int | None
     interface: Interface | None
     containers: Sequence[ContainerReading]
+    claims: Sequence[ClaimReading] = ()
 
     @property
     def overhead_memory(self) -> int:

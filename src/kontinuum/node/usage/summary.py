@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.clock import rfc3339, rfc3339_micro
+from kontinuum.node.usage.claims import ClaimReading
 from kontinuum.node.usage.network import Interface
 from kontinuum.node.usage.readings import ContainerReading, MachineReading, NodeReading, PodReading, Space
 from kontinuum.node.usage.values import Disk
@@ -92,7 +93,8 @@ def _pod(reading: PodReading, of: NodeReading) -> Object:
         "volume": [
             {"name": name, **_space(space, moment, one.disk.bytes, one.disk.inodes)}
             for name, one in usage.volumes.items()
-        ],
+        ]
+        + [_claim(one, meta["namespace"], moment) for one in reading.claims],
         "ephemeral-storage": _disk(space, moment, usage.layers + usage.logs + usage.local_volumes),
         "process_stats": {"process_count": usage.processes},
     }
@@ -102,6 +104,19 @@ def _pod(reading: PodReading, of: NodeReading) -> Object:
         own = _interface(reading.interface)
         told["network"] = {"time": moment, **own, "interfaces": [own]}
     return told
+
+
+def _claim(of: ClaimReading, namespace: str, moment: str) -> Object:
+    told = {
+        "capacityBytes": of.capacity,
+        "availableBytes": of.available,
+        "usedBytes": of.used,
+        "inodes": of.inodes,
+        "inodesFree": of.inodes_free,
+        "inodesUsed": of.inodes_used,
+    }
+    whose = {"name": of.volume, "pvcRef": {"name": of.claim, "namespace": namespace}}
+    return {"time": moment, **whose, **{key: value for key, value in told.items() if value is not None}}
 
 
 def _container(reading: ContainerReading, of: NodeReading) -> Object:
