@@ -10,7 +10,7 @@ from tests.node.fake_runtime import FakeRuntime
 
 from kontinuum.foundation import virtual_time
 from kontinuum.foundation.clock import VirtualClock
-from kontinuum.node.log_rotation import older_than_kept, rotate
+from kontinuum.node.log_rotation import FIRST_SECONDS, LEAST_SECONDS, Logs, older_than_kept, rotate
 from kontinuum.node.logs import BadOptions, LogOptions, read, start_of_tail
 
 STAMP = "2026-01-02T03:04:{:02}.123456789Z"
@@ -94,6 +94,29 @@ def test_following_survives_a_rotation_and_ends_with_the_container(log: Path) ->
         return pieces
 
     assert virtual_time.run(main) == [b"line 4\n", b"after\n", b"last\n"]
+
+
+@pytest.mark.parametrize("bytes_a_second", [1_000, 2_000_000, 100_000_000])
+def test_rotation_keeps_up_with_a_container_that_writes_as_fast_as_it_can(tmp_path: Path, bytes_a_second: int) -> None:
+    largest = 10 << 20
+    kept: list[int] = []
+
+    async def main() -> None:
+        clock, path = VirtualClock(), tmp_path / "0.log"
+        runtime = FakeRuntime(clock)
+        logs, pause = Logs(runtime, largest, 5), FIRST_SECONDS
+        for _ in range(60):
+            await clock.sleep(pause)
+            with path.open("ab") as file:
+                file.truncate(file.tell() + round(bytes_a_second * pause))
+            pause = await logs.look({"c1": path}, after=pause, now=clock.time())
+            kept.append(sum(one.stat().st_size for one in tmp_path.iterdir()))
+        assert len(list(tmp_path.iterdir())) <= 5
+
+    virtual_time.run(main)
+    # A second passes before it is known how fast it writes, and a quarter of one between looks.
+    assert max(kept) <= 5 * (largest + bytes_a_second * LEAST_SECONDS) + bytes_a_second * FIRST_SECONDS
+    assert kept[-1] <= 5 * (largest + bytes_a_second * LEAST_SECONDS)
 
 
 def test_a_runtime_that_cannot_reopen_leaves_the_log_where_it_was(log: Path) -> None:

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from kontinuum.foundation.spdy import DICTIONARY, HeaderWriter
 from kontinuum.node.streams.remote_command import Wanted, bridge
-from kontinuum.node.streams.spdy import SpdyConnection, StreamingFailed
+from kontinuum.node.streams.spdy import UNREAD_FRAMES, SpdyConnection, StreamingFailed
 
 
 def read_block(decompressor: zlib._Decompress, block: bytes) -> dict[str, str]:  # type: ignore[name-defined]
@@ -97,6 +97,25 @@ async def test_half_a_close_ends_the_input_and_not_the_output(echo: tuple[Echo, 
         assert await stdout.read_all() == big
         assert await error.read_all() == b'{"status":"Success"}'
         assert one.pings == [b"ping"]
+
+
+async def test_who_reads_slowly_is_written_to_slowly_and_loses_nothing() -> None:
+    stream = SpdyConnection("http://127.0.0.1:1/").stream()
+    pieces = [bytes([number]) * 9 for number in range(3 * UNREAD_FRAMES)]
+
+    async def arrive() -> None:
+        for piece in pieces:
+            await stream.deliver(piece)
+        stream.finish()
+
+    arriving = asyncio.create_task(arrive())
+    for number in range(len(pieces)):
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert stream.unread <= UNREAD_FRAMES
+        assert await stream.read() == pieces[number]
+    await arriving
+    assert await stream.read() == b""
 
 
 async def test_a_token_that_was_used_is_a_clear_failure(echo: tuple[Echo, str]) -> None:

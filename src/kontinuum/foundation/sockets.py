@@ -29,6 +29,11 @@ class NotListening(Retryable):
     """Nobody answered on the socket in time."""
 
 
+MANY_FILES = 1 << 16
+"""For who serves streams: a session of exec takes two to four descriptors of every process on its way, and shells
+begin with 1,024."""
+
+
 def allow_open_files(wanted: int) -> int:
     """Let this process have ``wanted`` files and sockets open, as far as the system does. Answers how many it may."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -26,6 +26,7 @@ from kontinuum.client.rest import Client
 from kontinuum.foundation.backoff import Backoff
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.errors import Retryable
+from kontinuum.foundation.sockets import MANY_FILES, allow_open_files
 from kontinuum.images.services import Containerd
 from kontinuum.images.store import pinned
 from kontinuum.node import container_collection, containerd, leftovers, machine_facts, names, network, pods, qos
@@ -77,6 +78,7 @@ async def run(
 
     ``on_drain`` is given what whoever wants the pods to end in order is to call.
     """
+    allow_open_files(MANY_FILES)
     await network.prepare(settings)
     async with CriClient(settings.socket, undivided=containerd.undivided(settings)) as runtime:
         name, version = await _answered(runtime.version, clock)

@@ -299,20 +299,17 @@ class PodWorker:
                     log.info("a volume keeps its old content", pod=pods.describe(self.pod), error=str(error))
 
     async def _rotate_logs(self) -> None:
-        settings = self._tools.settings
+        settings, clock = self._tools.settings, self._tools.clock
+        logs = log_rotation.Logs(self._tools.runtime, settings.log_max_size, settings.log_max_files)
+        pause = log_rotation.FIRST_SECONDS
         while settings.log_max_size:
-            await self._tools.clock.sleep(log_rotation.LOOK_SECONDS)
-            for container in self.observed.containers:
-                if container.is_running:
-                    path = log_directory(settings, self.pod) / log_path(container.name, container.attempt)
-                    await log_rotation.rotate(
-                        self._tools.runtime,
-                        container.id,
-                        path,
-                        max_size=settings.log_max_size,
-                        max_files=settings.log_max_files,
-                        now=self._tools.clock.time(),
-                    )
+            await clock.sleep(pause)
+            running = {
+                one.id: log_directory(settings, self.pod) / log_path(one.name, one.attempt)
+                for one in self.observed.containers
+                if one.is_running
+            }
+            pause = await logs.look(running, after=pause, now=clock.time())
 
     async def _finish(self) -> None:
         """Nothing runs any more: remove what is on this machine, then let the API forget the pod."""

@@ -59,6 +59,7 @@ def main(arguments: list[str]) -> int:
     try:
         settings = runtime_settings.load(options.config)
         _open_log(settings)
+        sockets.allow_open_files(sockets.MANY_FILES)  # for the shims, which inherit it; machines get fewer (``jail``)
         with _Post(settings, options.config) as post:
             post.serve(transient=options.transient)
     except KontinuumError as error:

@@ -3,8 +3,8 @@
 containerd 1.6 also speaks WebSocket, but there nobody can say that standard input has ended: ``echo hi | kubectl exec
 -i pod -- cat`` would never return. SPDY can half-close a stream.
 
-What is left out: flow control, which containerd's side neither keeps nor expects; pushed streams; and reading headers,
-which hold nothing that we do not know.
+What is left out: SPDY's flow control, which containerd's side neither keeps nor expects (TCP's does, once we do not
+read); pushed streams; and reading headers, which hold nothing that we do not know.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import struct
+from collections import deque
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -24,6 +25,9 @@ CONTROL = 0x80
 VERSION = 3
 FIN = 1
 LARGEST_FRAME = 32 << 10
+UNREAD_FRAMES = 16
+"""Of one stream, and containerd's are of 32 KiB at most: a client that reads slowly must not fill this process. All
+streams of a connection wait then; they have one reader anyway."""
 REMOTE_COMMAND = "v4.channel.k8s.io"
 
 
@@ -36,16 +40,23 @@ class SpdyStream:
 
     def __init__(self, connection: SpdyConnection, number: int) -> None:
         self._connection = connection
-        self._number = number
-        self._arrived: asyncio.Queue[bytes] = asyncio.Queue()
-        self._ended = False
+        self.number = number
+        self._arrived: deque[bytes] = deque()
+        self._is_over = False
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
+
+    @property
+    def unread(self) -> int:
+        """Pieces that wait to be read."""
+        return len(self._arrived)
 
     async def read(self) -> bytes:
-        if self._ended:
-            return b""
-        content = await self._arrived.get()
-        self._ended = not content
-        return content
+        while not (self._arrived or self._is_over):
+            self._news.clear()
+            await self._news.wait()
+        self._room.set()
+        return self._arrived.popleft() if self._arrived else b""
 
     async def read_all(self) -> bytes:
         content = b""
@@ -55,17 +66,24 @@ class SpdyStream:
 
     async def write(self, content: bytes) -> None:
         for start in range(0, len(content), LARGEST_FRAME):
-            await self._connection.send_data(self._number, 0, content[start : start + LARGEST_FRAME])
+            await self._connection.send_data(self.number, 0, content[start : start + LARGEST_FRAME])
 
     async def close_write(self) -> None:
         """Say that nothing more will be written; reading goes on."""
-        await self._connection.send_data(self._number, FIN, b"")
+        await self._connection.send_data(self.number, FIN, b"")
 
-    def deliver(self, content: bytes, *, is_last: bool) -> None:
-        if content:
-            self._arrived.put_nowait(content)
-        if is_last:
-            self._arrived.put_nowait(b"")
+    async def deliver(self, content: bytes) -> None:
+        """Returns when it is among the few that wait to be read: whoever reads slowly is written to slowly."""
+        while self.unread >= UNREAD_FRAMES:
+            self._room.clear()
+            await self._room.wait()
+        self._arrived.append(content)
+        self._news.set()
+
+    def finish(self) -> None:
+        """No more will come."""
+        self._is_over = True
+        self._news.set()
 
 
 class SpdyConnection:
@@ -117,10 +135,16 @@ class SpdyConnection:
         if status.split()[1] != "101":
             raise StreamingFailed(f"the runtime refused the stream: {status}")
 
-    async def open_stream(self, kind: str) -> SpdyStream:
-        """A new stream of a remote command: ``error``, ``stdin``, ``stdout``, ``stderr`` or ``resize``."""
+    def stream(self) -> SpdyStream:
+        """The next stream, which the other side does not know of yet."""
         number, self._next_number = self._next_number, self._next_number + 2
         stream = self._streams[number] = SpdyStream(self, number)
+        return stream
+
+    async def open_stream(self, kind: str) -> SpdyStream:
+        """A new stream of a remote command: ``error``, ``stdin``, ``stdout``, ``stderr`` or ``resize``."""
+        stream = self.stream()
+        number = stream.number
         body = struct.pack(">IIH", number, 0, 0) + self._headers.block({"streamtype": kind})
         await self._send(struct.pack(">BBHI", CONTROL, VERSION, SYN_STREAM, len(body)) + body)
         return stream
@@ -145,14 +169,16 @@ class SpdyConnection:
                     await self._control(int.from_bytes(head[2:4]), body)
                 else:
                     stream = self._streams.get(int.from_bytes(head[:4]))
-                    if stream is not None:
-                        stream.deliver(body, is_last=bool(flags & FIN))
+                    if stream is not None and body:
+                        await stream.deliver(body)
+                    if stream is not None and flags & FIN:
+                        stream.finish()
         except (OSError, asyncio.IncompleteReadError):
             # The end of the connection is the end of every stream on it.
             return
         finally:
             for stream in self._streams.values():
-                stream.deliver(b"", is_last=True)
+                stream.finish()
 
     async def _control(self, kind: int, body: bytes) -> None:
         if kind == PING:
@@ -160,4 +186,4 @@ class SpdyConnection:
         elif kind == RST_STREAM:
             stream = self._streams.get(int.from_bytes(body[:4]) & 0x7FFFFFFF)
             if stream is not None:
-                stream.deliver(b"", is_last=True)
+                stream.finish()
