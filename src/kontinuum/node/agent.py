@@ -29,7 +29,17 @@ from kontinuum.foundation.errors import Retryable
 from kontinuum.foundation.sockets import MANY_FILES, allow_open_files
 from kontinuum.images.services import Containerd
 from kontinuum.images.store import pinned
-from kontinuum.node import container_collection, containerd, leftovers, machine_facts, names, network, pods, qos
+from kontinuum.node import (
+    container_collection,
+    containerd,
+    leftovers,
+    machine_facts,
+    names,
+    network,
+    pods,
+    qos,
+    template_news,
+)
 from kontinuum.node.admission import Refusal, refusal
 from kontinuum.node.checks import Checker
 from kontinuum.node.cri import CriClient
@@ -155,6 +165,8 @@ async def run(
                 group.create_task(collector.run())
                 group.create_task(container_collection.run(runtime, clock, settings, tell))
                 group.create_task(evictor.run())
+                if settings.runtime_config:
+                    group.create_task(template_news.follow(Path(settings.runtime_config), clock, tell))
                 group.create_task(shutdown.run())
                 group.create_task(progress.tell(shutdown, clock, settings.shutdown_file))
                 if settings.shutdown_groups:

@@ -4,6 +4,7 @@
     DIRECTORY/KEY/state    the devices' state, some tens of kilobytes
     DIRECTORY/KEY/seal     what the two were when they were finished; a template that is not that any more is not used
     DIRECTORY/wanted/MEMORY-CPUS   somebody had to boot cold for want of a template of this size
+    DIRECTORY/discarded/KEY        a template was damaged, and how that was seen; for whoever tells people
 
 KEY is a digest of everything that state depends on; a template of another kernel, agent or VMM is simply never found.
 """
@@ -22,6 +23,8 @@ from typing import Protocol
 
 import msgspec
 import structlog
+
+from kontinuum.foundation.files import replace_file
 
 log = structlog.get_logger(__name__)
 
@@ -149,6 +152,9 @@ class Templates:
             "a template is discarded; pods boot cold until it is made again", why=reason, of=template.directory.name
         )
         shutil.rmtree(template.directory, ignore_errors=True)
+        discarded = self._directory / "discarded"
+        discarded.mkdir(parents=True, exist_ok=True, mode=0o700)
+        replace_file(discarded / template.directory.name, reason)
 
     def want(self, hardware: Hardware) -> None:
         """Leave word that a template of this size would have been useful."""
