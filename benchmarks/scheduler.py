@@ -1,10 +1,10 @@
-"""Scheduling decisions a second, on clusters of 1,000 and 5,000 nodes; in batches, and pod by pod.
+"""Scheduling decisions a second, on clusters of 1,000 and 5,000 nodes; in runs of like pods, and in turn.
 
     python -m benchmarks.scheduler [PODS]
 
 A decision is everything between a pod's object and the snapshot that holds it on its node: reading its demand (once for
-a batch of like pods), all filters and scores over all nodes, and the assumption. The pods come from ten ReplicaSets; in
-batches of a hundred, or from each in turn, which is the harder way round. Times are CPU times of this process, so that
+a run of like pods), all filters and scores over all nodes, and the assumption. The pods come from ten ReplicaSets; in
+runs of a hundred, or from each in turn, which is the harder way round. Times are CPU times of this process, so that
 a neighbour on the machine counts less; five rounds of each, of which the median is told.
 
 Also: what a changed node costs, and a pod that fits nowhere.
@@ -21,11 +21,11 @@ from itertools import cycle, islice
 from benchmarks.report import figure, machine
 from kontinuum.api.machinery.objects import Object
 from kontinuum.scheduler.demand import read_demand
-from kontinuum.scheduler.place import Placement, place, place_batch
+from kontinuum.scheduler.place import Placement, Run, place
 from kontinuum.scheduler.snapshot import Snapshot
 
 HOSTNAME, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
-SETS, BATCH, ROUNDS = 10, 100, 5
+SETS, RUN, ROUNDS = 10, 100, 5
 
 Make = Callable[[str], Object]
 """A pod of the ReplicaSet with this name."""
@@ -101,11 +101,13 @@ def apps() -> list[str]:
     return [f"web-{number}" for number in range(SETS)]
 
 
-def in_batches(make: Make, pods: int, snapshot: Snapshot) -> None:
-    for number, app in enumerate(islice(cycle(apps()), pods // BATCH)):
-        uids = [f"{number}-{one}" for one in range(BATCH)]
-        decisions = place_batch(read_demand(make(app)), uids, snapshot)
-        assert all(isinstance(one, Placement) for one in decisions)
+def in_runs(make: Make, pods: int, snapshot: Snapshot) -> None:
+    for number, app in enumerate(islice(cycle(apps()), pods // RUN)):
+        run = Run(read_demand(make(app)), snapshot)
+        for one in range(RUN):
+            placement = run.place()
+            assert placement is not None
+            snapshot.add_pod(f"{number}-{one}", run.demand, placement.node)
 
 
 def one_by_one(make: Make, pods: int, snapshot: Snapshot) -> None:
@@ -130,7 +132,7 @@ def measure_rates(nodes: int, pods: int) -> None:
         ("spreading and affinity", spreading, 5000),
         ("apart", apart, 1000),
     ):
-        for how, way in (("in batches", in_batches), ("one by one", one_by_one)):
+        for how, way in (("in runs", in_runs), ("one by one", one_by_one)):
             rates = [decisions_a_second(nodes, pods, make, way) for _ in range(ROUNDS)]
             wanted = f"  reach ≥ {reach:,}/s" if reach and nodes == 5000 else ""
             spread = f"min {min(rates):,.0f}, max {max(rates):,.0f}, n={ROUNDS}"

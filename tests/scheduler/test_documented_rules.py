@@ -11,13 +11,23 @@ from kontinuum.api.machinery.objects import Object
 from kontinuum.scheduler.amounts import pod_requests
 from kontinuum.scheduler.demand import read_demand, tagged
 from kontinuum.scheduler.evaluation import DEFAULT, KEPT_ROWS, LEAST_KEPT, Plugins, evaluation
-from kontinuum.scheduler.place import Placement, Refusal, place, place_batch
+from kontinuum.scheduler.place import Placement, Refusal, Run, place
 from kontinuum.scheduler.reading import trim_node, trim_pod, what_counts
 from kontinuum.scheduler.scores import Score, balance, images, room, spread
 from kontinuum.scheduler.snapshot import Snapshot
 
 HOSTNAME, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
 WEB = {"matchLabels": {"app": "web"}}
+
+
+def in_a_run(pod: Object, pods: int, snapshot: Snapshot) -> list[str]:
+    """The nodes of so many pods like this one, as far as they fit."""
+    run, nodes = Run(read_demand(pod), snapshot), []
+    for uid in range(pods):
+        if (placement := run.place()) is not None:
+            snapshot.add_pod(str(uid), run.demand, placement.node)
+            nodes.append(placement.node)
+    return nodes
 
 
 def web(name: str = "web", **spec: Any) -> Object:
@@ -70,8 +80,7 @@ def test_the_first_pod_of_a_group_need_not_wait_for_itself() -> None:
     snapshot = zones("a", "b")
     term = {"topologyKey": ZONE, "labelSelector": WEB}
     assert where(a_pod("stranger", **affinity("podAffinity", term)), snapshot) is None
-    batch = place_batch(read_demand(web(**affinity("podAffinity", term))), ["1", "2", "3"], snapshot)
-    assert [one.node for one in batch if isinstance(one, Placement)] == ["n1"] * 3
+    assert in_a_run(web(**affinity("podAffinity", term)), 3, snapshot) == ["n1"] * 3
 
 
 def test_an_affinity_term_without_a_namespace_is_about_ones_own() -> None:
@@ -142,8 +151,7 @@ def test_match_label_keys_spread_each_revision_by_itself() -> None:
     add(snapshot, old, "n1", 3)
     new = web("p", **hard(matchLabelKeys=["pod-template-hash"]))
     new["metadata"]["labels"] |= {"pod-template-hash": "2"}
-    batch = place_batch(read_demand(new), ["1", "2"], snapshot)
-    assert sorted(one.node for one in batch if isinstance(one, Placement)) == ["n1", "n2"]
+    assert sorted(in_a_run(new, 2, snapshot)) == ["n1", "n2"]
 
 
 def test_pods_of_one_service_are_spread_by_default() -> None:
@@ -303,11 +311,10 @@ def test_what_is_remembered_of_a_demand_is_bound_to_its_plugins() -> None:
     assert (spreading.node, packed.node) == ("n2", "n1")
 
 
-def test_after_a_refusal_a_batch_is_refused_for_the_same_reason() -> None:
+def test_a_run_ends_where_no_more_fit() -> None:
     snapshot = cluster(a_node("n1", cpu="1"))
-    batch = place_batch(read_demand(a_pod("p", requests={"cpu": "400m"})), ["1", "2", "3", "4"], snapshot)
-    assert [type(one) for one in batch] == [Placement, Placement, Refusal, Refusal]
-    assert batch[2] == batch[3] and snapshot.pod_node("3") is None
+    assert in_a_run(a_pod("p", requests={"cpu": "400m"}), 4, snapshot) == ["n1", "n1"]
+    assert isinstance(place(read_demand(a_pod("p", requests={"cpu": "400m"})), snapshot), Refusal)
 
 
 def test_what_is_remembered_of_demands_has_a_bound() -> None:

@@ -13,7 +13,7 @@ from tests.scheduler.cluster import a_node, a_pod
 
 from kontinuum.api.machinery.objects import Object, name_of
 from kontinuum.scheduler.demand import read_demand
-from kontinuum.scheduler.place import Placement, Refusal, place, place_batch
+from kontinuum.scheduler.place import Placement, Refusal, Run, place
 from kontinuum.scheduler.snapshot import Snapshot
 
 NAMES = st.sampled_from(["n1", "n2", "n3", "n4", "n5", "n6"])
@@ -323,7 +323,7 @@ def test_place_agrees_with_the_oracle_after_every_change(data: st.DataObject) ->
 
 @settings(max_examples=40, deadline=None)
 @given(st.data())
-def test_a_batch_is_placed_as_its_pods_one_by_one(data: st.DataObject) -> None:
+def test_a_run_is_placed_as_its_pods_one_by_one(data: st.DataObject) -> None:
     twins = Twins()
     twins.begin(data)
     for _ in range(data.draw(st.integers(0, 6), label="changes")):
@@ -335,14 +335,13 @@ def test_a_batch_is_placed_as_its_pods_one_by_one(data: st.DataObject) -> None:
             data.draw(constraints()) | {"labelSelector": {"matchLabels": {"app": "a"}}}
         ]
     uids = [f"new-{number}" for number in range(data.draw(st.integers(1, 6), label="pods"))]
-    batch = place_batch(read_demand(pod), uids, twins.snapshot)
-    for uid, decision in zip(uids, batch, strict=True):
-        assert decision == twins.by_oracle(pod)
+    run = Run(read_demand(pod), twins.snapshot)
+    for uid in uids:
+        decision = twins.by_oracle(pod)
+        assert run.place() == (decision if isinstance(decision, Placement) else None)
         if isinstance(decision, Placement):
+            twins.snapshot.add_pod(uid, run.demand, decision.node)
             twins.cluster.bound[uid] = (decision.node, pod)
-            assert twins.snapshot.pod_node(uid) == decision.node
-        else:
-            assert twins.snapshot.pod_node(uid) is None
 
 
 @settings(max_examples=25, deadline=None)

@@ -15,6 +15,7 @@ from kontinuum.api.kubernetes.resources import (
     CSIDRIVERS,
     CSINODES,
     CSISTORAGECAPACITIES,
+    NODES,
     PERSISTENTVOLUMECLAIMS,
     PERSISTENTVOLUMES,
     STORAGECLASSES,
@@ -236,7 +237,7 @@ def test_a_provisioner_that_gives_up_lets_the_pod_go_elsewhere() -> None:
         await asyncio.sleep(5)
         await cluster.create(a_node("n2", cpu="64"))
         patch = {"spec": {"unschedulable": True}}
-        await cluster.client.patch(loop.NODES, "n1", patch)
+        await cluster.client.patch(NODES, "n1", patch)
         patch = {"metadata": {"annotations": {"volume.kubernetes.io/selected-node": None}}}
         await cluster.client.patch(PERSISTENTVOLUMECLAIMS, "c", patch, namespace="default")
         await asyncio.sleep(15)

@@ -139,7 +139,11 @@ class Demand:
 
 
 def read_demand(pod: Object) -> Demand:
-    """The demand of a pod as the API server stores it; of like pods, the same object."""
+    """The demand of a pod as the API server stores it.
+
+    Pods with the same object as their demand are alike in everything that their spec says (who is to schedule them and
+    how important they are, too), but for the node that they are on.
+    """
     spec, metadata, status = pod["spec"], pod["metadata"], pod.get("status") or {}
     if spec.get("volumes"):
         return _read(pod)  # no other pod has the same claims of its own

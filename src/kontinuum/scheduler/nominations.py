@@ -31,6 +31,9 @@ class Nominations:
     def __init__(self) -> None:
         self._by_uid: dict[str, Nomination] = {}
 
+    def __bool__(self) -> bool:
+        return bool(self._by_uid)
+
     def put(self, nomination: Nomination) -> None:
         self._by_uid[nomination.uid] = nomination
 

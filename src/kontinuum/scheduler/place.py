@@ -90,11 +90,7 @@ def place(
     """
     if rivals or promised:
         return _place_among(demand, snapshot, plugins, rivals=rivals, promised=promised)
-    best = evaluation(demand, snapshot, plugins).best()
-    if best is None:
-        return explain(demand, snapshot, plugins)
-    row, points = best
-    return Placement(snapshot.names[row], points)
+    return Run(demand, snapshot, plugins).place() or explain(demand, snapshot, plugins)
 
 
 def _place_among(
@@ -118,25 +114,24 @@ def _place_among(
     return Placement(snapshot.names[row], int(points[row]))
 
 
-def place_batch(
-    demand: Demand, uids: Sequence[str], snapshot: Snapshot, plugins: Plugins = DEFAULT
-) -> list[Placement | Refusal]:
-    """The same for several pods with this demand, each counted on its node before the next is looked at.
+class Run:
+    """Like pods, placed one after another in one pass: what is known of their demand is kept from one to the next."""
 
-    The snapshot holds those that were placed under their ``uids``; one that is refused leaves it as it was, so that all
-    after it are refused too.
-    """
-    decisions: list[Placement | Refusal] = []
-    remembered = evaluation(demand, snapshot, plugins)
-    for uid in uids:
-        best = remembered.best()
+    def __init__(self, demand: Demand, snapshot: Snapshot, plugins: Plugins = DEFAULT) -> None:
+        self.demand = demand
+        self._snapshot = snapshot
+        self._evaluation = evaluation(demand, snapshot, plugins)
+
+    def place(self) -> Placement | None:
+        """What ``place`` says of the next of them; None where it refuses.
+
+        The snapshot is to count each on its node before the next is placed.
+        """
+        best = self._evaluation.best()
         if best is None:
-            refusal = explain(demand, snapshot, plugins)
-            return decisions + [refusal] * (len(uids) - len(decisions))
+            return None
         row, points = best
-        snapshot.add_pod(uid, demand, snapshot.names[row])
-        decisions.append(Placement(snapshot.names[row], points))
-    return decisions
+        return Placement(self._snapshot.names[row], points)
 
 
 def score(demand: Demand, snapshot: Snapshot, feasible: Mask, plugins: Plugins = DEFAULT) -> Column:

@@ -76,16 +76,22 @@ class SchedulingQueue:
             self._leave(key, pod)
         self._is_active.discard(key)
 
-    async def pop(self) -> str:
-        """The most important pod that waits to be looked at; of equals, the one that has waited longest."""
-        while True:
-            while self._active:
-                _, _, key = heapq.heappop(self._active)
-                if key in self._is_active:  # else it was removed, or is in the heap twice
-                    self.take([key])
-                    return key
-            self._not_empty.clear()
-            await self._not_empty.wait()
+    async def wait_active(self) -> None:
+        """Wait until it may be somebody's turn."""
+        await self._not_empty.wait()
+
+    def pop(self) -> str | None:
+        """The most important pod that waits to be looked at; of equals, the one that has waited longest.
+
+        None if nobody does.
+        """
+        while self._active:
+            _, _, key = heapq.heappop(self._active)
+            if key in self._is_active:  # else it was removed, or is in the heap twice
+                self.take([key])
+                return key
+        self._not_empty.clear()
+        return None
 
     def take(self, keys: Iterable[str]) -> None:
         """These are in work now, whether it was their turn or not: they are decided with one whose turn it is."""
