@@ -19,6 +19,7 @@ from tests.controllers import days
 from tests.controllers.cluster import Cluster, running
 from tests.controllers.days import Day
 from tests.controllers.days_of_keepers import KEEPERS
+from tests.controllers.days_of_others import OTHERS
 
 from kontinuum.api.kubernetes.resources import EVENTS, LEASES
 from kontinuum.controllers import manager
@@ -48,12 +49,16 @@ BY_CHANCE = frozenset(
         "endpoints.kubernetes.io/last-change-trigger-time",
         "lastProbeTime",
         "lastScheduleTime",
+        "lastSuccessfulTime",
+        "lastScaleTime",
     }
 )
 BY_CHANCE_IF_THERE = frozenset({"certificate"})
 """What may be anything, but not missing."""
 ENDS = re.compile(rb'([a-z0-9]-)[bcdfghjklmnpqrstvwxz2-9]{5}(?=")')
 ADDRESSES = re.compile(rb"10\.\d+\.\d+\.\d+")
+UIDS = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""In the names of what belongs to somebody."""
 NOT_COMPARED = {EVENTS, LEASES}
 
 
@@ -78,7 +83,7 @@ def state(cluster: Cluster, *, tells: bool) -> Counter[bytes]:
     kinds = {entry.resource for entry in cluster.api.storage.log} - NOT_COMPARED
     everything = [one for kind in kinds for one in cluster.everything(kind)]
     texts = (orjson.dumps(canonical(one), option=orjson.OPT_SORT_KEYS) for one in everything)
-    found = Counter(ADDRESSES.sub(b"ADDRESS", ENDS.sub(rb"\1*", text)) for text in texts)
+    found = Counter(UIDS.sub(b"UID", ADDRESSES.sub(b"ADDRESS", ENDS.sub(rb"\1*", text))) for text in texts)
     if tells:
         events = cluster.everything(EVENTS)
         found.update({f"{one['involvedObject']['name']}: {one['message']}".encode() for one in events})
@@ -151,7 +156,7 @@ def difference(one: Counter[bytes], other: Counter[bytes]) -> str:
 
 
 def test_every_controller_has_a_day() -> None:
-    """Or a search of its own in another module."""
+    """And its kill points are searched here, or in a module of their own."""
     elsewhere = {
         "deployment": "test_killed_anywhere",
         "cronjob": "test_cron_jobs",
@@ -164,4 +169,6 @@ def test_every_controller_has_a_day() -> None:
     searched = {name.removesuffix("-controller") for day in DAYS.values() for name in day.controllers}
     there = {name.removesuffix("-controller") for name in manager.available(settings_of(Path("ca.crt")))}
     assert there == searched | elsewhere.keys()
+    meets_faults = {name.removesuffix("-controller") for day in OTHERS.values() for name in day.controllers}
+    assert elsewhere.keys() <= meets_faults
     assert all((Path(__file__).parent / f"{module}.py").exists() for module in elsewhere.values())

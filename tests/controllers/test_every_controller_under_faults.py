@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from tests.controllers.cluster import Cluster
 from tests.controllers.days import LOOK_AGAIN_SECONDS
+from tests.controllers.days_of_others import OTHERS
 from tests.controllers.test_every_controller import DAYS, difference, live
 
 from kontinuum.api.kubernetes.resources import PODS, STORED
@@ -26,6 +27,7 @@ from kontinuum.client.transport.fake import Faults, routes
 from kontinuum.client.transport.port import Request
 from kontinuum.controllers import manager
 
+ALL = DAYS | OTHERS
 Fault = Callable[[Cluster], None]
 """Arranges what the controllers of a cluster that has just begun are to suffer."""
 SOON, LATER = 4.0, 25.0
@@ -114,9 +116,9 @@ FAULTS = {errors: 60.0, exhausted: 60.0, overtaken: 0.0, silence: 60.0, clock: L
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
-@pytest.mark.parametrize("name", list(DAYS))
+@pytest.mark.parametrize("name", list(ALL))
 def test_the_end_is_the_same(name: str, fault: Fault, authorities: Path) -> None:
-    day = replace(DAYS[name], settle=DAYS[name].settle + FAULTS[fault])
+    day = replace(ALL[name], settle=ALL[name].settle + FAULTS[fault])
     ended, _ = live(day, authorities, fault)
     expected = undisturbed(name, authorities)
     assert ended == expected, difference(ended, expected)
@@ -124,4 +126,4 @@ def test_the_end_is_the_same(name: str, fault: Fault, authorities: Path) -> None
 
 @lru_cache
 def undisturbed(name: str, authorities: Path) -> Counter[bytes]:
-    return live(DAYS[name], authorities, lambda cluster: None)[0]
+    return live(ALL[name], authorities, lambda cluster: None)[0]
