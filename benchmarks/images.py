@@ -13,7 +13,6 @@ import re
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -21,8 +20,8 @@ import aiohttp
 
 from benchmarks import report
 from benchmarks.installation import fresh
-from benchmarks.pods import pod
-from kontinuum.api.kubernetes.resources import EVENTS, PODS
+from benchmarks.pods import pod, seconds_to_running
+from kontinuum.api.kubernetes.resources import EVENTS
 from kontinuum.client.rest import Client
 from kontinuum.foundation import process
 from kontinuum.foundation.clock import RealClock
@@ -80,19 +79,7 @@ async def start(client: Client, name: str, isolation_class: str) -> tuple[float,
     wanted["spec"]["containers"][0] |= {"image": NAME, "command": ["/bin/sleep", "100000"]}
     # With a grace the API keeps the pod until nothing of it is left: then the image's layers are free.
     wanted["spec"]["terminationGracePeriodSeconds"] = 1
-    began = time.monotonic()
-    created = await client.create(PODS, wanted, namespace="default")
-    version = created["metadata"]["resourceVersion"]
-    took = 0.0
-    async with contextlib.aclosing(
-        client.watch(PODS, namespace="default", fields=f"metadata.name={name}", resource_version=version)
-    ) as events:
-        async for event in events:
-            if event.type == "DELETED":
-                break
-            if not took and event.object["status"].get("phase") == "Running":
-                took = time.monotonic() - began
-                await client.delete(PODS, name, namespace="default")
+    took = await seconds_to_running(client, wanted)
     while True:
         told = [one for one in (await client.list(EVENTS, namespace="default")).items if one["reason"] == "Pulled"]
         if mine := [one["message"] for one in told if one["involvedObject"]["name"] == name]:

@@ -37,11 +37,11 @@ def pod(name: str, isolation_class: str) -> dict[str, Any]:
     }
 
 
-async def seconds_to_running(client: Client, name: str, isolation_class: str) -> float:
+async def seconds_to_running(client: Client, wanted: dict[str, Any]) -> float:
     """Create the pod, watch it become Running, delete it and wait until it is gone."""
     began = time.monotonic()
-    created = await client.create(PODS, pod(name, isolation_class), namespace="default")
-    version = created["metadata"]["resourceVersion"]
+    created = await client.create(PODS, wanted, namespace="default")
+    name, version = created["metadata"]["name"], created["metadata"]["resourceVersion"]
     took = 0.0
     async with contextlib.aclosing(
         client.watch(PODS, namespace="default", fields=f"metadata.name={name}", resource_version=version)
@@ -90,7 +90,7 @@ async def main(count: int, together: int) -> None:
         taken: dict[str, list[float]] = {isolation_class: [] for isolation_class in REACH}
         for number in range(WARM_UP + count):
             for isolation_class, seconds in taken.items():
-                took = await seconds_to_running(client, f"{isolation_class}-{number}", isolation_class)
+                took = await seconds_to_running(client, pod(f"{isolation_class}-{number}", isolation_class))
                 if number >= WARM_UP:
                     seconds.append(took)
         for isolation_class, seconds in taken.items():

@@ -12,14 +12,14 @@ import io
 import posixpath
 import secrets
 import tarfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import orjson
 
-from kontinuum.images import layers
+from kontinuum.images import layers, oci
 from kontinuum.images.bridge import Bridge, bridged
 from kontinuum.images.compression import BadCompression, decompressed, kind_of
 from kontinuum.images.layers import CarefulInfo, Limits
@@ -56,8 +56,6 @@ from kontinuum.images.store import (
     write_all,
 )
 
-OCI_NAME, CONTAINERD_NAME = "org.opencontainers.image.ref.name", "io.containerd.image.name"
-"""Annotations of an archive's index: the first is often a tag alone, the second is always a whole name."""
 DOCUMENTS = ("oci-layout", "index.json", "manifest.json")
 BLOBS = "blobs/sha256/"
 MOST_MEMBERS = 100_000
@@ -251,7 +249,7 @@ async def _roots(store: ImageStore, found: _Found, wish: Wish) -> dict[str, Desc
 
 def _of_layout(content: bytes) -> Iterable[tuple[str, Descriptor]]:
     for one in parse_index(content, "index.json"):
-        whole, short = one.annotations.get(CONTAINERD_NAME, ""), one.annotations.get(OCI_NAME, "")
+        whole, short = one.annotations.get(oci.CONTAINERD_NAME, ""), one.annotations.get(oci.OCI_NAME, "")
         # A tag alone names nothing: a whole name has a repository, or a tag of its own.
         name = whole or (short if "/" in short or ":" in short else "")
         yield (with_tag(name) if name else "", one)
@@ -370,16 +368,12 @@ async def export(store: ImageStore, images: Sequence[StoredImage], target: Path,
     try:
         async with bridged() as bridge:
             blobs = [one for image in images for one in await _reachable(store, image.target)]
-            index = {"schemaVersion": 2, "manifests": [_entry(image) for image in images]}
-            await bridge.in_thread(lambda: _write(bridge, store, unfinished, index, blobs, progress))
+            named = [(image.name, image.target) for image in images]
+            contents = _contents(bridge, store, blobs, progress)
+            await bridge.in_thread(lambda: oci.write_layout(unfinished, named, contents))
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)
-
-
-def _entry(image: StoredImage) -> dict[str, Any]:
-    names = {CONTAINERD_NAME: image.name, OCI_NAME: image.name.rpartition(":")[2]}
-    return to_plain(replace(image.target, annotations=names))
 
 
 async def _reachable(store: ImageStore, root: Descriptor) -> list[Descriptor]:
@@ -396,25 +390,10 @@ async def _reachable(store: ImageStore, root: Descriptor) -> list[Descriptor]:
     return [root, *[child for child in children if await store.size(child.digest) is not None]]
 
 
-def _write(
-    bridge: Bridge,
-    store: ImageStore,
-    target: Path,
-    index: dict[str, Any],
-    blobs: Sequence[Descriptor],
-    progress: Progress,
-) -> None:
-    with tarfile.open(target, "w") as archive:
-
-        def add(name: str, size: int, content: Any) -> None:
-            member = tarfile.TarInfo(name)
-            member.size, member.mode = size, 0o644
-            archive.addfile(member, content)
-
-        for name, document in (("oci-layout", b'{"imageLayoutVersion":"1.0.0"}'), ("index.json", orjson.dumps(index))):
-            add(name, len(document), io.BytesIO(document))
-        for one in {blob.digest: blob for blob in blobs}.values():
-            algorithm, _, name = one.digest.partition(":")
-            reader = io.BufferedReader(bridge.reader(store.read(one.digest)), CHUNK)
-            add(f"blobs/{algorithm}/{name}", one.size, reader)
-            progress(name[:12], one.size, one.size)
+def _contents(
+    bridge: Bridge, store: ImageStore, blobs: Sequence[Descriptor], progress: Progress
+) -> Iterator[tuple[Descriptor, IO[bytes]]]:
+    """Each blob once, opened when its turn comes and told of when it has been read."""
+    for one in {blob.digest: blob for blob in blobs}.values():
+        yield one, io.BufferedReader(bridge.reader(store.read(one.digest)), CHUNK)
+        progress(one.digest[7:19], one.size, one.size)

@@ -11,11 +11,11 @@ import io
 import secrets
 import tarfile
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import orjson
 
@@ -26,6 +26,8 @@ from kontinuum.images.manifests import CONFIG, LAYER, MANIFEST, Descriptor, Mani
 from kontinuum.images.store import AlreadyThere, ImageStore, StoredImage, references, write_all
 
 EPOCH = "1970-01-01T00:00:00Z"
+CONTAINERD_NAME, OCI_NAME = "io.containerd.image.name", "org.opencontainers.image.ref.name"
+"""Annotations of an archive's index: the first is always a whole name, the second is often a tag alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ def build_archive(target: Path, *, reference: str, root: Path, config: ImageConf
     The archive appears under its name only when it is complete.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_suffix(".partial")
     with tempfile.TemporaryFile(dir=target.parent) as spool:
         digest, size = hashlib.sha256(), 0
 
@@ -128,35 +131,33 @@ def build_archive(target: Path, *, reference: str, root: Path, config: ImageConf
         layer = Descriptor(f"{LAYER}+gzip", f"sha256:{digest.hexdigest()}", size)
         built = documents(layer, diff_id, config, Platform.here())
         spool.seek(0)
-        _write_layout(target, built, reference, layer=(layer, spool))
+        documented = [(one, io.BytesIO(content)) for one, content in built.documents]
+        write_layout(unfinished, [(reference, built.root)], [*documented, (layer, spool)])
+    unfinished.replace(target)
     return built.root.digest
 
 
-def _write_layout(target: Path, built: Built, reference: str, *, layer: tuple[Descriptor, Any]) -> None:
-    names = {
-        # containerd names the image by the first, other tools by the second.
-        "io.containerd.image.name": reference,
-        "org.opencontainers.image.ref.name": reference.rpartition(":")[2],
-    }
-    index = {"schemaVersion": 2, "manifests": [to_plain(replace(built.root, annotations=names))]}
-    unfinished = target.with_suffix(".partial")
-    with tarfile.open(unfinished, "w") as archive:
+def write_layout(
+    target: Path, images: Iterable[tuple[str, Descriptor]], blobs: Iterable[tuple[Descriptor, IO[bytes]]]
+) -> None:
+    """Write an archive of ``blobs``, which are read in their turn, in which ``images`` have these names."""
+    entries = [
+        # containerd names an image by the first annotation, other tools by the second.
+        replace(root, annotations={CONTAINERD_NAME: name, OCI_NAME: name.rpartition(":")[2]})
+        for name, root in images
+    ]
+    index = orjson.dumps({"schemaVersion": 2, "manifests": [to_plain(entry) for entry in entries]})
+    with tarfile.open(target, "w") as archive:
 
-        def add(name: str, size: int, content: Any) -> None:
+        def add(name: str, size: int, content: IO[bytes]) -> None:
             member = tarfile.TarInfo(name)
             member.size, member.mode = size, 0o644
             archive.addfile(member, content)
 
-        for name, document in (("oci-layout", b'{"imageLayoutVersion":"1.0.0"}'), ("index.json", orjson.dumps(index))):
+        for name, document in (("oci-layout", b'{"imageLayoutVersion":"1.0.0"}'), ("index.json", index)):
             add(name, len(document), io.BytesIO(document))
-        for one, content in built.documents:
-            add(_blob(one), one.size, io.BytesIO(content))
-        add(_blob(layer[0]), layer[0].size, layer[1])
-    unfinished.replace(target)
-
-
-def _blob(one: Descriptor) -> str:
-    return f"blobs/sha256/{one.digest.partition(':')[2]}"
+        for one, content in blobs:
+            add(f"blobs/{one.digest.replace(':', '/')}", one.size, content)
 
 
 async def build(

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import grpc
 
-from kontinuum.foundation import protobuf_table
+from kontinuum.foundation import grpc_calls, protobuf_table
 from kontinuum.foundation.clock import Clock, rfc3339
 from kontinuum.images.containerd import CRI_NAMESPACE
 from kontinuum.images.manifests import BadImage, Descriptor, Manifest, chain_ids
@@ -39,7 +39,7 @@ def read_table() -> str:
 
 _PROTOCOL = protobuf_table.load(PACKAGE, read_table())
 _MESSAGES, _NUMBERS, CALLS = _PROTOCOL.messages, _PROTOCOL.numbers, _PROTOCOL.calls
-_STREAMS = {"Content.Read": "unary_stream", "Content.Write": "stream_stream"}
+_STREAMS: grpc_calls.Streams = {"Content.Read": "unary_stream", "Content.Write": "stream_stream"}
 
 
 class Containerd:
@@ -50,14 +50,7 @@ class Containerd:
         options = [("grpc.max_receive_message_length", 16 << 20), ("grpc.max_send_message_length", 16 << 20)]
         self._channel = grpc.aio.insecure_channel(f"unix://{socket}", options=options)
         self._metadata = [("containerd-namespace", namespace)]
-        self._calls = {
-            name: getattr(self._channel, _STREAMS.get(name, "unary_unary"))(
-                call.path,
-                request_serializer=call.request.SerializeToString,
-                response_deserializer=call.response.FromString,
-            )
-            for name, call in CALLS.items()
-        }
+        self._calls = grpc_calls.on_channel(self._channel, CALLS, _STREAMS)
 
     async def __aenter__(self) -> Self:
         return self

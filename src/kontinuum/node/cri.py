@@ -12,6 +12,7 @@ from typing import Any, Self
 import grpc
 
 from kontinuum.api.cri.messages import CALLS, NUMBERS
+from kontinuum.foundation import grpc_calls
 from kontinuum.node.observed import (
     CONTAINER_NAME,
     POD_NAME,
@@ -60,14 +61,7 @@ class CriClient:
             ("grpc.max_reconnect_backoff_ms", 500),
         ]
         self._channel = grpc.aio.insecure_channel(f"unix://{socket}", options=options)
-        self._calls = {
-            name: self._channel.unary_unary(
-                call.path,
-                request_serializer=call.request.SerializeToString,
-                response_deserializer=call.response.FromString,
-            )
-            for name, call in CALLS.items()
-        }
+        self._calls = grpc_calls.on_channel(self._channel, CALLS)
 
     async def __aenter__(self) -> Self:
         return self

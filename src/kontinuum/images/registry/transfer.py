@@ -125,7 +125,18 @@ def default_hosts(registry: str, found: Sequence[Endpoint]) -> list[Endpoint]:
     return [one for one in found if one is found[-1] or one.host == registry]
 
 
-class _Pulling:
+class _Transfer:
+    """An image on its way between a store and a registry, in either direction."""
+
+    def __init__(self, store: ImageStore, registry: Registry, reference: Reference, progress: Progress) -> None:
+        self._store = store
+        self._clock = registry.clock
+        self._reference = reference
+        self._progress = progress
+        self._slots = asyncio.Semaphore(registry.at_once)
+
+
+class _Pulling(_Transfer):
     def __init__(
         self,
         store: ImageStore,
@@ -134,12 +145,8 @@ class _Pulling:
         reference: Reference,
         progress: Progress,
     ) -> None:
-        self._store = store
+        super().__init__(store, registry, reference, progress)
         self._places = places
-        self._clock = registry.clock
-        self._reference = reference
-        self._progress = progress
-        self._slots = asyncio.Semaphore(registry.at_once)
         self._seen: set[str] = set()
 
     async def resolve(self) -> tuple[Descriptor, bytes]:
@@ -240,16 +247,12 @@ async def push(
         return image.target
 
 
-class _Pushing:
+class _Pushing(_Transfer):
     def __init__(
         self, store: ImageStore, place: Repository, registry: Registry, reference: Reference, progress: Progress
     ) -> None:
-        self._store = store
+        super().__init__(store, registry, reference, progress)
         self._place = place
-        self._clock = registry.clock
-        self._reference = reference
-        self._progress = progress
-        self._slots = asyncio.Semaphore(registry.at_once)
 
     async def push(self, root: Descriptor, name: str) -> None:
         """Children first: a registry takes no manifest whose blobs it has not."""

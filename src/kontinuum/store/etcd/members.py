@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import structlog
 
+from kontinuum.foundation import grpc_calls
 from kontinuum.foundation.backoff import Backoff
 from kontinuum.foundation.errors import Broken
 from kontinuum.store.etcd.access import Access
@@ -52,21 +53,7 @@ class Member:
             self._channel = grpc.aio.insecure_channel(endpoint, options=OPTIONS)
         else:
             self._channel = grpc.aio.secure_channel(endpoint, credentials, options=OPTIONS)
-        self._calls = {
-            name: self._channel.unary_unary(
-                call.path,
-                request_serializer=call.request.SerializeToString,
-                response_deserializer=call.response.FromString,
-            )
-            for name, call in CALLS.items()
-            if name != "Watch"
-        }
-        watch = CALLS["Watch"]
-        self._watch = self._channel.stream_stream(
-            watch.path,
-            request_serializer=watch.request.SerializeToString,
-            response_deserializer=watch.response.FromString,
-        )
+        self._calls = grpc_calls.on_channel(self._channel, CALLS, {"Watch": "stream_stream"})
         self._streams: set[Stream] = set()
 
     async def ask(self, name: str, request: Any, *, seconds: float, token: str) -> Any:
@@ -79,7 +66,7 @@ class Member:
 
     def open_watch(self, token: str) -> Stream:
         metadata = (HAS_LEADER, ("token", token)) if token else (HAS_LEADER,)
-        stream = Stream(self, self._watch(metadata=metadata))
+        stream = Stream(self, self._calls["Watch"](metadata=metadata))
         self._streams.add(stream)
         return stream
 
