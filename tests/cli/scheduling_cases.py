@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from kontinuum.api.kubernetes.resources import (
+    CSINODES,
     EVENTS,
     NAMESPACES,
     NODES,
@@ -339,6 +340,107 @@ async def a_volume_takes_its_pod_along(ground: Ground) -> None:
     await ground.pod("user", volumes=volumes)
     await ground.runs("user", far)
     assert near != far
+
+
+@case
+async def spreading_may_be_a_wish(ground: Ground) -> None:
+    await ground.nodes({"zone": "a"}, {"zone": "b", "pods": "2"})
+    web = {"app": "web"}
+    for number in range(5):
+        await ground.pod(f"p{number}", labels=web, topologySpreadConstraints=spread("zone", web, "ScheduleAnyway"))
+    nodes = [await ground.runs(f"p{number}") for number in range(5)]
+    assert sorted(nodes.count(node) for node in set(nodes)) == [2, 3], "one zone is full, and nobody waits for it"
+
+
+@case
+async def an_image_that_is_there_need_not_come(ground: Ground) -> None:
+    nodes = await ground.nodes({}, {})
+    # So large that it counts, though of all nodes of the cluster one alone has it.
+    images = [{"names": ["example.com/large:1"], "sizeBytes": 10**12}]
+    await ground.client.patch(NODES, nodes[1], {"status": {"images": images}}, subresource="status")
+    # Who has heard of the last of these labels has heard of the image.
+    for node in reversed(nodes):
+        await ground.client.patch(NODES, node, {"metadata": {"labels": {"is": "ready"}}})
+    for number in range(2):
+        containers = [{"name": "main", "image": "example.com/large:1"}]
+        await ground.pod(f"p{number}", select={"is": "ready"}, containers=containers)
+        await ground.runs(f"p{number}", nodes[1])
+
+
+async def claimed(ground: Ground, name: str, labels: Object | None = None) -> list[Object]:
+    """A volume of a CSI driver, claimed, as the volumes of a pod."""
+    unique = f"{ground.name}-{name}"
+    source = {"csi": {"driver": "csi.example.com", "volumeHandle": unique}, "capacity": {"storage": "1Gi"}}
+    common = {"accessModes": ["ReadWriteOnce"], "storageClassName": "", **source}
+    reference = {"claimRef": {"namespace": ground.name, "name": name}}
+    await ground.client.create(
+        PERSISTENTVOLUMES, {"metadata": {"name": unique, "labels": labels or {}}, "spec": common | reference}
+    )
+    spec = {"accessModes": ["ReadWriteOnce"], "storageClassName": "", "volumeName": unique}
+    spec |= {"resources": {"requests": {"storage": "1Gi"}}}
+    metadata = {"name": name, "namespace": ground.name}
+    await ground.client.create(PERSISTENTVOLUMECLAIMS, {"metadata": metadata, "spec": spec})
+
+    async def is_bound() -> bool:
+        found = await ground.client.get(PERSISTENTVOLUMECLAIMS, name, namespace=ground.name)
+        return found["status"].get("phase") == "Bound"
+
+    await ground.until(is_bound, f"{name} is bound")
+    return [{"name": "data", "persistentVolumeClaim": {"claimName": name}}]
+
+
+@case
+async def a_node_takes_so_many_volumes_of_a_driver(ground: Ground) -> None:
+    driver = {"name": "csi.example.com", "nodeID": ground.name, "allocatable": {"count": 1}}
+    await ground.client.create(CSINODES, {"metadata": {"name": f"{ground.name}-1"}, "spec": {"drivers": [driver]}})
+    await ground.nodes({})
+    await ground.pod("first", volumes=await claimed(ground, "one"))
+    await ground.runs("first")
+    await ground.pod("second", volumes=await claimed(ground, "two"))
+    await ground.refused("second", "1 nodes exceed max volume count")
+    await ground.client.delete(PODS, "first", namespace=ground.name, grace_seconds=0)
+    await ground.runs("second")
+
+
+@case
+async def a_volume_of_a_zone_is_used_there(ground: Ground) -> None:
+    zone = "topology.kubernetes.io/zone"
+    [here, _] = await ground.nodes({zone: "here"}, {zone: "there"})
+    volumes = await claimed(ground, "data", {zone: "here"})
+    await ground.pod("elsewhere", volumes=volumes, select={zone: "there"})
+    await ground.refused("elsewhere", "1 nodes had no available volume zone")
+    await ground.pod("user", volumes=volumes)
+    await ground.runs("user", here)
+
+
+# -- who is scheduled together
+
+
+@case
+async def a_group_is_placed_whole_or_not_at_all(ground: Ground) -> None:
+    await ground.nodes({FAKE: "2"}, {FAKE: "2"})
+
+    async def member(group: str, number: int) -> None:
+        labels = {"pod-group.scheduling.sigs.k8s.io/name": group}
+        labels |= {"pod-group.scheduling.sigs.k8s.io/min-available": "3"}
+        await ground.pod(f"{group}-{number}", {FAKE: "1"}, labels=labels)
+
+    for number in range(2):
+        await member("first", number)
+    for number in range(2):
+        await ground.refused(f"first-{number}", f"pre-filter pod first-{number} cannot find enough sibling pods")
+    await member("first", 2)
+    for number in range(3):
+        await ground.runs(f"first-{number}")
+    for number in range(3):
+        await member("second", number)
+    # There is room for one of them.
+    await ground.refused("second-2", f"2 Insufficient {FAKE}|PodGroup {ground.name}/second gets rejected .*")
+    assert not any([(await ground.get(f"second-{number}"))["spec"].get("nodeName") for number in range(3)])
+    await ground.client.delete(PODS, "first-0", namespace=ground.name, grace_seconds=0)
+    await ground.client.delete(PODS, "first-1", namespace=ground.name, grace_seconds=0)
+    for number in range(3):
+        await ground.runs(f"second-{number}")
 
 
 # -- when a pod may be scheduled at all
