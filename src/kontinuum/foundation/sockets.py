@@ -10,6 +10,7 @@ import asyncio
 import os
 import resource
 import socket
+import stat
 import struct
 from contextlib import suppress
 from pathlib import Path
@@ -77,6 +78,20 @@ async def dial_unix(path: Path) -> socket.socket:
         line.close()
         raise
     return line
+
+
+def open_socket_of(user: int, path: Path) -> int:
+    """A descriptor for the socket at ``path``, if it is a socket that ``user`` made, and not a link to anybody else's.
+
+    Whoever can write to a directory can put what they like there; connected to by ``/proc/self/fd/NUMBER`` it is this
+    socket and no other. The caller closes it. Raises OSError (FileNotFoundError, ELOOP), NotListening.
+    """
+    found = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    about = os.fstat(found)
+    if stat.S_ISSOCK(about.st_mode) and about.st_uid == user:
+        return found
+    os.close(found)
+    raise NotListening(f"{path} is not a socket of user {user}")
 
 
 def is_listening(path: Path) -> bool:

@@ -1,8 +1,10 @@
 """What a microVM boots from: a kernel, and an initramfs with the guest agent as its first process.
 
 guest/vmlinux         the kernel's ELF, booted by its PVH entry
-guest/initramfs.cpio  /init (the agent), /modules/NN-name.ko, /modules/order
+guest/initramfs.cpio  /init (the agent), /modules/NN-name.ko, and the orders to load them in: /modules/order,
+                     and /modules/vsock for a VMM that has no virtio-serial port
 guest/agent           the agent alone
+guest/vsock_loopback.ko  for the test suite, whose hosts have no vsock into a guest; never given to one that matters
 guest/version         what all of it was made from; templates are keyed by it
 """
 
@@ -31,6 +33,9 @@ MODULES = (
     "ext4",
     "overlay",
 )
+VSOCK_MODULES = ("vmw_vsock_virtio_transport",)
+"""Never ``vsock_loopback``: with it, a program in the guest could call the agent (which would hang up)."""
+LOOPBACK_MODULE = "vsock_loopback"
 
 
 async def build_guest(assets: Path) -> None:
@@ -51,17 +56,23 @@ async def build_guest(assets: Path) -> None:
         files.write_atomic(target / "vmlinux", await kernel.unpack_elf(fetched.image.read_bytes()))
         archive = initramfs.pack(await _entries(target / "agent", fetched))
         files.write_atomic(target / "initramfs.cpio", archive)
+        [*_needs, loopback] = kernel.load_order(_dependencies(fetched), [LOOPBACK_MODULE])
+        files.write_atomic(target / f"{LOOPBACK_MODULE}.ko", (fetched.modules / loopback).read_bytes())
     # Last, so that an interrupted build is made again.
     files.write_atomic(target / "version", version.encode())
 
 
 async def _entries(agent: Path, fetched: kernel.Kernel) -> list[initramfs.Entry]:
-    order = kernel.load_order((fetched.modules / "modules.dep").read_text(), MODULES)
+    dependencies = _dependencies(fetched)
+    order = kernel.load_order(dependencies, MODULES)
+    always = len(order)
+    order += [path for path in kernel.load_order(dependencies, VSOCK_MODULES) if path not in order]
     names = [f"{number:02}-{Path(path).name}" for number, path in enumerate(order)]
     entries = [initramfs.directory(path) for path in ("dev", "proc", "sys", "run", "modules")]
     entries.append(initramfs.character_device("dev/console", 5, 1))
     entries.append(initramfs.file("init", agent.read_bytes(), executable=True))
-    entries.append(initramfs.file("modules/order", "".join(f"{name}\n" for name in names).encode()))
+    for list_name, listed in (("order", names[:always]), ("vsock", names[always:])):
+        entries.append(initramfs.file(f"modules/{list_name}", "".join(f"{name}\n" for name in listed).encode()))
     for name, path in zip(names, order, strict=True):
         module = fetched.modules / path
         # Debugging information is nine tenths of a module, and the guest pays for it in memory.
@@ -70,8 +81,12 @@ async def _entries(agent: Path, fetched: kernel.Kernel) -> list[initramfs.Entry]
     return entries
 
 
+def _dependencies(fetched: kernel.Kernel) -> str:
+    return (fetched.modules / "modules.dep").read_text()
+
+
 def _version(package: str) -> str:
-    digest = hashlib.sha256(f"{package} {MODULES}".encode())
+    digest = hashlib.sha256(f"{package} {MODULES} {VSOCK_MODULES} {LOOPBACK_MODULE}".encode())
     for source in sorted(AGENT_SOURCES.glob("*.[ch]")):
         digest.update(source.read_bytes())
     return digest.hexdigest()

@@ -9,6 +9,8 @@
  *         run     the same, and may be executed
  *         write   the same as read, but may be written
  *         device  a device node like SOURCE, the program's own
+ *         own     an empty directory at TARGET that the program may make a few names in, such as sockets'; SOURCE is -
+ *         network SOURCE, a descriptor: the network namespace that the program is in, and not an empty one; TARGET is -
  *         link    a symbolic link at TARGET that says SOURCE
  *         set     SOURCE=TARGET in the environment, which is empty otherwise
  *
@@ -94,7 +96,27 @@ static void make_device(const char *source, const char *target, uid_t user) {
         die("make", target);
 }
 
+/* Nothing of the host's fills up, whatever the program writes there. */
+static void make_own(const char *target, uid_t user) {
+    const char *path = inside(target);
+    if (mkdir(path, 0755) || mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=64k,nr_inodes=16"))
+        die("make", target);
+    if (chown(path, user, user) || chmod(path, 0700))
+        die("give away", target);
+}
+
+static void enter_network(const char *word) {
+    int namespace = (int)number(word);
+    if (setns(namespace, CLONE_NEWNET))
+        die("enter the network", word);
+    close(namespace);
+}
+
 static void show(const char *kind, const char *source, const char *target, uid_t user) {
+    if (!strcmp(kind, "network")) {
+        enter_network(source);
+        return;
+    }
     make_parents(target);
     if (!strcmp(kind, "read"))
         bind(source, target, MS_RDONLY | MS_NOEXEC);
@@ -102,6 +124,8 @@ static void show(const char *kind, const char *source, const char *target, uid_t
         bind(source, target, MS_RDONLY);
     else if (!strcmp(kind, "write"))
         bind(source, target, MS_NOEXEC);
+    else if (!strcmp(kind, "own"))
+        make_own(target, user);
     else if (!strcmp(kind, "device"))
         make_device(source, target, user);
     else if (strcmp(kind, "link") || symlink(source, inside(target)))

@@ -42,6 +42,7 @@ bool make_parents(const char *path);
 bool remove_tree(int directory, const char *name);
 
 /* port.c: the host's end */
+bool port_is_vsock(unsigned *number);
 bool port_open(void);
 uint8_t *port_room(uint8_t kind, uint8_t stream, uint32_t id, size_t length); /* where to put the payload */
 void port_send(size_t length);                                                /* what `port_room` gave is filled */
@@ -54,7 +55,7 @@ void reply_refused(uint32_t id, const struct failure *failure);
 void handle_frame(void *context, const struct frame *frame);
 
 /* identity.c, network.c, modules.c */
-void load_modules(void);
+void take_modules(const char *order, bool wanted); /* a list in /modules; what is not wanted is only removed */
 bool identify(struct reader *request, struct failure *failure);
 bool configure_network(struct reader *request, struct failure *failure);
 bool leave_network(struct failure *failure);
@@ -77,8 +78,8 @@ struct volume_disk {
     bool has_group;
     gid_t group; /* whom the root directory is given to */
 };
-/* A slot is a virtio disk's serial number, or `scsiN` for the target of that number. EAGAIN: the kernel has not noticed
- * the disk yet. */
+/* A slot is a virtio disk's serial number; `scsiN` for the target of that number; or `NAME@SIZE`, the kernel's name for a
+ * disk and how many bytes it has once the kernel has noticed what is in it now. EAGAIN: not noticed yet. */
 bool disk_find(const char *slot, char *path, size_t size);
 bool disk_mount(const struct volume_disk *disk, struct failure *failure);
 bool disk_unmount(const char *path, struct failure *failure);

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -19,10 +20,15 @@
 #define BLOCK_FLUSH _IO(0x12, 97)
 #define EXT4_RESIZE _IOW('f', 16, uint64_t)
 
-/* What the kernel calls the disk, by a file in /sys that says which it is. */
+/* Whether this is what the kernel calls the disk, by a file in /sys that says which it is. */
 static bool is_slot(const char *name, const char *slot) {
-    char path[300], said[256];
+    char path[300], said[256], wanted[32];
+    unsigned long long size;
     int target;
+    if (sscanf(slot, "%31[a-z]@%llu", wanted, &size) == 2) {
+        snprintf(path, sizeof path, "/sys/block/%s/size", name);
+        return !strcmp(name, wanted) && read_file(path, said, sizeof said) > 0 && strtoull(said, NULL, 10) == size / 512;
+    }
     if (sscanf(slot, "scsi%d", &target) == 1) {
         char address[32];
         snprintf(path, sizeof path, "/sys/block/%s/device", name);

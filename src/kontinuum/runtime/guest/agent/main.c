@@ -95,7 +95,8 @@ int main(void) {
         return 2;
     }
     signal(SIGPIPE, SIG_IGN);
-    load_modules();
+    take_modules("order", true);
+    take_modules("vsock", port_is_vsock(&(unsigned){0}));
     if (!mount_machine(&failure))
         give_up(failure.text);
     if (!cgroup_prepare(&failure))

@@ -1,5 +1,7 @@
-/* The virtio-serial port to the host. What cannot be sent yet waits in a queue; while the queue is long, processes'
- * output is left in their pipes and requests in the port, so that the agent's memory is bounded whatever the host does. */
+/* The line to the host: a virtio-serial port, or what calls a vsock port that we listen on, as `kontinuum_agent=vsock:PORT`
+ * on the kernel's command line says (the kernel passes on what it does not know itself). What cannot be sent yet waits in
+ * a queue; while the queue is long, processes' output is left in their pipes and requests in the port, so that the
+ * agent's memory is bounded whatever the host does. */
 #include "agent.h"
 
 #include <dirent.h>
@@ -9,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define PORT_NAME "agent"
@@ -16,9 +19,24 @@
 #define OPEN_ATTEMPTS 4000
 #define OPEN_PAUSE_MICROSECONDS 2500
 
-static struct source port;
+/* linux/vm_sockets.h, which the static C library does not bring along */
+#define ANY_CID 0xffffffffu
+#ifndef HOST_CID
+#define HOST_CID 2u /* the test suite, which has no vsock from outside, says that the host is on this side */
+#endif
+struct vsock_address {
+    sa_family_t family;
+    uint16_t zero;
+    uint32_t port, cid;
+    uint8_t flags, padding[3];
+};
+
+static struct source port = {.descriptor = -1}; /* -1: nobody has called yet */
+static struct source calls = {.descriptor = -1}; /* -1: the port is a device, always there */
 /* A host has said HELLO and the answer is still in the queue. */
 static bool greeting;
+/* Who called is gone, as a write has told; the line is cleared when no frame is in the middle of being handled. */
+static bool cut_off;
 static uint8_t inbox[FRAME_HEADER + REQUEST_LIMIT];
 static struct parser parser = {.buffer = inbox};
 static uint8_t *queue;
@@ -37,8 +55,10 @@ static void flush_queue(void) {
         ssize_t sent = write(port.descriptor, queue + queue_start, queued());
         if (sent < 0 && errno == EINTR)
             continue;
-        if (sent <= 0)
+        if (sent <= 0) {
+            cut_off = calls.descriptor >= 0 && errno != EAGAIN;
             return;
+        }
         queue_start += (size_t)sent;
     }
     queue_start = queue_end = 0;
@@ -74,6 +94,8 @@ uint8_t *port_room(uint8_t kind, uint8_t stream, uint32_t id, size_t length) {
 }
 
 void port_send(size_t length) {
+    if (port.descriptor < 0 || cut_off)
+        return;
     write_u32(queue + queue_end, (uint32_t)length);
     queue_end += FRAME_HEADER + length;
     flush_queue();
@@ -95,27 +117,47 @@ void reply_refused(uint32_t id, const struct failure *failure) {
     port_send(8 + length + 1);
 }
 
+/* Whoever comes next starts with a clean line. */
+static void clear_line(void) {
+    parser_reset(&parser);
+    queue_start = queue_end = 0;
+}
+
+static void hang_up(void) {
+    if (port.descriptor < 0)
+        return;
+    watch(&port, 0);
+    close(port.descriptor);
+    port.descriptor = -1;
+    cut_off = false;
+    clear_line();
+    process_port_drained();
+}
+
 static void port_ready(struct source *source) {
     static uint8_t bytes[32 << 10];
     bool was_full = port_is_full();
     flush_queue();
-    while (!port_is_full()) {
+    while (!cut_off && !port_is_full()) {
         ssize_t got = read(source->descriptor, bytes, sizeof bytes);
         if (got < 0 && errno == EINTR)
             continue;
-        if (got == 0 && !greeting) {
-            /* The host's end is closed. Whoever opens it next starts with a clean line. But data, and the news that the
-             * end was opened, come by different queues: a HELLO that was read from a port still said to be closed is
-             * from somebody who has opened it since, and waits for the answer. */
-            parser_reset(&parser);
-            queue_start = queue_end = 0;
-        }
+        cut_off = calls.descriptor >= 0 && (got == 0 || (got < 0 && errno != EAGAIN));
+        if (cut_off)
+            break;
+        /* The host's end is closed. But data, and the news that the end was opened, come by different queues: a HELLO
+         * that was read from a port still said to be closed is from somebody who has opened it since, and waits for the
+         * answer. */
+        if (got == 0 && !greeting)
+            clear_line();
         if (got <= 0)
             break;
         if (!parser_feed(&parser, bytes, (size_t)got, handle_frame, NULL))
             say("the host broke the protocol; nothing more is read until it connects again");
     }
-    if (was_full && !port_is_full())
+    if (cut_off)
+        hang_up();
+    else if (was_full && !port_is_full())
         process_port_drained();
 }
 
@@ -139,7 +181,46 @@ static int open_named(const char *wanted) {
     return opened;
 }
 
+/* One at a time: a host that calls again has given up the line that it had. A program in the guest that calls gets
+ * nothing, whatever transport its kernel finds for it: only the host's number is the host's. */
+static void take_call(struct source *source) {
+    struct vsock_address caller = {0};
+    socklen_t length = sizeof caller;
+    int line = accept4(source->descriptor, (struct sockaddr *)&caller, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (line < 0)
+        return;
+    if (caller.cid != HOST_CID) {
+        close(line);
+        return;
+    }
+    hang_up();
+    port.descriptor = line;
+    port.ready = port_ready;
+    watch(&port, EPOLLIN | EPOLLOUT | EPOLLET);
+}
+
+static bool await_calls(unsigned number) {
+    struct vsock_address here = {.family = AF_VSOCK, .port = number, .cid = ANY_CID};
+    int line = socket(AF_VSOCK, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (line < 0 || bind(line, (struct sockaddr *)&here, sizeof here) || listen(line, 4)) {
+        say("vsock port %u: %s", number, strerror(errno));
+        return false;
+    }
+    calls.descriptor = line;
+    calls.ready = take_call;
+    watch(&calls, EPOLLIN);
+    return true;
+}
+
+bool port_is_vsock(unsigned *number) {
+    const char *where = getenv("kontinuum_agent");
+    return where && sscanf(where, "vsock:%u", number) == 1;
+}
+
 bool port_open(void) {
+    unsigned number;
+    if (port_is_vsock(&number))
+        return await_calls(number);
     for (int attempt = 0; attempt < OPEN_ATTEMPTS; attempt++) {
         port.descriptor = open_named(PORT_NAME);
         if (port.descriptor >= 0) {

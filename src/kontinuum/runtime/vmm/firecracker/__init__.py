@@ -1,0 +1,1 @@
+"""Firecracker behind the VMM port, by its public HTTP API; ``fake`` is that API without a machine behind it."""

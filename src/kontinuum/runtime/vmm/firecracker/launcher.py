@@ -1,0 +1,111 @@
+"""Starting a Firecracker: in our jail, as QEMU is, and not by its own ``jailer``.
+
+The jailer makes a directory tree on the host's disk for each machine, to be cleaned up by whoever outlives it. Ours is
+made of mounts that vanish with the process; it also shows a clone its template at the place where the template had it.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from kontinuum.foundation import process, sockets
+from kontinuum.runtime.jail import view
+from kontinuum.runtime.jail.confine import Jail
+from kontinuum.runtime.vmm.firecracker import documents
+from kontinuum.runtime.vmm.firecracker.machine import Launched, View
+from kontinuum.runtime.vmm.firecracker.tap import make_tap
+from kontinuum.runtime.vmm.port import DISK_BYTES, VmmMissing
+from kontinuum.runtime.vmm.templates import Template
+
+BLANK = "blank"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What kind of start it is."""
+
+    directory: Path
+    """The machine's."""
+    template: Template | None = None
+    saving: bool = False
+    """The template is being made, not used."""
+
+
+class Launcher(Protocol):
+    def launch(self, wish: Wish, *, output: int, locks: int, undo: ExitStack) -> Launched:
+        """Start a Firecracker that writes to ``output`` and keeps ``locks`` (both descriptors) open.
+
+        What must be done when its process is gone is left in ``undo``. Raises VmmMissing, NoUserLeft, OSError.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class JailedLauncher:
+    """Confines the ``firecracker`` of this host."""
+
+    jail: Jail
+    program: Path
+    guest: Path
+    """The directory with vmlinux and initramfs.cpio."""
+    blanks: Path
+    """A directory for the file that empty disks show."""
+
+    def launch(self, wish: Wish, *, output: int, locks: int, undo: ExitStack) -> Launched:
+        user = self.jail.users.claim(wish.directory)
+        undo.callback(self.jail.users.release, user)
+        files = documents.Files(
+            program=self.program,
+            kernel=self.guest / "vmlinux",
+            initramfs=self.guest / "initramfs.cpio",
+            reader=_sparse(self.blanks / BLANK, DISK_BYTES, mode=0o444),
+            writer=_sparse(wish.directory / BLANK, documents.BLANK_WRITER_BYTES, mode=0o600, owner=user),
+        )
+        undo.callback(files.writer.unlink, missing_ok=True)
+        template = None
+        if wish.template is not None:
+            template = (wish.template.memory, wish.template.state)
+            for path in template if wish.saving else ():
+                path.touch(mode=0o600)
+                os.chown(path, user, user)
+        network = make_tap(owner=user)
+        try:
+            seen = documents.shown(files, network=network, template=template, saving=wish.saving)
+            words = documents.command(id=wish.directory.name)
+            child = self.jail.spawn(*words, user=user, shown=seen, output=output, pass_fds=(network, locks))
+        except process.ProgramMissing as error:
+            raise VmmMissing(f"{self.jail.program} is not on this host; make it with: make assets") from error
+        finally:
+            os.close(network)
+        return Launched(child, _view_of(child.pid, user), user)
+
+
+def _view_of(pid: int, user: int) -> View:
+    """Of a child that has not been waited for, so that its number is its own."""
+
+    def cover(target: str, file: int, read_only: bool) -> None:
+        view.cover(pid, target, file, read_only=read_only)
+
+    def open_socket(path: str) -> int:
+        return sockets.open_socket_of(user, Path(f"/proc/{pid}/root{path}"))
+
+    return View(cover=cover, uncover=partial(view.uncover, pid), open_socket=open_socket)
+
+
+def _sparse(path: Path, size: int, *, mode: int, owner: int | None = None) -> Path:
+    """A file of that many zeros, none of them on the disk. Several may make it at once."""
+    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, mode)
+    try:
+        if os.fstat(descriptor).st_size != size:
+            os.ftruncate(descriptor, size)
+        os.fchmod(descriptor, mode)
+        if owner is not None:
+            os.fchown(descriptor, owner, owner)
+    finally:
+        os.close(descriptor)
+    return path
