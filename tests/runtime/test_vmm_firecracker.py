@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kontinuum.foundation.clock import RealClock
 from kontinuum.runtime.guest import connection
-from kontinuum.runtime.vmm.conformance import AnotherVmm, SpecOf, TemplateSuite, VmmSuite, specs_below
+from kontinuum.runtime.vmm.conformance import AnotherVmm, SpecOf, TemplateSuite, VmmSuite, running, specs_below
+from kontinuum.runtime.vmm.firecracker.api import Request
 from kontinuum.runtime.vmm.firecracker.backend import Firecracker
 from kontinuum.runtime.vmm.firecracker.fake import FakeLauncher
-from kontinuum.runtime.vmm.port import DISK_BYTES, Vmm
+from kontinuum.runtime.vmm.firecracker.machine import FirecrackerMachine
+from kontinuum.runtime.vmm.port import DISK_BYTES, MachineRefused, Vmm
 from kontinuum.runtime.vmm.templates import Templates
 
 
@@ -73,3 +78,53 @@ def image(tmp_path: Path) -> Path:
 
 class TestFirecrackerAgainstItsPublicApi(VmmSuite, TemplateSuite):
     pass
+
+
+async def test_an_image_stays_locked_for_as_long_as_the_process_lives_whoever_else_dies(
+    vmm: Vmm, spec: SpecOf, home: Path
+) -> None:
+    """Our copies of the open file go with us when we are killed; Firecracker, which opens it itself, has no lock."""
+    disk = home / "disk"
+    disk.write_bytes(bytes(4096 * 4))
+    async with running(vmm, spec("one")) as [machine]:
+        await machine.attach_disk(disk, read_only=False)
+        assert isinstance(machine, FirecrackerMachine)
+        for attached in machine._attached.values():
+            os.close(attached.file)
+            attached.file = os.open(os.devnull, os.O_RDONLY)
+        with disk.open("rb") as another:
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.kill(machine.pid, signal.SIGKILL)
+            await machine.wait()
+            fcntl.flock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+async def test_what_firecracker_refuses_is_said_in_its_own_words(
+    vmm: Vmm, spec: SpecOf, launcher: FakeLauncher
+) -> None:
+    async with running(vmm, spec("one")) as [machine]:
+        assert isinstance(machine, FirecrackerMachine)
+        with pytest.raises(MachineRefused, match=r"refused PUT /boot-source: .*not supported after starting"):
+            await machine.api.call(Request("PUT", "/boot-source", {"kernel_image_path": "/kernel"}))
+        with pytest.raises(MachineRefused, match="Invalid block device ID: vdz"):
+            await machine.api.call(Request("PATCH", "/drives/vdz", {"drive_id": "vdz", "path_on_host": "/kernel"}))
+        [fake] = launcher.started
+        assert fake.asked[0] == ("PUT", "/machine-config")
+        assert ("PUT", "/actions") in fake.asked
+
+
+async def test_a_kernel_that_is_not_there_is_a_start_that_names_it(vmm: Vmm, spec: SpecOf, guest: Path) -> None:
+    (guest / "vmlinux").unlink()
+    wanted = spec("one")
+    with pytest.raises(MachineRefused, match="cannot be opened: /kernel"):
+        await vmm.start(wanted)
+    assert not list(wanted.directory.iterdir())
+
+
+@pytest.mark.parametrize("cpus", [0, 33])
+async def test_processors_that_firecracker_has_not_are_refused_with_what_to_do(
+    vmm: Vmm, spec: SpecOf, cpus: int
+) -> None:
+    with pytest.raises(MachineRefused, match=r"runtime\.maximum_cpus"):
+        await vmm.start(replace(spec("one"), cpus=cpus))

@@ -21,8 +21,6 @@ import orjson
 from kontinuum.foundation.sockets import NotListening
 from kontinuum.runtime.vmm.port import MachineNotStarted, MachineRefused
 
-COMMAND_SECONDS = 60.0
-"""Saving a machine's memory takes the longest; what takes longer has been swallowed."""
 ANSWER_LIMIT = 64 << 10
 """Bytes of the longest answer."""
 REASON_LIMIT = 2000
@@ -47,7 +45,8 @@ class Request:
 class Api:
     """Holds no connection between calls, so that whoever forks may go on with it."""
 
-    def __init__(self, open_socket: OpenSocket, *, seconds: float = COMMAND_SECONDS) -> None:
+    def __init__(self, open_socket: OpenSocket, *, seconds: float) -> None:
+        """``seconds`` is for each call."""
         self._open_socket = open_socket
         self._seconds = seconds
 

@@ -23,6 +23,8 @@ from kontinuum.runtime.vmm.firecracker.api import Api
 from kontinuum.runtime.vmm.firecracker.documents import DRIVES, Drive
 from kontinuum.runtime.vmm.port import DISK_BYTES, MachineNotStarted, MachineRefused, Origin
 
+COMMAND_SECONDS = 60.0
+"""Saving a machine's memory takes the longest; what takes longer has been swallowed."""
 CALL_SECONDS = 10.0
 _CALL_LIMIT = 64
 """Bytes of the longest answer to CONNECT."""
@@ -65,7 +67,7 @@ class FirecrackerMachine:
 
     def __init__(self, launched: Launched, locks: socket.socket, *, origin: Origin, on_end: Callable[[], None]) -> None:
         """``locks`` leads to a socket that the process holds and never reads; ``on_end`` is called when it is gone."""
-        self.api = Api(lambda: launched.view.open_socket(documents.API_SOCKET))
+        self.api = Api(lambda: launched.view.open_socket(documents.API_SOCKET), seconds=COMMAND_SECONDS)
         self._child = launched.child
         self._view = launched.view
         self._user = launched.user
