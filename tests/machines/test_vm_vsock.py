@@ -94,10 +94,10 @@ async def test_an_agent_that_is_called_by_vsock_serves_one_host_after_the_other(
         # It hangs up in the middle of what it has asked for, and of what it is told.
         await guest.start_process(process_spec("sh", "-c", "yes | head -c 900000"))
         await guest.close()
-        for rubbish in (b"\xff" * 100, b"GET / HTTP/1.1\r\n\r\n", b""):
+        for rubbish in (b"\xff" * 100, b"GET / HTTP/1.1\r\n\r\n"):
             line = await machine.dial_agent()
-            await asyncio.get_running_loop().sock_sendall(line, rubbish)
-            line.close()
+            with line, suppress(OSError):  # QEMU, whose port it goes through, takes one line after the other
+                await asyncio.get_running_loop().sock_sendall(line, rubbish)
         again = await called_until_it_answers(machine)
         running = Running(machine, again, slot)
         assert (await running.shell("echo well")).words == ["well"]

@@ -15,7 +15,7 @@ READ_ONLY_LIBRARY = "readonly.so"
 LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
 """Where a dynamically linked program finds what it is linked with; nothing secret lies there on any distribution."""
 
-Kind = Literal["read", "run", "write", "device", "own", "network", "link", "set"]
+Kind = Literal["read", "run", "write", "device", "own", "blank", "network", "link", "set"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@
  *         write   the same as read, but may be written
  *         device  a device node like SOURCE, the program's own
  *         own     an empty directory at TARGET that the program may make a few names in, such as sockets'; SOURCE is -
+ *         blank   a file of SOURCE zeros at TARGET, the program's own to write to; one of that length for all targets
  *         network SOURCE, a descriptor: the network namespace that the program is in, and not an empty one; TARGET is -
  *         link    a symbolic link at TARGET that says SOURCE
  *         set     SOURCE=TARGET in the environment, which is empty otherwise
@@ -42,11 +43,20 @@ static void die(const char *doing, const char *about) {
     exit(125);
 }
 
-static unsigned long number(const char *word) {
+static unsigned long long_number(const char *word) {
     char *end;
     errno = 0;
     unsigned long value = strtoul(word, &end, 10);
-    if (errno || !*word || *end || value > 0xfffffffe) {
+    if (errno || !*word || *end) {
+        errno = EINVAL;
+        die("read the number", word);
+    }
+    return value;
+}
+
+static unsigned long number(const char *word) {
+    unsigned long value = long_number(word);
+    if (value > 0xfffffffe) {
         errno = EINVAL;
         die("read the number", word);
     }
@@ -105,6 +115,18 @@ static void make_own(const char *target, uid_t user) {
         die("give away", target);
 }
 
+static void make_blank(const char *size, const char *target, uid_t user) {
+    char path[64];
+    if (mkdir("./blank", 0755) == 0 &&
+        mount("tmpfs", "./blank", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=64k,nr_inodes=16,mode=755"))
+        die("make", "a place for blanks");
+    snprintf(path, sizeof path, "./blank/%lu", long_number(size));
+    int file = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+    if (file < 0 || ftruncate(file, (off_t)long_number(size)) || fchown(file, user, user) || close(file))
+        die("make a blank for", target);
+    bind(path, target, MS_NOEXEC);
+}
+
 static void enter_network(const char *word) {
     int namespace = (int)number(word);
     if (setns(namespace, CLONE_NEWNET))
@@ -126,6 +148,8 @@ static void show(const char *kind, const char *source, const char *target, uid_t
         bind(source, target, MS_NOEXEC);
     else if (!strcmp(kind, "own"))
         make_own(target, user);
+    else if (!strcmp(kind, "blank"))
+        make_blank(source, target, user);
     else if (!strcmp(kind, "device"))
         make_device(source, target, user);
     else if (strcmp(kind, "link") || symlink(source, inside(target)))

@@ -64,7 +64,9 @@ class Firecracker(CloningVmm[Hardware, FirecrackerMachine]):
     async def _clone(
         self, directory: Path, tap: int | None, hardware: Hardware, template: Template
     ) -> FirecrackerMachine:
-        return await self._bring_up(Wish(directory, template), documents.load(), origin="template")
+        machine = await self._bring_up(Wish(directory, template), documents.load(), origin="template")
+        machine.shares = template
+        return machine
 
     async def _make(self, hardware: Hardware, template: Template) -> None:
         wish = Wish(template.directory, template, saving=True)
@@ -149,9 +151,8 @@ async def find(
     if version < documents.OLDEST:
         oldest = ".".join(map(str, documents.OLDEST))
         raise VmmMissing(f"{program} is {said or 'silent about its version'}; {oldest} or later is needed")
-    templates.mkdir(parents=True, exist_ok=True, mode=0o700)
     return Firecracker(
-        JailedLauncher(jail, program.resolve(), guest, templates),
+        JailedLauncher(jail, program.resolve(), guest),
         Templates(templates, guest_version=(guest / "version").read_text(), vmm_version=said),
         version=version,
         agent_ready=agent_ready,

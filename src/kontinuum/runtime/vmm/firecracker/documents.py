@@ -16,6 +16,7 @@ from typing import Any
 
 from kontinuum.runtime.jail.confine import Shown
 from kontinuum.runtime.vmm.firecracker.api import Request
+from kontinuum.runtime.vmm.port import DISK_BYTES
 
 KVM, TUN = "/dev/kvm", "/dev/net/tun"
 PROGRAM, KERNEL, INITRAMFS, MEMORY, STATE = "/firecracker", "/kernel", "/initramfs", "/memory", "/state"
@@ -34,7 +35,7 @@ READERS, WRITERS = 9, 6
 """Disks of a machine, for images and for volumes: all there from the start, because Firecracker plugs none in. With
 the network, the vsock, the balloon and the source of entropy that makes all ``DEVICES``."""
 BLANK_WRITER_BYTES = 4096
-"""An empty disk to write to; what is put in its place has another size, or the guest would not see the change."""
+"""An empty disk to write to. An image has another size: by that the agent knows that the guest has seen the change."""
 MOST_CPUS = 32
 OLDEST = (1, 8)
 """Describes its devices by ACPI, which is all that a distribution's kernel looks at."""
@@ -141,10 +142,6 @@ class Files:
     program: Path
     kernel: Path
     initramfs: Path
-    reader: Path
-    """What an empty disk shows that is only read: as long as any image, and the same for all machines."""
-    writer: Path
-    """What an empty disk shows that is written to: ``BLANK_WRITER_BYTES``, and this machine's own."""
 
 
 def shown(files: Files, *, network: int, template: tuple[Path, Path] | None, saving: bool) -> tuple[Shown, ...]:
@@ -155,8 +152,7 @@ def shown(files: Files, *, network: int, template: tuple[Path, Path] | None, sav
     seen += [Shown("own", "-", OWN), Shown("network", str(network), "-")]
     seen += [Shown("read", str(files.kernel), KERNEL), Shown("read", str(files.initramfs), INITRAMFS)]
     for drive in DRIVES:
-        blank = Shown("read", str(files.reader), drive.path)
-        seen.append(blank if drive.read_only else Shown("write", str(files.writer), drive.path))
+        seen.append(Shown("blank", str(DISK_BYTES if drive.read_only else BLANK_WRITER_BYTES), drive.path))
     if template is not None:
         for path, target in zip(template, (MEMORY, STATE), strict=True):
             seen.append(Shown("write" if saving else "read", str(path), target))

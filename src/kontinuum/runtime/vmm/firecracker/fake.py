@@ -14,6 +14,7 @@ import asyncio
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,7 +28,7 @@ from kontinuum.foundation import process, sockets
 from kontinuum.runtime.guest import greeter
 from kontinuum.runtime.jail.view import NotShown
 from kontinuum.runtime.vmm.firecracker import documents
-from kontinuum.runtime.vmm.firecracker.launcher import BLANK, Wish
+from kontinuum.runtime.vmm.firecracker.launcher import Wish
 from kontinuum.runtime.vmm.firecracker.machine import Launched, View
 from kontinuum.runtime.vmm.firecracker.shapes import (
     SHAPES,
@@ -39,7 +40,6 @@ from kontinuum.runtime.vmm.firecracker.shapes import (
     SnapshotLoadParams,
     Vm,
 )
-from kontinuum.runtime.vmm.port import DISK_BYTES
 
 BEFORE_START = frozenset({"/machine-config", "/boot-source", "/network-interfaces", "/vsock", "/balloon", "/entropy"})
 Agent = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -235,12 +235,10 @@ class FakeLauncher:
         self._version = version
 
     def launch(self, wish: Wish, *, output: int, locks: int, undo: ExitStack) -> Launched:
-        blank, own = wish.directory / BLANK, wish.directory / "own"
-        own.mkdir()
+        own = Path(tempfile.mkdtemp(prefix="kontinuum-fake-"))
         undo.callback(shutil.rmtree, own)
+        blank = own / "blank"
         blank.touch()
-        os.truncate(blank, DISK_BYTES)
-        undo.callback(blank.unlink, missing_ok=True)
         files = {documents.KERNEL: self._guest / "vmlinux", documents.INITRAMFS: self._guest / "initramfs.cpio"}
         files |= {drive.path: blank for drive in documents.DRIVES}
         if wish.template is not None:

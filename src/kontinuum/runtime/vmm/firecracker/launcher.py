@@ -19,10 +19,8 @@ from kontinuum.runtime.jail.confine import Jail
 from kontinuum.runtime.vmm.firecracker import documents
 from kontinuum.runtime.vmm.firecracker.machine import Launched, View
 from kontinuum.runtime.vmm.firecracker.tap import make_tap
-from kontinuum.runtime.vmm.port import DISK_BYTES, VmmMissing
+from kontinuum.runtime.vmm.port import VmmMissing
 from kontinuum.runtime.vmm.templates import Template
-
-BLANK = "blank"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +51,6 @@ class JailedLauncher:
     program: Path
     guest: Path
     """The directory with vmlinux and initramfs.cpio."""
-    blanks: Path
-    """A directory for the file that empty disks show."""
 
     def launch(self, wish: Wish, *, output: int, locks: int, undo: ExitStack) -> Launched:
         user = self.jail.users.claim(wish.directory)
@@ -63,10 +59,7 @@ class JailedLauncher:
             program=self.program,
             kernel=self.guest / "vmlinux",
             initramfs=self.guest / "initramfs.cpio",
-            reader=_sparse(self.blanks / BLANK, DISK_BYTES, mode=0o444),
-            writer=_sparse(wish.directory / BLANK, documents.BLANK_WRITER_BYTES, mode=0o600, owner=user),
         )
-        undo.callback(files.writer.unlink, missing_ok=True)
         template = None
         if wish.template is not None:
             template = (wish.template.memory, wish.template.state)
@@ -95,17 +88,3 @@ def _view_of(pid: int, user: int) -> View:
         return sockets.open_socket_of(user, Path(f"/proc/{pid}/root{path}"))
 
     return View(cover=cover, uncover=partial(view.uncover, pid), open_socket=open_socket)
-
-
-def _sparse(path: Path, size: int, *, mode: int, owner: int | None = None) -> Path:
-    """A file of that many zeros, none of them on the disk. Several may make it at once."""
-    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, mode)
-    try:
-        if os.fstat(descriptor).st_size != size:
-            os.ftruncate(descriptor, size)
-        os.fchmod(descriptor, mode)
-        if owner is not None:
-            os.fchown(descriptor, owner, owner)
-    finally:
-        os.close(descriptor)
-    return path

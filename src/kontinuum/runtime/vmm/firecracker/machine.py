@@ -22,6 +22,7 @@ from kontinuum.runtime.vmm.firecracker import documents
 from kontinuum.runtime.vmm.firecracker.api import Api
 from kontinuum.runtime.vmm.firecracker.documents import DRIVES, Drive
 from kontinuum.runtime.vmm.port import DISK_BYTES, MachineNotStarted, MachineRefused, Origin
+from kontinuum.runtime.vmm.templates import Template
 
 COMMAND_SECONDS = 60.0
 """Saving a machine's memory takes the longest; what takes longer has been swallowed."""
@@ -74,6 +75,8 @@ class FirecrackerMachine:
         self._locks = locks
         self._origin = origin
         self._on_end = on_end
+        self.shares: Template | None = None
+        """The template whose memory it maps."""
         self._attached: dict[Drive, _Attached] = {}
         self._swapping = asyncio.Lock()
         self._ended = False
@@ -121,6 +124,18 @@ class FirecrackerMachine:
             self._change_view(lambda: self._view.uncover(drive.path))
             await self.api.call(documents.look_again(drive))
             _let_go(self._attached.pop(drive))
+
+    async def pause(self) -> None:
+        await self.api.call(documents.pause())
+
+    async def resume(self) -> None:
+        await self.api.call(documents.resume())
+
+    def is_sound(self) -> bool:
+        return self.shares is None or self.shares.is_untouched()
+
+    def move(self, directory: Path) -> None:
+        """Nothing of the machine is in there."""
 
     async def wait(self) -> int:
         return await self._child.wait()
