@@ -7,12 +7,14 @@ import contextlib
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
 from tests.apiserver.serving import CONFIGMAPS, Api, Certificates, client_tls, configmap, serving
 
+from kontinuum.apiserver.connections import UNSENT_BYTES, Connection
+from kontinuum.apiserver.replies import PIECE
 from kontinuum.store.memory.store import MemoryStore
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -142,6 +144,36 @@ async def test_a_watcher_that_does_not_read_is_cut_off(certificates: Certificate
                 await api.create(CONFIGMAPS, configmap(f"c{number}", x="y" * 900_000))
             await _wait_alone(api)
         assert 'longrunning_requests{resource="configmaps"} 0.0' in (await api.get("/metrics")).body
+
+
+@pytest.mark.parametrize("query", ["", "?watch=true"])
+async def test_little_waits_for_a_client_that_does_not_read(certificates: Certificates, query: str) -> None:
+    async with serving(MemoryStore(), certificates) as api:
+        for number in range(100):
+            await api.create(CONFIGMAPS, configmap(f"c{number}", x="y" * 100_000))
+        async with connected(api, client_tls(certificates), buffer=4096) as (_, writer):
+            await _wait_beside(api)
+            [own, other] = api.server.connections
+            assert isinstance(own, Connection) and isinstance(other, Connection)
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            writer.write(b"GET %b%b HTTP/1.1\r\n%b\r\n" % (CONFIGMAPS.encode(), query.encode(), HOST))
+            async with asyncio.timeout(60):
+                while not own.stalled_since and not other.stalled_since:
+                    await asyncio.sleep(0.01)
+            stalled = own if own.stalled_since else other
+            transport = cast(asyncio.WriteTransport, stalled.transport)
+            # The one piece that was too much: a piece ends with the object that fills it.
+            assert transport.get_write_buffer_size() < UNSENT_BYTES + PIECE + 110_000
+
+
+async def test_a_watch_ends_when_its_client_goes(certificates: Certificates) -> None:
+    async with serving(MemoryStore(), certificates, watch_minimum_seconds=3600) as api:
+        running = 'longrunning_requests{resource="configmaps"} '
+        async with api.watch(CONFIGMAPS, "resourceVersion=1"):
+            assert running + "1.0" in (await api.get("/metrics")).body
+        async with asyncio.timeout(60):
+            while running + "0.0" not in (await api.get("/metrics")).body:
+                await asyncio.sleep(0.01)
 
 
 async def _wait_beside(api: Api) -> None:

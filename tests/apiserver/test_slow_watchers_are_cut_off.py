@@ -6,6 +6,7 @@ import orjson
 
 from kontinuum.api.kubernetes.resources import CONFIGMAPS
 from kontinuum.api.machinery.selectors import parse_labels
+from kontinuum.apiserver.events import Entry
 from kontinuum.apiserver.selection import Selection
 from kontinuum.apiserver.watchcache import HISTORY_BYTES, WatchCache
 
@@ -57,6 +58,39 @@ def test_an_object_is_kept_once_and_its_bytes_are_those_of_its_events() -> None:
     assert watcher is not None and entry is not None
     ((type_, event),) = watcher.take()
     assert event.object_for(type_) is entry.value
+
+
+def test_history_holds_the_object_before_only_where_a_selection_tells_it_from_the_one_after() -> None:
+    cache = WatchCache(CONFIGMAPS)
+    watcher = cache.watch(Selection(), after=0, limit=10)
+    chosen = cache.watch(Selection(labels=parse_labels("a=1")), after=0, limit=10)
+    assert watcher is not None and chosen is not None
+    first, second, third = (label(cache, revision, a) for revision, a in ((1, "1"), (2, "1"), (3, "2")))
+    assert second.labels is first.labels
+    events = [event for _, event in watcher.take()]
+    assert events[1].previous is second and events[2].previous is second
+    assert [type_ for type_, _ in chosen.take()] == ["ADDED", "MODIFIED", "DELETED"]
+    assert orjson.loads(events[2].object_for("DELETED"))["metadata"] == {
+        "name": "c", "namespace": "default", "labels": {"a": "1"}, "resourceVersion": "3",
+    }  # fmt: skip
+    assert third.labels == {"a": "2"}
+
+
+def test_history_holds_the_object_before_where_selections_look_at_a_conversion_of_it() -> None:
+    cache = WatchCache(CONFIGMAPS, keeps_previous=True)
+    watcher = cache.watch(Selection(), after=0, limit=10)
+    first, _ = label(cache, 1, "1"), label(cache, 2, "1")
+    assert watcher is not None
+    assert watcher.take()[1][1].previous is first
+
+
+def label(cache: WatchCache, revision: int, a: str) -> Entry:
+    obj = {"metadata": {"name": "c", "namespace": "default", "labels": {"a": a}}, "data": {"at": str(revision)}}
+    key = cache.layout.key("default", "c")
+    cache.apply(key, cache.layout.encode(obj), revision, deleted=False)
+    entry = cache.get(key)
+    assert entry is not None
+    return entry
 
 
 def test_a_deletion_of_what_a_selection_never_saw_is_not_told() -> None:

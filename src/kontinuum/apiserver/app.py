@@ -220,6 +220,7 @@ class ApiServer:
         self._repeat("policy types", lambda: report_types(context))
         self._repeat("quota ledgers", lambda: housekeeping.forget_ledgers(context))
         self._repeat("event expiry", lambda: housekeeping.expire_events(context))
+        self._repeat("memory", lambda: housekeeping.return_memory(context))
         if self._settings.encryption is not None:
             keys = self._settings.encryption
             self._repeat("keys", lambda: encryption.follow_configuration(context.store, keys, self._clock))

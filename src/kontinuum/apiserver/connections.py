@@ -43,6 +43,9 @@ LONGEST_FIELD = 64 * 1024
 MOST_FIELDS = 256
 READ_BYTES = 64 * 1024
 """What is read of a connection at once: longer bodies come in several reads."""
+UNSENT_BYTES = 32 * 1024
+"""As soon as so much waits for a client that reads slowly, nothing more is made for it. A TLS connection would let 512 KB
+wait (uvloop), twice because a second buffer takes what the first one does not, and keep the room for as long as it lives."""
 LOOK_SECONDS = 1.0
 
 
@@ -108,7 +111,7 @@ class Intake(asyncio.BufferedProtocol):
 class Connection(RequestHandler):
     """One client's. Times are the event loop's, 0 where nothing is waited for."""
 
-    __slots__ = ("_received", "is_answering", "is_stream", "stalled_since", "waiting_since")
+    __slots__ = ("_received", "is_answering", "is_stream", "on_leaving", "stalled_since", "waiting_since")
 
     def __init__(self, manager: Connections, **options: Any) -> None:
         super().__init__(manager, **options)
@@ -119,10 +122,13 @@ class Connection(RequestHandler):
         """When the first byte of a request came that is not there as a whole."""
         self.stalled_since = 0.0
         """When the client began not to read."""
+        self.on_leaving: Callable[[], None] | None = None
+        """Told when the client goes while it is answered."""
         self._received = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        cast(asyncio.WriteTransport, transport).set_write_buffer_limits(high=UNSENT_BYTES)
         if sys.version_info < (3, 12):  # Later ones begin a task at once, in place.
             self._loop = cast(asyncio.AbstractEventLoop, _InPlace(self._loop))
         # A client that never says anything is as slow as one that never ends.
@@ -131,6 +137,11 @@ class Connection(RequestHandler):
         if isinstance(manager, Connections) and len(manager.connections) > manager.limits.most:
             log.warning("a connection is refused: there are too many", most=manager.limits.most)
             self.cut_off()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        if self.on_leaving is not None:
+            self.on_leaving()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -240,6 +251,7 @@ class Connections(Server):
             return await self._handler(request)
         finally:
             connection.is_answering = connection.is_stream = False
+            connection.on_leaving = None
             connection.waiting_since = 0.0
 
 
@@ -247,6 +259,15 @@ def allow_pauses(request: BaseRequest) -> None:
     """The answer is a stream that its reader may leave unread for as long as it likes."""
     if isinstance(request.protocol, Connection):
         request.protocol.is_stream = True
+
+
+def notice_leaving(request: BaseRequest, tell: Callable[[], None]) -> None:
+    """Call ``tell`` if the client goes before it has its answer, also if it is gone already."""
+    connection = request.protocol
+    if request.transport is None:
+        tell()
+    elif isinstance(connection, Connection):
+        connection.on_leaving = tell
 
 
 def has_begun(request: BaseRequest) -> bool:

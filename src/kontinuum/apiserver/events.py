@@ -32,6 +32,13 @@ class Entry:
         self.labels = labels
         self.fields = fields
 
+    def is_selected_as(self, other: Entry) -> bool:
+        """Every selection that sees one of two states of an object sees the other. They share then what is the same."""
+        if self.labels != other.labels or self.fields != other.fields:
+            return False
+        self.labels, self.fields = other.labels, other.fields
+        return True
+
     def showing(self, value: bytes) -> Entry:
         """The same object in other words."""
         return Entry(
@@ -41,7 +48,10 @@ class Entry:
 
 
 class Event:
-    """A change at ``revision``. ``entry`` is the object after it (of a deletion: as it was last)."""
+    """A change at ``revision``. ``entry`` is the object after it (of a deletion: as it was last).
+
+    ``previous`` is the one before, or one that every selection takes for it.
+    """
 
     __slots__ = ("_frames", "_layout", "_shared", "deleted", "entry", "previous", "revision")
 

@@ -1,4 +1,4 @@
-"""What a server does by itself from time to time: forget old history, remove old Events, take up new certificates."""
+"""What a server does by itself from time to time: forget old history and Events, take up certificates, return memory."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from kontinuum.apiserver import listener
 from kontinuum.apiserver.context import Context
 from kontinuum.apiserver.quota import ledger
 from kontinuum.apiserver.selection import Selection
+from kontinuum.foundation import memory
 from kontinuum.foundation.clock import parse_rfc3339
 from kontinuum.store.port import Missing, StaleRevision
 
@@ -22,6 +23,7 @@ log = structlog.get_logger(__name__)
 
 CERTIFICATE_CHECK_SECONDS = 30.0
 LEDGER_CHECK_SECONDS = 600.0
+MEMORY_CHECK_SECONDS = 2.0
 
 
 async def compact_history(context: Context) -> None:
@@ -34,6 +36,17 @@ async def compact_history(context: Context) -> None:
         if before:
             await context.store.compact(before)
         before = now
+
+
+async def return_memory(context: Context) -> None:
+    """Give back what connections and large answers have left free. Ends only by cancellation."""
+    allocator = memory.glibc()
+    if allocator is None:
+        return
+    freed = memory.Freed(allocator)
+    while True:
+        await context.clock.sleep(MEMORY_CHECK_SECONDS)
+        freed.look()
 
 
 async def expire_events(context: Context) -> None:

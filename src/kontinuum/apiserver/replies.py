@@ -162,11 +162,20 @@ async def large(request: BaseRequest, parts: Iterable[bytes], made: Headers, siz
             response.enable_chunked_encoding()
         await response.prepare(request)
         for piece in _after(request, (first, second), pieces):
-            await response.write(piece)
+            await send(request, response, piece)
             # A client that reads fast never makes a write wait, and others want to be served as well.
             await asyncio.sleep(0)
     await response.write_eof()
     return response
+
+
+async def send(request: BaseRequest, response: StreamResponse, piece: bytes) -> None:
+    """A piece of an answer; returns when the client can take the next one.
+
+    The response itself waits after each 64 KB only, however much is waiting already.
+    """
+    await response.write(piece)
+    await request.writer.drain()
 
 
 async def _send_packed(

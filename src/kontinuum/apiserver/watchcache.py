@@ -11,6 +11,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from sys import intern
 
 import orjson
 
@@ -36,7 +37,8 @@ HISTORY_BYTES = 8 * 1024 * 1024
 class WatchCache:
     """See the module. ``fields_of`` answers all selectable fields of an object; None if there are none.
 
-    ``read`` names the paths of an object that it looks at, () for all.
+    ``read`` names the paths of an object that it looks at, () for all. ``keeps_previous``: also the object before a
+    change, though no selection would tell it from the one after, because selections may look at a conversion of both.
     """
 
     def __init__(
@@ -47,8 +49,10 @@ class WatchCache:
         read: Sequence[str] = (),
         history: int = 4096,
         layout: Layout | None = None,
+        keeps_previous: bool = False,
     ) -> None:
         self.resource = resource
+        self._keeps_previous = keeps_previous
         self.layout = layout or Layout(resource)
         self._fields_of = fields_of
         self._project: Projection = projection_of(read) if fields_of is None or read else orjson.loads
@@ -156,6 +160,7 @@ class WatchCache:
         """The next change of this resource."""
         entry = self._entry(key, value, revision)
         previous = self._entries.get(key)
+        is_selected_alike = previous is not None and entry.is_selected_as(previous)
         if deleted:
             if previous is not None:
                 del self._entries[key]
@@ -167,7 +172,10 @@ class WatchCache:
         for keys in self._followers:
             keys.add(key)
         self.changed = revision
-        event = Event(self.layout, revision, entry, previous, deleted=deleted)
+        # Whatever saw the object before sees this one: nobody will ask for the bytes of the one before, and most changes
+        # are of this kind. They would be half of what history holds.
+        before = entry if is_selected_alike and not self._keeps_previous else previous
+        event = Event(self.layout, revision, entry, before, deleted=deleted)
         self._remember(event)
         for watcher in list(self.watchers):
             watcher.offer(event)
@@ -224,10 +232,10 @@ class WatchCache:
         spliced = self.layout.splice(value, revision)
         obj = self._project(spliced)
         labels = obj["metadata"].get("labels")
-        fields = self._fields_of(obj) if self._fields_of is not None else _NO_FIELDS
+        fields = _shared(self._fields_of(obj)) if self._fields_of is not None else _NO_FIELDS
         return Entry(
             key, spliced, revision,
-            namespace=namespace, name=name, labels=labels or None, fields=fields,
+            namespace=intern(namespace), name=name, labels=_shared(labels) if labels else None, fields=fields,
         )  # fmt: skip
 
     def _remember(self, event: Event) -> None:
@@ -242,3 +250,8 @@ class WatchCache:
 
 
 _NO_FIELDS: dict[str, str] = {}
+
+
+def _shared(texts: dict[str, str]) -> dict[str, str]:
+    """The same with texts that other objects have as well: what selectors look at says the same of most of them."""
+    return {intern(key): intern(value) if type(value) is str else value for key, value in texts.items()}

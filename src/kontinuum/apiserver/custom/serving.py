@@ -68,4 +68,6 @@ def _cache(storage: Resource, kinds: list[CustomKind], schemas: Mapping[str, Sch
         return {path: text for kind in kinds for path, text in kind.fields(obj).items()}
 
     layout = CustomLayout(storage, schemas)
-    return WatchCache(storage, fields_of=fields_of if paths else None, history=history, layout=layout)
+    return WatchCache(
+        storage, fields_of=fields_of if paths else None, history=history, layout=layout, keeps_previous=True
+    )

@@ -19,6 +19,7 @@ from kontinuum.api.machinery import fields, status
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.apiserver import replies, versions
 from kontinuum.apiserver.call import Call
+from kontinuum.apiserver.connections import notice_leaving
 from kontinuum.apiserver.context import Context, Served
 from kontinuum.apiserver.events import Entry, watch_frame
 from kontinuum.apiserver.late_selection import Late, chosen, late
@@ -29,8 +30,6 @@ from kontinuum.apiserver.watcher import Seen, Watcher
 
 Encode = Callable[[Sequence[Seen]], Awaitable[list[bytes]]]
 BATCH = 500
-GONE_CHECK_SECONDS = 5.0
-"""How soon a quiet watch notices that its client has gone."""
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 
@@ -86,8 +85,10 @@ async def _first_pieces(
             frames.append(watch_frame("ADDED", form(value)))
             size += len(frames[-1])
             if size > replies.PIECE:
-                yield b"".join(frames)
+                piece = b"".join(frames)
+                # Not kept while the piece is sent.
                 frames, size = [], 0
+                yield piece
     yield b"".join([*frames, last()])
 
 
@@ -114,7 +115,7 @@ async def _stream(
         try:
             async for piece in first:
                 if piece:
-                    await response.write(piece)
+                    await replies.send(call.request, response, piece)
                     await asyncio.sleep(0)
             if call.seat is not None:
                 call.seat.leave()
@@ -147,11 +148,13 @@ async def _follow(
     marks = call.flag("allowWatchBookmarks")
     every = context.settings.bookmark_seconds if marks else math.inf
     next_mark = clock.monotonic() + every
+    # A watch that waits keeps all that belongs to its connection, 100 KB.
+    notice_leaving(call.request, watcher.end)
     while not watcher.ended:
         now = clock.monotonic()
-        if now >= deadline or _is_gone(call):
+        if now >= deadline:
             break
-        await watcher.wait_events(min(deadline - now, GONE_CHECK_SECONDS, max(0.01, next_mark - now)))
+        await watcher.wait_events(min(deadline - now, max(0.01, next_mark - now)))
         # Read before the queue: a bookmark may only promise what has been sent.
         applied = context.feed.applied
         frames = await encode(watcher.take())
@@ -159,12 +162,12 @@ async def _follow(
             frames.append(bookmark(served, form, applied))
             next_mark = clock.monotonic() + every
         for piece in replies.in_pieces(frames):
-            await response.write(piece)
-    if marks and not watcher.ended and not _is_gone(call):
+            await replies.send(call.request, response, piece)
+    if marks and not watcher.ended:
         applied = context.feed.applied
         frames = await encode(watcher.take())
         for piece in replies.in_pieces([*frames, bookmark(served, form, applied)]):
-            await response.write(piece)
+            await replies.send(call.request, response, piece)
 
 
 def _encoder(served: Served, call: Call, form: Form, needed: Late | None) -> Encode:
@@ -223,8 +226,3 @@ def _wants_initial_events(call: Call) -> bool:
 def _seconds(context: Context, call: Call) -> float:
     # Spread, so that watches which began together do not all end together.
     return call.number("timeoutSeconds") or context.settings.watch_minimum_seconds * (1 + random.random())
-
-
-def _is_gone(call: Call) -> bool:
-    transport = call.request.transport
-    return transport is None or transport.is_closing()
