@@ -44,8 +44,8 @@ MOST_FIELDS = 256
 READ_BYTES = 64 * 1024
 """What is read of a connection at once: longer bodies come in several reads."""
 UNSENT_BYTES = 32 * 1024
-"""As soon as so much waits for a client that reads slowly, nothing more is made for it. A TLS connection would let 512 KB
-wait (uvloop), twice because a second buffer takes what the first one does not, and keep the room for as long as it lives."""
+"""As soon as so much waits for a client that reads slowly, nothing more is made for it. uvloop would let 512 KB wait,
+and a TLS connection keeps the room that they took for as long as it lives."""
 LOOK_SECONDS = 1.0
 
 

@@ -1,4 +1,4 @@
-"""What a server does by itself from time to time: forget old history and Events, take up certificates, return memory."""
+"""What a server does by itself from time to time: forget history and Events, take up certificates, return memory."""
 
 from __future__ import annotations
 

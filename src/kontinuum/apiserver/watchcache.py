@@ -172,8 +172,8 @@ class WatchCache:
         for keys in self._followers:
             keys.add(key)
         self.changed = revision
-        # Whatever saw the object before sees this one: nobody will ask for the bytes of the one before, and most changes
-        # are of this kind. They would be half of what history holds.
+        # Whoever saw the object before sees this one, so that nobody asks for the bytes of the one before. Most changes
+        # are of this kind, and those bytes would be half of what history holds.
         before = entry if is_selected_alike and not self._keeps_previous else previous
         event = Event(self.layout, revision, entry, before, deleted=deleted)
         self._remember(event)
