@@ -37,7 +37,11 @@ async def test_a_pod_runs_and_ends_cleanly(node: TestedNode) -> None:
         "PodReadyToStartContainers": "True", "Initialized": "True", "Ready": "True", "ContainersReady": "True",
         "PodScheduled": "True",
     }  # fmt: skip
+    (linked,) = node.settings.container_logs.iterdir()
+    assert linked.name.startswith("p_default_")
+    assert linked.resolve().is_file()
     await node.delete("p", grace=5)
+    assert not list(node.settings.container_logs.iterdir())
     assert not (await node.cri.fingerprints())
     assert not list((node.settings.data / "pods").iterdir())
     assert not list((node.settings.data / "logs" / "pods").iterdir())

@@ -15,7 +15,7 @@ from pathlib import Path
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.errors import KontinuumError, Retryable
 from kontinuum.images import containerd
-from kontinuum.node import abilities, bandwidth, cgroups, container_mounts, names, pods, qos, resize
+from kontinuum.node import abilities, bandwidth, cgroups, container_mounts, log_files, names, pods, qos, resize
 from kontinuum.node.abilities import NotOffered
 from kontinuum.node.checks import CheckFailed
 from kontinuum.node.container_config import Attempt, BadContainer, container_config, linux_resources, log_path
@@ -186,6 +186,8 @@ class Hands:
             tell(WARNING, "Failed", f"Error: {error}")
             return
         tell(NORMAL, "Started", "Container started")
+        log = log_directory(self._tools.settings, pod) / log_path(action.name, action.attempt)
+        log_files.link(self._tools.settings, pod, action.name, container_id, log)
         await self._post_start(pod, container, container_id, sandbox.ips)
 
     async def _image(self, pod: Object, container: Object, config: Config) -> Image | None:

@@ -195,7 +195,7 @@ def directories(settings: NodeSettings) -> tuple[Path, ...]:
         settings.data / "containerd" / "certs.d",
         cni_directory(settings),
         settings.run / "containerd",
-        settings.data / "logs" / "pods",
+        settings.pod_logs,
         settings.data / "pods",
     )
 

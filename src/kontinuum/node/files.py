@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 from kontinuum.api.machinery.objects import Object
+from kontinuum.node import log_files
 from kontinuum.node.sandbox_config import log_directory
 from kontinuum.node.settings import NodeSettings
 from kontinuum.node.volumes import mounting, provisioned
@@ -15,5 +16,6 @@ def remove_pod_files(settings: NodeSettings, pod: Object) -> None:
     mounting.remove(settings.data / "pods" / str(pod["metadata"]["uid"]))
     provisioned.let_go(settings.volumes, settings.data / "pods")
     logs = log_directory(settings, pod)
+    log_files.unlink_all(settings, pod, logs)
     if logs.exists():
         shutil.rmtree(logs)

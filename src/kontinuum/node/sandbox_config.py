@@ -17,7 +17,7 @@ SECCOMP = {"RuntimeDefault": 0, "Unconfined": 1, "Localhost": 2}
 
 def log_directory(settings: NodeSettings, pod: Object) -> Path:
     metadata = pod["metadata"]
-    return settings.data / "logs" / "pods" / f"{metadata['namespace']}_{metadata['name']}_{metadata['uid']}"
+    return settings.pod_logs / f"{metadata['namespace']}_{metadata['name']}_{metadata['uid']}"
 
 
 def sandbox_config(pod: Object, attempt: int, settings: NodeSettings, host_resolver: Config) -> Config:

@@ -37,6 +37,9 @@ TUNNEL_BYTES = 70
 """What a tunnel (VXLAN) adds to a packet between IPv6 addresses; between IPv4 addresses it is 20 less."""
 
 
+USUAL_DATA = "/var/lib/kontinuum"
+
+
 def instance_of(data_dir: str) -> str:
     """Eight hex digits that tell the installations of one machine apart; bridges, cgroups and tables carry them."""
     return hashlib.sha256(str(Path(data_dir).absolute()).encode()).hexdigest()[:8]
@@ -45,8 +48,12 @@ def instance_of(data_dir: str) -> str:
 class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Paths are absolute. Sizes are bytes, times seconds."""
 
-    data_dir: str = "/var/lib/kontinuum"
-    """Where everything lives that survives a reboot: containerd's content, pod logs, pod volumes."""
+    data_dir: str = USUAL_DATA
+    """Where everything lives that survives a reboot: containerd's content, pod volumes, our own logs."""
+    pod_logs_dir: str = ""
+    """Where containers' logs are kept, a directory for each pod; links to them, by which log collectors know them, are
+    in ``containers`` beside it. Empty: ``/var/log/pods``, where every Kubernetes has them, for the installation with
+    the usual ``data_dir``, of which there is one on a machine; ``logs/pods`` in ``data_dir`` for any other."""
     run_dir: str = ""
     """Sockets and state of running things. Empty: ``/run/kontinuum/`` and the instance's eight hex digits."""
     name: str = ""
@@ -232,6 +239,17 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     @property
     def data(self) -> Path:
         return Path(self.data_dir).absolute()
+
+    @property
+    def pod_logs(self) -> Path:
+        if self.pod_logs_dir:
+            return Path(self.pod_logs_dir)
+        return Path("/var/log/pods") if self.data == Path(USUAL_DATA) else self.data / "logs" / "pods"
+
+    @property
+    def container_logs(self) -> Path:
+        """Where the links to logs are that collectors look for."""
+        return self.pod_logs.with_name("containers")
 
     @property
     def run(self) -> Path:

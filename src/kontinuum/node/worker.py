@@ -23,7 +23,7 @@ from kontinuum.foundation.backoff import Backoff
 from kontinuum.foundation.clock import parse_rfc3339, rfc3339
 from kontinuum.foundation.errors import KontinuumError, Retryable
 from kontinuum.foundation.tasks import cancel
-from kontinuum.node import cgroups, log_rotation, pods, qos, resize
+from kontinuum.node import cgroups, log_files, log_rotation, pods, qos, resize
 from kontinuum.node.actions import Hands
 from kontinuum.node.admission import Refusal
 from kontinuum.node.backoff_events import BackoffEvents
@@ -137,7 +137,7 @@ class PodWorker:
         try:
             # A chore that falls over takes the worker with it, and the agent starts it again: nothing fails silently.
             async with asyncio.TaskGroup() as group:
-                chores = (self._writer.run(), self._keep_volumes_fresh(), self._rotate_logs())
+                chores = (self._writer.run(), self._keep_volumes_fresh(), self._rotate_logs(), self._tidy_logs())
                 beside = [group.create_task(chore) for chore in chores]
                 while not await self._round():
                     pass
@@ -310,6 +310,18 @@ class PodWorker:
                 if one.is_running
             }
             pause = await logs.look(running, after=pause, now=clock.time())
+
+    async def _tidy_logs(self) -> None:
+        settings, directory = self._tools.settings, log_directory(self._tools.settings, self.pod)
+        while True:
+            await self._tools.clock.sleep(log_files.LOOK_SECONDS)
+            try:
+                log_files.prune(settings, self.pod, directory, self.observed)
+            except OSError as error:
+                log.warning("old logs cannot be removed", pod=pods.describe(self.pod), error=str(error))
+            for one in self.observed.containers:
+                if one.is_running:
+                    log_files.link(settings, self.pod, one.name, one.id, directory / log_path(one.name, one.attempt))
 
     async def _finish(self) -> None:
         """Nothing runs any more: remove what is on this machine, then let the API forget the pod."""
