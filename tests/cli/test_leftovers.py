@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.lifetimes import BOUND
 
 from kontinuum.cli import leftovers
+from kontinuum.node.settings import NodeSettings
 
 
 def test_a_shim_that_containerd_has_lost_is_killed_and_nobody_else_s(tmp_path: Path) -> None:
@@ -26,3 +27,17 @@ def test_a_shim_that_containerd_has_lost_is_killed_and_nobody_else_s(tmp_path: P
         for shim in shims:
             shim.kill()
             shim.communicate()
+
+
+def test_logs_of_our_pods_go_and_those_of_others_stay(tmp_path: Path) -> None:
+    settings = NodeSettings(data_dir=str(tmp_path / "data"), pod_logs_dir=str(tmp_path / "log" / "pods"))
+    (settings.data / "pods" / "ours").mkdir(parents=True)
+    settings.container_logs.mkdir(parents=True)
+    for uid in ("ours", "theirs"):
+        log = settings.pod_logs / f"default_p_{uid}" / "app" / "0.log"
+        log.parent.mkdir(parents=True)
+        log.touch()
+        (settings.container_logs / f"p_default_app-{uid}.log").symlink_to(log)
+    leftovers.remove_logs(settings)
+    assert [path.name for path in settings.pod_logs.iterdir()] == ["default_p_theirs"]
+    assert [path.name for path in settings.container_logs.iterdir()] == ["p_default_app-theirs.log"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -24,6 +25,18 @@ def remove(paths: Installation) -> None:
     kill_lost_shims(settings.socket)
     asyncio.run(network.remove(settings))
     remove_cgroups(paths)
+    remove_logs(settings)
+
+
+def remove_logs(settings: NodeSettings) -> None:
+    """Remove the logs of this installation's pods, where they are not in its own directory, and links to none."""
+    volumes = settings.data / "pods"
+    for volume in volumes.iterdir() if volumes.is_dir() else ():
+        for directory in settings.pod_logs.glob(f"*_{volume.name}"):
+            shutil.rmtree(directory, ignore_errors=True)
+    for link in settings.container_logs.glob("*.log"):
+        if link.is_symlink() and not link.exists():
+            link.unlink(missing_ok=True)
 
 
 def kill_lost_shims(socket: Path) -> list[int]:
