@@ -56,6 +56,11 @@ def _propagates(pod: Object) -> bool:
     return any((mount.get("mountPropagation") or "None") != "None" for mount in mounts)
 
 
+def _reads_files(pod: Object) -> bool:
+    variables = [one for container in _every_container(pod) for one in container.get("env") or ()]
+    return any("fileKeyRef" in (one.get("valueFrom") or {}) for one in variables)
+
+
 def _has_devices(pod: Object) -> bool:
     return any(container.get("volumeDevices") for container in pods.all_containers(pod))
 
@@ -77,5 +82,6 @@ LIMITS: dict[str, tuple[Limit, ...]] = {
         Limit("hostPID", _is_set("hostPID"), "the machine's kernel knows no process of the host"),
         Limit("hostIPC", _is_set("hostIPC"), "the machine's kernel shares no memory with processes of the host"),
         Limit("mountPropagation", _propagates, "the machine's kernel has its own table of mounts"),
+        Limit("env.valueFrom.fileKeyRef", _reads_files, "the node does not see into the machine's own volumes"),
     ),
 }

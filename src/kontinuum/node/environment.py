@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 from kontinuum.api.machinery.objects import Object
+from kontinuum.node import env_file
 from kontinuum.node.fields import Surroundings, field_value, resource_value
 from kontinuum.node.sources import SourceMissing, Sources
 
@@ -43,15 +45,26 @@ def decoded(obj: Object | None, kind: str) -> dict[str, bytes]:
 
 
 async def environment(
-    pod: Object, container: Object, sources: Sources, around: Surroundings, services: Mapping[str, str]
+    pod: Object,
+    container: Object,
+    sources: Sources,
+    around: Surroundings,
+    services: Mapping[str, str],
+    volumes: Mapping[str, Path],
 ) -> dict[str, str]:
-    """Every variable of ``container``; its own win over those of ``services``. Raises SourceMissing and NoSuchField."""
+    """Every variable of ``container``; its own win over those of ``services``. ``volumes``: where they are, by name.
+
+    Raises SourceMissing, NoSuchField and BadEnvFile.
+    """
     values = dict(services)
     for source in container.get("envFrom") or ():
         values |= await _all_of(pod, source, sources)
     for variable in container.get("env") or ():
         if variable.get("valueFrom"):
-            value = await _referenced(pod, container, variable["valueFrom"], sources, around)
+            if reference := variable["valueFrom"].get("fileKeyRef"):
+                value = _of_file(reference, volumes)
+            else:
+                value = await _referenced(pod, container, variable["valueFrom"], sources, around)
             if value is not None:
                 values[variable["name"]] = value
         else:
@@ -89,3 +102,16 @@ async def _referenced(
                 owner = f"{namespace}/{reference['name']}"
                 raise SourceMissing(f"couldn't find key {reference['key']} in {KIND_NAMES[kind]} {owner}")
     return None
+
+
+def _of_file(reference: Object, volumes: Mapping[str, Path]) -> str | None:
+    """None if the file or its key is optional and absent."""
+    path, key = reference["path"], reference["key"]
+    values = env_file.read(volumes[reference["volumeName"]], path)
+    if values is not None and key in values:
+        return values[key]
+    if reference.get("optional"):
+        return None
+    if values is None:
+        raise SourceMissing(f"file {path} not found in volume {reference['volumeName']}")
+    raise SourceMissing(f"environment variable key {key} not found in file {path}")

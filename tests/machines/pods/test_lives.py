@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests import registries
 from tests.images.archives import Image, member, tar
-from tests.machines.pods.cases import Cases, World, is_ready, mounted, phase_of, statuses, until
+from tests.machines.pods.cases import IMAGE, Cases, World, is_ready, mounted, phase_of, statuses, until
 
 from kontinuum.api.machinery import quantity
 from kontinuum.api.machinery.objects import Object
@@ -186,6 +186,36 @@ async def hooks_are_called(world: World) -> None:
         await world.log_that(name, lambda text, kind=kind: f"stop-{kind}" in text, f"to tell of stop-{kind}")
         await world.gone("Pod", pod["metadata"]["name"])
     await world.delete("Pod", name)
+
+
+@CASES.add()
+async def sidecars_end_after_those_whom_they_serve(world: World) -> None:
+    """Each says when it was asked to end: by the clock of their common kernel."""
+
+    def serving(seconds: int) -> str:
+        return f"trap 'sleep {seconds}; cat /proc/uptime > /dev/termination-log; exit 0' TERM; sleep 100000 & wait"
+
+    def sidecar(name: str) -> Object:
+        command = ["/bin/sh", "-c", serving(0)]
+        return {"name": name, "image": IMAGE, "command": command, "restartPolicy": "Always"}
+
+    pod = world.pod(
+        serving(1),
+        initContainers=[sidecar("first"), sidecar("second")],
+        metadata={"finalizers": ["example.org/looking-at-its-end"]},
+        terminationGracePeriodSeconds=30,
+    )
+    name = (await world.running(pod))["metadata"]["name"]
+    await world.delete("Pod", name)
+
+    def has_ended(one: Object) -> bool:
+        return all("terminated" in status["state"] for status in statuses(one).values())
+
+    found = await world.pod_that(name, has_ended, "to have ended")
+    ends = {one: float(status["state"]["terminated"]["message"].split()[0]) for one, status in statuses(found).items()}
+    assert ends["main"] <= ends["second"] <= ends["first"]
+    assert {status["state"]["terminated"]["exitCode"] for status in statuses(found).values()} == {0}
+    await world.patch("Pod", name, {"metadata": {"finalizers": None}})
 
 
 # -- visitors

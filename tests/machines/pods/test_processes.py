@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.machines.pods.cases import Cases, World, mounted, phase_of, statuses
+from tests.machines.pods.cases import IMAGE, Cases, World, mounted, phase_of, statuses
 
 from kontinuum.api.machinery.objects import Object
 
@@ -90,6 +90,25 @@ async def variables_come_from_config_maps_and_secrets(world: World) -> None:
         "CONFIG_DATA_1=value-1", "SECRET_DATA=secret-1", "data-1=value-1", "data_2=value-2", "p-data-1=value-1",
         "p-data_2=value-2", "s_data-1=secret-1", "s_data_2=secret-2",
     }  # fmt: skip
+
+
+@CASES.add(refused=("microvm",))
+async def variables_come_from_files_that_the_pod_has_written(world: World) -> None:
+    def of(key: str, **more: object) -> Object:
+        return {"fileKeyRef": {"volumeName": "v", "path": "deep/env", "key": key, **more}}
+
+    script = "mkdir /v/deep; echo \"A='one'\" > /v/deep/env"
+    first = {
+        "name": "first", "image": IMAGE, "command": ["/bin/sh", "-c", script], "volumeMounts": [mounted("v", "/v")],
+    }  # fmt: skip
+    variables = [{"name": "FOUND", "valueFrom": of("A")}, {"name": "ABSENT", "valueFrom": of("B", optional=True)}]
+    pod = world.pod(
+        "echo $FOUND ${ABSENT-absent}",
+        container={"env": variables},
+        initContainers=[first],
+        volumes=[{"name": "v", "emptyDir": {}}],
+    )
+    assert await world.printed(pod) == ["one absent"]
 
 
 @CASES.add(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from kontinuum.api.kubernetes.validation import names
+from kontinuum.api.kubernetes.validation import names, paths
 from kontinuum.api.kubernetes.validation.probes import validate_handler, validate_probe
 from kontinuum.api.kubernetes.validation.resources import validate_requirements
 from kontinuum.api.kubernetes.validation.security import validate_container_security
@@ -46,6 +46,7 @@ def validate_containers(spec: Object, path: str) -> list[FieldError]:
             errors += _unique(container.get("name", ""), seen, f"{here}.name")
             if field == "initContainers":
                 errors += _init_container(container, here)
+        errors += _files_are_in_empty_dirs(spec, field, path)
     if spec.get("hostNetwork"):
         errors += _host_ports(containers, f"{path}.containers")
     return errors
@@ -56,7 +57,7 @@ def validate_ephemeral_containers(spec: Object, path: str) -> list[FieldError]:
     volumes = {one.get("name") for one in spec.get("volumes") or ()}
     others = {one.get("name") for field in ("containers", "initContainers") for one in spec.get(field) or ()}
     seen = set(others)
-    errors = []
+    errors = _files_are_in_empty_dirs(spec, "ephemeralContainers", path)
     for index, container in enumerate(spec.get("ephemeralContainers") or ()):
         here = f"{path}.ephemeralContainers[{index}]"
         errors += _container(container, here, volumes)
@@ -202,6 +203,8 @@ def _value_source(variable: Object, path: str) -> list[FieldError]:
     for name in ("configMapKeyRef", "secretKeyRef"):
         if name in source:
             errors += _key_reference(source[name], f"{path}.{name}")
+    if "fileKeyRef" in source:
+        errors += _file_key(source["fileKeyRef"], f"{path}.fileKeyRef")
     if "fieldRef" in source:
         errors += validate_field_path(source["fieldRef"], f"{path}.fieldRef", FIELD_PATHS)
     if "resourceFieldRef" in source and not source["resourceFieldRef"].get("resource"):
@@ -214,6 +217,32 @@ def _key_reference(reference: Object, path: str) -> list[FieldError]:
     if not key:
         return [fields.required(f"{path}.key")]
     return [fields.invalid(f"{path}.key", key, problem) for problem in names.config_key(key)]
+
+
+def _file_key(reference: Object, path: str) -> list[FieldError]:
+    """A variable in a file of a volume (KEP-3721)."""
+    errors = named(reference.get("volumeName"), f"{path}.volumeName")
+    errors += paths.of_file(reference.get("path") or "", f"{path}.path")
+    if key := reference.get("key"):
+        errors += [fields.invalid(f"{path}.key", key, problem) for problem in names.env_name(key)]
+    else:
+        errors.append(fields.required(f"{path}.key"))
+    return errors
+
+
+def _files_are_in_empty_dirs(spec: Object, group: str, path: str) -> list[FieldError]:
+    """Only what the pod itself has written can be read as an env file."""
+    volumes = {one.get("name"): one for one in spec.get("volumes") or ()}
+    errors = []
+    for index, container in enumerate(spec.get(group) or ()):
+        for number, variable in enumerate(container.get("env") or ()):
+            name = ((variable.get("valueFrom") or {}).get("fileKeyRef") or {}).get("volumeName")
+            here = f"{path}.{group}[{index}].env[{number}].valueFrom.fileKeyRef.volumeName"
+            if name and name not in volumes:
+                errors.append(fields.not_found(here, name))
+            elif name and "emptyDir" not in volumes[name]:
+                errors.append(fields.invalid(here, name, "referenced volume must be of type emptyDir"))
+    return errors
 
 
 def validate_field_path(reference: Object, path: str, supported: Sequence[str]) -> list[FieldError]:
@@ -244,18 +273,11 @@ def _mounts(mounts: Sequence[Object], path: str, volumes: set[Any]) -> list[Fiel
         elif where in seen:
             errors.append(fields.invalid(f"{here}.mountPath", where, "must be unique"))
         seen.add(where)
-        errors += _below(mount.get("subPath", ""), f"{here}.subPath")
-        errors += _below(mount.get("subPathExpr", ""), f"{here}.subPathExpr")
+        errors += paths.below(mount.get("subPath", ""), f"{here}.subPath")
+        errors += paths.below(mount.get("subPathExpr", ""), f"{here}.subPathExpr")
         if mount.get("subPath") and mount.get("subPathExpr"):
             problem = "subPathExpr and subPath are mutually exclusive"
             errors.append(fields.invalid(f"{here}.subPathExpr", mount["subPathExpr"], problem))
-    return errors
-
-
-def _below(subpath: str, path: str) -> list[FieldError]:
-    errors = [fields.invalid(path, subpath, "must be a relative path")] if subpath.startswith("/") else []
-    if ".." in subpath.split("/"):
-        errors.append(fields.invalid(path, subpath, "must not contain '..'"))
     return errors
 
 

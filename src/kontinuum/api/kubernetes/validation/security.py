@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from kontinuum.api.kubernetes.validation import paths
 from kontinuum.api.kubernetes.validation.checks import one_of
 from kontinuum.api.machinery import fields
 from kontinuum.api.machinery.fields import FieldError
@@ -89,8 +90,7 @@ def _profile(profile: Object, title: str, path: str) -> list[FieldError]:
     elif kind != "Localhost" and local is not None:
         errors.append(fields.invalid(where, local, f"can only be set when {title} type is Localhost"))
     elif local and title == "seccomp":
-        errors += [fields.invalid(where, local, "must be a relative path")] if local.startswith("/") else []
-        errors += [fields.invalid(where, local, "must not contain '..'")] if ".." in local.split("/") else []
+        errors += paths.below(local, where)
     return errors
 
 

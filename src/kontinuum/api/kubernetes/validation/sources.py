@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kontinuum.api.kubernetes.validation import names
+from kontinuum.api.kubernetes.validation import names, paths
 from kontinuum.api.kubernetes.validation.checks import problems
 from kontinuum.api.kubernetes.validation.identifiers import csi_driver_name
 from kontinuum.api.machinery import fields, quantity
@@ -60,22 +60,18 @@ def one_source(sources: Object, path: str, checks: Mapping[str, Check]) -> list[
     return errors + (check(source, here) if check else [])
 
 
-def no_backsteps(path: str, where: str) -> list[FieldError]:
-    return [fields.invalid(where, path, "must not contain '..'")] if ".." in path.split("/") else []
-
-
 def _host_path(source: Object, path: str) -> list[FieldError]:
     where, kind = source.get("path") or "", source.get("type")
     if not where:
         return [fields.required(f"{path}.path")]
-    errors = no_backsteps(where, f"{path}.path")
+    errors = paths.no_backsteps(where, f"{path}.path")
     if kind is not None and kind not in HOST_PATH_TYPES:
         errors.append(fields.not_supported(f"{path}.type", kind, HOST_PATH_TYPES))
     return errors
 
 
 def _local(source: Object, path: str) -> list[FieldError]:
-    return no_backsteps(source.get("path") or "", f"{path}.path")
+    return paths.no_backsteps(source.get("path") or "", f"{path}.path")
 
 
 def _empty_dir(source: Object, path: str) -> list[FieldError]:

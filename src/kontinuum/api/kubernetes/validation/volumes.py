@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from kontinuum.api.kubernetes.validation import paths
 from kontinuum.api.kubernetes.validation.claims import validate_claim
 from kontinuum.api.kubernetes.validation.containers import named, validate_field_path
-from kontinuum.api.kubernetes.validation.sources import SOURCES, Check, no_backsteps, one_source
+from kontinuum.api.kubernetes.validation.sources import SOURCES, Check, one_source
 from kontinuum.api.machinery import fields
 from kontinuum.api.machinery.fields import FieldError
 from kontinuum.api.machinery.objects import Object
@@ -58,7 +59,7 @@ def _mode(mode: int | None, path: str) -> list[FieldError]:
 
 def _item(item: Object, path: str, *, keyed: bool) -> list[FieldError]:
     errors = [fields.required(f"{path}.key")] if keyed and not item.get("key") else []
-    errors += _relative(item.get("path", ""), f"{path}.path")
+    errors += paths.of_file(item.get("path", ""), f"{path}.path")
     if not keyed:
         errors += _downward(item, path)
     return errors + _mode(item.get("mode"), f"{path}.mode")
@@ -88,17 +89,6 @@ def validate_resource_field(reference: Object, path: str) -> list[FieldError]:
     if wanted in RESOURCES or re.match(r"(limits|requests)\.hugepages-", wanted):
         return []
     return [fields.not_supported(f"{path}.resource", wanted, RESOURCES)]
-
-
-def _relative(path: str, where: str) -> list[FieldError]:
-    """A file below the volume."""
-    if not path:
-        return [fields.required(where)]
-    errors = [fields.invalid(where, path, "must be a relative path")] if path.startswith("/") else []
-    errors += no_backsteps(path, where)
-    if path.startswith("..") and not path.startswith("../"):
-        errors.append(fields.invalid(where, path, "must not start with '..'"))
-    return errors
 
 
 def _ephemeral(source: Object, path: str) -> list[FieldError]:
@@ -144,7 +134,7 @@ def _token(source: Object, path: str) -> list[FieldError]:
         errors.append(fields.invalid(where, seconds, "may not specify a duration larger than 2^32 seconds"))
     if not source.get("path"):
         return [*errors, fields.required(f"{path}.path")]
-    return errors + _relative(source["path"], f"{path}.path")
+    return errors + paths.of_file(source["path"], f"{path}.path")
 
 
 def _conflicts(source: Object, taken: dict[str, str], path: str) -> list[FieldError]:
