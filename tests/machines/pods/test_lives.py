@@ -193,7 +193,7 @@ async def sidecars_end_after_those_whom_they_serve(world: World) -> None:
     """Each says when it was asked to end: by the clock of their common kernel."""
 
     def serving(seconds: int) -> str:
-        return f"trap 'sleep {seconds}; cat /proc/uptime > /dev/termination-log; exit 0' TERM; sleep 100000 & wait"
+        return f"trap 'sleep {seconds}; cat /proc/uptime > /dev/termination-log; exit 0' TERM; echo on; sleep 100000 & wait"
 
     def sidecar(name: str) -> Object:
         command = ["/bin/sh", "-c", serving(0)]
@@ -206,6 +206,8 @@ async def sidecars_end_after_those_whom_they_serve(world: World) -> None:
         terminationGracePeriodSeconds=30,
     )
     name = (await world.running(pod))["metadata"]["name"]
+    for container in ("main", "first", "second"):
+        await world.log_that(name, lambda text: "on" in text, "to say that it listens", container)
     await world.delete("Pod", name)
 
     def has_ended(one: Object) -> bool:
