@@ -193,7 +193,8 @@ async def sidecars_end_after_those_whom_they_serve(world: World) -> None:
     """Each says when it was asked to end: by the clock of their common kernel."""
 
     def serving(seconds: int) -> str:
-        return f"trap 'sleep {seconds}; cat /proc/uptime > /dev/termination-log; exit 0' TERM; echo on; sleep 100000 & wait"
+        last_words = f"sleep {seconds}; cat /proc/uptime > /dev/termination-log; exit 0"
+        return f"trap '{last_words}' TERM; echo on; sleep 100000 & wait"
 
     def sidecar(name: str) -> Object:
         command = ["/bin/sh", "-c", serving(0)]
