@@ -94,7 +94,9 @@ class TestedPod:
 
 
 @asynccontextmanager
-async def pod(directory: Path, *, vmm: FakeVmm | None = None, hangs: int = 0) -> AsyncIterator[TestedPod]:
+async def pod(
+    directory: Path, *, vmm: FakeVmm | None = None, hangs: int = 0, cgroups: tuple[Path, ...] = ()
+) -> AsyncIterator[TestedPod]:
     """A pod whose machine is on its way up; the agents of the first ``hangs`` machines never answer."""
     vmm = vmm or FakeVmm()
     guest = FakeGuest(directory / "guest")
@@ -124,7 +126,7 @@ async def pod(directory: Path, *, vmm: FakeVmm | None = None, hangs: int = 0) ->
     backends = Backends(vmm=vmm, connect=connect, image_for=image_for, prepare=prepare)
     home = directory / "s"
     home.mkdir()
-    place = Place("k8s.io", "sandbox", home, directory / "nobody-listens.sock")
+    place = Place("k8s.io", "sandbox", home, directory / "nobody-listens.sock", cgroups)
     described = oci.pod_of({"linux": {}}, "sandbox")
     shim = Shim(place, described, backends=backends, settings=settings, clock=RealClock())
     tested = TestedPod(shim, vmm, guest, directory)

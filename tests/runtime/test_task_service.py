@@ -153,10 +153,30 @@ async def test_a_machine_that_dies_ends_everything_in_it_truthfully(tmp_path: Pa
         os.kill(tested.vmm.machines[0].pid, signal.SIGKILL)
         assert await tested.wait("c") == 137
         assert await tested.wait("sandbox") == 137
+        assert not tested.heard(messages.TaskOOM)
         tested.bundle("late", "container", "true")
         assert "the machine of this pod is lost" in await refused(tested.create("late"), 2)
         await tested.delete("c")
         await tested.delete("sandbox")
+
+
+async def test_what_a_machine_takes_with_it_that_the_host_had_no_memory_for_was_out_of_memory(tmp_path: Path) -> None:
+    counter = tmp_path / "memory.oom_control"
+    counter.write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 0\n")
+    async with pod(tmp_path, cgroups=(tmp_path,)) as tested:
+        await tested.sandbox()
+        await tested.run("c", "sleep", "1000")
+        counter.write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 1\n")
+        os.kill(tested.vmm.machines[0].pid, signal.SIGKILL)
+        assert await tested.wait("c") == 137
+        # Before the exit, or containerd would not say OOMKilled.
+        told = [
+            type(one)
+            for one in tested.events
+            if isinstance(one, messages.TaskOOM | messages.TaskExit) and one.container_id == "c"
+        ]
+        assert told == [messages.TaskOOM, messages.TaskExit]
+        await tested.delete("c")
 
 
 async def test_a_machine_whose_agent_is_lost_is_ended_because_nothing_is_known_of_it_any_more(tmp_path: Path) -> None:

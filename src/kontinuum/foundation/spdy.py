@@ -49,6 +49,8 @@ LARGEST_FRAME = 1 << 20
 """Bytes of a frame that anybody has to read."""
 LARGEST_HEADERS = 64 << 10
 """Bytes of a header block once it is no longer compressed: a few bytes can stand for millions."""
+WINDOW_BITS = 11
+"""2 KiB: the dictionary's size, rounded up."""
 LARGEST_DATA = 32 << 10
 """Bytes of content that are put into one data frame."""
 
@@ -65,7 +67,9 @@ class HeaderWriter:
     """Compresses header blocks; one per connection, because each block builds on the ones before."""
 
     def __init__(self) -> None:
-        self._compressor = zlib.compressobj(zdict=DICTIONARY)
+        # A window for the dictionary and no more: with zlib's own choice each connection would keep 268 KB for its few
+        # short headers, and hundreds of sessions a hundred megabytes.
+        self._compressor = zlib.compressobj(wbits=WINDOW_BITS, memLevel=1, zdict=DICTIONARY)
 
     def block(self, headers: Mapping[str, str]) -> bytes:
         plain = struct.pack(">I", len(headers))

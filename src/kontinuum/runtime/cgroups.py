@@ -71,6 +71,16 @@ def leave(directories: Collection[Path]) -> None:
                 (root / "cgroup.procs").write_text("0")
 
 
+def memory_kills(directories: Iterable[Path]) -> int:
+    """How many processes in these groups the kernel has killed so far because there was no memory left for them."""
+    kills = 0
+    for file in (directory / name for directory in directories for name in ("memory.oom_control", "memory.events")):
+        with suppress(OSError):
+            counts = dict(line.split(" ", 1) for line in file.read_text().splitlines())
+            kills += int(counts.get("oom_kill", 0))
+    return kills
+
+
 def remove(directories: Iterable[Path], *, timeout: float = 2.0) -> list[Path]:
     """Kill what is still inside and remove the directories. Idempotent; returns what could not be removed."""
     deadline = time.monotonic() + timeout

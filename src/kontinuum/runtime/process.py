@@ -80,7 +80,9 @@ class Process:
         clock: Clock,
         drain_seconds: float,
         on_exit: Callable[[Process, Exit], None],
+        lost_exit: Callable[[], Exit],
     ) -> None:
+        """``lost_exit``: how it has ended if its machine is lost."""
         self.container = container
         self.exec_id = exec_id
         self.stdio = stdio
@@ -97,6 +99,7 @@ class Process:
         self._clock = clock
         self._drain_seconds = drain_seconds
         self._on_exit = on_exit
+        self._lost_exit = lost_exit
         self._stopped = asyncio.Event()
         self._guest_process: GuestProcess | None = None
         self._inlet: Inlet | None = None
@@ -174,7 +177,7 @@ class Process:
             exit = await process.wait()
         except GuestLost as error:
             log.warning("a process went down with its machine", process=self.exec_id or self.container, why=str(error))
-            exit = Exit(KILLED)
+            exit = self._lost_exit()
         if feed is not None:
             feed.cancel()
             await asyncio.gather(feed, return_exceptions=True)

@@ -17,7 +17,7 @@ import structlog
 
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.tasks import cancel
-from kontinuum.runtime import messages, records
+from kontinuum.runtime import cgroups, messages, records
 from kontinuum.runtime.backends import Backends
 from kontinuum.runtime.container import Container
 from kontinuum.runtime.events import Publisher
@@ -104,6 +104,7 @@ class Shim:
             clock=self.clock,
             drain_seconds=self.settings.drain_seconds,
             on_exit=self._exited,
+            lost_exit=self._lost_exit,
         )
 
     def publish(self, event: msgspec.Struct) -> None:
@@ -120,6 +121,10 @@ class Shim:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("a task of the shim failed", error=repr(task.exception()))
+
+    def _lost_exit(self) -> Exit:
+        """Of what ran in a machine that is lost: the host may have had no more memory for it than the pod may use."""
+        return Exit(KILLED, out_of_memory=cgroups.memory_kills(self.place.cgroups) > 0)
 
     def _exited(self, process: Process, exit: Exit) -> None:
         # containerd and Kubernetes learn OOMKilled only from an event that comes before the exit.

@@ -1,0 +1,120 @@
+"""Sessions by the hundred, and containers that write as fast as they can: all are served, and nothing is left of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import aiohttp
+import pytest
+from tests.machines.platform import Object, Platform, pod, wait_until
+
+from kontinuum.client.kubeconfig import load
+
+pytestmark = pytest.mark.machine
+CLASSES = ("container", "microvm")
+PARTS = ("server", "node")
+COMMAND = "echo ready; read word; echo got $word"
+LINE = "x" * 99
+PROBE = {"exec": {"command": ["true"]}, "periodSeconds": 1, "timeoutSeconds": 20, "failureThreshold": 3}
+STDOUT, ERROR = 1, 3
+"""Channels of a session."""
+MOST_GROWTH_BYTES = 100 << 20
+"""Of the agent's memory, while logs are written that are many times as large."""
+
+
+class Held(NamedTuple):
+    """What a process holds of the system."""
+
+    descriptors: int
+    threads: int
+    resident_bytes: int
+
+
+def held(pid: int) -> Held:
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    descriptors = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    return Held(descriptors, int(status["Threads"]), int(status["VmRSS"].split()[0]) << 10)
+
+
+def parts(platform: Platform) -> dict[str, int]:
+    return {part["name"]: part["pid"] for part in platform.status()["parts"] if part["name"] in PARTS}
+
+
+async def session(http: aiohttp.ClientSession, url: str, number: int, gate: asyncio.Barrier) -> str:
+    """One exec that talks only when all others are there, too; answers what it was told, or how it was refused."""
+    said = ""
+    query = [("command", word) for word in ("sh", "-c", COMMAND)] + [(name, "1") for name in ("stdin", "stdout")]
+    async with http.ws_connect(url, params=query, protocols=("v5.channel.k8s.io",), max_msg_size=0) as socket:
+        async for message in socket:
+            channel, content = message.data[0], message.data[1:].decode()
+            if channel == ERROR and json.loads(content)["status"] != "Success":
+                return content
+            if channel == STDOUT and "ready" in content:
+                await gate.wait()
+                await socket.send_bytes(b"\0" + f"{number}\n".encode())
+            said += content if channel == STDOUT else ""
+    return said
+
+
+async def sessions(platform: Platform, counts: dict[str, int]) -> list[str]:
+    """As many sessions with each pod as it says, all open at the same time."""
+    connection = load(platform.kubeconfig)
+    connector = aiohttp.TCPConnector(ssl=connection.tls_context(), limit=0)
+    async with aiohttp.ClientSession(connector=connector) as http:
+        gate = asyncio.Barrier(sum(counts.values()))
+        urls = [
+            f"{connection.server}/api/v1/namespaces/default/pods/{name}/exec"
+            for name, count in counts.items()
+            for _ in range(count)
+        ]
+        return await asyncio.gather(*(session(http, url, number, gate) for number, url in enumerate(urls)))
+
+
+def files_of(platform: Platform, name: str) -> list[Path]:
+    return list((platform.data_dir / "logs" / "pods").glob(f"default_{name}_*/main/*"))
+
+
+@pytest.mark.parametrize(("count", "rotations"), [(30, 1), pytest.param(500, 10, marks=pytest.mark.long)])
+def test_a_flood_of_output_and_of_sessions_is_served_and_leaves_nothing(
+    platform: Platform, count: int, rotations: int
+) -> None:
+    neighbours = {cls: f"neighbour-{cls}" for cls in CLASSES}
+    floods = {cls: f"flood-{cls}" for cls in CLASSES}
+    probes = {"livenessProbe": PROBE, "readinessProbe": PROBE}
+    platform.apply(*(pod(name, cls, container=probes) for cls, name in neighbours.items()))
+    for name in neighbours.values():
+        platform.wait_running(name)
+    platform.kubectl("exec", neighbours["container"], "--", "true")
+    pids = parts(platform)
+    before = {part: held(pid) for part, pid in pids.items()}
+
+    platform.apply(*(pod(name, cls, f"yes {LINE}") for cls, name in floods.items()))
+    for name in floods.values():
+        platform.wait_running(name)
+    # A machine's memory is a small container's: each shell in it takes a quarter of a megabyte of 128.
+    counts = {neighbours["container"]: count, neighbours["microvm"]: count // 5}
+    answers = asyncio.run(sessions(platform, counts))
+    assert answers == [f"ready\ngot {number}\n" for number in range(len(answers))]
+
+    for name in floods.values():
+        wait_until(
+            f"the log of {name} to be rotated", lambda name=name: len(files_of(platform, name)) > rotations, seconds=300
+        )
+        assert platform.kubectl("logs", name, "--tail=3").stdout == f"{LINE}\n" * 3
+        assert len(files_of(platform, name)) <= 6  # five, and one that is just being renamed
+    assert held(pids["node"]).resident_bytes < before["node"].resident_bytes + MOST_GROWTH_BYTES
+    for name in neighbours.values():
+        status: Object = platform.get("pod", name)["status"]["containerStatuses"][0]
+        assert (status["restartCount"], status["ready"]) == (0, True), name
+    platform.kubectl("delete", "pod", *floods.values(), "--timeout=60s")
+
+    def is_as_before() -> bool:
+        now = {part: held(pid) for part, pid in pids.items()}
+        return all(now[part].descriptors <= before[part].descriptors + 2 for part in pids)
+
+    assert parts(platform) == pids, "a part was restarted"
+    wait_until("descriptors to be given back", is_as_before)
+    platform.kubectl("delete", "pod", *neighbours.values(), "--timeout=60s")
