@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from tests.machines.guests import MOUNTS, Lab, Running, collect, identity, lab, process_spec
 
+from kontinuum.foundation.clock import RealClock
+from kontinuum.foundation.tasks import cancel
 from kontinuum.runtime.guest import connection, protocol
 from kontinuum.runtime.guest.port import (
     ContainerSpec,
@@ -25,6 +27,7 @@ from kontinuum.runtime.guest.port import (
 )
 from kontinuum.runtime.guest.protocol import Frame, Kind
 from kontinuum.runtime.seccomp import compile_profile
+from kontinuum.runtime.timekeeping import keep_time
 
 pytestmark = pytest.mark.machine
 __all__ = ["lab"]
@@ -164,6 +167,14 @@ async def test_two_clones_differ_in_everything_that_makes_a_machine_itself(lab: 
     script = "hostname; cat /proc/sys/kernel/random/boot_id; head -c 16 /dev/urandom | md5sum; date +%s"
     async with lab.running("one") as one, lab.running("two") as two:
         first, second = [(await running.shell(script)).words for running in (one, two)]
+        # A clock under which the host's was set, or whose machine was stopped for an hour, is brought back.
+        await one.guest.clock(set_to=time.time() - 3600)
+        assert time.time() - int((await one.shell("date +%s")).words[0]) >= 3600
+        keeping = asyncio.create_task(keep_time(one.guest, RealClock(), every=0.1))
+        async with asyncio.timeout(60):
+            while abs(await one.guest.clock() - time.time()) > 60:
+                await asyncio.sleep(0.1)
+        await cancel(keeping)
     assert (first[0], second[0]) == ("one", "two")
     assert first[1] != second[1]
     assert first[2] != second[2]

@@ -32,6 +32,7 @@ from kontinuum.runtime.messages import Mount
 from kontinuum.runtime.network import PodNetwork
 from kontinuum.runtime.oci import Document, Pod
 from kontinuum.runtime.settings import RuntimeSettings
+from kontinuum.runtime.timekeeping import keep_time
 from kontinuum.runtime.vmm.port import Machine, MachineNotStarted, MachineSpec, Origin
 from kontinuum.runtime.volumes import Volumes
 
@@ -219,11 +220,12 @@ class Sandbox:
             return
         self._move(Phase.READY)
         await self._tell()
-        fresh = asyncio.get_running_loop().create_task(self._keep_volumes_fresh())
+        chores = [asyncio.ensure_future(chore) for chore in (self._keep_volumes_fresh(), self._keep_time())]
         try:
             self.reason = await self._wait_lost(machine)
         finally:
-            fresh.cancel()
+            for chore in chores:
+                chore.cancel()
         log.error("the machine is lost", reason=self.reason)
         self._move(Phase.LOST)
         await self._end_machine()
@@ -334,6 +336,11 @@ class Sandbox:
         assert self._guest is not None
         with suppress(GuestLost):
             await self._volumes.keep_fresh(self._guest, every=self._settings.volume_refresh_seconds, clock=self._clock)
+
+    async def _keep_time(self) -> None:
+        assert self._guest is not None
+        with suppress(GuestLost):
+            await keep_time(self._guest, self._clock, every=self._settings.clock_check_seconds)
 
     async def _fail(self, reason: str) -> None:
         log.error("the machine did not start", reason=reason)

@@ -47,6 +47,9 @@ class RuntimeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """A host directory or file that is larger is refused as a volume, because volumes are copied into the machine."""
     volume_refresh_seconds: float = 2.0
     """How often read-only volumes (ConfigMaps, Secrets, tokens) are compared with the host and copied again."""
+    clock_check_seconds: float = 30.0
+    """How often a guest's clock is compared with the host's, and set if it is more than a second wrong: it does not
+    notice that the host's clock was set, or that its machine was stopped."""
     drain_seconds: float = 3.0
     """How long a process's exit is held back for its last output to be taken by containerd."""
     template_patience_seconds: float = 10.0

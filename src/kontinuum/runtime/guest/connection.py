@@ -97,6 +97,9 @@ class AgentConnection(Guest):
     async def identify(self, identity: Identity) -> None:
         await self._ask(Kind.IDENTIFY, protocol.identify(identity))
 
+    async def clock(self, *, set_to: float | None = None) -> float:
+        return _understood(protocol.read_clock, await self._ask(Kind.CLOCK, protocol.clock(set_to)))
+
     async def forget(self) -> None:
         await self._ask(Kind.FORGET, b"")
 

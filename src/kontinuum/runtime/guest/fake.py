@@ -14,6 +14,7 @@ import os
 import shutil
 import signal
 import tarfile
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -98,11 +99,20 @@ class FakeGuest:
         self.containers: dict[str, ContainerSpec] = {}
         self.disks: dict[str, VolumeDisk] = {}
         """Volumes by the path where they are mounted."""
+        self.clock_offset = 0.0
+        """Seconds by which its clock is ahead of the host's."""
         self._children: list[tuple[str, process.Child]] = []
         self._lost = asyncio.Event()
 
     async def identify(self, identity: Identity) -> None:
         self.identity = identity
+
+    async def clock(self, *, set_to: float | None = None) -> float:
+        self._check_living()
+        said = time.time() + self.clock_offset
+        if set_to is not None:
+            self.clock_offset = set_to - time.time()
+        return said
 
     async def forget(self) -> None:
         self.identity = None

@@ -189,6 +189,10 @@ class Guest(Protocol):
         after ``forget``."""
         ...
 
+    async def clock(self, *, set_to: float | None = None) -> float:
+        """What the guest's wall clock says (said, if it is set), in seconds since the epoch."""
+        ...
+
     async def forget(self) -> None:
         """Leave the network that ``identify`` entered, so that the machine can be told anew who it is."""
         ...

@@ -5,10 +5,10 @@
     bytes   length u32 | bytes
     list    count u32 | items
 
-All little-endian. The host asks (HELLO ... FORGET) under an id that it chooses; the agent answers each with OK or
-REFUSED under the same id. A process and a tree are known by the id of the request that began them. Streams (0 standard
-input, 1 output, 2 error) carry DATA in either direction, at most as much as the receiver has granted by CREDIT;
-``INITIAL_CREDIT`` is granted from the start. END ends a stream. EXIT says that a process is over.
+All little-endian. The host asks (HELLO ... FORGET, CLOCK) under an id that it chooses; the agent answers each with OK
+or REFUSED under the same id. A process and a tree are known by the id of the request that began them. Streams (0
+standard input, 1 output, 2 error) carry DATA in either direction, at most as much as the receiver has granted by
+CREDIT; ``INITIAL_CREDIT`` is granted from the start. END ends a stream. EXIT says that a process is over.
 
 Neither end trusts the other: sizes are bounded before anything is kept, and a frame that breaks a rule ends the
 conversation. Here is no input or output; ``agent/frames.[ch]`` is the other half.
@@ -33,7 +33,7 @@ from kontinuum.runtime.guest.port import (
     VolumeDisk,
 )
 
-VERSION = 2
+VERSION = 3
 HEADER = struct.Struct("<IBBHI")
 REQUEST_LIMIT = 1 << 20
 DATA_LIMIT = 64 << 10
@@ -74,6 +74,7 @@ class Kind(IntEnum):
     DATA = 16
     CREDIT = 17
     END = 18
+    CLOCK = 19
     OK = 32
     REFUSED = 33
     EXIT = 34
@@ -223,6 +224,11 @@ def identify(identity: Identity, *, interface_limit: int = 8) -> bytes:
     return writer.done()
 
 
+def clock(unix_time: float | None) -> bytes:
+    """The payload of CLOCK: what the guest's clock is set to, or nothing but a question."""
+    return Writer().u64(0 if unix_time is None else int(unix_time * 1e9)).done()
+
+
 def _write_interface(writer: Writer, interface: Interface) -> None:
     mac = bytes.fromhex(interface.mac.replace(":", ""))
     writer.text(interface.name).data(mac).u32(interface.mtu).texts(interface.addresses).u32(len(interface.routes))
@@ -302,6 +308,12 @@ def read_hello(reader: Reader) -> Hello:
 @_parser
 def read_number(reader: Reader) -> int:
     return reader.u32()
+
+
+@_parser
+def read_clock(reader: Reader) -> float:
+    """What the guest's clock said, in seconds since the epoch."""
+    return reader.u64() / 1e9
 
 
 @_parser

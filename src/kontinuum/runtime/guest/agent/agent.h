@@ -57,6 +57,9 @@ void handle_frame(void *context, const struct frame *frame);
 /* identity.c, network.c, modules.c */
 void take_modules(const char *order, bool wanted); /* a list in /modules; what is not wanted is only removed */
 bool identify(struct reader *request, struct failure *failure);
+/* The wall clock, in nanoseconds since the epoch. */
+bool clock_set(uint64_t nanoseconds, struct failure *failure);
+uint64_t clock_read(void);
 bool configure_network(struct reader *request, struct failure *failure);
 bool leave_network(struct failure *failure);
 

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 /* guest/protocol.py is the other half of these numbers; a test compares them. */
-#define PROTOCOL_VERSION 2u
+#define PROTOCOL_VERSION 3u
 #define FRAME_HEADER 12u
 #define REQUEST_LIMIT (1u << 20)
 #define DATA_LIMIT (64u << 10)
@@ -32,6 +32,7 @@ enum kind {
     KIND_DATA = 16,
     KIND_CREDIT = 17,
     KIND_END = 18,
+    KIND_CLOCK = 19,
     KIND_OK = 32,
     KIND_REFUSED = 33,
     KIND_EXIT = 34,

@@ -16,9 +16,15 @@
 #define RNDRESEEDCRNG 0x5207
 #define ENTROPY_LIMIT 512
 
-static bool set_clock(uint64_t nanoseconds, struct failure *failure) {
+bool clock_set(uint64_t nanoseconds, struct failure *failure) {
     struct timespec now = {.tv_sec = (time_t)(nanoseconds / 1000000000), .tv_nsec = (long)(nanoseconds % 1000000000)};
     return clock_settime(CLOCK_REALTIME, &now) == 0 || failed(failure, "set the clock");
+}
+
+uint64_t clock_read(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
 /* Clones wake up with the same generator state: mixing in is not enough, it must also be used from now on. */
@@ -74,7 +80,7 @@ bool identify(struct reader *request, struct failure *failure) {
     const char *machine_id = read_text(request);
     if (request->bad)
         return true; /* the caller sees it */
-    if (!set_clock(nanoseconds, failure) || !seed(entropy, length, failure) || !draw_boot_id(failure))
+    if (!clock_set(nanoseconds, failure) || !seed(entropy, length, failure) || !draw_boot_id(failure))
         return false;
     if (*hostname && sethostname(hostname, strlen(hostname)))
         return failed(failure, "set the host name");

@@ -197,6 +197,22 @@ static void on_unmount_disk(const struct frame *frame, struct reader *reader) {
         answer(frame->id, disk_unmount(path, &failure), &failure);
 }
 
+/* Answers what the clock said. It is set if the host says what it should say. */
+static void on_clock(const struct frame *frame, struct reader *reader) {
+    struct failure failure;
+    uint8_t said[8];
+    uint64_t wanted = read_u64(reader);
+    if (!read_whole(reader)) {
+        malformed(frame->id);
+        return;
+    }
+    write_u64(said, clock_read());
+    if (wanted && !clock_set(wanted, &failure))
+        reply_refused(frame->id, &failure);
+    else
+        reply_ok(frame->id, said, sizeof said);
+}
+
 void handle_frame(void *context, const struct frame *frame) {
     struct failure failure;
     struct reader reader = reader_of(frame);
@@ -211,6 +227,7 @@ void handle_frame(void *context, const struct frame *frame) {
     case KIND_START_PROCESS: on_start(frame); break;
     case KIND_SIGNAL: on_signal(frame, &reader); break;
     case KIND_RESIZE: on_resize(frame, &reader); break;
+    case KIND_CLOCK: on_clock(frame, &reader); break;
     case KIND_STATS: on_stats(frame, &reader); break;
     case KIND_PROCESSES: on_processes(frame, &reader); break;
     case KIND_READ_FILE: on_read_file(frame, &reader); break;
