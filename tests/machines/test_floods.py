@@ -21,6 +21,7 @@ LINE = "x" * 99
 PROBE = {"exec": {"command": ["true"]}, "periodSeconds": 1, "timeoutSeconds": 20, "failureThreshold": 3}
 STDOUT, ERROR = 1, 3
 """Channels of a session."""
+PATIENCE = 240.0
 MOST_GROWTH_BYTES = 100 << 20
 """Of the agent's memory, while logs are written that are many times as large."""
 
@@ -86,14 +87,14 @@ def test_a_flood_of_output_and_of_sessions_is_served_and_leaves_nothing(
     probes = {"livenessProbe": PROBE, "readinessProbe": PROBE}
     platform.apply(*(pod(name, cls, container=probes) for cls, name in neighbours.items()))
     for name in neighbours.values():
-        platform.wait_running(name)
+        platform.wait_running(name, seconds=PATIENCE)
     platform.kubectl("exec", neighbours["container"], "--", "true")
     pids = parts(platform)
     before = {part: held(pid) for part, pid in pids.items()}
 
     platform.apply(*(pod(name, cls, f"yes {LINE}") for cls, name in floods.items()))
     for name in floods.values():
-        platform.wait_running(name)
+        platform.wait_running(name, seconds=PATIENCE)
     # A machine's memory is a small container's: each shell in it takes a quarter of a megabyte of 128.
     counts = {neighbours["container"]: count, neighbours["microvm"]: count // 5}
     answers = asyncio.run(sessions(platform, counts))
@@ -101,7 +102,9 @@ def test_a_flood_of_output_and_of_sessions_is_served_and_leaves_nothing(
 
     for name in floods.values():
         wait_until(
-            f"the log of {name} to be rotated", lambda name=name: len(files_of(platform, name)) > rotations, seconds=300
+            f"the log of {name} to be rotated",
+            lambda name=name: len(files_of(platform, name)) > rotations,
+            seconds=PATIENCE,
         )
         assert platform.kubectl("logs", name, "--tail=3").stdout == f"{LINE}\n" * 3
         assert len(files_of(platform, name)) <= 6  # five, and one that is just being renamed

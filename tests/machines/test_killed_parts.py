@@ -115,6 +115,8 @@ def starve(platform: Platform, name: str, uid: str) -> None:
 
 
 SPARE_BYTES = 4 << 20
+PATIENCE = 240.0
+"""Seconds for five machines that start, and start again, at the same time."""
 PRIVILEGED = {"container": {"securityContext": {"privileged": True}}, "hostPID": True}
 DEATHS: dict[str, tuple[Callable[[Platform, str, str], None], str, Object]] = {
     "machine": (kill("qemu-system"), "Error", {}),
@@ -131,7 +133,7 @@ def test_a_microvm_that_dies_whatever_of_is_told_truthfully_comes_back_by_its_po
 ) -> None:
     names = {what: f"victim-{what}" for what in DEATHS}
     platform.apply(*(pod(names[what], "microvm", **copy.deepcopy(spec)) for what, (_, _, spec) in DEATHS.items()))
-    uids = {what: platform.wait_running(name)["metadata"]["uid"] for what, name in names.items()}
+    uids = {what: platform.wait_running(name, seconds=PATIENCE)["metadata"]["uid"] for what, name in names.items()}
     for what, (strike, _, _) in DEATHS.items():
         strike(platform, names[what], uids[what])
     for what, (_, reason, spec) in DEATHS.items():
@@ -144,7 +146,7 @@ def test_a_microvm_that_dies_whatever_of_is_told_truthfully_comes_back_by_its_po
             return container_of(platform, name) if platform.get("pod", name)["status"]["phase"] == "Failed" else None
 
         stays_dead = spec.get("restartPolicy") == "Never"
-        status = wait_until(f"the end of {what} to be told", has_failed if stays_dead else is_back)
+        status = wait_until(f"the end of {what} to be told", has_failed if stays_dead else is_back, seconds=PATIENCE)
         end = status["state" if stays_dead else "lastState"]["terminated"]
         assert (end["exitCode"] != 0, end["reason"]) == (True, reason), what
         if stays_dead:
