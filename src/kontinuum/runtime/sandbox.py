@@ -267,6 +267,7 @@ class Sandbox:
 
     async def _machine_with_agent(self, spec: MachineSpec) -> tuple[Machine, Guest]:
         """A machine whose agent answers. One that hangs is given up and another is tried. Raises MachineNotStarted."""
+        last = ""
         for _attempt in range(_MACHINES):
             machine = self._machine = await self._backends.vmm.start(spec)
             self._on_machine(machine.pid)
@@ -275,10 +276,11 @@ class Sandbox:
                     guest = self._guest = await self._call(machine)
             except (TimeoutError, GuestLost) as error:
                 log.warning("a machine's agent does not answer; trying another", origin=machine.origin, why=repr(error))
+                last = str(error) or f"no answer within {self._patience(machine.origin):g} s"
                 await self._end_machine()
             else:
                 return machine, guest
-        raise MachineNotStarted(f"the agents of {_MACHINES} machines did not answer, one after the other")
+        raise MachineNotStarted(f"the agents of {_MACHINES} machines did not answer, one after the other: {last}")
 
     async def _call(self, machine: Machine) -> Guest:
         """Its agent, called again when it does not pick up: a clone may be born in the middle of a call that ended."""
