@@ -41,6 +41,7 @@ class Knowledge:
             clock,
             Backoff(initial=settings.backoff_initial_seconds, maximum=settings.backoff_maximum_seconds),
             look_again=settings.look_again_seconds,
+            flood_seconds=settings.flood_seconds,
         )
         self.pods = Informer(client, PODS, clock=clock, trim=trim_pod, indexes={"group": _groups_of})
         self.victims: set[str] = set()

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from kontinuum.foundation.backoff import Backoff
 from kontinuum.foundation.clock import Clock
 from kontinuum.scheduler.events import Event
+from kontinuum.scheduler.flood import Flood
 from kontinuum.scheduler.hints import HINTS, Cluster, Hint, Waiter
 
 
@@ -48,9 +49,21 @@ class _Bucket:
 class SchedulingQueue:
     """See the module. A pod is named by its key; used from one event loop."""
 
-    def __init__(self, clock: Clock, backoff: Backoff, *, look_again: float, hints: Mapping[str, Hint] = HINTS) -> None:
-        """``look_again``: seconds after which an unschedulable pod is tried again whatever happened."""
+    def __init__(
+        self,
+        clock: Clock,
+        backoff: Backoff,
+        *,
+        look_again: float,
+        flood_seconds: float = 0.0,
+        hints: Mapping[str, Hint] = HINTS,
+    ) -> None:
+        """``look_again``: seconds after which an unschedulable pod is tried again whatever happened.
+
+        ``flood_seconds``: for how long many that come together are let come, at most.
+        """
         self._clock = clock
+        self._flood = Flood(flood_seconds)
         self._backoff = backoff
         self._look_again = look_again
         self._hints = hints
@@ -63,6 +76,8 @@ class SchedulingQueue:
 
     def add(self, key: str, priority: int) -> None:
         """A pod has come, or has changed itself: look at it now."""
+        if key not in self._pods:
+            self._flood.came(self._clock.monotonic())
         pod = self._pods.setdefault(key, _Waiting(priority))
         if priority != pod.priority:
             pod.priority = priority
@@ -77,8 +92,10 @@ class SchedulingQueue:
         self._is_active.discard(key)
 
     async def wait_active(self) -> None:
-        """Wait until it may be somebody's turn."""
+        """Wait until it may be somebody's turn, and until many that come together have come (see ``flood``)."""
         await self._not_empty.wait()
+        while seconds := self._flood.wait(self._clock.monotonic()):
+            await self._clock.sleep(seconds)
 
     def pop(self) -> str | None:
         """The most important pod that waits to be looked at; of equals, the one that has waited longest.

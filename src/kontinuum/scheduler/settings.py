@@ -40,6 +40,9 @@ class SchedulerSettings(ElectionSettings, frozen=True, forbid_unknown_fields=Tru
     they are ours, and ``name`` counts for nothing."""
     bindings: int = 32
     """Bindings that may be under way at the same time."""
+    flood_seconds: float = 0.5
+    """While new pods come by the hundred, they are let come for so long at most before any more are placed: to create
+    them and to bind them would be in each other's way at the API server. 0: all are placed as they come."""
     backoff_initial_seconds: float = 1.0
     """Time before a pod that did not fit is looked at again, once something relevant has changed; doubles each time."""
     backoff_maximum_seconds: float = 10.0
