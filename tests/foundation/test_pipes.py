@@ -109,7 +109,11 @@ def test_who_does_not_read_holds_up_who_writes() -> None:
         other.transport.resume_reading()
         await asyncio.sleep(1)
         assert not one.is_held and one.transport.get_write_buffer_size() == 0
+        one.transport.set_write_buffer_limits(high=4000)
         other.transport.pause_reading()
+        while not one.is_held:
+            one.transport.write(b"x" * 1000)
+        assert one.transport.get_write_buffer_size() == 5000
         one.transport.write(b"last")
         one.transport.close()
         await asyncio.sleep(1)

@@ -20,7 +20,7 @@ def _none() -> float:
 
 
 HIGH_WATER, LOW_WATER = 256 * 1024, 64 * 1024
-"""Bytes under way to a reader that pauses, at which its writer is told to pause, and to go on."""
+"""Bytes under way to a reader that pauses, at which its writer is told to pause, and to go on, or what it has said."""
 
 
 def join(client: AnyProtocol, server: AnyProtocol, *, inwards: Delay = _none, outwards: Delay = _none) -> None:
@@ -57,6 +57,7 @@ class _End(asyncio.Transport):
         self._is_paused = False
         self._is_closing = False
         self._holds_writer = False
+        self._high, self._low = HIGH_WATER, LOW_WATER
 
     # -- what the protocol does
 
@@ -99,6 +100,13 @@ class _End(asyncio.Transport):
     def get_write_buffer_size(self) -> int:
         return self.other._size
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self._high = HIGH_WATER if high is None else high
+        self._low = self._high // 4 if low is None else low
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        return self._low, self._high
+
     # -- what arrives
 
     def expect(self, piece: bytes | None) -> None:
@@ -108,7 +116,7 @@ class _End(asyncio.Transport):
         # Never sooner than the one before: a connection keeps the order, whatever the delays are.
         self._last = max(self._last, self._loop.time() + self._delay())
         self._loop.call_at(self._last, self._arrived)
-        if self._size > HIGH_WATER and not self._holds_writer:
+        if self._size > self.other._high and not self._holds_writer:
             self._holds_writer = True
             self.other._protocol.pause_writing()
 
@@ -126,7 +134,7 @@ class _End(asyncio.Transport):
                 return
             self._size -= len(piece)
             self._hand_over(piece)
-        if self._holds_writer and self._size < LOW_WATER:
+        if self._holds_writer and self._size <= self.other._low:
             self._holds_writer = False
             self.other._protocol.resume_writing()
 
