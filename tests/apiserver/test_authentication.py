@@ -53,7 +53,7 @@ def authenticator(tmp_path: Path) -> Authenticator:
     path.write_text(TOKENS)
     certificates = CertificateAuthenticator(PeerCertificates(RealClock()))
     public = frozenset({"/livez", "/version"})
-    return Authenticator(Tokens([TokenFile.load(path)]), [certificates], anonymous_paths=public)
+    return Authenticator(Tokens([TokenFile.load(path)]), [certificates], anonymous_paths=lambda: public)
 
 
 async def test_a_certificates_names_become_user_and_groups(authenticator: Authenticator) -> None:

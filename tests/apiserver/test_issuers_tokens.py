@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import hashlib
@@ -21,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.apiserver.issuing import AUDIENCE, CURVES, RSA_KEYS, Provider, providing
 from tests.apiserver.serving import Api, Certificates, serving
 
-from kontinuum.apiserver.authn.issuers import keysets
+from kontinuum.apiserver.authn.issuers import following, keysets
 from kontinuum.apiserver.authn.issuers.following import ConfiguredIssuers
 from kontinuum.apiserver.authn.port import BadCredential
 from kontinuum.foundation.clock import RealClock
@@ -401,20 +402,24 @@ async def test_the_file_is_read_again_when_it_changes(provider: Provider, tmp_pa
         assert await made.authenticate(token, ("api",)) is None
 
 
-@pytest.mark.parametrize(
-    ("anonymous", "codes"),
-    [
-        (None, {"/livez": 200, "/version": 200, "/api/v1/pods": 401}),
-        ({"enabled": False}, {"/livez": 401, "/version": 401, "/api/v1/pods": 401}),
-        ({"enabled": True}, {"/livez": 200, "/version": 200, "/api/v1/pods": 403}),
-        ({"enabled": True, "conditions": [{"path": "/livez"}]}, {"/livez": 200, "/version": 401, "/api/v1/pods": 401}),
-    ],
-)
-async def test_the_file_says_where_nobody_in_particular_may_ask(
-    certificates: Certificates, tmp_path: Path, anonymous: Any, codes: dict[str, int]
+async def test_the_file_says_where_nobody_in_particular_may_ask_and_may_say_otherwise_later(
+    certificates: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(following, "CHECK_SECONDS", 0.01)
     file = tmp_path / "authentication.yaml"
     document = {"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthenticationConfiguration"}
-    file.write_text(yaml.safe_dump(document | ({"anonymous": anonymous} if anonymous is not None else {})))
+    file.write_text(yaml.safe_dump(document))
+    said: list[tuple[dict[str, Any], list[int]]] = [
+        ({}, [200, 200, 401]),
+        ({"anonymous": {"enabled": False}}, [401, 401, 401]),
+        ({"anonymous": {"enabled": True}}, [200, 200, 403]),
+        ({"anonymous": {"enabled": True, "conditions": [{"path": "/livez"}]}}, [200, 401, 401]),
+        ({}, [200, 200, 401]),
+    ]
     async with asking(certificates, authentication_config=file) as server:
-        assert {path: await server.code(path) for path in codes} == codes
+        for more, codes in said:
+            (tmp_path / "new.yaml").write_text(yaml.safe_dump(document | more))
+            (tmp_path / "new.yaml").rename(file)
+            async with asyncio.timeout(60):
+                while [await server.code(path) for path in ("/livez", "/version", "/api/v1/pods")] != codes:
+                    await asyncio.sleep(0.01)

@@ -83,8 +83,12 @@ def identity_of(settings: ServerSettings, clock: Clock, objects: Objects) -> Ide
     if webhook is not None:
         seconds = settings.token_webhook_cache_seconds
         tokens.append(RememberingTokens(webhook, clock, good_seconds=seconds, bad_seconds=seconds))
-    anonymous = _anonymous_paths(settings, others.anonymous if others is not None else None)
-    authenticate = Authenticator(Tokens(tokens, audiences), _by_request(settings, clock), anonymous_paths=anonymous)
+
+    def anonymous_paths() -> frozenset[str] | None:
+        return _anonymous_paths(settings, others.anonymous if others is not None else None)
+
+    by_request = _by_request(settings, clock)
+    authenticate = Authenticator(Tokens(tokens, audiences), by_request, anonymous_paths=anonymous_paths)
     return Identity(authenticate, issuer, others, webhook, uses)
 
 

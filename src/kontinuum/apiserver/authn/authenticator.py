@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -57,14 +57,14 @@ class Tokens:
 
 
 class Authenticator:
-    """``anonymous_paths`` are those that nobody in particular may ask for; None means all of them."""
+    """``anonymous_paths`` answers those that nobody in particular may ask for now; None means all of them."""
 
     def __init__(
         self,
         tokens: Tokens,
         by_request: Sequence[RequestAuthenticator] = (),
         *,
-        anonymous_paths: frozenset[str] | None = frozenset(),
+        anonymous_paths: Callable[[], frozenset[str] | None] = frozenset,
     ) -> None:
         self.tokens = tokens
         self._by_request = tuple(by_request)
@@ -94,7 +94,8 @@ class Authenticator:
         if problems:
             log.info("a credential is refused", problems=problems, path=path)
             raise unauthorized()
-        if self._anonymous_paths is None or path in self._anonymous_paths:
+        open_to_all = self._anonymous_paths()
+        if open_to_all is None or path in open_to_all:
             return NOBODY
         raise unauthorized()
 

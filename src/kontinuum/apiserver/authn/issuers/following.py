@@ -1,4 +1,4 @@
-"""The issuers of a file, which may change while the server runs: the new ones at once, if they can be used."""
+"""The issuers of a file, and who is anonymous: the file may change, and a new one that can be used holds at once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REMEMBER_SECONDS = 10.0
 
 
 class ConfiguredIssuers:
-    """All issuers of one file. ``anonymous`` is as it was at the start: who is nobody is decided once.
+    """All issuers of one file. ``anonymous``: what it says of those who show no credential, None if nothing.
 
     ``disallowed``: issuers that are the cluster's own. Raises BadConfiguration, naming the file.
     """
@@ -42,7 +42,8 @@ class ConfiguredIssuers:
         self._session = LateSession(ClientSession)
         self._text = ""
         self._issuers: list[TokenAuthenticator] = []
-        self.anonymous: Anonymous | None = self._load().anonymous
+        self.anonymous: Anonymous | None = None
+        self._load()
 
     async def authenticate(self, token: str, audiences: Audiences) -> TokenUser | None:
         problems = []
@@ -74,8 +75,6 @@ class ConfiguredIssuers:
             return False
         if self._text == before:
             return False
-        if configuration.anonymous != self.anonymous:
-            log.warning("who is anonymous changes only when the server starts", file=str(self._path))
         log.info("the authentication configuration has changed", issuers=len(configuration.jwt))
         return True
 
@@ -93,6 +92,7 @@ class ConfiguredIssuers:
                 self._issuers = [self._remembered(IssuerTokens(
                     one, self._session.opened, self._clock, api_audiences=self._api_audiences
                 )) for one in configuration.jwt]  # fmt: skip
+                self.anonymous = configuration.anonymous
                 self._text = text
         except BadConfiguration as error:
             raise BadConfiguration(f"{self._path}: {error}") from error
