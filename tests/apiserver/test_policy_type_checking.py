@@ -11,6 +11,7 @@ from tests.apiserver.serving import Api
 
 from kontinuum.api.kubernetes.declared import declared_kind
 from kontinuum.api.machinery.cel import CompileError, Environment
+from kontinuum.apiserver.admission.policies.reporting import MANAGER
 from kontinuum.apiserver.admission.policies.typechecking import subject_of, warnings_of
 
 
@@ -29,6 +30,7 @@ async def test_a_policy_says_when_it_has_been_looked_at(api: Api) -> None:
     policy = await looked_at(api, "p")
     assert policy["status"] == {"observedGeneration": 1, "typeChecking": {}}
     assert policy["metadata"]["generation"] == 1
+    assert status_fields(policy) == {"f:observedGeneration": {}, "f:typeChecking": {}}
     await api.patch(f"{VALIDATING[1]}/p", {"spec": {"validations": [{"expression": "object.spec.replica > 1"}]}})
     policy = await looked_at(api, "p", 2)
     (warning,) = policy["status"]["typeChecking"]["expressionWarnings"]
@@ -37,6 +39,18 @@ async def test_a_policy_says_when_it_has_been_looked_at(api: Api) -> None:
         "warning": "apps/v1, Kind=Deployment: ERROR: <input>:1:12: undefined field 'replica'\n"
         " | object.spec.replica > 1\n | ...........^\n",
     }
+    assert status_fields(policy) == {"f:observedGeneration": {}, "f:typeChecking": {"f:expressionWarnings": {}}}
+    await api.patch(f"{VALIDATING[1]}/p", {"spec": {"validations": [{"expression": "object.spec.replicas > 2"}]}})
+    mended = await looked_at(api, "p", 3)
+    assert not mended["status"].get("typeChecking")
+    assert [one["operation"] for one in mended["metadata"]["managedFields"]] == ["Apply", "Update"]
+
+
+def status_fields(policy: dict[str, Any]) -> Any:
+    """What of the status belongs to whoever checks types."""
+    [entry] = [one for one in policy["metadata"]["managedFields"] if one["manager"] == MANAGER]
+    assert (entry["operation"], entry["subresource"], entry["fieldsV1"].keys()) == ("Apply", "status", {"f:status"})
+    return entry["fieldsV1"]["f:status"]
 
 
 def warnings(api: Api, *rules: Any, **spec: Any) -> list[tuple[str, str]]:

@@ -8,8 +8,9 @@ from typing import Any
 from kontinuum.api.machinery import fields, managed_fields, status
 from kontinuum.api.machinery.fields import FieldError
 from kontinuum.api.machinery.fieldsets import MEMBER, Fields
-from kontinuum.api.machinery.managed_fields import UPDATE, BadManagedFields, Owner
+from kontinuum.api.machinery.managed_fields import BEFORE_APPLY, UPDATE, BadManagedFields, Owner, Owners
 from kontinuum.api.machinery.objects import Object
+from kontinuum.api.machinery.shapes import Shape
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Served
 from kontinuum.foundation.clock import rfc3339
@@ -79,6 +80,24 @@ def track(served: Served, call: Call, old: Object | None, new: Object, *, now: f
         metadata["managedFields"] = entries
     else:
         metadata.pop("managedFields", None)
+
+
+def owners_before_apply(live: Object, shape: Shape, author: Owner, *, ignored: Fields) -> Owners:
+    """Whoever owns ``live`` now; whatever nobody is known to own belongs to somebody before the first apply."""
+    entries = live["metadata"].get("managedFields")
+    if entries:
+        return managed_fields.decode(entries, trusted=True)
+    before = author._replace(manager=BEFORE_APPLY, operation=UPDATE)
+    changes = managed_fields.changes_between(None, live, shape).ignoring(ignored)
+    return managed_fields.updated({}, changes, before)
+
+
+def write_owners(obj: Object, owners: Owners) -> None:
+    entries = managed_fields.encode(owners)
+    if entries:
+        obj["metadata"]["managedFields"] = entries
+    else:
+        obj["metadata"].pop("managedFields", None)
 
 
 def keep_valid(call: Call, obj: Object, before: list[Any] | None) -> None:

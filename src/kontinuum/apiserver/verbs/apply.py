@@ -13,7 +13,7 @@ from kontinuum.api.kubernetes.validation.metadata import MAXIMUM_ANNOTATIONS
 from kontinuum.api.machinery import codecs, fields, fieldsets, managed_fields, merging, status
 from kontinuum.api.machinery.comparing import applied, compare
 from kontinuum.api.machinery.fieldsets import Fields
-from kontinuum.api.machinery.managed_fields import APPLY, BEFORE_APPLY, UPDATE, Applied, Owners
+from kontinuum.api.machinery.managed_fields import APPLY
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.patches import copy
 from kontinuum.api.machinery.shapes import Shape
@@ -120,8 +120,8 @@ class Apply:
 
     def _decide(self, old: Object) -> Object:
         served, call = self._served, self._call
-        owners = self._owners(old)
         author = author_of(served, call, APPLY, now=self._context.clock.time())
+        owners = ownership.owners_before_apply(old, self._shape, author, ignored=self._ignored)
         config = copy(self._config)
         result = managed_fields.apply(
             old, config, self._shape, owners, author,
@@ -133,7 +133,7 @@ class Apply:
         check_shape(served, call, new)
         new["metadata"].update({key: config["metadata"][key] for key in SENT if key in config["metadata"]})
         new = settle(served, call, new, old)
-        _write_owners(new, result)
+        ownership.write_owners(new, result.owners)
         return new
 
     def _first(self) -> Object:
@@ -149,18 +149,8 @@ class Apply:
         check_shape(self._served, self._call, new)
         metadata.pop("resourceVersion", None)
         writing.begin(metadata, now=self._context.clock.time())
-        _write_owners(new, result)
+        ownership.write_owners(new, result.owners)
         return new
-
-    def _owners(self, old: Object) -> Owners:
-        """Whoever owns the object now; whatever nobody is known to own belongs to somebody before the first apply."""
-        entries = old["metadata"].get("managedFields")
-        if entries:
-            return managed_fields.decode(entries, trusted=True)
-        author = author_of(self._served, self._call, UPDATE, now=self._context.clock.time())
-        before = managed_fields.Owner(BEFORE_APPLY, UPDATE, author.api_version, author.subresource, author.time)
-        changes = managed_fields.changes_between(None, old, self._shape).ignoring(self._ignored)
-        return managed_fields.updated({}, changes, before)
 
     def _tolerated(self, old: Object) -> Fields:
         """Fields that client-side apply has set, and nobody has changed since: kubectl may take them over."""
@@ -190,14 +180,6 @@ class Apply:
 
 SENT = ("resourceVersion", "uid")
 """What of its metadata a configuration may say to mean one state of one incarnation."""
-
-
-def _write_owners(new: Object, result: Applied) -> None:
-    entries = managed_fields.encode(result.owners)
-    if entries:
-        new["metadata"]["managedFields"] = entries
-    else:
-        new["metadata"].pop("managedFields", None)
 
 
 def _no_such_incarnation(served: Served, metadata: Object) -> ApiError:

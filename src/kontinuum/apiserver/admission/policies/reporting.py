@@ -7,11 +7,17 @@ import asyncio
 import orjson
 
 from kontinuum.api.kubernetes.resources import VALIDATINGADMISSIONPOLICIES
+from kontinuum.api.machinery import managed_fields
+from kontinuum.api.machinery.managed_fields import APPLY, Owner
 from kontinuum.api.machinery.objects import Object
+from kontinuum.apiserver import ownership
 from kontinuum.apiserver.admission.policies.typechecking import subject_of, warnings_of
-from kontinuum.apiserver.context import Context
+from kontinuum.apiserver.context import Context, Served
+from kontinuum.foundation.clock import rfc3339
 from kontinuum.store.port import Missing, StaleRevision
 
+MANAGER = "validatingadmissionpolicy-status"
+"""Who applies the status, in Kubernetes' words."""
 EVERY_SECONDS = 1.0
 """How often changed policies are looked for; looking costs nothing while none has changed."""
 
@@ -36,8 +42,9 @@ async def _report(context: Context, key: str) -> None:
     subject = subject_of(policy["spec"], context.catalog)
     # On a thread, because it may take seconds.
     warnings = await asyncio.to_thread(warnings_of, policy["spec"], subject)
+    reported = marked(served, policy, warnings, now=context.clock.time())
     try:
-        await context.store.update(entry.key, served.layout.encode(marked(policy, warnings)), expected=entry.revision)
+        await context.store.update(entry.key, served.layout.encode(reported), expected=entry.revision)
     except (StaleRevision, Missing):
         return  # Whoever was faster has made it a change that is looked at next.
 
@@ -48,9 +55,15 @@ def is_due(policy: Object) -> bool:
     return bool(observed < policy["metadata"].get("generation", 1))
 
 
-def marked(policy: Object, warnings: list[Object]) -> Object:
-    """``policy`` with the outcome in its status."""
-    outcome = {"expressionWarnings": warnings} if warnings else {}
+def marked(served: Served, policy: Object, warnings: list[Object], *, now: float) -> Object:
+    """``policy`` with the outcome applied to its status; ``now`` in seconds since the epoch."""
     generation = policy["metadata"].get("generation", 1)
-    status = {**(policy.get("status") or {}), "observedGeneration": generation, "typeChecking": outcome}
-    return {**policy, "status": status}
+    outcome = {"expressionWarnings": warnings} if warnings else {}
+    config = {"metadata": {}, "status": {"observedGeneration": generation, "typeChecking": outcome}}
+    author = Owner(MANAGER, APPLY, served.resource.api_version, "status", rfc3339(now))
+    shape, ignored = served.kind.shape, ownership.reset_fields(served, "status")
+    owners = ownership.owners_before_apply(policy, shape, author, ignored=ignored)
+    applied = managed_fields.apply(policy, config, shape, owners, author, force=True, ignored=ignored)
+    reported = {**policy, "metadata": {**policy["metadata"]}, "status": applied.obj["status"]}
+    ownership.write_owners(reported, applied.owners)
+    return reported
