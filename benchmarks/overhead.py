@@ -1,8 +1,8 @@
-"""What a class costs beside its containers: memory and processor of idle pods, beside what its RuntimeClass keeps free.
+"""What a class costs: an idle pod of it as a whole, less what the same container takes without one.
 
-``python -m benchmarks.overhead [PODS [SECONDS]]``: pods of each class, and for how long they are watched. The figures
-are the node's own (its Summary; ``kontinuum_pod_overhead_*`` of ``/metrics/cadvisor`` are the same), so any node can be
-asked for them at any time. Processor time and memory, which other work on the machine does not change much.
+``python -m benchmarks.overhead [PODS [SECONDS]]``: pods of each class, and for how long they are watched; beside each
+figure what the RuntimeClass sets aside. Pods sleep: all the processor they use is their class's. The figures are the
+node's own (its Summary), processor time and memory, which other work on the machine does not change much.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from dataclasses import dataclass
+from statistics import median
 
 from benchmarks import report
 from benchmarks.installation import fresh
@@ -17,7 +18,7 @@ from benchmarks.pods import start_together
 from kontinuum.api.kubernetes.resources import NODES, RUNTIMECLASSES
 from kontinuum.api.machinery import quantity
 from kontinuum.api.machinery.conditions import is_true
-from kontinuum.api.machinery.objects import name_of
+from kontinuum.api.machinery.objects import Object, name_of
 from kontinuum.client.rest import Client
 
 CLASSES = ("container", "sandbox", "microvm")
@@ -25,21 +26,22 @@ SETTLE_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
-class Overhead:
-    """What a pod takes beyond its containers: bytes of working set, and nanoseconds of processor since it began."""
+class Use:
+    """Bytes of working set, and nanoseconds of processor since the beginning."""
 
     memory: int
     cpu: int
 
 
-async def overheads(client: Client, node: str) -> dict[str, Overhead]:
-    """By pod, from the node's Summary."""
+def _use(told: Object) -> Use:
+    return Use(told["memory"]["workingSetBytes"], told["cpu"]["usageCoreNanoSeconds"])
+
+
+async def uses(client: Client, node: str) -> dict[str, tuple[Use, list[Use]]]:
+    """Of each pod as a whole and of its containers, by its name, from the node's Summary."""
     told = await client.get_path(f"/api/v1/nodes/{node}/proxy/stats/summary")
     return {
-        one["podRef"]["name"]: Overhead(
-            one["memory"]["workingSetBytes"] - sum(each["memory"]["workingSetBytes"] for each in one["containers"]),
-            one["cpu"]["usageCoreNanoSeconds"] - sum(each["cpu"]["usageCoreNanoSeconds"] for each in one["containers"]),
-        )
+        one["podRef"]["name"]: (_use(one), [_use(each) for each in one["containers"]])
         for one in told["pods"]
         if one["containers"]
     }
@@ -64,20 +66,18 @@ async def main(count: int, seconds: float) -> None:
             await start_together(client, [f"{isolation_class}-{number}" for number in range(count)], isolation_class)
         await asyncio.sleep(SETTLE_SECONDS)
         node = name_of((await client.list(NODES)).items[0])
-        before = await overheads(client, node)
+        before = await uses(client, node)
         await asyncio.sleep(seconds)
-        after = await overheads(client, node)
+        after = await uses(client, node)
+        plain = [used for name, (_, used) in after.items() if name.startswith("container")]
+        own = median(one.memory for used in plain for one in used)
         for isolation_class in CLASSES:
             names = [name for name in after if name.startswith(isolation_class)]
-            memory = [after[name].memory / 1e6 for name in names]
-            processor = [(after[name].cpu - before[name].cpu) / seconds / 1e6 for name in names]
+            memory = [(after[name][0].memory - own) / 1e6 for name in names]
+            processor = [(after[name][0].cpu - before[name][0].cpu) / seconds / 1e6 for name in names]
             memory_bytes, millicores = await set_aside(client, isolation_class)
-            report.figure(
-                f"{isolation_class}: memory beside its containers", memory, unit="MB", reach=memory_bytes / 1e6 or None
-            )
-            report.figure(
-                f"{isolation_class}: processor beside its containers", processor, unit="m", reach=millicores or None
-            )
+            report.figure(f"{isolation_class}: memory", memory, unit="MB", reach=memory_bytes / 1e6 or None)
+            report.figure(f"{isolation_class}: processor", processor, unit="m", reach=millicores or None)
 
 
 if __name__ == "__main__":

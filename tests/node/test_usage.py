@@ -138,6 +138,11 @@ def test_cadvisors_series_are_there_for_containers_and_pods_and_the_classs_own_s
     assert found[f"container_fs_usage_bytes{{{main}}}"] == 7
     assert found['kontinuum_pod_overhead_memory_bytes{namespace="default",pod="p",class="microvm"}'] == 1000
     assert found['kontinuum_pod_overhead_cpu_seconds_total{namespace="default",pod="p",class="microvm"}'] == 1.5
+    before = reading()
+    undivided = replace(before, pods=[replace(before.pods[0], is_divided=False)])
+    assert "overhead" not in metrics.cadvisor(undivided, SETTINGS), (
+        "what cannot be told apart is not said to be nothing"
+    )
     assert found["machine_cpu_cores"] == 2
 
 

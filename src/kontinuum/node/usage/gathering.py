@@ -11,6 +11,7 @@ from typing import Protocol
 from kontinuum.api.machinery.objects import Object, uid_of
 from kontinuum.foundation.clock import Clock
 from kontinuum.node import pods, qos
+from kontinuum.node.containerd import undivided
 from kontinuum.node.eviction.signals import pids
 from kontinuum.node.observed import Observed
 from kontinuum.node.port import ContainerRuntime, ContainerUsage, RuntimeAway, RuntimeFailed
@@ -73,6 +74,7 @@ class Gatherer:
         self._clock = clock
         self._meter = meter
         self._known = known
+        self._undivided = undivided(settings)
         self._rates = Rates()
 
     async def look(self) -> NodeReading:
@@ -128,6 +130,7 @@ class Gatherer:
             network.of_pod(ips, wired, machine.interfaces),
             containers,
             [*claims.read(pod, known.places)],
+            is_divided=sandbox is None or sandbox.handler not in self._undivided,
         )
 
     def _parts(self) -> dict[str, tuple[int, int]]:

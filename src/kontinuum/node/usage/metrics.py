@@ -150,7 +150,7 @@ def _overhead(reading: NodeReading) -> Iterator[Family]:
     memory = Family("kontinuum_pod_overhead_memory_bytes", "gauge", "Working set of a pod beyond its containers'.")
     cpu = Family("kontinuum_pod_overhead_cpu_seconds_total", "counter", "Cpu time of a pod beyond its containers'.")
     for pod in reading.pods:
-        if pod.containers:
+        if pod.containers and pod.is_divided:
             labels = {**_pod_labels(pod.pod), "class": pods.isolation_class(pod.pod) or DEFAULT_CLASS}
             memory.add(pod.overhead_memory, labels)
             cpu.add(pod.overhead_cpu_nanoseconds / SECOND, labels)

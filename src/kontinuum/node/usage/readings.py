@@ -65,6 +65,8 @@ class PodReading:
     interface: Interface | None
     containers: Sequence[ContainerReading]
     claims: Sequence[ClaimReading] = ()
+    is_divided: bool = True
+    """Whether the runtime tells what containers use from what their class does; otherwise they share all of it."""
 
     @property
     def overhead_memory(self) -> int:
