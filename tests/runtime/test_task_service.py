@@ -179,6 +179,21 @@ async def test_what_a_machine_takes_with_it_that_the_host_had_no_memory_for_was_
         await tested.delete("c")
 
 
+async def test_a_machine_is_as_safe_from_the_hosts_want_of_memory_as_the_safest_of_its_containers(
+    tmp_path: Path,
+) -> None:
+    async with pod(tmp_path) as tested:
+        await tested.sandbox()
+        await tested.run("without", "sleep", "1000")
+        score = Path(f"/proc/{tested.vmm.machines[0].pid}/oom_score_adj")
+        assert score.read_text() == Path("/proc/self/oom_score_adj").read_text()
+        for name, own, expected in (("low", 1000, "1000\n"), ("high", 900, "900\n"), ("other", 950, "900\n")):
+            process = {"args": ["sleep", "1000"], "cwd": "/", "oomScoreAdj": own}
+            tested.bundle(name, "container", process=process)
+            await tested.create(name)
+            assert score.read_text() == expected
+
+
 async def test_a_machine_whose_agent_is_lost_is_ended_because_nothing_is_known_of_it_any_more(tmp_path: Path) -> None:
     async with pod(tmp_path) as tested:
         await tested.sandbox()

@@ -59,15 +59,17 @@ class ControllersSettings(ElectionSettings, frozen=True, forbid_unknown_fields=T
     isolation_classes: bool = True
     """Create the RuntimeClasses ``container``, ``sandbox`` and ``microvm`` if they are absent."""
     sandbox_overhead_memory: str = "64Mi"
-    """Memory that is set aside for a sandbox's kernel beyond its containers' limits: the class's overhead."""
+    """Memory that is set aside for a sandbox's kernel beyond its containers' limits: the class's overhead. An idle one
+    takes 23 MB (`python -m benchmarks.overhead`)."""
     sandbox_overhead_cpu: str = "20m"
-    """CPU that a sandbox costs its host beyond its processes' own use: the class's overhead."""
+    """CPU that a sandbox costs its host beyond its processes' own use: the class's overhead. An idle one takes 0.3m;
+    what its kernel does for busy processes is more."""
     microvm_overhead_memory: str = "128Mi"
-    """Memory that is set aside for a microVM beyond its containers' limits: the class's overhead. A clone costs a third
-    of it; a machine that must boot cold under translation needs it all, and would be killed by its pod's limit."""
+    """Memory that is set aside for a microVM beyond its containers' limits: the class's overhead. An idle clone
+    takes 59 MB; a machine that must boot cold under translation needs it all, and would be killed by its pod's limit."""
     microvm_overhead_cpu: str = "20m"
-    """CPU that a microVM costs its host beyond its guest's own use: the class's overhead. An idle one takes 3m, under
-    translation too; what it costs to start is not counted."""
+    """CPU that a microVM costs its host beyond its guest's own use: the class's overhead. An idle one takes 4m under
+    translation; what it costs to start is not counted."""
     cluster_cidrs: str = ""
     """The pods' network, of which each node that has no ``spec.podCIDRs`` gets a piece; one of each IP family at most,
     separated by a comma. Empty: nodes get none."""

@@ -7,7 +7,7 @@ import os
 from functools import partial
 from pathlib import Path
 
-from kontinuum.runtime import messages, oci
+from kontinuum.runtime import messages, oci, oom_score
 from kontinuum.runtime.container import Container
 from kontinuum.runtime.messages import CreateTaskRequest, CreateTaskResponse, TaskIO
 from kontinuum.runtime.oci import Role
@@ -36,12 +36,19 @@ async def create(shim: Shim, request: CreateTaskRequest) -> CreateTaskResponse:
         else:
             await _assemble(shim, container, request)
             process.pid = shim.sandbox.machine_pid
+            _put_oom_score(shim)
     except BaseException:
         del shim.containers[request.id]
         raise
     io = TaskIO(request.stdin, request.stdout, request.stderr, request.terminal)
     shim.publish(messages.TaskCreate(request.id, request.bundle, request.rootfs, io, "", process.pid))
     return CreateTaskResponse(process.pid)
+
+
+def _put_oom_score(shim: Shim) -> None:
+    score = oom_score.of_machine(one.spec for one in shim.containers.values() if one.role is not Role.SANDBOX)
+    if score is not None and shim.sandbox.machine_pid:
+        oom_score.put(shim.sandbox.machine_pid, score)
 
 
 def _sandbox_pid(shim: Shim) -> int:
