@@ -66,7 +66,7 @@ class ControllersSettings(ElectionSettings, frozen=True, forbid_unknown_fields=T
     what its kernel does for busy processes is more."""
     microvm_overhead_memory: str = "128Mi"
     """Memory that is set aside for a microVM beyond its containers' limits: the class's overhead. An idle clone
-    takes 59 MB; a machine that must boot cold under translation needs it all, and would be killed by its pod's limit."""
+    takes 59 MB; a machine that boots cold under translation needs it all, and would be killed by its pod's limit."""
     microvm_overhead_cpu: str = "20m"
     """CPU that a microVM costs its host beyond its guest's own use: the class's overhead. An idle one takes 4m under
     translation; what it costs to start is not counted."""
