@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 import signal
 import subprocess
 from pathlib import Path
 
+import pytest
 from tests.lifetimes import BOUND
 
 from kontinuum.cli import leftovers
@@ -41,3 +44,21 @@ def test_logs_of_our_pods_go_and_those_of_others_stay(tmp_path: Path) -> None:
     leftovers.remove_logs(settings)
     assert [path.name for path in settings.pod_logs.iterdir()] == ["default_p_theirs"]
     assert [path.name for path in settings.container_logs.iterdir()] == ["p_default_app-theirs.log"]
+
+
+def test_a_data_directory_that_is_a_disk_of_its_own_is_emptied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(directory: Path) -> None:
+        (directory / "inside").unlink()
+        raise OSError(errno.EBUSY, "Device or resource busy", str(directory))
+
+    (tmp_path / "inside").touch()
+    (tmp_path / "other").mkdir()
+    leftovers.remove_directory(tmp_path / "other")
+    leftovers.remove_directory(tmp_path / "absent")
+    assert not (tmp_path / "other").exists()
+    monkeypatch.setattr(shutil, "rmtree", busy)
+    leftovers.remove_directory(tmp_path)
+    (tmp_path / "inside").touch()
+    (tmp_path / "more").touch()
+    with pytest.raises(OSError, match="busy"):
+        leftovers.remove_directory(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import os
 import shutil
@@ -37,6 +38,17 @@ def remove_logs(settings: NodeSettings) -> None:
     for link in settings.container_logs.glob("*.log"):
         if link.is_symlink() and not link.exists():
             link.unlink(missing_ok=True)
+
+
+def remove_directory(directory: Path) -> None:
+    """Remove it, if it is there; one that is a disk of its own stays, and is empty. Raises OSError."""
+    try:
+        shutil.rmtree(directory)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno != errno.EBUSY or any(directory.iterdir()):
+            raise
 
 
 def kill_lost_shims(socket: Path) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import typer
@@ -31,5 +30,5 @@ def reset(*, data_dir: Path, yes: bool) -> None:
     down(data_dir=data_dir)
     leftovers.remove(paths)
     for directory in (paths.data, paths.run, paths.templates):
-        shutil.rmtree(directory, ignore_errors=not directory.exists())
-    print(f"{paths.data} is removed.")
+        leftovers.remove_directory(directory)
+    print(f"{paths.data} is {'empty' if paths.data.exists() else 'removed'}.")
