@@ -98,6 +98,7 @@ def test_a_state_whose_supervisor_has_died_is_no_state(tmp_path: Path) -> None:
         address="https://127.0.0.1:6443",
         data_dir="/d",
         accelerator="tcg",
+        vmm="qemu",
         parts=[
             state.PartState(
                 name="server", state="ready", pid=me.pid, since=1_700_000_000.0, restarts=2, last_exit="", log="/l"
@@ -108,6 +109,7 @@ def test_a_state_whose_supervisor_has_died_is_no_state(tmp_path: Path) -> None:
     assert state.read(tmp_path / "state.json") == living
     report = json.loads(json.dumps(describe(living)))
     assert report["parts"][0]["restarts"] == 2
+    assert (report["accelerator"], report["vmm"]) == ("tcg", "qemu")
     assert report["parts"][0]["memoryBytes"] > 1 << 20
     # The same pid, begun at another time, is somebody else.
     (tmp_path / "state.json").write_bytes(

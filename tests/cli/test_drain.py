@@ -20,7 +20,7 @@ AGENT = 4711
 def platform(*parts: state.PartState) -> state.PlatformState:
     return state.PlatformState(
         version="1", pid=os.getpid(), started=0, since=0.0, ready=True, address="", data_dir="/d", accelerator="",
-        parts=list(parts),
+        vmm="", parts=list(parts),
     )  # fmt: skip
 
 

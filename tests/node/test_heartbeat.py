@@ -24,6 +24,7 @@ SETTINGS = NodeSettings(
     name="n1",
     data_dir="/d",
     accelerator="tcg",
+    vmm="qemu",
     runtime_config="/c",
     kube_reserved={"cpu": "100m", "memory": "512Mi"},
     system_reserved={"memory": "512Mi"},
@@ -50,7 +51,7 @@ def test_a_node_says_what_it_is_and_what_it_can_run() -> None:
         assert node["metadata"]["labels"] == {
             "kubernetes.io/hostname": "n1", "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64",
             "kontinuum.dev/class.container": "true", "kontinuum.dev/class.microvm": "true",
-            "kontinuum.dev/accelerator": "tcg", "kontinuum.dev/host-path-volumes": "true",
+            "kontinuum.dev/accelerator": "tcg", "kontinuum.dev/vmm": "qemu", "kontinuum.dev/host-path-volumes": "true",
         }  # fmt: skip
         assert node["metadata"]["annotations"] == {"kontinuum.dev/host-path-root": "/d/volumes"}
         status = node["status"]

@@ -95,9 +95,9 @@ class TestedPod:
 
 @asynccontextmanager
 async def pod(
-    directory: Path, *, vmm: FakeVmm | None = None, hangs: int = 0, cgroups: tuple[Path, ...] = ()
+    directory: Path, *, vmm: Any = None, hangs: int = 0, cgroups: tuple[Path, ...] = ()
 ) -> AsyncIterator[TestedPod]:
-    """A pod whose machine is on its way up; the agents of the first ``hangs`` machines never answer."""
+    """A pod whose machine is on its way up; of a ``FakeVmm``, the agents of the first ``hangs`` never answer."""
     vmm = vmm or FakeVmm()
     guest = FakeGuest(directory / "guest")
     image = directory / "image"
@@ -105,7 +105,7 @@ async def pod(
     os.truncate(image, DISK_BYTES)
 
     async def connect(_dial: Dial) -> Guest:
-        if len(vmm.machines) <= hangs:
+        if hangs and len(vmm.machines) <= hangs:
             await asyncio.Event().wait()
         return guest
 

@@ -92,7 +92,7 @@ class Broken:
         child = process.spawn("sleep", "infinity", stdout=output, stderr=output, pass_fds=(locks,))
         self.pid = child.pid
         view = View(lambda *_: None, lambda _: None, lambda _: sockets.open_socket_of(os.getuid(), self.own))
-        return Launched(child, view, os.getuid())
+        return Launched(child, view, os.getuid(), tap=None)
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])

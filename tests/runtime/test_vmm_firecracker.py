@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.runtime.pod import pod
 
 from kontinuum.foundation.clock import RealClock
 from kontinuum.runtime.guest import connection
@@ -128,3 +129,21 @@ async def test_processors_that_firecracker_has_not_are_refused_with_what_to_do(
 ) -> None:
     with pytest.raises(MachineRefused, match=r"runtime\.maximum_cpus"):
         await vmm.start(replace(spec("one"), cpus=cpus))
+
+
+async def test_a_pod_does_not_notice_which_vmm_its_machine_is_of(
+    vmm: Vmm, launcher: FakeLauncher, home: Path, image: Path
+) -> None:
+    async with pod(home, vmm=vmm) as tested:
+        await tested.sandbox()
+        await tested.run("one", "sh", "-c", "exit 7")
+        await tested.run("two", "sleep", "1000")
+        assert await tested.wait("one") == 7
+        [fake] = launcher.started
+        # One image, one disk, however many containers.
+        assert [path for method, path in fake.asked if method == "PATCH"] == ["/drives/vda"]
+        await tested.delete("one")
+        await tested.kill("two", 9)
+        assert await tested.wait("two") == 137
+        await tested.delete("two")
+        assert [path for method, path in fake.asked if method == "PATCH"] == ["/drives/vda"] * 2

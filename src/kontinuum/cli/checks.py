@@ -64,9 +64,7 @@ async def examine(settings: Settings) -> list[Finding]:
         _address(settings),
     )
     machine = await asyncio.gather(
-        _programs(
-            "virtual machines", ("qemu-system-x86_64", "mkfs.erofs"), "apt-get install qemu-system-x86 erofs-utils"
-        ),
+        _machine_programs(settings),
         _files("guest kernel and agent", _in(settings, "guest", "vmlinux", "initramfs.cpio", "agent")),
         _files("shim", _in(settings, "bin", containerd.SHIM, "kontinuum-jail", "readonly.so")),
         _templates(),
@@ -226,6 +224,14 @@ async def _templates() -> Finding:
     if megabytes < 256:
         return Finding("machine templates", "slowly", f"{megabytes} MB free in /dev/shm", "make /dev/shm larger")
     return Finding("machine templates", "yes", f"{megabytes} MB free in /dev/shm")
+
+
+async def _machine_programs(settings: Settings) -> Finding:
+    if settings.runtime.vmm == "firecracker":
+        advice = "put a release of Firecracker on the PATH, or set runtime.vmm: qemu; apt-get install erofs-utils"
+        return await _programs("virtual machines", ("firecracker", "mkfs.erofs"), advice)
+    advice = "apt-get install qemu-system-x86 erofs-utils"
+    return await _programs("virtual machines", ("qemu-system-x86_64", "mkfs.erofs"), advice)
 
 
 async def _accelerator(settings: Settings) -> Finding:

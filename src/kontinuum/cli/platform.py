@@ -43,10 +43,11 @@ class Preparation:
     probed: asyncio.Event = field(default_factory=asyncio.Event)
     """``settings`` say what VMs run on here, and the runtime's configuration is written."""
 
-    def learn_accelerator(self, name: str) -> None:
-        """Fill in the accelerator where the operator has not decided it, and write the runtime's configuration."""
-        node = replace(self.settings.node, accelerator=self.settings.node.accelerator or name)
-        runtime = replace(self.settings.runtime, accelerator=self.settings.runtime.accelerator or name)
+    def learn_machines(self, *, accelerator: str, vmm: str) -> None:
+        """Fill in what VMs run on where the operator has not decided it, and write the runtime's configuration."""
+        node = self.settings.node
+        node = replace(node, accelerator=node.accelerator or accelerator, vmm=node.vmm or vmm)
+        runtime = replace(self.settings.runtime, accelerator=self.settings.runtime.accelerator or accelerator)
         self.settings = replace(self.settings, node=node, runtime=runtime)
         document = msgspec.json.encode(loading.to_plain(runtime))
         replace_file(self.settings.installation.runtime_config, document, mode=0o600)

@@ -34,6 +34,7 @@ class PlatformState(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     data_dir: str
     accelerator: str
+    vmm: str
     parts: list[PartState]
 
     @property

@@ -141,12 +141,16 @@ class Supervisor:
         return {str(file): file.stat().st_mtime_ns for file in self._paths.pki.rglob("*.crt")}
 
     async def _probe(self) -> None:
-        from kontinuum.runtime.vmm.accelerator import probe
+        from kontinuum.runtime.vmm import choice
+        from kontinuum.runtime.vmm.accelerator import Accelerator, probe
 
         await self._preparation.let_server_pass()
-        accelerator = await probe()
+        settings = self._preparation.settings.runtime
+        accelerator = Accelerator(settings.accelerator, "configured") if settings.accelerator else await probe()
         log.info("probed the accelerator", accelerator=accelerator.name, reason=accelerator.reason)
-        self._preparation.learn_accelerator(accelerator.name)
+        vmm = choice.choose(settings, accelerator)
+        log.info("microVMs will run on", vmm=vmm.name, reason=vmm.reason)
+        self._preparation.learn_machines(accelerator=accelerator.name, vmm=vmm.name)
         self._write()
 
     async def _import_images(self) -> None:
@@ -269,6 +273,7 @@ class Supervisor:
             address=settings.api_address,
             data_dir=str(self._paths.data),
             accelerator=settings.node.accelerator,
+            vmm=settings.node.vmm,
             parts=[_state_of(keeper) for keeper in self._keepers],
         )
 

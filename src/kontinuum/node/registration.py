@@ -83,6 +83,8 @@ def node_labels(facts: MachineFacts, settings: NodeSettings) -> dict[str, str]:
     }
     if settings.accelerator:
         labels["kontinuum.dev/accelerator"] = settings.accelerator
+    if settings.vmm:
+        labels["kontinuum.dev/vmm"] = settings.vmm
     return labels | settings.labels
 
 

@@ -75,6 +75,9 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """Isolation classes that are offered here, if the host can run them. They are handlers' names in containerd."""
     accelerator: str = ""
     """``kvm`` or ``tcg``: what VMs run on here, as probed by who starts the agent. Empty: not published."""
+    vmm: str = ""
+    """``qemu`` or ``firecracker``: what microVMs are made by, as found out by who starts the agent. Empty: not
+    published."""
     runsc: str = ""
     """gVisor's program for pods of the class ``sandbox``. Empty: the one on the PATH; without one there is no handler
     ``sandbox``. Where gVisor's own shim ``containerd-shim-runsc-v1`` is beside it, containerd uses that."""

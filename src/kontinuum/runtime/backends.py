@@ -6,6 +6,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+import structlog
 
 from kontinuum.foundation.clock import Clock
 from kontinuum.runtime import disks
@@ -16,10 +19,12 @@ from kontinuum.runtime.jail.confine import Jail
 from kontinuum.runtime.jail.users import Users
 from kontinuum.runtime.messages import Mount
 from kontinuum.runtime.settings import RuntimeSettings
-from kontinuum.runtime.vmm import accelerator
+from kontinuum.runtime.vmm import accelerator, choice
 from kontinuum.runtime.vmm.accelerator import Accelerator
+from kontinuum.runtime.vmm.cloning import CloningVmm
 from kontinuum.runtime.vmm.port import Vmm
-from kontinuum.runtime.vmm.qemu import backend as qemu
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +45,10 @@ class Backends:
 async def choose(settings: RuntimeSettings, clock: Clock) -> Backends:
     """The backends of this host. Raises VmmMissing with what to install."""
     found = Accelerator(settings.accelerator, "configured") if settings.accelerator else await accelerator.probe()
+    chosen = choice.choose(settings, found)
+    log.info("took the VMM", vmm=chosen.name, reason=chosen.reason)
     assets = Path(settings.assets_dir)
-    vmm = await qemu.find(
+    vmm = await _finder(chosen.name)(
         guest=assets / "guest",
         templates=Path(settings.templates_dir),
         accelerator=found,
@@ -57,3 +64,14 @@ async def choose(settings: RuntimeSettings, clock: Clock) -> Backends:
 
     image_for = partial(disks.image_for, cache=Path(settings.images_dir))
     return Backends(vmm=vmm, connect=connection.connect, image_for=image_for, prepare=prepare)
+
+
+def _finder(name: choice.Name) -> Callable[..., Awaitable[CloningVmm[Any, Any]]]:
+    # Imported here: whoever has the one should not pay for what the other speaks, an HTTP client's eleven megabytes.
+    if name == "firecracker":
+        from kontinuum.runtime.vmm.firecracker.backend import find as find_firecracker
+
+        return find_firecracker
+    from kontinuum.runtime.vmm.qemu.backend import find as find_qemu
+
+    return find_qemu

@@ -17,8 +17,8 @@ from types import TracebackType
 from kontinuum.foundation.errors import Retryable
 
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
-_RTM_NEWLINK, _RTM_GETLINK, _RTM_NEWADDR, _RTM_GETADDR = 16, 18, 20, 22
-_RTM_NEWROUTE, _RTM_GETROUTE, _RTM_NEWQDISC, _RTM_NEWTFILTER = 24, 26, 36, 44
+_RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK, _RTM_NEWADDR, _RTM_GETADDR = 16, 17, 18, 20, 22
+_RTM_NEWROUTE, _RTM_GETROUTE, _RTM_NEWQDISC, _RTM_DELQDISC, _RTM_NEWTFILTER = 24, 26, 36, 37, 44
 _REQUEST, _ACK, _DUMP, _EXCLUSIVE, _CREATE = 0x1, 0x4, 0x300, 0x200, 0x400
 
 _MESSAGE = struct.Struct("=IHHII")
@@ -99,10 +99,19 @@ class Netlink:
         body = _LINK.pack(0, 0, index, 0, 0) + _attribute(28, struct.pack("=I", namespace))
         self._do("moving the tap", _RTM_NEWLINK, _REQUEST | _ACK, body)
 
+    def delete(self, index: int) -> None:
+        """Do away with an interface."""
+        self._do("removing a tap", _RTM_DELLINK, _REQUEST | _ACK, _LINK.pack(0, 0, index, 0, 0))
+
     def add_ingress(self, index: int) -> None:
         """Give an interface the queueing discipline to which filters on arriving packets are tied."""
         body = _TRAFFIC.pack(0, index, _INGRESS_HANDLE, _INGRESS_PARENT, 0) + _attribute(1, b"ingress\0")
         self._do("adding an ingress qdisc", _RTM_NEWQDISC, _REQUEST | _ACK | _CREATE | _EXCLUSIVE, body)
+
+    def remove_ingress(self, index: int) -> None:
+        """Take it away, with its filters. Raises NetlinkFailed if there is none."""
+        body = _TRAFFIC.pack(0, index, _INGRESS_HANDLE, _INGRESS_PARENT, 0)
+        self._do("removing an ingress qdisc", _RTM_DELQDISC, _REQUEST | _ACK, body)
 
     def redirect(self, source: int, target: int) -> None:
         """Send every packet that arrives at interface ``source`` out through ``target``.

@@ -9,6 +9,7 @@ side work as they do for a container. The tap lives as long as a descriptor of i
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from kontinuum.foundation.errors import Retryable
 from kontinuum.foundation.network_namespace import inside
 from kontinuum.runtime import taps
 from kontinuum.runtime.guest.port import Interface
-from kontinuum.runtime.netlink import Link, Netlink
+from kontinuum.runtime.netlink import Link, Netlink, NetlinkFailed
 from kontinuum.runtime.taps import Apart
 
 _LINK_LOCAL = "fe80:"
@@ -28,9 +29,9 @@ class NetworkNotReady(Retryable):
 
 @dataclass(frozen=True, slots=True)
 class PodNetwork:
-    """A tap to give to the VMM (the receiver closes it), and what the guest must be told."""
+    """A tap to give to the VMM (the receiver closes it; None: it has it), and what the guest must be told."""
 
-    tap: int
+    tap: int | None
     interface: Interface
 
 
@@ -45,11 +46,16 @@ def join(namespace: Path, tap: Apart | None = None) -> PodNetwork:
     with inside(namespace), Netlink() as netlink:
         link = _pod_link(netlink)
         interface = _interface(netlink, link)
-        descriptor = os.dup(tap.descriptor) if tap is not None else taps.open_here()
+        descriptor = taps.open_here() if tap is None else None if tap.descriptor is None else os.dup(tap.descriptor)
+        if tap is not None:
+            # An earlier machine of this pod may have been joined to it, with a tap of its own.
+            with suppress(NetlinkFailed):
+                netlink.remove_ingress(link.index)
         try:
             _join(netlink, link, mtu=link.mtu)
         except BaseException:
-            os.close(descriptor)
+            if descriptor is not None:
+                os.close(descriptor)
             raise
         return PodNetwork(descriptor, interface)
 

@@ -32,6 +32,7 @@ from kontinuum.runtime.messages import Mount
 from kontinuum.runtime.network import PodNetwork
 from kontinuum.runtime.oci import Document, Pod
 from kontinuum.runtime.settings import RuntimeSettings
+from kontinuum.runtime.taps import Apart
 from kontinuum.runtime.timekeeping import keep_time
 from kontinuum.runtime.vmm.port import Machine, MachineNotStarted, MachineSpec, Origin
 from kontinuum.runtime.volumes import Volumes
@@ -249,12 +250,14 @@ class Sandbox:
 
     async def _start(self) -> Machine:
         began = self._clock.monotonic()
-        joined = self._join_network()
+        late = self._backends.vmm.brings_taps
+        joined = None if late else self._join_network()
         try:
             machine, guest = await self._machine_with_agent(self._machine_spec(joined))
         finally:
-            if joined is not None:
+            if joined is not None and joined.tap is not None:
                 os.close(joined.tap)  # the VMM has its own copy; with the last one the tap vanishes
+        joined = self._join_network(machine.tap) if late else joined
         answered = self._clock.monotonic()
         await guest.identify(self._identity(joined.interface if joined is not None else None))
         log.info(
@@ -306,9 +309,9 @@ class Sandbox:
         finally:
             await cancel(*(task for task in (connecting, dying) if not task.done()))
 
-    def _join_network(self) -> PodNetwork | None:
+    def _join_network(self, tap: Apart | None = None) -> PodNetwork | None:
         namespace = self.pod.network_namespace
-        return network.join(namespace) if namespace is not None else None
+        return network.join(namespace, tap) if namespace is not None else None
 
     def _machine_spec(self, joined: PodNetwork | None) -> MachineSpec:
         settings, wanted = self._settings, self.pod.resources

@@ -31,8 +31,9 @@ class RuntimeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """Block images made from container images, one per image digest."""
     log_file: str = ""
     """The warm parent and every shim append to this file. Empty: standard error."""
-    vmm: Literal["qemu"] = "qemu"
-    """Which virtual machine monitor."""
+    vmm: Literal["auto", "qemu", "firecracker"] = "qemu"
+    """Which virtual machine monitor. ``auto``: Firecracker where it is on the PATH, KVM works and no pod may have more
+    than 32 CPUs; QEMU elsewhere."""
     accelerator: Literal["", "kvm", "tcg"] = ""
     """As probed by who starts us; empty: probe once."""
     default_memory_bytes: int = 128 * MEBIBYTE

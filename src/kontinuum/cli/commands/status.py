@@ -40,6 +40,7 @@ def describe(running: state.PlatformState) -> dict[str, Any]:
         "dataDir": running.data_dir,
         "runDir": str(Installation.at(Path(running.data_dir)).run),
         "accelerator": running.accelerator,
+        "vmm": running.vmm,
         "since": rfc3339(running.since),
         "supervisor": {"pid": running.pid, "memoryBytes": memory_bytes(running.pid)},
         "parts": [_part(part) for part in running.parts],

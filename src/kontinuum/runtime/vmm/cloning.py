@@ -42,7 +42,11 @@ def rounded(memory_bytes: int) -> int:
 
 
 class CloningVmm(ABC, Generic[H, M]):
-    """A ``Vmm`` but for the four things that are each VMM's own."""
+    """A ``Vmm`` but for what is each VMM's own."""
+
+    @property
+    @abstractmethod
+    def brings_taps(self) -> bool: ...
 
     def __init__(self, templates: Templates, *, agent_ready: AgentReady, clock: Clock, patience: float) -> None:
         """A start waits ``patience`` seconds for a missing template before it boots cold: a cold machine's pages are

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from kontinuum.foundation.errors import Broken, Refused, Retryable
+from kontinuum.runtime.taps import Apart
 
 Origin = Literal["template", "cold"]
 DISK_BYTES = 16 << 30
@@ -52,7 +53,8 @@ class MachineSpec:
     memory_bytes: int
     cpus: int
     tap: int | None
-    """File descriptor of a tap device (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR) or None for a machine without network."""
+    """File descriptor of a tap device (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR). None for a machine without network, and for
+    those of a VMM that ``brings_taps``."""
     mac: str
     directory: Path
     """A directory of the caller's, on a tmpfs, with a short path (UNIX sockets); the caller removes it afterwards."""
@@ -68,6 +70,11 @@ class Machine(Protocol):
 
     @property
     def origin(self) -> Origin: ...
+
+    @property
+    def tap(self) -> Apart | None:
+        """The tap that the VMM has brought, for the pod's network to be joined to; the machine's, until its end."""
+        ...
 
     async def dial_agent(self) -> socket.socket:
         """A new line to the agent inside the machine; see ``guest.port.Dial``. Raises NobodyAnswers."""
@@ -109,6 +116,11 @@ class Machine(Protocol):
 
 class Vmm(Protocol):
     """A backend."""
+
+    @property
+    def brings_taps(self) -> bool:
+        """Its machines cannot be given a tap: each opens one itself, ``Machine.tap``."""
+        ...
 
     async def start(self, spec: MachineSpec) -> Machine:
         """Bring a machine up by the fastest way there is. Raises MachineNotStarted, MachineRefused, VmmMissing."""

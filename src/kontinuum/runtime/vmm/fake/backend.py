@@ -15,6 +15,7 @@ from pathlib import Path
 from kontinuum.foundation import process, sockets
 from kontinuum.runtime.guest import greeter
 from kontinuum.runtime.guest.port import NobodyAnswers
+from kontinuum.runtime.taps import Apart
 from kontinuum.runtime.vmm import writers
 from kontinuum.runtime.vmm.port import DISK_BYTES, MachineNotStarted, MachineRefused, MachineSpec, Origin, Size
 
@@ -40,6 +41,10 @@ class FakeMachine:
     @property
     def origin(self) -> Origin:
         return self._origin
+
+    @property
+    def tap(self) -> Apart | None:
+        return None
 
     async def dial_agent(self) -> socket.socket:
         if not self._child.is_running():
@@ -97,6 +102,8 @@ class FakeMachine:
 
 class FakeVmm:
     """A ``Vmm``."""
+
+    brings_taps = False
 
     def __init__(self) -> None:
         self.machines: list[FakeMachine] = []

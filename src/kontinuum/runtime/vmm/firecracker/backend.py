@@ -16,6 +16,7 @@ from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.sockets import NotListening, dial_unix
 from kontinuum.runtime.jail.confine import Jail
 from kontinuum.runtime.vmm.accelerator import Accelerator
+from kontinuum.runtime.vmm.choice import FIRECRACKER, MOST_CPUS
 from kontinuum.runtime.vmm.cloning import AgentReady, CloningVmm, rounded
 from kontinuum.runtime.vmm.firecracker import documents
 from kontinuum.runtime.vmm.firecracker.api import Request
@@ -25,7 +26,6 @@ from kontinuum.runtime.vmm.firecracker.machine import FirecrackerMachine, Launch
 from kontinuum.runtime.vmm.port import MachineNotStarted, MachineRefused, MachineSpec, Origin, VmmMissing
 from kontinuum.runtime.vmm.templates import Template, Templates
 
-PROGRAM = "firecracker"
 SOCKET_SECONDS = 10.0
 """Firecracker opens its API within milliseconds; on a host that swaps it may take seconds."""
 POLL_SECONDS = 0.001
@@ -34,6 +34,10 @@ _SAID_LIMIT = 64 << 10
 
 class Firecracker(CloningVmm[Hardware, FirecrackerMachine]):
     """A ``Vmm``."""
+
+    @property
+    def brings_taps(self) -> bool:
+        return True
 
     def __init__(
         self,
@@ -51,9 +55,9 @@ class Firecracker(CloningVmm[Hardware, FirecrackerMachine]):
         self._version = version
 
     def _hardware(self, memory_bytes: int, cpus: int) -> Hardware:
-        if not 1 <= cpus <= documents.MOST_CPUS:
+        if not 1 <= cpus <= MOST_CPUS:
             raise MachineRefused(
-                f"a machine of Firecracker's has 1 to {documents.MOST_CPUS} CPUs, not {cpus}; "
+                f"a machine of Firecracker's has 1 to {MOST_CPUS} CPUs, not {cpus}; "
                 "set runtime.maximum_cpus, or runtime.vmm: qemu"
             )
         return Hardware(memory_bytes=rounded(memory_bytes), cpus=cpus, version=self._version)
@@ -143,9 +147,11 @@ async def find(
         raise VmmMissing(f"{guest} has no guest kernel and agent; make them with: make assets")
     if accelerator.name != "kvm":
         raise VmmMissing(f"Firecracker needs KVM, which does not work here: {accelerator.reason}")
-    program = process.find_program(PROGRAM)
+    program = process.find_program(FIRECRACKER)
     if program is None:
-        raise VmmMissing(f"{PROGRAM} is not on this host; put a release of it on the PATH, or set runtime.vmm: qemu")
+        raise VmmMissing(
+            f"{FIRECRACKER} is not on this host; put a release of it on the PATH, or set runtime.vmm: qemu"
+        )
     said = (await process.run(program, "--version", timeout=30)).text.partition("\n")[0]
     version = documents.version_of(said)
     if version < documents.OLDEST:

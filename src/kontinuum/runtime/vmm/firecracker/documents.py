@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kontinuum.runtime import taps
 from kontinuum.runtime.jail.confine import Shown
 from kontinuum.runtime.vmm.firecracker.api import Request
 from kontinuum.runtime.vmm.port import DISK_BYTES
@@ -23,7 +24,6 @@ PROGRAM, KERNEL, INITRAMFS, MEMORY, STATE = "/firecracker", "/kernel", "/initram
 OWN = "/own"
 """The one directory that Firecracker may make names in: those of its two sockets."""
 API_SOCKET, AGENT_SOCKET = f"{OWN}/api.sock", f"{OWN}/agent.sock"
-TAP_NAME = "kontinuum0"
 GUEST_CID = 3
 """Each machine is alone on its vsock."""
 AGENT_PORT = 1024
@@ -36,7 +36,6 @@ READERS, WRITERS = 9, 6
 the network, the vsock, the balloon and the source of entropy that makes all ``DEVICES``."""
 BLANK_WRITER_BYTES = 4096
 """An empty disk to write to. An image has another size: by that the agent knows that the guest has seen the change."""
-MOST_CPUS = 32
 OLDEST = (1, 8)
 """Describes its devices by ACPI, which is all that a distribution's kernel looks at."""
 FREE_PAGE_REPORTING = (1, 14)
@@ -85,7 +84,7 @@ def configuration(hardware: Hardware) -> list[Request]:
     boot = {"kernel_image_path": KERNEL, "initrd_path": INITRAMFS, "boot_args": kernel_command_line()}
     requests = [_put("/machine-config", size), _put("/boot-source", boot)]
     requests += [_put(f"/drives/{drive.name}", _drive(drive)) for drive in DRIVES]
-    network = {"iface_id": "eth0", "host_dev_name": TAP_NAME, "guest_mac": MAC}
+    network = {"iface_id": "eth0", "host_dev_name": taps.NAME, "guest_mac": MAC}
     requests.append(_put("/network-interfaces/eth0", network))
     requests.append(_put("/vsock", {"guest_cid": GUEST_CID, "uds_path": AGENT_SOCKET}))
     balloon: dict[str, Any] = {"amount_mib": 0, "deflate_on_oom": True}

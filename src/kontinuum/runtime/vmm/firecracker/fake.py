@@ -267,7 +267,7 @@ class FakeLauncher:
         def open_socket(path: str) -> int:
             return sockets.open_socket_of(os.getuid(), find(path))
 
-        return Launched(child, View(cover, uncover, open_socket), os.getuid())
+        return Launched(child, View(cover, uncover, open_socket), os.getuid(), tap=None)
 
 
 async def _live(fake: FakeFirecracker, child: process.Child) -> None:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Protocol
 
 from kontinuum.foundation import process, sockets
+from kontinuum.runtime import taps
 from kontinuum.runtime.jail import view
 from kontinuum.runtime.jail.confine import Jail
 from kontinuum.runtime.vmm.firecracker import documents
 from kontinuum.runtime.vmm.firecracker.machine import Launched, View
-from kontinuum.runtime.vmm.firecracker.tap import make_tap
 from kontinuum.runtime.vmm.port import VmmMissing
 from kontinuum.runtime.vmm.templates import Template
 
@@ -66,16 +66,15 @@ class JailedLauncher:
             for path in template if wish.saving else ():
                 path.touch(mode=0o600)
                 os.chown(path, user, user)
-        network = make_tap(owner=user)
+        tap = taps.name_apart(owner=user)
+        undo.callback(tap.close)
         try:
-            seen = documents.shown(files, network=network, template=template, saving=wish.saving)
+            seen = documents.shown(files, network=tap.namespace, template=template, saving=wish.saving)
             words = documents.command(id=wish.directory.name)
-            child = self.jail.spawn(*words, user=user, shown=seen, output=output, pass_fds=(network, locks))
+            child = self.jail.spawn(*words, user=user, shown=seen, output=output, pass_fds=(tap.namespace, locks))
         except process.ProgramMissing as error:
             raise VmmMissing(f"{self.jail.program} is not on this host; make it with: make assets") from error
-        finally:
-            os.close(network)
-        return Launched(child, _view_of(child.pid, user), user)
+        return Launched(child, _view_of(child.pid, user), user, tap)
 
 
 def _view_of(pid: int, user: int) -> View:

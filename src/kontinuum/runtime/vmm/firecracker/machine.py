@@ -17,6 +17,7 @@ from pathlib import Path
 from kontinuum.foundation import process, sockets
 from kontinuum.runtime.guest.port import NobodyAnswers
 from kontinuum.runtime.jail.view import NotShown
+from kontinuum.runtime.taps import Apart
 from kontinuum.runtime.vmm import writers
 from kontinuum.runtime.vmm.firecracker import documents
 from kontinuum.runtime.vmm.firecracker.api import Api
@@ -51,6 +52,8 @@ class Launched:
     view: View
     user: int
     """Whom it runs as."""
+    tap: Apart | None
+    """What its machine's network card is; closed when it has ended."""
 
 
 @dataclass(slots=True)
@@ -72,6 +75,7 @@ class FirecrackerMachine:
         self._child = launched.child
         self._view = launched.view
         self._user = launched.user
+        self._tap = launched.tap
         self._locks = locks
         self._origin = origin
         self._on_end = on_end
@@ -88,6 +92,10 @@ class FirecrackerMachine:
     @property
     def origin(self) -> Origin:
         return self._origin
+
+    @property
+    def tap(self) -> Apart | None:
+        return self._tap
 
     async def dial_agent(self) -> socket.socket:
         try:

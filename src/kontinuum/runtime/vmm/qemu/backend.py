@@ -34,6 +34,10 @@ POLL_SECONDS = 0.0005
 class Qemu(CloningVmm[arguments.Hardware, QemuMachine]):
     """A ``Vmm``."""
 
+    @property
+    def brings_taps(self) -> bool:
+        return False
+
     def __init__(
         self,
         *,
@@ -166,7 +170,7 @@ class Qemu(CloningVmm[arguments.Hardware, QemuMachine]):
                 # A template must be born with a tap, or its guest's driver would do without what pods' taps can do.
                 apart = taps.open_apart()
                 ours.callback(apart.close)
-                tap = apart.descriptor
+                tap = apart.open_descriptor
             lines = arguments.Lines(tap=tap, agent=agent.fileno(), monitor=monitor.fileno())
             words = arguments.command(hardware, birth, lines, program=self._program, name=str(directory))
             shown = arguments.shown(hardware, birth, program=self._program)

@@ -16,6 +16,7 @@ from qemu.qmp.qmp_client import ExecuteError
 
 from kontinuum.foundation import process, sockets
 from kontinuum.runtime.guest.port import NobodyAnswers
+from kontinuum.runtime.taps import Apart
 from kontinuum.runtime.vmm import writers
 from kontinuum.runtime.vmm.port import DISK_BYTES, MachineNotStarted, MachineRefused, Origin
 from kontinuum.runtime.vmm.qemu.arguments import SCSI, SCSI_DISKS, SLOTS, block_node, scsi_disk
@@ -63,6 +64,10 @@ class QemuMachine:
     @property
     def origin(self) -> Origin:
         return self._origin
+
+    @property
+    def tap(self) -> Apart | None:
+        return None
 
     async def dial_agent(self) -> socket.socket:
         try:
