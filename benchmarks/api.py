@@ -157,9 +157,13 @@ class Load:
     async def informed(self) -> list[Wire]:
         """Connections that have been told of every pod and watch on, as informers do, all at once."""
         query = "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
-        watching = [await self._address.open() for _ in range(WATCHERS)]
-        for wire in watching:
+
+        async def inform() -> Wire:
+            wire = await self._address.open()
             await wire.watch(f"{ROOT}/pods?{query}")
+            return wire
+
+        watching = await asyncio.gather(*(inform() for _ in range(WATCHERS)))
         await asyncio.gather(*(wire.events(self.made) for wire in watching))
         return watching
 

@@ -291,6 +291,45 @@ async def test_fields_of_a_converted_version_select_in_lists_and_watches(api: Ap
     assert await names(V2, "host=one.example") == ["a"]
 
 
+async def test_labels_that_a_conversion_gives_select_in_lists_watches_and_deletions(
+    api: Api, hooks: HookServer
+) -> None:
+    def convert(obj: dict[str, Any], wanted: str) -> None:
+        """v1 keeps in a label which port it is, v2 in a label of another name."""
+        split_and_join(obj, wanted)
+        labels = obj["metadata"].get("labels", {})
+        mine, other = ("new", "old") if wanted.endswith("v2") else ("old", "new")
+        obj["metadata"]["labels"] = {mine: labels[other]} if other in labels else labels
+
+    hooks.at("/convert", answering(convert))
+    await define(api, ports(hooks))
+    for name, value in (("a", "1"), ("b", "2"), ("c", "1")):
+        made = port(name, "one.example", 80)
+        made["metadata"]["labels"] = {"old": value}
+        since = good(await api.create(V1, made), 201)["metadata"]["resourceVersion"]
+
+    async def names(path: str, selector: str) -> list[str]:
+        answer = good(await api.get(f"{path}?labelSelector={selector}"))
+        return [one["metadata"]["name"] for one in answer["items"]]
+
+    assert await names(V1, "old=1") == ["a", "c"] and await names(V1, "new") == []
+    assert await names(V2, "new=1") == ["a", "c"] and await names(V2, "old") == []
+    assert await names(V2, "new=1&fieldSelector=port=81") == []
+    async with (
+        api.watch(V1, f"resourceVersion={since}&labelSelector=old=1") as in_v1,
+        api.watch(V2, f"resourceVersion={since}&labelSelector=new=1") as in_v2,
+    ):
+        good(await api.patch(f"{V2}/b", {"metadata": {"labels": {"new": "1"}}}))
+        good(await api.patch(f"{V1}/a", {"metadata": {"labels": {"old": "2"}}}))
+        good(await api.patch(f"{V1}/c", {"hostPort": "one.example:81"}))
+        wanted = [("ADDED", "b"), ("DELETED", "a"), ("MODIFIED", "c")]
+        assert await in_v1.take(3) == wanted
+        assert await in_v2.take(3) == wanted
+    deleted = good(await api.delete(f"{V2}?labelSelector=new=1"))
+    assert [one["metadata"]["name"] for one in deleted["items"]] == ["b", "c"]
+    assert await names(V2, "new") == ["a"]
+
+
 async def test_servers_on_one_store_read_what_the_other_stores_in_a_new_version(certificates: Certificates) -> None:
     store = MemoryStore()
     async with serving(store, certificates) as one, serving(store, certificates) as other:

@@ -1,8 +1,8 @@
-"""Selecting objects by fields that they have only in the version that is asked for.
+"""Selecting objects by labels and fields that they have only in the version that is asked for.
 
 Where a webhook converts between versions, nobody else knows what ``spec.host`` is of an object that is stored with a
-``spec.hostPort``. So the cache is asked for all that the rest of the selection allows, and what comes is converted, and
-then selected. Everything else is selected first, which converts less.
+``spec.hostPort``, nor which labels it has. So the cache is asked for all that the rest of the selection allows, and what
+comes is converted, and then selected. Names and namespaces are selected first, which converts less.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import orjson
 
 from kontinuum.api.machinery.objects import Object
+from kontinuum.api.machinery.selectors import EVERYTHING
 from kontinuum.apiserver import versions
 from kontinuum.apiserver.context import Context, Served
 from kontinuum.apiserver.continuation import continue_token
@@ -40,15 +41,16 @@ def late(served: Served, selection: Selection) -> Late | None:
     """None if the cache can answer the whole selection."""
     converter = served.converter
     own = tuple(one for one in selection.fields.requirements if one.key not in ALWAYS_SELECTABLE)
-    if converter is None or not converter.is_external or not own:
+    if converter is None or not converter.is_external or (not own and selection.labels.is_empty):
         return None
     rest = tuple(one for one in selection.fields.requirements if one.key in ALWAYS_SELECTABLE)
     narrow = replace(selection.fields, requirements=own)
-    wide = replace(selection, fields=replace(selection.fields, requirements=rest))
+    wide = replace(selection, labels=EVERYTHING, fields=replace(selection.fields, requirements=rest))
 
     def matches(value: bytes) -> bool:
         obj: Object = orjson.loads(value)
-        return narrow.matches(served.kind.fields(obj))
+        has_labels = selection.labels.matches(obj["metadata"].get("labels"))
+        return has_labels and (narrow.is_empty or narrow.matches(served.kind.fields(obj)))
 
     return Late(wide, converter, matches)
 
