@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from sys import intern
 
 from kontinuum.apiserver.registry import Layout
 from kontinuum.apiserver.selection import Selection
@@ -38,6 +39,16 @@ class Entry:
             return False
         self.labels, self.fields = other.labels, other.fields
         return True
+
+    def share_texts(self) -> None:
+        """Keep what selectors look at once for all objects that say the same, as most of them do."""
+        try:
+            if self.labels is not None:
+                self.labels = {intern(key): intern(value) for key, value in self.labels.items()}
+            for key, value in self.fields.items():
+                self.fields[key] = intern(value)
+        except TypeError:
+            pass  # What is stored may be older than the rule that it is text.
 
     def showing(self, value: bytes) -> Entry:
         """The same object in other words."""

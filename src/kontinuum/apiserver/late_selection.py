@@ -1,8 +1,8 @@
 """Selecting objects by labels and fields that they have only in the version that is asked for.
 
 Where a webhook converts between versions, nobody else knows what ``spec.host`` is of an object that is stored with a
-``spec.hostPort``, nor which labels it has. So the cache is asked for all that the rest of the selection allows, and what
-comes is converted, and then selected. Names and namespaces are selected first, which converts less.
+``spec.hostPort``, nor which labels it has. So the cache is asked for all that the rest of the selection allows, and
+what comes is converted, and then selected. Names and namespaces are selected first, which converts less.
 """
 
 from __future__ import annotations

@@ -115,6 +115,7 @@ class WatchCache:
     def load(self, key: str, value: bytes, revision: int) -> None:
         """An object that was there when the feed began."""
         entry = self._entry(key, value, revision)
+        entry.share_texts()
         if key not in self._entries:
             insort(self._keys, key)
         self._entries[key] = entry
@@ -161,6 +162,8 @@ class WatchCache:
         entry = self._entry(key, value, revision)
         previous = self._entries.get(key)
         is_selected_alike = previous is not None and entry.is_selected_as(previous)
+        if not is_selected_alike:
+            entry.share_texts()
         if deleted:
             if previous is not None:
                 del self._entries[key]
@@ -232,10 +235,10 @@ class WatchCache:
         spliced = self.layout.splice(value, revision)
         obj = self._project(spliced)
         labels = obj["metadata"].get("labels")
-        fields = _shared(self._fields_of(obj)) if self._fields_of is not None else _NO_FIELDS
+        fields = self._fields_of(obj) if self._fields_of is not None else _NO_FIELDS
         return Entry(
             key, spliced, revision,
-            namespace=intern(namespace), name=name, labels=_shared(labels) if labels else None, fields=fields,
+            namespace=intern(namespace), name=name, labels=labels or None, fields=fields,
         )  # fmt: skip
 
     def _remember(self, event: Event) -> None:
@@ -250,8 +253,3 @@ class WatchCache:
 
 
 _NO_FIELDS: dict[str, str] = {}
-
-
-def _shared(texts: dict[str, str]) -> dict[str, str]:
-    """The same with texts that other objects have as well: what selectors look at says the same of most of them."""
-    return {intern(key): intern(value) if type(value) is str else value for key, value in texts.items()}
