@@ -87,6 +87,11 @@ async def test_a_pod_that_brings_the_volume_keeps_it(api: Api) -> None:
     assert spec["containers"][0]["volumeMounts"][0]["name"] == "kube-api-access-own"
 
 
+async def test_pods_of_one_template_are_equal(api: Api) -> None:
+    one, other = [await created(api, name, containers=[container("a")]) for name in ("one", "other")]
+    assert one == other, "what is found out about one must hold for the next: its validation is a sixth of a creation"
+
+
 async def test_the_accounts_pull_secrets_become_the_pods(api: Api) -> None:
     await api.create(ACCOUNTS, {"metadata": {"name": "builder"}, "imagePullSecrets": [{"name": "registry"}]})
     assert (await created(api, serviceAccountName="builder"))["imagePullSecrets"] == [{"name": "registry"}]

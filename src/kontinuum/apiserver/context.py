@@ -131,13 +131,22 @@ class Context:
 
         It may be shared with others who look at it, and is not to be changed.
         """
+        entry = await self._entry(resource, namespace, name)
+        return self.decoded.of(entry) if entry is not None else None
+
+    async def labels(self, resource: Resource, namespace: str, name: str) -> Mapping[str, str] | None:
+        """Its labels alone; None if there is no such object."""
+        entry = await self._entry(resource, namespace, name)
+        return (entry.labels or {}) if entry is not None else None
+
+    async def _entry(self, resource: Resource, namespace: str, name: str) -> Entry | None:
         cache = self.served[resource].cache
         key = cache.layout.key(namespace, name)
         entry = cache.get(key)
         if entry is None:
             await self.catch_up()
             entry = cache.get(key)
-        return self.decoded.of(entry) if entry is not None else None
+        return entry
 
     async def list(self, resource: Resource, namespace: str = "", labels: LabelSelector = EVERYTHING) -> list[Object]:
         """The cached objects of a namespace, or of all for "", for admission. Decodes them: not for long lists.

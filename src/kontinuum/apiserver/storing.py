@@ -206,7 +206,10 @@ async def _to_be_changed(served: Served, call: Call, entry: Entry, old: Object, 
     is_status = call.route.subresource == "status" and served.kind.conforms_in_parts
     if parts is None or not is_status or not parts <= STATUS_PARTS:
         return await versions.read(served.converter, entry.value)
-    metadata = copy(old["metadata"]) if "metadata" in parts else {**old["metadata"]}
+    metadata = {**old["metadata"]}
+    if "metadata" in parts:
+        # The owners of fields are most of it, and nothing is ever merged into them: they are replaced as a whole.
+        metadata |= copy({key: value for key, value in metadata.items() if key != "managedFields"})
     given = {**old, "metadata": metadata}
     if "status" in old:
         given["status"] = copy(old["status"])

@@ -6,7 +6,7 @@ at them, and in what order.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
@@ -90,6 +90,10 @@ class Reader(Protocol):
 
     async def find(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """The object, fresh enough to have seen any write that has returned; None if there is none."""
+        ...
+
+    async def labels(self, resource: Resource, namespace: str, name: str) -> Mapping[str, str] | None:
+        """The labels of the object that ``find`` would answer, which is not decoded for them; None if there is none."""
         ...
 
     async def list(self, resource: Resource, namespace: str = "", labels: LabelSelector = EVERYTHING) -> list[Object]:

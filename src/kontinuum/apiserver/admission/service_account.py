@@ -35,6 +35,12 @@ class ServiceAccount(Base):
 
     concerns = frozenset({PODS})
 
+    def __init__(self) -> None:
+        self._volume = VOLUME_PREFIX + new_suffix()
+        """Kubernetes draws a name for each pod. With one for all, pods of a template are equal, and what was found out
+        about one holds for the others (``foundation.familiar``). No pod has another volume of that name: whatever
+        begins so is taken for the token's."""
+
     async def admit(self, attributes: Attributes, reader: Reader) -> None:
         pod = attributes.obj
         if pod is None or not _is_creation(attributes) or _is_mirror(pod):
@@ -45,7 +51,7 @@ class ServiceAccount(Base):
         spec["serviceAccountName"] = spec["serviceAccount"] = name
         account = await _account(attributes, name, reader)
         if wants_token(spec, account):
-            mount_token(spec, VOLUME_PREFIX + new_suffix())
+            mount_token(spec, self._volume)
         if not spec.get("imagePullSecrets") and account.get("imagePullSecrets"):
             spec["imagePullSecrets"] = [dict(one) for one in account["imagePullSecrets"]]
 

@@ -22,10 +22,9 @@ class PodTopologyLabels(Base):
         if attributes.resource != PODS or attributes.operation != "CREATE" or attributes.obj is None:
             return
         name = _node_of(attributes.obj, attributes.subresource)
-        node = await reader.find(NODES, "", name) if name else None
-        if node is None:
+        known = await reader.labels(NODES, "", name) if name else None
+        if not known:
             return
-        known = node["metadata"].get("labels") or {}
         found = {key: known[key] for key in COPIED if key in known}
         if found:
             metadata = attributes.obj.setdefault("metadata", {})

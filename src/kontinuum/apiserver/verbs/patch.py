@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import orjson
@@ -71,7 +72,7 @@ def check_options(call: Call) -> None:
 
 
 class PatchBody:
-    """A patch as it came. It is decoded for each use, because what it is merged into takes parts of it."""
+    """A patch as it came. It is decoded for each merge, because what it is merged into takes parts of it."""
 
     def __init__(self, media: str, raw: bytes) -> None:
         self.media = media
@@ -89,20 +90,25 @@ class PatchBody:
             raise status.bad_request("error decoding patch: a merge patch is an object")
         return found
 
+    @cached_property
+    def document(self) -> Any:
+        """Decoded, to be looked at. Raises ApiError 400."""
+        return self.decode()
+
     @property
     def parts(self) -> frozenset[str] | None:
         """The fields of the object that it may write; None if that is not easily told. Raises ApiError 400."""
         if self.media == JSON_PATCH:
             return None
-        found = frozenset(self.decode())
+        found = frozenset(self.document)
         return None if any(name.startswith("$") for name in found) else found
 
     def duplicates(self, call: Call) -> list[str]:
         """The fields that it names twice, where anybody wants to know. Raises ApiError 400, 422."""
-        found = self.decode()
+        document = self.document
         if options.field_validation(call) == "Ignore":
             return []
-        return codecs.duplicate_fields_of(self.raw, found)
+        return codecs.duplicate_fields_of(self.raw, document)
 
     def patch(self, definition: Definition | None) -> Patch:
         """``definition`` is that of the patched kind, which strategic merges need."""
