@@ -58,7 +58,7 @@ def test_an_answer_is_the_same_in_any_pieces(answer: bytes, cuts: set[int]) -> N
     async def main() -> None:
         connection, exchange = begun()
         for start, end in pairwise([0, *sorted(cut for cut in cuts if cut < len(answer)), len(answer)]):
-            connection.data_received(answer[start:end])
+            connection.take_in(answer[start:end])
         if answer is UNTIL_THE_END:
             connection.connection_lost(None)
         await exchange.wait_head()
@@ -72,7 +72,7 @@ def test_an_answer_is_the_same_in_any_pieces(answer: bytes, cuts: set[int]) -> N
 def test_anything_else_is_no_answer(noise: bytes) -> None:
     async def main() -> None:
         connection, exchange = begun()
-        connection.data_received(noise)
+        connection.take_in(noise)
         connection.connection_lost(None)
         with pytest.raises(Unreachable):
             await exchange.wait_head()
@@ -84,7 +84,7 @@ def test_anything_else_is_no_answer(noise: bytes) -> None:
 @pytest.mark.parametrize("cut", [1, 30, len(LENGTH) - 1])
 async def test_an_answer_that_breaks_off_is_no_answer(cut: int) -> None:
     connection, exchange = begun()
-    connection.data_received(LENGTH[:cut])
+    connection.take_in(LENGTH[:cut])
     connection.connection_lost(ConnectionResetError("reset"))
     with pytest.raises(Unreachable, match="talking to https://server: reset"):
         await exchange.wait_head()
@@ -93,7 +93,7 @@ async def test_an_answer_that_breaks_off_is_no_answer(cut: int) -> None:
 
 async def test_a_stream_gives_what_has_come_before_it_breaks() -> None:
     connection, exchange = begun(is_stream=True)
-    connection.data_received(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n")
+    connection.take_in(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n")
     connection.connection_lost(None)
     taken = []
     with pytest.raises(Unreachable):
@@ -105,7 +105,7 @@ async def test_a_stream_gives_what_has_come_before_it_breaks() -> None:
 async def test_an_answer_may_not_take_for_ever_and_a_stream_may_not_be_silent_for_ever() -> None:
     for is_stream in (False, True):
         connection, exchange = begun(seconds=0.01, is_stream=is_stream)
-        connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc")
+        connection.take_in(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc")
         with pytest.raises(Unreachable, match=r"no answer within 0\.01 s"):
             await exchange.read()
         assert not connection.is_open
@@ -113,7 +113,7 @@ async def test_an_answer_may_not_take_for_ever_and_a_stream_may_not_be_silent_fo
 
 async def test_what_nobody_asked_for_ends_the_connection() -> None:
     connection = opened()
-    connection.data_received(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
+    connection.take_in(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
     assert not connection.is_open
 
 

@@ -8,7 +8,7 @@ are returned.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -149,12 +149,15 @@ class Client:
             accept=_accept(metadata_only, "PartialObjectMetadata"),
             timeout=timeout_seconds + _WATCH_SLACK,
         )
-        async with self._send(request) as response:
+        response = await self._transport.send(request)
+        try:
             await _raise_for_status(response)
             async with contextlib.aclosing(response.lines()) as lines:
                 async for line in lines:
                     if line:
                         yield _watch_event(line)
+        finally:
+            await response.close()
 
     async def create(
         self, resource: Resource, obj: Object, *, namespace: str = "", subresource: str = "", name: str = ""
@@ -217,15 +220,10 @@ class Client:
         return answer
 
     async def _read(self, request: Request) -> bytes:
-        async with self._send(request) as response:
-            await _raise_for_status(response)
-            return await response.read()
-
-    @contextlib.asynccontextmanager
-    async def _send(self, request: Request) -> AsyncIterator[Response]:
         response = await self._transport.send(request)
         try:
-            yield response
+            await _raise_for_status(response)
+            return await response.read()
         finally:
             await response.close()
 

@@ -89,7 +89,7 @@ async def living(clock: Clock, *, seed: int) -> AsyncIterator[tuple[Client, Whol
         await server.start()
 
         def connected(user: str) -> Client:
-            async def connect(client: asyncio.Protocol) -> None:
+            async def connect(client: asyncio.BufferedProtocol) -> None:
                 pipes.join(client, server.answering(), inwards=delays(), outwards=delays())
 
             return Client(HttpTransport(Connection(server="http://virtual", token=user), clock=clock, connect=connect))

@@ -14,7 +14,7 @@ import structlog
 from kontinuum.client.errors import Unreachable
 from kontinuum.client.kubeconfig import Connection as Target
 from kontinuum.client.transport.port import Request, Response
-from kontinuum.client.transport.wire import Connection, Exchange
+from kontinuum.client.transport.wire import READ_BYTES, Connection, Exchange
 from kontinuum.foundation.clock import Clock, RealClock
 
 log = structlog.get_logger(__name__)
@@ -30,7 +30,7 @@ at two milliseconds of both sides' processors each and 100 KB, and no server ans
 IN_PATHS = "/:@!$&'()*+,;=~"
 
 
-Connect = Callable[[asyncio.Protocol], Awaitable[object]]
+Connect = Callable[[asyncio.BufferedProtocol], Awaitable[object]]
 """Opens a connection whose bytes the protocol is given. Raises OSError."""
 
 
@@ -54,6 +54,7 @@ class HttpTransport:
         self._port = address.port or (80 if self._is_plain else 443)
         self._prefix = address.path.rstrip("/")
         self._always = f" HTTP/1.1\r\nHost: {address.netloc}\r\nUser-Agent: {user_agent}\r\n"
+        self._room = memoryview(bytearray(READ_BYTES))
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
         self._is_closed = False
@@ -131,7 +132,7 @@ class HttpTransport:
         server = self._target.server
         try:
             self._refresh_credentials()
-            connection = Connection(server)
+            connection = Connection(server, self._room)
             async with asyncio.timeout(CONNECT_SECONDS), _closed_if_cancelled(connection):
                 await self._open_connection(connection)
         except (OSError, TimeoutError) as error:
@@ -142,7 +143,7 @@ class HttpTransport:
         self._check_open()
         return connection
 
-    async def _open_socket(self, connection: asyncio.Protocol) -> None:
+    async def _open_socket(self, connection: asyncio.BufferedProtocol) -> None:
         tls = None if self._is_plain else self._tls
         await asyncio.get_running_loop().create_connection(lambda: connection, self._host, self._port, ssl=tls)
 
