@@ -73,6 +73,16 @@ def test_good_objects_have_no_problems() -> None:
          'spec.containers[0].env[0].valueFrom: Invalid value: "": must specify one of: `fieldRef`, '
          "`resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`"),
         (container(livenessProbe={}), "spec.containers[0].livenessProbe: Required value: must specify a handler type"),
+        (container(env=[{"name": "A", "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "../x"}}}]),
+         'spec.containers[0].env[0].valueFrom.fileKeyRef.path: Invalid value: "../x": must not contain \'..\''),
+        (container(env=[{"name": "A", "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "x", "key": "B"}}}]),
+         'spec.containers[0].env[0].valueFrom.fileKeyRef.volumeName: Not found: "v"'),
+        (pod(volumes=[{"name": "v", "configMap": {"name": "c"}}], containers=[{**CONTAINER, "env": [
+            {"name": "A", "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "x", "key": "B"}}}]}]),
+         'spec.containers[0].env[0].valueFrom.fileKeyRef.volumeName: Invalid value: "v": '
+         "referenced volume must be of type emptyDir"),
+        (pod(hostnameOverride="a", setHostnameAsFQDN=True),
+         "spec.hostnameOverride: Forbidden: may not be set when `setHostnameAsFQDN` is true"),
         (pod(restartPolicy="Perhaps"),
          'spec.restartPolicy: Unsupported value: "Perhaps": supported values: "Always", "OnFailure", "Never"'),
         (pod(tolerations=[{"key": "a", "operator": "Exists", "value": "b"}]),

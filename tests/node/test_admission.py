@@ -68,6 +68,12 @@ def test_kernel_parameters_that_may_harm_others_are_refused_unless_they_are_allo
     assert refusal(setting("net.core.somaxconn"), [], ROOM, 110, ["net.core.*"]) is None
 
 
+def test_what_was_made_for_another_system_is_refused() -> None:
+    assert reason(pod(os={"name": "linux"}, nodeSelector={"kubernetes.io/os": "linux"})) == ""
+    assert reason(pod(os={"name": "windows"})) == "PodOSNotSupported"
+    assert reason(pod(nodeSelector={"kubernetes.io/os": "windows"})) == "PodOSSelectorNodeLabelDoesNotMatch"
+
+
 def test_profiles_and_groups_that_nothing_here_would_enforce_are_refused() -> None:
     def secured(**context: object) -> Object:
         return pod(securityContext=context)

@@ -184,6 +184,17 @@ def test_the_hosts_file_names_the_pod_and_its_aliases() -> None:
     assert lines[-1] == "192.0.2.9\tx\ty"
 
 
+def test_a_pod_s_kernel_can_be_told_its_whole_name_or_another() -> None:
+    made = full(hostname="h", subdomain="s", setHostnameAsFQDN=True)
+    assert names.kernel_name(made, "cluster.local") == "h.s.default.svc.cluster.local"
+    assert names.kernel_name(full(setHostnameAsFQDN=True, hostname="h"), "cluster.local") == "h"
+    other = full(hostname="h", subdomain="s", hostnameOverride="db.example.org")
+    assert names.kernel_name(other, "cluster.local") == "db.example.org"
+    assert "10.0.0.7\tdb.example.org" in names.hosts_file(other, ("10.0.0.7",), "cluster.local").splitlines()
+    with pytest.raises(names.NameTooLong, match=r"\(64 characters is the max, 78 characters requested\)"):
+        names.kernel_name(full(hostname="h" * 50, subdomain="s", setHostnameAsFQDN=True), "cluster.local")
+
+
 def test_image_names_are_completed_and_bad_ones_refused() -> None:
     assert with_tag("busybox") == "docker.io/library/busybox:latest"
     assert with_tag("a/b:1") == "docker.io/a/b:1"

@@ -143,7 +143,7 @@ class Hands:
             now = self._even_time.now()
             self._remembered.sandbox_failed("FailedMount", str(error), now=now, backoff=VOLUME_BACKOFF)
             return
-        except (NotOffered, RuntimeFailed, SourceMissing, OSError) as error:
+        except (NotOffered, names.NameTooLong, RuntimeFailed, SourceMissing, OSError) as error:
             self._tell(pod, WARNING, "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
             self._remembered.sandbox_failed(
                 "FailedCreatePodSandBox", str(error), now=self._even_time.now(), backoff=SANDBOX_BACKOFF

@@ -51,6 +51,7 @@ def refusal(
         or _of_resources(pod, others, room)
         or _of_ports(pod, others)
         or _of_sysctls(pod, allowed_sysctls)
+        or _of_system(pod)
         or _of_apparmor(pod)
         or _of_groups(pod)
     )
@@ -124,6 +125,16 @@ def _of_sysctls(pod: Object, allowed: Sequence[str]) -> Refusal | None:
         name = sysctl["name"].replace("/", ".")
         if name not in SAFE_SYSCTLS and not any(fnmatch.fnmatchcase(name, pattern) for pattern in allowed):
             return _refused("SysctlForbidden", f'forbidden sysctl: "{name}" not allowlisted')
+    return None
+
+
+def _of_system(pod: Object) -> Refusal | None:
+    """Linux runs here, and nothing that was made for another."""
+    if (pod["spec"].get("os") or {}).get("name", "linux") != "linux":
+        return _refused("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS")
+    if (pod["spec"].get("nodeSelector") or {}).get("kubernetes.io/os", "linux") != "linux":
+        message = "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label"
+        return _refused("PodOSSelectorNodeLabelDoesNotMatch", message)
     return None
 
 

@@ -5,20 +5,46 @@ from __future__ import annotations
 from pathlib import Path
 
 from kontinuum.api.machinery.objects import Object
+from kontinuum.foundation.errors import Refused
 from kontinuum.node import pods
 from kontinuum.node.port import Config
 from kontinuum.node.settings import NodeSettings
 
 HOST_RESOLVER = Path("/etc/resolv.conf")
-LONGEST_HOST_NAME = 63
+LONGEST_HOST_NAME, LONGEST_KERNEL_NAME = 63, 64
 MOST_SEARCHES = 32
 MOST_SERVERS = 3
 
 
+class NameTooLong(Refused):
+    """The kernel takes no host name of this length."""
+
+
 def hostname(pod: Object) -> str:
-    """``spec.hostname``, else the pod's name cut to what a host name may be long."""
+    """``spec.hostnameOverride``, ``spec.hostname``, or the pod's name cut to what a host name may be long."""
+    if override := pod["spec"].get("hostnameOverride"):
+        return str(override)
     name: str = pod["spec"].get("hostname") or pod["metadata"]["name"]
     return name[:LONGEST_HOST_NAME].rstrip("-.")
+
+
+def full_name(pod: Object, domain: str) -> str:
+    """The name under which the cluster's DNS knows a pod that has a ``subdomain``; "" for any other."""
+    spec = pod["spec"]
+    if not spec.get("subdomain") or spec.get("hostnameOverride"):
+        return ""
+    return f"{hostname(pod)}.{spec['subdomain']}.{pod['metadata']['namespace']}.svc.{domain}"
+
+
+def kernel_name(pod: Object, domain: str) -> str:
+    """What ``hostname`` prints in the pod. Raises NameTooLong, in the kubelet's words."""
+    full = full_name(pod, domain) if pod["spec"].get("setHostnameAsFQDN") else ""
+    if len(full) > LONGEST_KERNEL_NAME:
+        raise NameTooLong(
+            f"Failed to construct FQDN from Pod hostname and cluster domain, FQDN {full} is too long "
+            f"({LONGEST_KERNEL_NAME} characters is the max, {len(full)} characters requested)"
+        )
+    return full or hostname(pod)
 
 
 def parse_resolver(text: str) -> Config:
@@ -65,9 +91,7 @@ def _with_own(config: Config, own: Object) -> Config:
 
 def hosts_file(pod: Object, ips: tuple[str, ...], domain: str) -> str:
     """The pod's /etc/hosts, managed as the kubelet manages it."""
-    name = hostname(pod)
-    subdomain = pod["spec"].get("subdomain")
-    names = [f"{name}.{subdomain}.{pod['metadata']['namespace']}.svc.{domain}", name] if subdomain else [name]
+    names = [name for name in (full_name(pod, domain), hostname(pod)) if name]
     lines = [
         "# Kubernetes-managed hosts file.",
         "127.0.0.1\tlocalhost",

@@ -31,7 +31,7 @@ def sandbox_config(pod: Object, attempt: int, settings: NodeSettings, host_resol
             "attempt": attempt,
         },
         # With the host's network comes the host's name, which the runtime gives by itself.
-        "hostname": "" if pods.is_host_network(pod) else names.hostname(pod),
+        "hostname": "" if pods.is_host_network(pod) else names.kernel_name(pod, settings.cluster_domain),
         "log_directory": str(log_directory(settings, pod)),
         "dns_config": names.dns_config(pod, settings, host_resolver),
         "port_mappings": [] if pods.is_host_network(pod) else _port_mappings(pod),

@@ -418,6 +418,8 @@ async def the_hosts_file_is_ours_unless_the_pod_has_its_own(world: World) -> Non
     assert f"{found['status']['podIP']}\t{full}\tquerier" in managed
     assert "123.45.67.89\tfoo\tbar" in managed
     assert managed.endswith("\nquerier\n")
+    whole = world.pod("hostname", name="whole", setHostnameAsFQDN=True, **spec)
+    assert await world.printed(whole) == [full]
     assert (await world.logs(name, "own")).startswith("of the pod")
 
 

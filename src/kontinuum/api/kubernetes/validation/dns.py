@@ -11,11 +11,13 @@ from kontinuum.api.machinery.objects import Object
 
 MOST_SERVERS, MOST_PATHS, LONGEST_PATHS = 3, 32, 2048
 """What resolvers in use can take (kubernetes ``validateDNSPodSpec``)."""
+LONGEST_HOST_NAME = 64
+"""What Linux can take."""
 
 
 def validate_pod_names(spec: Object, path: str) -> list[FieldError]:
     """``dnsConfig`` and ``hostAliases`` of a pod's ``spec``."""
-    errors = _resolver(spec, f"{path}.dnsConfig")
+    errors = _resolver(spec, f"{path}.dnsConfig") + _own_name(spec, f"{path}.hostnameOverride")
     for index, alias in enumerate(spec.get("hostAliases") or ()):
         here = f"{path}.hostAliases[{index}]"
         errors += [
@@ -24,6 +26,21 @@ def validate_pod_names(spec: Object, path: str) -> list[FieldError]:
         for number, name in enumerate(alias.get("hostnames") or ()):
             where = f"{here}.hostnames[{number}]"
             errors += [fields.invalid(where, name, problem) for problem in names.dns_subdomain(name)]
+    return errors
+
+
+def _own_name(spec: Object, path: str) -> list[FieldError]:
+    """``hostnameOverride`` (KEP-4762): the kernel's name, of which the cluster's DNS knows nothing."""
+    name = spec.get("hostnameOverride")
+    if not name:
+        return []
+    errors = [fields.invalid(path, name, problem) for problem in names.dns_subdomain(name)]
+    if len(name) > LONGEST_HOST_NAME:
+        errors.append(fields.too_long(path, LONGEST_HOST_NAME))
+    if spec.get("setHostnameAsFQDN"):
+        errors.append(fields.forbidden(path, "may not be set when `setHostnameAsFQDN` is true"))
+    if spec.get("hostNetwork"):
+        errors.append(fields.forbidden(path, "may not be set when `hostNetwork` is true"))
     return errors
 
 
