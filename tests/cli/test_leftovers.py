@@ -32,6 +32,25 @@ def test_a_shim_that_containerd_has_lost_is_killed_and_nobody_else_s(tmp_path: P
             shim.communicate()
 
 
+def test_what_is_left_in_a_pods_cgroup_is_killed_and_nobody_else(tmp_path: Path) -> None:
+    lost, other = [subprocess.Popen([*BOUND, "sh", "-c", "read nothing"], stdin=subprocess.PIPE) for _ in range(2)]
+    for hierarchy, cgroup, pid in (("memory", "kontinuum/ours/kubepods/pod1/c", lost.pid),
+                                   ("pids", "kontinuum/ours/kubepods/pod1/c", lost.pid),
+                                   ("memory", "kontinuum/theirs/kubepods/pod2", other.pid)):  # fmt: skip
+        directory = tmp_path / hierarchy / cgroup
+        directory.mkdir(parents=True)
+        (directory / "cgroup.procs").write_text(f"{pid}\n")
+    try:
+        assert leftovers.kill_lost_processes("/kontinuum/ours", tmp_path, seconds=0.05) == 1
+        assert lost.wait(30) == -signal.SIGKILL
+        assert other.poll() is None
+        assert leftovers.kill_lost_processes("/kontinuum/nobody", tmp_path) == 0
+    finally:
+        for one in (lost, other):
+            one.kill()
+            one.communicate()
+
+
 def test_logs_of_our_pods_go_and_those_of_others_stay(tmp_path: Path) -> None:
     settings = NodeSettings(data_dir=str(tmp_path / "data"), pod_logs_dir=str(tmp_path / "log" / "pods"))
     (settings.data / "pods" / "ours").mkdir(parents=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import itertools
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 
 from kontinuum.cli.installation import Installation
@@ -15,15 +17,19 @@ from kontinuum.node import network
 from kontinuum.node.settings import NodeSettings
 
 CGROUPS = Path("/sys/fs/cgroup")
+ENDING_SECONDS = 10.0
+"""How long processes that were killed may take to be gone."""
 
 
 def remove(paths: Installation) -> None:
     """Remove the node's interface, pods' cgroups and the rules for their traffic; what is not there is passed over.
+    Whatever of pods still runs is killed.
 
     Nothing of the installation may run any more, containerd and pods included.
     """
     settings = NodeSettings(data_dir=str(paths.data))
     kill_lost_shims(settings.socket)
+    kill_lost_processes(settings.cgroup)
     asyncio.run(network.remove(settings))
     remove_cgroups(paths)
     remove_logs(settings)
@@ -67,6 +73,31 @@ def kill_lost_shims(socket: Path) -> list[int]:
         except (FileNotFoundError, ProcessLookupError):
             continue  # It has ended meanwhile.
     return found
+
+
+def kill_lost_processes(cgroup: str, root: Path = CGROUPS, *, seconds: float = ENDING_SECONDS) -> int:
+    """Kill what is still in ``cgroup`` and below, in any hierarchy; answers how many processes that were.
+
+    None, as a rule. But a pod whose shim is gone, or that did not stop in the time it had, has nobody left who ends it.
+    """
+    killed: set[int] = set()
+    deadline = time.monotonic() + seconds
+    while (left := _members(cgroup, root)) and time.monotonic() < deadline:
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        killed |= left
+        time.sleep(0.02)  # the kernel buries a killed process in its own time
+    return len(killed)
+
+
+def _members(cgroup: str, root: Path) -> set[int]:
+    found: set[int] = set()
+    for hierarchy in (root, *root.iterdir()):
+        for below, _, _ in os.walk(hierarchy / cgroup.lstrip("/")):
+            with contextlib.suppress(OSError):
+                found |= {int(word) for word in Path(below, "cgroup.procs").read_text().split()}
+    return found - {os.getpid()}
 
 
 def remove_cgroups(paths: Installation) -> bool:
