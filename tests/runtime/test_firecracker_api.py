@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -32,6 +32,7 @@ from kontinuum.runtime.vmm.port import MachineNotStarted, MachineRefused, Machin
 from kontinuum.runtime.vmm.templates import Templates
 
 NEW, OLD = Hardware(128 << 20, 1, (1, 14, 0)), Hardware(128 << 20, 1, (1, 8, 0))
+LIMITED = Hardware(128 << 20, 1, (1, 14, 0), 1 << 20, 1 << 20)
 Behaviour = bytes | None
 """What is answered to a call before the line is cut; None: nothing, and it is not cut."""
 DONE = b"HTTP/1.1 204 No Content\r\n\r\n"
@@ -183,7 +184,7 @@ def test_a_socket_that_is_a_link_or_somebody_elses_is_not_called(tmp_path: Path)
             sockets.open_socket_of(os.getuid(), tmp_path / name)
 
 
-@pytest.mark.parametrize("hardware", [NEW, OLD])
+@pytest.mark.parametrize("hardware", [NEW, OLD, LIMITED])
 def test_all_that_is_told_is_in_the_public_document(hardware: Hardware) -> None:
     requests = [*documents.configuration(hardware), documents.start(), documents.pause(), documents.resume()]
     requests += [documents.save(), documents.load(), *(documents.look_again(drive) for drive in DRIVES)]
@@ -201,6 +202,18 @@ def test_a_machine_has_no_more_devices_than_there_are_interrupts() -> None:
 def test_what_a_guest_flushes_is_flushed_and_only_volumes_are_written_to() -> None:
     for drive in (request.body or {} for request in documents.configuration(NEW) if "/drives/" in request.path):
         assert drive["cache_type"] == ("Unsafe" if drive["is_read_only"] else "Writeback")
+
+
+def test_limits_of_the_host_are_on_every_disk_and_on_both_directions_of_the_network() -> None:
+    limited = replace(NEW, disk_bytes_per_second=50_000_000, network_bytes_per_second=5)
+    bodies = [request.body or {} for request in documents.configuration(limited)]
+    found = [body["rate_limiter"]["bandwidth"] for body in bodies if "rate_limiter" in body]
+    assert found == [{"size": 5_000_000, "refill_time": 100}] * len(DRIVES)
+    [network] = [body for body in bodies if "iface_id" in body]
+    for direction in ("rx_rate_limiter", "tx_rate_limiter"):
+        assert network[direction] == {"bandwidth": {"size": 1, "refill_time": 100}}
+    assert limited.kind != NEW.kind, "a saved machine remembers its limits"
+    assert "rate_limiter" not in NEW.kind
 
 
 def test_memory_is_given_back_by_versions_that_can() -> None:

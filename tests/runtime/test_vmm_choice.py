@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from kontinuum.foundation.clock import RealClock
 from kontinuum.runtime import backends
 from kontinuum.runtime.settings import RuntimeSettings
 from kontinuum.runtime.vmm.accelerator import Accelerator
-from kontinuum.runtime.vmm.choice import Facts, decide
+from kontinuum.runtime.vmm.choice import Facts, LimitsNotHeld, choose, decide
 from kontinuum.runtime.vmm.port import VmmMissing
 
 BEST = Facts(Accelerator("kvm", "a loop ended in time"), "/usr/bin/firecracker", cpus=8)
@@ -48,3 +49,12 @@ async def test_a_firecracker_that_cannot_run_here_is_refused_with_what_to_do(tmp
     (tmp_path / "guest/version").touch()
     with pytest.raises(VmmMissing, match="Firecracker needs KVM"):
         await backends.choose(settings, RealClock())
+
+
+def test_limits_that_nobody_would_hold_are_refused() -> None:
+    settings = RuntimeSettings(
+        assets_dir="", run_dir="", templates_dir="", images_dir="", machine_disk_bytes_per_second=1
+    )
+    with pytest.raises(LimitsNotHeld, match="held by Firecracker alone"):
+        choose(settings, Accelerator("kvm", "works"))
+    assert choose(structs.replace(settings, vmm="firecracker"), Accelerator("kvm", "works")).name == "firecracker"

@@ -16,9 +16,12 @@ from tests.runtime.pod import pod
 from kontinuum.foundation.clock import RealClock
 from kontinuum.runtime.guest import connection
 from kontinuum.runtime.vmm.conformance import AnotherVmm, SpecOf, TemplateSuite, VmmSuite, running, specs_below
+from kontinuum.runtime.vmm.firecracker import documents
 from kontinuum.runtime.vmm.firecracker.api import Request
 from kontinuum.runtime.vmm.firecracker.backend import Firecracker
+from kontinuum.runtime.vmm.firecracker.documents import Hardware
 from kontinuum.runtime.vmm.firecracker.fake import FakeLauncher
+from kontinuum.runtime.vmm.firecracker.launcher import Wish
 from kontinuum.runtime.vmm.firecracker.machine import FirecrackerMachine
 from kontinuum.runtime.vmm.port import DISK_BYTES, MachineRefused, Vmm
 from kontinuum.runtime.vmm.templates import Templates
@@ -147,3 +150,54 @@ async def test_a_pod_does_not_notice_which_vmm_its_machine_is_of(
         assert await tested.wait("two") == 137
         await tested.delete("two")
         assert [path for method, path in fake.asked if method == "PATCH"] == ["/drives/vda"] * 2
+
+
+BOOT = Request("PUT", "/boot-source", {"kernel_image_path": "/kernel"})
+DRIVE = {"drive_id": "a", "is_root_device": False, "is_read_only": True, "path_on_host": documents.DRIVES[0].path}
+START, LOAD = documents.start(), documents.load()
+
+
+@pytest.mark.parametrize(
+    ("before", "asked", "fault"),
+    [
+        ([], START, "without kernel configuration"),
+        ([BOOT, START], START, "after starting"),
+        ([BOOT, START], Request("PUT", "/drives/a", DRIVE), "after starting"),
+        ([], Request("PATCH", "/drives/a", {"drive_id": "a"}), "before starting"),
+        ([], Request("PUT", "/drives/b", DRIVE), "disagree"),
+        ([], Request("PUT", "/drives/a", DRIVE | {"path_on_host": "/nowhere"}), "Unable to open /nowhere"),
+        ([], Request("PUT", "/drives/a", DRIVE | {"cache_type": "Writethrough"}), "Invalid enum value"),
+        ([], Request("PUT", "/boot-source", {"kernel": "/kernel"}), "unknown field"),
+        ([], Request("PUT", "/boot-source", {}), "missing required field"),
+        ([], Request("PUT", "/machine-config", {"vcpu_count": 33, "mem_size_mib": 128}), "<= 32"),
+        ([], Request("PUT", "/vsock", {"guest_cid": 2, "uds_path": "/own/agent.sock"}), ">= 3"),
+        ([], documents.pause(), "before starting"),
+        ([BOOT, START], documents.save(), "not paused"),
+        ([BOOT], LOAD, "not allowed after configuring"),
+        ([], LOAD, "Load snapshot error"),
+        ([], Request("PUT", "/nothing", {}), "Invalid request method and/or path"),
+    ],
+)
+async def test_the_fake_takes_nothing_that_the_real_one_would_not(
+    vmm: Vmm, spec: SpecOf, before: list[Request], asked: Request, fault: str
+) -> None:
+    assert isinstance(vmm, Firecracker)
+    machine = await vmm._spawn(Wish(spec("one").directory), origin="cold")
+    try:
+        await machine.api.call(*before)
+        with pytest.raises(MachineRefused, match=fault):
+            await machine.api.call(asked)
+    finally:
+        await machine.kill()
+
+
+async def test_the_fake_has_as_many_devices_as_there_are_interrupts(vmm: Vmm, spec: SpecOf) -> None:
+    assert isinstance(vmm, Firecracker)
+    machine = await vmm._spawn(Wish(spec("one").directory), origin="cold")
+    try:
+        await machine.api.call(*documents.configuration(Hardware(128 << 20, 1, (1, 14, 0))))
+        await machine.api.call(Request("PUT", "/drives/a", DRIVE))
+        with pytest.raises(MachineRefused, match="no more IRQs"):
+            await machine.api.call(START)
+    finally:
+        await machine.kill()

@@ -48,7 +48,7 @@ async def choose(settings: RuntimeSettings, clock: Clock) -> Backends:
     chosen = choice.choose(settings, found)
     log.info("took the VMM", vmm=chosen.name, reason=chosen.reason)
     assets = Path(settings.assets_dir)
-    vmm = await _finder(chosen.name)(
+    vmm = await _finder(chosen.name, settings)(
         guest=assets / "guest",
         templates=Path(settings.templates_dir),
         accelerator=found,
@@ -66,12 +66,16 @@ async def choose(settings: RuntimeSettings, clock: Clock) -> Backends:
     return Backends(vmm=vmm, connect=connection.connect, image_for=image_for, prepare=prepare)
 
 
-def _finder(name: choice.Name) -> Callable[..., Awaitable[CloningVmm[Any, Any]]]:
+def _finder(name: choice.Name, settings: RuntimeSettings) -> Callable[..., Awaitable[CloningVmm[Any, Any]]]:
     # Imported here: whoever has the one should not pay for what the other speaks, an HTTP client's eleven megabytes.
     if name == "firecracker":
         from kontinuum.runtime.vmm.firecracker.backend import find as find_firecracker
 
-        return find_firecracker
+        return partial(
+            find_firecracker,
+            disk_bytes_per_second=settings.machine_disk_bytes_per_second,
+            network_bytes_per_second=settings.machine_network_bytes_per_second,
+        )
     from kontinuum.runtime.vmm.qemu.backend import find as find_qemu
 
     return find_qemu

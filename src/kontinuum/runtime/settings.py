@@ -34,6 +34,11 @@ class RuntimeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     vmm: Literal["auto", "qemu", "firecracker"] = "qemu"
     """Which virtual machine monitor. ``auto``: Firecracker where it is on the PATH, KVM works and no pod may have more
     than 32 CPUs; QEMU elsewhere."""
+    machine_disk_bytes_per_second: int = 0
+    """What each disk of a machine carries at most, whatever limits its pod has. Firecracker alone holds it; with QEMU
+    it is refused. 0: no limit."""
+    machine_network_bytes_per_second: int = 0
+    """What a machine's network card carries at most in each direction; the rest is as for disks."""
     accelerator: Literal["", "kvm", "tcg"] = ""
     """As probed by who starts us; empty: probe once."""
     default_memory_bytes: int = 128 * MEBIBYTE

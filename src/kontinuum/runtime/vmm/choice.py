@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kontinuum.foundation import process
+from kontinuum.foundation.errors import Broken
 from kontinuum.runtime.settings import RuntimeSettings
 from kontinuum.runtime.vmm.accelerator import Accelerator
 
@@ -14,6 +15,10 @@ Name = Literal["qemu", "firecracker"]
 FIRECRACKER = "firecracker"
 MOST_CPUS = 32
 """Of a Firecracker's machine; pods on a host with more may ask for more."""
+
+
+class LimitsNotHeld(Broken):
+    """The settings ask for limits that the VMM of this host does not hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,13 @@ def decide(wanted: Literal["auto", "qemu", "firecracker"], facts: Facts) -> Choi
 
 
 def choose(settings: RuntimeSettings, accelerator: Accelerator) -> Choice:
-    """``decide`` for this host."""
+    """``decide`` for this host. Raises LimitsNotHeld."""
     program = process.find_program(FIRECRACKER)
     cpus = settings.maximum_cpus or os.cpu_count() or 1
-    return decide(settings.vmm, Facts(accelerator, str(program or ""), cpus))
+    choice = decide(settings.vmm, Facts(accelerator, str(program or ""), cpus))
+    if choice.name == "qemu" and (settings.machine_disk_bytes_per_second or settings.machine_network_bytes_per_second):
+        raise LimitsNotHeld(
+            "runtime.machine_disk_bytes_per_second and machine_network_bytes_per_second are held by Firecracker alone, "
+            f"and machines run on QEMU here ({choice.reason}): set them to 0, and limits on pods"
+        )
+    return choice

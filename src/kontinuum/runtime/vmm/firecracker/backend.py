@@ -48,11 +48,14 @@ class Firecracker(CloningVmm[Hardware, FirecrackerMachine]):
         agent_ready: AgentReady,
         clock: Clock,
         patience: float = 0.0,
+        disk_bytes_per_second: int = 0,
+        network_bytes_per_second: int = 0,
     ) -> None:
-        """``version`` is Firecracker's. The rest is as ``CloningVmm`` has it."""
+        """``version`` is Firecracker's; the limits are as ``Hardware`` has them, the rest as ``CloningVmm`` has it."""
         super().__init__(templates, agent_ready=agent_ready, clock=clock, patience=patience)
         self._launcher = launcher
         self._version = version
+        self._limits = (disk_bytes_per_second, network_bytes_per_second)
 
     def _hardware(self, memory_bytes: int, cpus: int) -> Hardware:
         if not 1 <= cpus <= MOST_CPUS:
@@ -60,7 +63,7 @@ class Firecracker(CloningVmm[Hardware, FirecrackerMachine]):
                 f"a machine of Firecracker's has 1 to {MOST_CPUS} CPUs, not {cpus}; "
                 "set runtime.maximum_cpus, or runtime.vmm: qemu"
             )
-        return Hardware(memory_bytes=rounded(memory_bytes), cpus=cpus, version=self._version)
+        return Hardware(rounded(memory_bytes), cpus, self._version, *self._limits)
 
     async def _boot(self, spec: MachineSpec, hardware: Hardware) -> FirecrackerMachine:
         return await self._bring_up(Wish(spec.directory), *_birth(hardware), origin="cold")
@@ -138,6 +141,8 @@ async def find(
     clock: Clock,
     jail: Jail,
     patience: float = 0.0,
+    disk_bytes_per_second: int = 0,
+    network_bytes_per_second: int = 0,
 ) -> Firecracker:
     """The Firecracker of this host with the guest in ``guest``; the rest is as ``Firecracker`` takes it.
 
@@ -164,6 +169,8 @@ async def find(
         agent_ready=agent_ready,
         clock=clock,
         patience=patience,
+        disk_bytes_per_second=disk_bytes_per_second,
+        network_bytes_per_second=network_bytes_per_second,
     )
 
 

@@ -36,6 +36,7 @@ READERS, WRITERS = 9, 6
 the network, the vsock, the balloon and the source of entropy that makes all ``DEVICES``."""
 BLANK_WRITER_BYTES = 4096
 """An empty disk to write to. An image has another size: by that the agent knows that the guest has seen the change."""
+BUCKET_MILLISECONDS = 100
 OLDEST = (1, 8)
 """Describes its devices by ACPI, which is all that a distribution's kernel looks at."""
 FREE_PAGE_REPORTING = (1, 14)
@@ -50,6 +51,10 @@ class Hardware:
     cpus: int
     version: tuple[int, ...]
     """Firecracker's."""
+    disk_bytes_per_second: int = 0
+    """Of each disk; 0: no limit."""
+    network_bytes_per_second: int = 0
+    """In each direction; 0: no limit."""
 
     @property
     def kind(self) -> str:
@@ -83,8 +88,11 @@ def configuration(hardware: Hardware) -> list[Request]:
     size = {"vcpu_count": hardware.cpus, "mem_size_mib": hardware.memory_bytes >> 20, "smt": False}
     boot = {"kernel_image_path": KERNEL, "initrd_path": INITRAMFS, "boot_args": kernel_command_line()}
     requests = [_put("/machine-config", size), _put("/boot-source", boot)]
-    requests += [_put(f"/drives/{drive.name}", _drive(drive)) for drive in DRIVES]
-    network = {"iface_id": "eth0", "host_dev_name": taps.NAME, "guest_mac": MAC}
+    disks = _limited("rate_limiter", bytes_per_second=hardware.disk_bytes_per_second)
+    requests += [_put(f"/drives/{drive.name}", _drive(drive) | disks) for drive in DRIVES]
+    network: dict[str, Any] = {"iface_id": "eth0", "host_dev_name": taps.NAME, "guest_mac": MAC}
+    for direction in ("rx_rate_limiter", "tx_rate_limiter"):
+        network |= _limited(direction, bytes_per_second=hardware.network_bytes_per_second)
     requests.append(_put("/network-interfaces/eth0", network))
     requests.append(_put("/vsock", {"guest_cid": GUEST_CID, "uds_path": AGENT_SOCKET}))
     balloon: dict[str, Any] = {"amount_mib": 0, "deflate_on_oom": True}
@@ -175,6 +183,14 @@ def _drive(drive: Drive) -> dict[str, Any]:
         "cache_type": cache,
         "io_engine": "Sync",
     }
+
+
+def _limited(name: str, *, bytes_per_second: int) -> dict[str, Any]:
+    """A tenth of a second's worth at a time: what saved itself up must not be a flood."""
+    if not bytes_per_second:
+        return {}
+    bucket = {"size": max(1, bytes_per_second * BUCKET_MILLISECONDS // 1000), "refill_time": BUCKET_MILLISECONDS}
+    return {name: {"bandwidth": bucket}}
 
 
 def _put(path: str, body: dict[str, Any]) -> Request:
