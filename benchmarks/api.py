@@ -20,6 +20,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 import orjson
 import uvloop
@@ -32,6 +33,7 @@ from kontinuum.client import kubeconfig
 CONNECTIONS = 16
 NAMESPACE = f"benchmark-{os.getpid()}"
 ROOT = f"/api/v1/namespaces/{NAMESPACE}"
+LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
 LISTED = 5000
 WATCHERS = 100
 BURST = 200
@@ -121,6 +123,23 @@ class Load:
             lambda wire, n: wire.call("PATCH", f"{ROOT}/pods/pod-{n % self.made:06}/status", reported(n), MERGE),
             reach=1500, kubernetes="313-387/s",
         )  # fmt: skip
+
+    async def renewals(self) -> None:
+        """What every node's agent asks for each ten seconds, and every elected controller each two."""
+        spec = {"holderIdentity": "somebody", "leaseDurationSeconds": 40}
+        held: dict[Wire, dict[str, Any]] = {}
+        for number, wire in enumerate(self.wires):
+            lease = orjson.dumps({"metadata": {"name": f"lease-{number:02}"}, "spec": spec})
+            held[wire] = orjson.loads(await wire.call("POST", LEASES, lease))
+
+        async def renew(wire: Wire, number: int) -> bytes:
+            lease = held[wire]
+            lease["spec"]["renewTime"] = f"2026-01-01T00:00:00.{number % 1_000_000:06}Z"
+            answer = await wire.call("PUT", f"{LEASES}/{lease['metadata']['name']}", orjson.dumps(lease))
+            held[wire] = orjson.loads(answer)
+            return answer
+
+        await self.rate("renew a lease (PUT), durable", renew, reach=2000, kubernetes="-")
 
     async def fill(self, count: int) -> None:
         """Create pods until there are ``count``."""
@@ -233,6 +252,7 @@ async def measure(address: Address, arguments: argparse.Namespace, alone: Server
         await load.wires[0].call("POST", f"{ROOT}/serviceaccounts", account)
     try:
         await load.writes_and_reads()
+        await load.renewals()
         await load.burst()
         await load.trickle()
         await load.fill(LISTED)
@@ -251,8 +271,8 @@ async def measure(address: Address, arguments: argparse.Namespace, alone: Server
             report.figure(f"start with {load.made:,} pods in the store", [seconds], unit="s", reach=2, kubernetes="-")
             await load.open()
     finally:
-        for collection in ("pods", "configmaps"):
-            await load.wires[0].call("DELETE", f"{ROOT}/{collection}")
+        for collection in (f"{ROOT}/pods", f"{ROOT}/configmaps", LEASES):
+            await load.wires[0].call("DELETE", collection)
         await load.wires[0].call("DELETE", f"/api/v1/namespaces/{NAMESPACE}")
         await load.close()
 
