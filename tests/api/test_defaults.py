@@ -38,6 +38,24 @@ def test_a_minimal_pod_gets_what_a_real_api_server_answers() -> None:
     }
 
 
+def test_a_pod_with_limits_as_a_whole_requests_what_its_containers_do_or_as_much() -> None:
+    """KEP-2837, and ``defaultPodRequests`` of Kubernetes' API."""
+
+    def requests(whole: dict[str, Any], *of_containers: dict[str, Any]) -> Any:
+        containers = [
+            {"name": f"c{number}", "image": "i", "resources": one} for number, one in enumerate(of_containers)
+        ]
+        pod = defaulted(r.PODS, spec={"containers": containers, "resources": whole})
+        return pod["spec"]["resources"].get("requests")
+
+    limits = {"limits": {"cpu": "2", "memory": "1Gi"}}
+    assert requests(copy(limits), {}) == {"cpu": "2", "memory": "1Gi"}
+    some = {"requests": {"cpu": "300m"}}
+    assert requests(copy(limits), copy(some), copy(some)) == {"cpu": "600m", "memory": "1Gi"}
+    assert requests({**copy(limits), "requests": {"cpu": "1"}}, copy(some)) == {"cpu": "1", "memory": "1Gi"}
+    assert requests({}, copy(some)) is None
+
+
 @pytest.mark.parametrize(
     ("image", "policy"),
     [

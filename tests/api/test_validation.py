@@ -81,6 +81,19 @@ def test_good_objects_have_no_problems() -> None:
             {"name": "A", "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "x", "key": "B"}}}]}]),
          'spec.containers[0].env[0].valueFrom.fileKeyRef.volumeName: Invalid value: "v": '
          "referenced volume must be of type emptyDir"),
+        (pod(resources={"requests": {"cpu": "1"}, "limits": {"cpu": "500m"}}),
+         'spec.resources.requests: Invalid value: "1": must be less than or equal to cpu limit of 500m'),
+        (pod(resources={"limits": {"example.org/x": "1"}}),
+         'spec.resources.limits[example.org/x]: Unsupported value: "example.org/x": '
+         'supported values: "cpu", "hugepages-", "memory"'),
+        (pod(resources={"requests": {"cpu": "1"}},
+             containers=[{**CONTAINER, "resources": {"requests": {"cpu": "1500m"}}}]),
+         'spec.resources.requests[cpu]: Invalid value: "1": '
+         "must be greater than or equal to aggregate container requests of 1500m"),
+        (pod(resources={"limits": {"memory": "1Mi"}},
+             containers=[{**CONTAINER, "resources": {"limits": {"memory": "2Mi"}}}]),
+         'spec.containers[0].resources.limits[memory]: Invalid value: "2Mi": '
+         "must be less than or equal to pod limits of 1Mi"),
         (pod(hostnameOverride="a", setHostnameAsFQDN=True),
          "spec.hostnameOverride: Forbidden: may not be set when `setHostnameAsFQDN` is true"),
         (pod(restartPolicy="Perhaps"),

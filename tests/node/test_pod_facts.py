@@ -10,7 +10,7 @@ from tests.node.world import container, pod
 from kontinuum.api.machinery.objects import Object
 from kontinuum.images.references import BadReference, with_tag
 from kontinuum.node import cgroups, names
-from kontinuum.node.container_config import Attempt, BadContainer, container_config, oom_score
+from kontinuum.node.container_config import Attempt, BadContainer, container_config, linux_resources, oom_score
 from kontinuum.node.container_mounts import BadMount, volume_mounts
 from kontinuum.node.container_status import go_duration, go_milliseconds
 from kontinuum.node.environment import expand
@@ -136,6 +136,21 @@ def test_a_pods_limits_are_sums_only_where_every_container_has_one() -> None:
     assert cgroups.pod_limits(full(containers=[both[0], container("c")]), 0).memory_limit == 0
     init = full(containers=both[:1], initContainers=[container("i", **resources("3", "1Gi"))])
     assert (cgroups.pod_limits(init, 0).cpu_limit, cgroups.pod_limits(init, 0).memory_limit) == (3000, 1 << 30)
+
+
+def test_what_a_pod_says_of_itself_as_a_whole_comes_first() -> None:
+    """KEP-2837: its class, the limits of containers that have none, who is killed first, what a container learns."""
+    amounts = {"cpu": "1", "memory": "512Mi"}
+    made = full(resources={"limits": amounts, "requests": amounts}, containers=[container("a"), container("b")])
+    (first, _) = made["spec"]["containers"]
+    assert qos_class(made) == "Guaranteed"
+    assert linux_resources(made, first, 1 << 30)["memory_limit_in_bytes"] == 512 << 20
+    assert linux_resources(made, {**first, **resources("", "1Mi")}, 1 << 30)["memory_limit_in_bytes"] == 1 << 20
+    assert linux_resources(made, first, 1 << 30)["cpu_shares"] == 2
+    assert resource_value(made, {"resource": "limits.memory", "divisor": "1Mi"}, "a", AROUND) == "512"
+    less = full(resources={"requests": amounts}, containers=[container("a"), container("b")])
+    assert qos_class(less) == "Burstable"
+    assert oom_score(less, less["spec"]["containers"][0], 1 << 30) == 750
 
 
 def test_limits_are_written_as_both_versions_of_cgroups_want_them() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kontinuum.api.kubernetes.pod_resources import container_amounts
 from kontinuum.api.machinery import quantity
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.errors import Refused
@@ -110,18 +111,30 @@ def oom_score(pod: Object, container: Object, node_memory: int) -> int:
             return -997
         case "BestEffort":
             return 1000
-    request = pods.resources(container, "requests").get("memory")
-    share = 1000 - 1000 * quantity.value(request or "0") // max(1, node_memory)
+    request = quantity.value(pods.resources(container, "requests").get("memory", "0")) + _share_of_rest(pod)
+    share = 1000 - 1000 * request // max(1, node_memory)
     score = min(999, max(3, share))
     if pods.is_sidecar(container):
         return min((score, *(oom_score(pod, one, node_memory) for one in pods.containers(pod))))
     return score
 
 
+def _share_of_rest(pod: Object) -> int:
+    """Bytes for each container of what the pod requests as a whole beyond what its containers do."""
+    spec = pod["spec"]
+    whole = pods.resources(spec, "requests").get("memory")
+    if whole is None:
+        return 0
+    asked = quantity.value(container_amounts(spec, "requests").get("memory", "0"))
+    return max(0, quantity.value(whole) - asked) // max(1, len(pods.containers(pod)))
+
+
 def linux_resources(pod: Object, container: Object, node_memory: int) -> Config:
     """The CRI's LinuxContainerResources, at the container's creation and when it is resized."""
-    limits, requests = pods.resources(container, "limits"), pods.resources(container, "requests")
-    request = quantity.milli(requests.get("cpu", limits.get("cpu", "0")))
+    own, requests = pods.resources(container, "limits"), pods.resources(container, "requests")
+    request = quantity.milli(requests.get("cpu", own.get("cpu", "0")))
+    # A container without limits of its own is held to those of its pod (KEP-2837).
+    limits = {**pods.resources(pod["spec"], "limits"), **own}
     return {
         "cpu_period": cgroups.CPU_PERIOD,
         "cpu_quota": cgroups.quota(quantity.milli(limits["cpu"])) if "cpu" in limits else 0,

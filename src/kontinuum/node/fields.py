@@ -75,9 +75,10 @@ def resource_value(pod: Object, reference: Object, container_name: str, around: 
     if container is None or which not in ("limits", "requests"):
         raise NoSuchField(f"unsupported container resource: {name} {reference['resource']}")
     amount = pods.resources(container, which).get(kind)
-    room = {"cpu": f"{around.node_cpu}m", "memory": str(around.node_memory)}
+    room = {"cpu": f"{around.node_cpu}m", "memory": str(around.node_memory), **pods.resources(pod["spec"], "limits")}
     if amount is None:
-        # Without a limit a container may use the whole node; without a request it has asked for nothing.
+        # Without a limit a container may use all that its pod may, or the whole node; without a request it has asked
+        # for nothing.
         amount = room.get(kind, "0") if which == "limits" else "0"
     divisor = Fraction(quantity.parse(reference.get("divisor") or "1")) or Fraction(1)
     return str(math.ceil(Fraction(quantity.parse(amount)) / divisor))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kontinuum.api.machinery import quantity
+from kontinuum.api.kubernetes import qos
 from kontinuum.api.machinery.objects import Object, annotations_of
 
 DEFAULT_GRACE_SECONDS = 30
@@ -101,21 +101,9 @@ def is_host_network(pod: Object) -> bool:
 
 
 def qos_class(pod: Object) -> str:
-    """Guaranteed, Burstable or BestEffort, by Kubernetes' rule: all limits equal all requests, some set, none set."""
+    """Guaranteed, Burstable or BestEffort: it never changes once it is known."""
     known: str = (pod.get("status") or {}).get("qosClass") or ""
-    if known:
-        return known
-    guaranteed, any_set = True, False
-    for container in all_containers(pod):
-        limits, requests = resources(container, "limits"), resources(container, "requests")
-        any_set = any_set or any(limits.get(kind) or requests.get(kind) for kind in ("cpu", "memory"))
-        for kind in ("cpu", "memory"):
-            limit = limits.get(kind)
-            if limit is None or quantity.parse(requests.get(kind, limit)) != quantity.parse(limit):
-                guaranteed = False
-    if not any_set:
-        return "BestEffort"
-    return "Guaranteed" if guaranteed else "Burstable"
+    return known or qos.qos_class(pod["spec"])
 
 
 def resources(holder: Object, which: str) -> dict[str, str]:

@@ -383,6 +383,23 @@ async def holds(world: World, pod: str, container: str, resources: Object) -> No
         assert (await world.execute(pod, READ["memory"], container)).strip() == str(quantity.value(wanted["memory"]))
 
 
+@CASES.add()
+async def limits_of_the_pod_as_a_whole_hold_for_its_containers(world: World) -> None:
+    of_pod, own = limits("", "500m/96Mi"), limits("", "200m/32Mi")
+    told = {"name": "MOST", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}}
+    pod = world.pod("echo $MOST; sleep 100000", container={"env": [told]}, resources=of_pod)
+    pod["spec"]["containers"].append({**pod["spec"]["containers"][0], "name": "other", "resources": own})
+    found = await world.running(pod)
+    name = found["metadata"]["name"]
+    assert found["status"]["qosClass"] == "Burstable"
+    # Of what a container limits, the pod requests as much; of all else its own limit.
+    assert found["spec"]["resources"]["requests"] == {"cpu": "200m", "memory": "32Mi"}
+    for container, amounts, most in (("main", of_pod, "96"), ("other", own, "32")):
+        await holds(world, name, container, amounts)
+        assert (await world.logs(name, container)).strip() == most
+    await world.delete("Pod", name)
+
+
 @CASES.add(
     pytest.mark.behaviour(
         "Pod InPlace Resize Container guaranteed pods with multiple containers 3 containers - increase cpu & mem on "

@@ -29,6 +29,21 @@ def pod_limits(spec: Object, *, with_overhead: bool = True) -> Amounts:
     return add(total, {name: overhead[name] for name in overhead.keys() & total.keys()}) if with_overhead else total
 
 
+def container_amounts(spec: Object, side: Side) -> Amounts:
+    """What the containers need together, whatever is said of the pod as a whole."""
+    return _containers_and_pod({**spec, "resources": {}}, side)
+
+
+def of_the_whole(spec: Object, side: Side) -> Amounts:
+    """Amounts that the pod names for all of its containers together (KEP-2837): cpu, memory and huge pages."""
+    return {name: amount for name, amount in _amounts(spec, side).items() if is_for_pods(name)}
+
+
+def is_for_pods(name: str) -> bool:
+    """Whether pods as a whole can name an amount of this resource."""
+    return name in ("cpu", "memory") or name.startswith("hugepages-")
+
+
 def _containers_and_pod(spec: Object, side: Side) -> Amounts:
     running: Amounts = {}
     for container in spec.get("containers") or ():

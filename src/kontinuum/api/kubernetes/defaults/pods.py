@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kontinuum.api.kubernetes.defaults.volumes import default_volumes
+from kontinuum.api.kubernetes.pod_resources import container_amounts, is_for_pods, of_the_whole
 from kontinuum.api.machinery.objects import Object
 
 CONTAINER_LISTS = ("initContainers", "containers", "ephemeralContainers")
@@ -44,6 +45,16 @@ def default_pod(spec: Object) -> None:
         }
         if missing:
             resources["requests"] = {**(resources.get("requests") or {}), **missing}
+    _default_requests_of_the_whole(spec)
+
+
+def _default_requests_of_the_whole(spec: Object) -> None:
+    """A pod with limits as a whole requests what its containers do together, or else as much as its limits."""
+    limits = of_the_whole(spec, "limits")
+    if not limits:
+        return
+    requested = {name: amount for name, amount in container_amounts(spec, "requests").items() if is_for_pods(name)}
+    spec["resources"]["requests"] = {**limits, **requested, **(spec["resources"].get("requests") or {})}
 
 
 def containers_of(spec: Object) -> Iterator[Object]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from kontinuum.api.kubernetes.amounts import is_more
+from kontinuum.api.kubernetes.pod_resources import container_amounts, is_for_pods
 from kontinuum.api.kubernetes.validation import names
 from kontinuum.api.machinery import fields, quantity
 from kontinuum.api.machinery.fields import FieldError
@@ -21,6 +23,37 @@ def validate_requirements(resources: Object, path: str) -> list[FieldError]:
         if amount == limits.get(name):
             continue
         errors += _within_limit(name, amount, limits.get(name), f"{path}.requests")
+    return errors
+
+
+def validate_pod_resources(spec: Object, path: str) -> list[FieldError]:
+    """``spec.resources``: what the pod asks for as a whole, in which its containers have to have room (KEP-2837)."""
+    resources = spec.get("resources")
+    if not resources:
+        return []
+    here = f"{path}.resources"
+    errors = validate_requirements(resources, here)
+    if resources.get("claims"):
+        errors.append(fields.forbidden(f"{here}.claims", "claims may not be set for Resources at pod-level"))
+    for side in ("limits", "requests"):
+        for name in resources.get(side) or {}:
+            if not is_for_pods(name):
+                supported = ("cpu", "hugepages-", "memory")
+                errors.append(fields.not_supported(f"{here}.{side}[{name}]", name, supported))
+    needed = container_amounts(spec, "requests")
+    for name, amount in (resources.get("requests") or {}).items():
+        if name in needed and is_more(needed[name], amount):
+            problem = f"must be greater than or equal to aggregate container requests of {needed[name]}"
+            errors.append(fields.invalid(f"{here}.requests[{name}]", amount, problem))
+    limits = resources.get("limits") or {}
+    for group in ("containers", "initContainers"):
+        for index, container in enumerate(spec.get(group) or ()):
+            own = (container.get("resources") or {}).get("limits") or {}
+            for name in own.keys() & limits.keys():
+                if is_more(own[name], limits[name]):
+                    where = f"{path}.{group}[{index}].resources.limits[{name}]"
+                    problem = f"must be less than or equal to pod limits of {limits[name]}"
+                    errors.append(fields.invalid(where, own[name], problem))
     return errors
 
 
