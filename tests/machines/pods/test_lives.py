@@ -396,7 +396,7 @@ async def limits_of_the_pod_as_a_whole_hold_for_its_containers(world: World) -> 
     assert found["spec"]["resources"]["requests"] == {"cpu": "200m", "memory": "32Mi"}
     for container, amounts, most in (("main", of_pod, "96"), ("other", own, "32")):
         await holds(world, name, container, amounts)
-        assert (await world.logs(name, container)).strip() == most
+        assert (await world.log_that(name, str.strip, "to tell", container)).strip() == most
     await world.delete("Pod", name)
 
 
