@@ -34,6 +34,9 @@ log = structlog.get_logger(__name__)
 
 API_SERVER = "kube-apiserver-kubelet-client"
 ADMINISTRATORS = "system:masters"
+BACKLOG = 1024
+"""Connections that may wait to be accepted: where hundreds of sessions begin at once, the kernel would let some of the
+API server's calls wait for seconds."""
 SHUTDOWN_SECONDS = 1.0
 
 
@@ -95,6 +98,7 @@ class NodeServer:
             host or None,
             port,
             ssl_context=_tls(self._settings),
+            backlog=BACKLOG,
         )
         with listening_at(self._settings.listens_at):
             await site.start()
