@@ -23,8 +23,8 @@ pytestmark = [pytest.mark.machine, pytest.mark.asyncio(loop_scope="module")]
 NOT_READY = 1
 EXITED = 2
 CYCLES = 30
-EXECS, AT_ONCE = 40, 5
-FLOOD_BYTES = 20 << 20
+EXECS, AT_ONCE = 20, 5
+FLOOD_BYTES = 8 << 20
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
