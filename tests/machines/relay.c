@@ -14,7 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define PORT 1024
+/* PORT, the agent's, is said by who includes this. */
 #define LOCAL_CID 1
 
 struct vsock_address {

@@ -19,6 +19,7 @@ from kontinuum.images.recipes import compile_static
 from kontinuum.runtime.guest import connection
 from kontinuum.runtime.guest.port import ContainerSpec, Guest, GuestLost
 from kontinuum.runtime.vmm import accelerator
+from kontinuum.runtime.vmm.firecracker import documents
 from kontinuum.runtime.vmm.port import Machine, MachineSpec
 from kontinuum.runtime.vmm.qemu import arguments, backend
 
@@ -36,7 +37,9 @@ async def guest_on_a_vsock(directory: Path, *, host: int) -> Path:
     port.write_text(f'#include "{definition}"\n#include "{AGENT_SOURCES}/port.c"\n')
     others = [source for source in sources if source.name != "port.c"]
     await compile_static([port, *others], target=directory / "agent")
-    await compile_static([RELAY], target=directory / "relay")
+    relay = directory / "relay.c"
+    relay.write_text(f'#define PORT {documents.AGENT_PORT}\n#include "{RELAY}"\n')
+    await compile_static([relay], target=directory / "relay")
     added = [
         initramfs.file("init", (directory / "relay").read_bytes(), executable=True),
         initramfs.file("agent", (directory / "agent").read_bytes(), executable=True),
@@ -53,10 +56,9 @@ async def guest_on_a_vsock(directory: Path, *, host: int) -> Path:
 
 @pytest.fixture
 async def machine(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Machine]:
-    usual = arguments.kernel_command_line
-    monkeypatch.setattr(
-        arguments, "kernel_command_line", lambda *at, **named: f"{usual(*at, **named)} kontinuum_agent=vsock:1024"
-    )
+    # And what Firecracker's guests are told besides, to see that this kernel boots with it.
+    usual, others = arguments.kernel_command_line, documents.kernel_command_line()
+    monkeypatch.setattr(arguments, "kernel_command_line", lambda *at, **named: f"{usual(*at, **named)} {others}")
     vmm = await backend.find(
         guest=await guest_on_a_vsock(tmp_path, host=1),
         templates=lab.templates,

@@ -118,6 +118,13 @@ async def test_what_firecracker_refuses_is_said_in_its_own_words(
         assert ("PUT", "/actions") in fake.asked
 
 
+async def test_a_tap_that_it_would_not_use_is_refused(vmm: Vmm, spec: SpecOf) -> None:
+    """Or a pod would be told that it has a network."""
+    assert vmm.brings_taps
+    with pytest.raises(MachineRefused, match="opens its tap itself"):
+        await vmm.start(replace(spec("one"), tap=0))
+
+
 async def test_a_kernel_that_is_not_there_is_a_start_that_names_it(vmm: Vmm, spec: SpecOf, guest: Path) -> None:
     (guest / "vmlinux").unlink()
     wanted = spec("one")

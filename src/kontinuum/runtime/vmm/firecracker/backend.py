@@ -57,6 +57,11 @@ class Firecracker(CloningVmm[Hardware, FirecrackerMachine]):
         self._version = version
         self._limits = (disk_bytes_per_second, network_bytes_per_second)
 
+    async def start(self, spec: MachineSpec) -> FirecrackerMachine:
+        if spec.tap is not None:
+            raise MachineRefused("Firecracker opens its tap itself: a machine that is given one would not be reached")
+        return await super().start(spec)
+
     def _hardware(self, memory_bytes: int, cpus: int) -> Hardware:
         if not 1 <= cpus <= MOST_CPUS:
             raise MachineRefused(

@@ -5,7 +5,7 @@ refuses what comes at the wrong time, opens the files that it is told of (disks,
 would, writes snapshots that only it can load and refuses damaged ones, listens on its vsock once the machine runs, and
 is gone when its process is. What it cannot show: a guest, and time.
 
-Source: ``src/firecracker/swagger/firecracker.yaml`` at version 1.14, and the documents beside it.
+Source: ``src/firecracker/swagger/firecracker.yaml``, 1.17 in development, and the documents beside it.
 """
 
 from __future__ import annotations

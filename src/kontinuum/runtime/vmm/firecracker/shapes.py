@@ -1,6 +1,6 @@
 """Bodies of Firecracker's API that the fake takes: fields, which of them are required, and their bounds.
 
-Source: ``definitions`` in ``src/firecracker/swagger/firecracker.yaml``, version 1.14. A field that is not there is
+Source: ``definitions`` in ``src/firecracker/swagger/firecracker.yaml``, 1.17 in development. What is not there is
 refused, as Firecracker does.
 """
 
