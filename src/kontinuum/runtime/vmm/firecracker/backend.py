@@ -55,7 +55,8 @@ class Firecracker(CloningVmm[Hardware, FirecrackerMachine]):
         super().__init__(templates, agent_ready=agent_ready, clock=clock, patience=patience)
         self._launcher = launcher
         self._version = version
-        self._limits = (disk_bytes_per_second, network_bytes_per_second)
+        self._disk_bytes_per_second = disk_bytes_per_second
+        self._network_bytes_per_second = network_bytes_per_second
 
     async def start(self, spec: MachineSpec) -> FirecrackerMachine:
         if spec.tap is not None:
@@ -68,7 +69,13 @@ class Firecracker(CloningVmm[Hardware, FirecrackerMachine]):
                 f"a machine of Firecracker's has 1 to {MOST_CPUS} CPUs, not {cpus}; "
                 "set runtime.maximum_cpus, or runtime.vmm: qemu"
             )
-        return Hardware(rounded(memory_bytes), cpus, self._version, *self._limits)
+        return Hardware(
+            memory_bytes=rounded(memory_bytes),
+            cpus=cpus,
+            version=self._version,
+            disk_bytes_per_second=self._disk_bytes_per_second,
+            network_bytes_per_second=self._network_bytes_per_second,
+        )
 
     async def _boot(self, spec: MachineSpec, hardware: Hardware) -> FirecrackerMachine:
         return await self._bring_up(Wish(spec.directory), *_birth(hardware), origin="cold")
