@@ -365,3 +365,31 @@ async def test_a_profile_that_forbids_even_to_end_holds_nobody_up(lab: Lab) -> N
         await guest.add_container(ContainerSpec("main", slot, "erofs", MOUNTS, filter=filter))
         process = await guest.start_process(process_spec("/etc/passwd"))
         assert (await process.wait()).status > 128
+
+
+async def test_what_listens_on_either_loopback_is_reached_from_the_host(lab: Lab) -> None:
+    large = bytes(range(256)) * 4096
+    async with lab.running() as running:
+        for listen in ("127.0.0.1:70", "[::1]:71"):
+            await running.guest.start_process(process_spec("httpd", "-f", "-p", listen, "-h", "/etc"))
+        await running.guest.start_process(process_spec("nc", "-ll", "-p", "72", "-e", "cat"))
+        listening = "$(cat /proc/net/tcp /proc/net/tcp6 | grep -c ' 0A ')"
+        await running.shell(f"until [ {listening} -ge 3 ]; do sleep 0.05; done")
+        for port in (70, 71):
+            dialled = await running.guest.dial(port)
+            await dialled.write(b"GET /passwd HTTP/1.0\r\n\r\n")
+            assert b"root:x:0:0" in await collect(dialled.chunks())
+            await dialled.close()
+        for wrong in (73, 0, 65536):
+            with pytest.raises(GuestRefused):
+                await running.guest.dial(wrong)
+        dialled = await running.guest.dial(72)
+        echo = asyncio.ensure_future(collect(dialled.chunks()))
+        await dialled.write(large)
+        await dialled.end()
+        assert await echo == large
+        for _ in range(10):
+            many = await asyncio.gather(*(running.guest.dial(72) for _ in range(20)))
+            await asyncio.gather(*(one.close() for one in (dialled, *many)))
+        # What the host has let go of ends inside too: each was a program that waits for its connection.
+        await running.shell("while ps | grep -q '[c]at'; do sleep 0.05; done")

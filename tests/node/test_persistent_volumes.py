@@ -47,7 +47,7 @@ def prepare(tmp_path: Path, volume: Object | None, *, bound: bool = True, **spec
             spec_of = {"claimRef": reference, **volume["spec"]}
             await client.create(PERSISTENTVOLUMES, {"metadata": {"name": "v", **volume["metadata"]}, "spec": spec_of})
         await client.create(RUNTIMECLASSES, {"metadata": {"name": "hardened"}, "handler": "microvm"})
-        context = Context(a_pod(**spec), Sources(client, clock), None, None, None)  # type: ignore[arg-type]
+        context = Context(a_pod(**spec), Sources(client, clock), None, None, None, None)  # type: ignore[arg-type]
         return (await mounting.prepare(context, tmp_path / "pod"))["data"]
 
     return virtual_time.run(main)

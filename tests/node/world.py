@@ -27,6 +27,7 @@ from kontinuum.node.static.folder import Folder
 from kontinuum.node.status import HostFacts
 from kontinuum.node.tokens import Tokens
 from kontinuum.node.tools import Tools
+from kontinuum.node.volumes.scratch import Scratch
 
 NODE = "n1"
 
@@ -93,6 +94,7 @@ class World:
             client=ours, runtime=self.runtime, clock=self.clock, settings=settings,
             events=self.events, sources=sources, services=NoServices(), tokens=Tokens(ours, self.clock),
             puller=Puller(self.runtime, sources, self.clock, settings),
+            scratch=Scratch(directory / "scratch", usual_bytes=64 << 20),
             checks=self.checks, host=HostFacts("192.0.2.1"),
             host_resolver={"servers": [], "searches": [], "options": []},
             node_cpu=2000, node_memory=1 << 30, cgroup_root=cgroups,

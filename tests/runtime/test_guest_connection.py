@@ -258,3 +258,61 @@ async def test_an_agent_of_another_version_is_turned_away() -> None:
             await connection.connect(partial(sockets.dial_unix, path))
         await settle()
         server.close()
+
+
+async def dialled(guest: AgentConnection, agent: ScriptedAgent) -> tuple[connection.DialledConnection, int]:
+    """A connection to port 80 and its number on the wire."""
+    dialling = asyncio.ensure_future(guest.dial(80))
+    asked = await agent.expect(Kind.DIAL)
+    assert protocol.read_number(asked.payload) == 80
+    agent.send(Kind.DATA, asked.id, b"greeting", stream=STDOUT)
+    agent.send(Kind.OK, asked.id)
+    return await dialling, asked.id
+
+
+async def test_a_connection_carries_both_ways_and_each_way_ends_by_itself() -> None:
+    async with conversation() as (guest, agent):
+        dial, number = await dialled(guest, agent)
+        chunks = dial.chunks()
+        assert await anext(chunks) == b"greeting"
+        await dial.write(b"question")
+        await dial.end()
+        assert await agent.expect(Kind.DATA) == Frame(Kind.DATA, number, b"question", STDIN)
+        assert await agent.expect(Kind.END) == Frame(Kind.END, number, b"", STDIN)
+        agent.send(Kind.DATA, number, b"answer", stream=STDOUT)
+        agent.send(Kind.END, number, stream=STDOUT)
+        assert [chunk async for chunk in chunks] == [b"answer"]
+
+
+async def test_who_hangs_up_says_so_and_hears_no_more() -> None:
+    async with conversation() as (guest, agent):
+        dial, number = await dialled(guest, agent)
+        await dial.close()
+        assert [(await agent.expect(Kind.END)).stream for _ in range(2)] == [STDIN, STDOUT]
+        agent.send(Kind.DATA, number, b"late", stream=STDOUT)
+        agent.send(Kind.CREDIT, number, protocol.credit(1))
+        await settle()
+        asking = asyncio.ensure_future(guest.remove_container("main"))
+        agent.send(Kind.OK, (await agent.expect(Kind.REMOVE_CONTAINER)).id)
+        await asking
+
+
+async def test_a_port_to_which_nobody_listens_is_refused() -> None:
+    async with conversation() as (guest, agent):
+        dialling = asyncio.ensure_future(guest.dial(81))
+        agent.refuse((await agent.expect(Kind.DIAL)).id, 111, "connect to port 81: Connection refused")
+        with pytest.raises(GuestRefused, match="Connection refused"):
+            await dialling
+
+
+async def test_a_lost_guest_ends_its_connections() -> None:
+    async with conversation() as (guest, agent):
+        dial, _number = await dialled(guest, agent)
+        chunks = dial.chunks()
+        await anext(chunks)
+        agent.hang_up()
+        with pytest.raises(GuestLost):
+            await anext(chunks)
+        with pytest.raises(GuestLost):
+            await dial.write(b"anybody?")
+        await dial.close()

@@ -68,6 +68,7 @@ class Hands:
         self._remembered = remembered
         self._interruption = interruption
         self._runtime = tools.runtime
+        self._scratch = tools.scratch
         self._stopped: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         """By container id: set when it has been stopped."""
 
@@ -101,7 +102,7 @@ class Hands:
     async def prepare_volumes(self, pod: Object, ips: tuple[str, ...]) -> dict[str, Path]:
         tools = self._tools
         images = ImageVolumes(tools.puller, tools.settings.socket, partial(self._tell, pod))
-        context = Context(pod, tools.sources, tools.tokens, tools.around(ips), images)
+        context = Context(pod, tools.sources, tools.tokens, tools.around(ips), images, self._scratch)
         self._remembered.places = await mounting.prepare(context, self._directory(pod))
         return self._remembered.places
 

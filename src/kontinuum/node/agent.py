@@ -67,6 +67,7 @@ from kontinuum.node.tokens import Tokens
 from kontinuum.node.tools import Tools
 from kontinuum.node.usage.gathering import Gatherer
 from kontinuum.node.usage.measuring import Meter
+from kontinuum.node.volumes.scratch import Scratch
 from kontinuum.node.worker import PodWorker, as_vanished
 
 log = structlog.get_logger(__name__)
@@ -196,6 +197,7 @@ def _tools(
         services=services,
         tokens=Tokens(client, clock),
         puller=Puller(runtime, sources, clock, settings),
+        scratch=Scratch(settings.data / "scratch", usual_bytes=settings.machine_empty_dir_bytes),
         checks=Checker(runtime),
         host=HostFacts(facts.address),
         host_resolver=names.parse_resolver(names.HOST_RESOLVER.read_text()),

@@ -20,6 +20,7 @@ from kontinuum.node.settings import NodeSettings
 from kontinuum.node.sources import Sources
 from kontinuum.node.status import HostFacts
 from kontinuum.node.tokens import Tokens
+from kontinuum.node.volumes.scratch import Scratch
 
 
 class Recorder(Protocol):
@@ -41,6 +42,7 @@ class Tools:
     services: Services
     tokens: Tokens
     puller: Puller
+    scratch: Scratch
     checks: Checks
     host: HostFacts
     host_resolver: Config

@@ -27,6 +27,7 @@ from kontinuum.foundation.errors import KontinuumError, Refused
 from kontinuum.foundation.tasks import cancel
 from kontinuum.runtime import network
 from kontinuum.runtime.backends import Backends
+from kontinuum.runtime.forwarding import forward_ports
 from kontinuum.runtime.guest.port import Guest, GuestLost, Identity, Interface
 from kontinuum.runtime.messages import Mount
 from kontinuum.runtime.network import PodNetwork
@@ -221,7 +222,8 @@ class Sandbox:
             return
         self._move(Phase.READY)
         await self._tell()
-        chores = [asyncio.ensure_future(chore) for chore in (self._keep_volumes_fresh(), self._keep_time())]
+        always = (self._keep_volumes_fresh(), self._keep_time(), self._forward_ports())
+        chores = [asyncio.ensure_future(chore) for chore in always]
         try:
             self.reason = await self._wait_lost(machine)
         finally:
@@ -346,6 +348,10 @@ class Sandbox:
         assert self._guest is not None
         with suppress(GuestLost):
             await keep_time(self._guest, self._clock, every=self._settings.clock_check_seconds)
+
+    async def _forward_ports(self) -> None:
+        if self._guest is not None and self.pod.network_namespace is not None:
+            await forward_ports(self.pod.network_namespace, self._guest)
 
     async def _fail(self, reason: str) -> None:
         log.error("the machine did not start", reason=reason)

@@ -1,4 +1,4 @@
-"""Forwarded ports of pods whose own kernel has their address: a machine's, gVisor's.
+"""Forwarded ports of pods in gVisor, whose own kernel has their address. (A machine's shim sees to its own.)
 
 The container runtime dials ``127.0.0.1:port`` in the pod's network namespace on the host, where such a pod listens to
 nothing. While a port is forwarded, what goes there is led to us, and we dial the pod's address:
@@ -25,7 +25,7 @@ from kontinuum.foundation.takeover import join
 
 log = structlog.get_logger(__name__)
 
-WITH_OWN_STACK = ("sandbox", "microvm", "vm")
+WITH_OWN_STACK = ("sandbox",)
 """Handlers of such pods."""
 TABLE = "kontinuum_forward"
 _ORIGINAL_DESTINATION = 80

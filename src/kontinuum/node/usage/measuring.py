@@ -21,6 +21,7 @@ from kontinuum.node.settings import NodeSettings
 from kontinuum.node.usage import cgroup
 from kontinuum.node.usage.values import ContainerTakes, Disk, PodUsage, VolumeTakes
 from kontinuum.node.usage.walking import taken
+from kontinuum.node.volumes import scratch
 from kontinuum.node.volumes.mounting import place_of
 
 LEAST_SECONDS = 10.0
@@ -108,6 +109,7 @@ class Meter:
             if kind:
                 in_memory = (volume.get("emptyDir") or {}).get("medium") == "Memory"
                 is_local = kind in LOCAL and not in_memory
-                volumes[volume["name"]] = VolumeTakes(taken(place_of(directory, volume)), is_local=is_local)
+                place = place_of(directory, volume)
+                volumes[volume["name"]] = VolumeTakes(scratch.taken(place) or taken(place), is_local=is_local)
         took = self._stopwatch() - began
         return _OnDisk(logs, volumes, now + max(LEAST_SECONDS, took * SHARE))

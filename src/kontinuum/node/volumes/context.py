@@ -11,6 +11,7 @@ from kontinuum.foundation.errors import Refused, Retryable
 from kontinuum.node.fields import Surroundings
 from kontinuum.node.sources import Sources
 from kontinuum.node.tokens import Tokens
+from kontinuum.node.volumes.scratch import Scratch
 
 
 class CannotMount(Retryable):
@@ -38,6 +39,7 @@ class Context:
     tokens: Tokens
     around: Surroundings
     images: Images
+    scratch: Scratch
 
     @property
     def namespace(self) -> str:

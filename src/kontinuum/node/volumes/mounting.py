@@ -8,6 +8,7 @@ from pathlib import Path
 from kontinuum.api.kubernetes.claims import claimed_volumes
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.errors import KontinuumError
+from kontinuum.node import pods
 from kontinuum.node.volumes import (
     atomic,
     config_map,
@@ -80,6 +81,10 @@ async def _prepare_one(volume: Object, context: Context, place: Path) -> Path:
         else:
             return found.path
     elif kind == "emptyDir":
+        handler = await context.sources.handler(pods.isolation_class(context.pod))
+        if handler in persistent.OF_MACHINES and not source.get("medium"):
+            await context.scratch.prepare(context.pod, source, place, group)
+            return place
         empty_dir.prepare(source, place)
     elif kind == "image":
         # Nobody's to change, whatever group the pod has.

@@ -165,6 +165,26 @@ class AgentConnection(Guest):
     async def unmount_disk(self, path: str) -> None:
         await self._ask(Kind.UNMOUNT_DISK, protocol.text(path))
 
+    async def dial(self, port: int) -> DialledConnection:
+        number = self._new_id()
+        connection = DialledConnection(self, number)
+        # Before the question: a server may have greeted by the time that the connection is answered for.
+        self._streams[number, STDOUT] = connection.received
+        self._grants[number, STDIN] = connection.room
+        try:
+            await self._ask(Kind.DIAL, protocol.dial(port), number=number)
+        except BaseException:
+            self._forget(number)
+            raise
+        return connection
+
+    async def hang_up(self, number: int) -> None:
+        """Nothing more is written to the connection, or read from it."""
+        if self._grants.pop((number, STDIN), None) is not None:
+            await self.send(Frame(Kind.END, number, b"", STDIN))
+        if self._streams.pop((number, STDOUT), None) is not None:
+            await self.send(Frame(Kind.END, number, b"", STDOUT))
+
     async def stats(self, container: str) -> ContainerStats:
         return _understood(protocol.read_stats, await self._ask(Kind.STATS, protocol.text(container)))
 
@@ -271,7 +291,7 @@ class AgentConnection(Guest):
             case Kind.END if key in self._streams:
                 self._streams.pop(key).finish()
             case Kind.END if key in self._grants:
-                self._grants[key].fail(GuestRefused("the process does not read its input any more"))
+                self._grants[key].fail(GuestRefused("nobody reads it any more"))
             case Kind.EXIT:
                 exit = protocol.read_exit(frame.payload)
                 _settle(self._exits.pop(frame.id, None), exit)
@@ -344,6 +364,33 @@ class AgentProcess:
         # A lost guest ends the stream; there is nobody to grant anything to.
         with suppress(GuestLost):
             self._connection.post(Frame(Kind.CREDIT, self._number, protocol.credit(count), stream))
+
+
+class DialledConnection:
+    """A ``GuestConnection``."""
+
+    def __init__(self, connection: AgentConnection, number: int) -> None:
+        self._connection = connection
+        self._number = number
+        self.room = Grant()
+        self.received = Incoming(self._grant)
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        return self.received.chunks()
+
+    async def write(self, data: bytes) -> None:
+        await self._connection.send_data(self._number, data, self.room)
+
+    async def end(self) -> None:
+        await self._connection.send(Frame(Kind.END, self._number, b"", STDIN))
+
+    async def close(self) -> None:
+        with suppress(GuestLost):
+            await self._connection.hang_up(self._number)
+
+    def _grant(self, count: int) -> None:
+        with suppress(GuestLost):
+            self._connection.post(Frame(Kind.CREDIT, self._number, protocol.credit(count), STDOUT))
 
 
 class _Refusal(GuestRefused):

@@ -90,6 +90,30 @@ class FakeProcess:
         return Exit(code if code >= 0 else 128 - code)
 
 
+class FakeConnection:
+    """A ``GuestConnection``, to this host's own loopback."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        while data := await self._reader.read(_CHUNK):
+            yield data
+
+    async def write(self, data: bytes) -> None:
+        try:
+            self._writer.write(data)
+            await self._writer.drain()
+        except OSError as error:
+            raise GuestRefused(f"nobody reads it any more: {error}") from error
+
+    async def end(self) -> None:
+        self._writer.write_eof()
+
+    async def close(self) -> None:
+        self._writer.close()
+
+
 class FakeGuest:
     """A ``Guest``; ``trees`` is a directory that stands for the machine's file system."""
 
@@ -178,6 +202,13 @@ class FakeGuest:
         self._check_living()
         if self.disks.pop(path, None) is None:
             raise GuestRefused(f"unmount {path}: {os.strerror(errno.EINVAL)}")
+
+    async def dial(self, port: int) -> FakeConnection:
+        self._check_living()
+        try:
+            return FakeConnection(*await asyncio.open_connection("localhost", port))
+        except OSError as error:
+            raise GuestRefused(f"connect to port {port}: {error.strerror}") from error
 
     async def stats(self, container: str) -> ContainerStats:
         running = len(await self.processes(container))

@@ -181,6 +181,26 @@ class GuestProcess(Protocol):
         ...
 
 
+class GuestConnection(Protocol):
+    """A TCP connection inside the guest, held back like the output of processes. It must be closed."""
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """What comes from it, until its other side says that there is no more."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Returns when the guest has room for more. Raises GuestRefused if the other side takes no more."""
+        ...
+
+    async def end(self) -> None:
+        """There will be no more to write; what comes from it can still be read."""
+        ...
+
+    async def close(self) -> None:
+        """Idempotent, and harmless when the guest is lost."""
+        ...
+
+
 class Guest(Protocol):
     """The agent inside one machine."""
 
@@ -232,6 +252,10 @@ class Guest(Protocol):
 
     async def unmount_disk(self, path: str) -> None:
         """Returns when all that was written is on the disk. Raises GuestRefused, also if it is in use (but written)."""
+        ...
+
+    async def dial(self, port: int) -> GuestConnection:
+        """Connect to a port of the guest's loopback. Raises GuestRefused if nobody listens."""
         ...
 
     async def stats(self, container: str) -> ContainerStats: ...

@@ -5,10 +5,11 @@
     bytes   length u32 | bytes
     list    count u32 | items
 
-All little-endian. The host asks (HELLO ... FORGET, CLOCK) under an id that it chooses; the agent answers each with OK
-or REFUSED under the same id. A process and a tree are known by the id of the request that began them. Streams (0
-standard input, 1 output, 2 error) carry DATA in either direction, at most as much as the receiver has granted by
-CREDIT; ``INITIAL_CREDIT`` is granted from the start. END ends a stream. EXIT says that a process is over.
+All little-endian. The host asks (HELLO ... FORGET, CLOCK, DIAL) under an id that it chooses; the agent answers each
+with OK or REFUSED under the same id. A process, a tree and a connection are known by the id of the request that began
+them. Streams (0 standard input, 1 output, 2 error; of a connection 0 to it, 1 from it) carry DATA in either direction,
+at most as much as the receiver has granted by CREDIT; ``INITIAL_CREDIT`` is granted from the start. END ends a stream:
+from who sends, there is no more; from who receives, nobody takes it any more. EXIT says that a process is over.
 
 Neither end trusts the other: sizes are bounded before anything is kept, and a frame that breaks a rule ends the
 conversation. Here is no input or output; ``agent/frames.[ch]`` is the other half.
@@ -75,6 +76,7 @@ class Kind(IntEnum):
     CREDIT = 17
     END = 18
     CLOCK = 19
+    DIAL = 20
     OK = 32
     REFUSED = 33
     EXIT = 34
@@ -283,6 +285,11 @@ def mount_disk(disk: VolumeDisk) -> bytes:
 def text(value: str) -> bytes:
     """The payload of requests that name one thing, as REMOVE_CONTAINER, WRITE_TREE, READ_FILE and UNMOUNT_DISK do."""
     return Writer().text(value).done()
+
+
+def dial(port: int) -> bytes:
+    """The payload of DIAL."""
+    return Writer().u32(port).done()
 
 
 def credit(count: int) -> bytes:

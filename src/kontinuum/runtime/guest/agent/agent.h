@@ -126,10 +126,33 @@ bool process_start(const struct frame *frame, pid_t *pid, struct failure *failur
 bool process_signal(uint32_t handle, int number, bool whole, struct failure *failure);
 bool process_resize(uint32_t handle, uint32_t rows, uint32_t columns, struct failure *failure);
 void process_reap(void);
-void process_port_drained(void);
-bool process_data(const struct frame *frame);
-void process_credit(const struct frame *frame);
-void process_end(const struct frame *frame);
+
+/* streams.c */
+enum { INPUT, OUTPUT, ERROR, STREAMS };
+struct stream {
+    struct source source; /* first: the loop's pointer is ours too */
+    struct stream *next;
+    uint32_t handle; /* of the request that began it */
+    uint8_t number;  /* INPUT comes from the host, the others go to it */
+    bool is_terminal, is_socket;
+    uint32_t credit; /* output: what the host still has room for */
+    uint8_t *pending;
+    size_t pending_length;      /* input: what has not been taken yet */
+    bool ending;                /* input: close it when nothing is pending */
+    void (*over)(void *owner); /* it ended by itself, or by the host's wish */
+    void *owner;
+};
+/* Everything but the source is filled in. From then on the descriptor is the stream's; -1 is one that is closed. */
+void stream_open(struct stream *stream, int descriptor);
+bool stream_is_open(const struct stream *stream);
+void stream_close(struct stream *stream);
+void streams_port_drained(void);
+bool stream_data(const struct frame *frame); /* false: no such stream */
+void stream_credit(const struct frame *frame);
+void stream_end(const struct frame *frame);
+
+/* dial.c: answers when it is connected, or cannot be */
+bool dial(const struct frame *frame, struct failure *failure);
 
 /* spawn.c */
 struct limit {

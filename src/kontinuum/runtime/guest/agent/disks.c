@@ -110,7 +110,9 @@ bool disk_mount(const struct volume_disk *disk, struct failure *failure) {
         return show_device(disk, device, failure);
     if (!make_directories(disk->path, 0755))
         return failed(failure, "make %.200s", disk->path);
-    if (mount(device, disk->path, disk->type, MS_NODEV | MS_NOATIME, NULL))
+    /* What is deleted is given back to the host, whose file the disk is. */
+    const char *options = strcmp(disk->type, "ext4") ? NULL : "discard";
+    if (mount(device, disk->path, disk->type, MS_NODEV | MS_NOATIME, options))
         return failed(failure, "mount %.32s from %.64s", disk->type, disk->slot);
     int root = open(disk->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     bool done = root >= 0 && fill_disk(root, size_of(device)) && (!disk->has_group || give_to_group(root, disk->group));

@@ -33,6 +33,7 @@ enum kind {
     KIND_CREDIT = 17,
     KIND_END = 18,
     KIND_CLOCK = 19,
+    KIND_DIAL = 20,
     KIND_OK = 32,
     KIND_REFUSED = 33,
     KIND_EXIT = 34,

@@ -158,7 +158,7 @@ static void port_ready(struct source *source) {
     if (cut_off)
         hang_up();
     else if (was_full && !port_is_full())
-        process_port_drained();
+        streams_port_drained();
 }
 
 static int open_named(const char *wanted) {

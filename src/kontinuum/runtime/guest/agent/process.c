@@ -1,5 +1,4 @@
-/* Processes and their streams. Output moves only when the host has granted credit for it and the port has room;
- * otherwise it stays in the pipe, where it holds up the program that writes it. */
+/* Processes: started, told of, signalled, and forgotten when they have ended and what they wrote is on its way. */
 #include "agent.h"
 
 #include <errno.h>
@@ -7,25 +6,10 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
-
-#define CHUNK (32u << 10)
-
-enum { INPUT, OUTPUT, ERROR, STREAMS };
-
-struct stream {
-    struct source source; /* first: the loop's pointer is ours too */
-    struct process *process;
-    uint8_t number;
-    uint32_t credit; /* output: what the host still has room for */
-    uint8_t *pending;
-    size_t pending_length; /* input: what the program has not taken yet */
-    bool ending;           /* input: close it when nothing is pending */
-};
 
 struct process {
     struct process *next;
@@ -45,142 +29,17 @@ static struct process *find(uint32_t handle) {
     return one;
 }
 
-static bool is_open(const struct stream *stream) {
-    return stream->source.descriptor >= 0;
-}
-
-static void close_stream(struct stream *stream) {
-    if (!is_open(stream))
-        return;
-    watch(&stream->source, 0);
-    close(stream->source.descriptor);
-    stream->source.descriptor = -1;
-    free(stream->pending);
-    stream->pending = NULL;
-    stream->pending_length = 0;
-}
-
-static void say_end(struct stream *stream) {
-    port_room(KIND_END, stream->number, stream->process->handle, 0);
-    port_send(0);
-}
-
 /* A process is forgotten when it has ended and everything it wrote is on its way. */
-static void forget_if_over(struct process *process) {
-    if (!process->ended || is_open(&process->streams[OUTPUT]) || is_open(&process->streams[ERROR]))
+static void forget_if_over(void *owner) {
+    struct process *process = owner;
+    if (!process->ended || stream_is_open(&process->streams[OUTPUT]) || stream_is_open(&process->streams[ERROR]))
         return;
     struct process **link = &processes;
     while (*link != process)
         link = &(*link)->next;
     *link = process->next;
-    close_stream(&process->streams[INPUT]);
+    stream_close(&process->streams[INPUT]);
     free(process);
-}
-
-static void watch_output(struct stream *stream) {
-    if (is_open(stream))
-        watch(&stream->source, stream->credit > 0 && !port_is_full() ? EPOLLIN : 0);
-}
-
-static void output_ready(struct source *source) {
-    struct stream *stream = (struct stream *)source;
-    size_t most = stream->credit < CHUNK ? stream->credit : CHUNK;
-    if (most == 0 || port_is_full()) {
-        watch_output(stream);
-        return;
-    }
-    uint8_t *room = port_room(KIND_DATA, stream->number, stream->process->handle, most);
-    ssize_t got = read(source->descriptor, room, most);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    if (got > 0) {
-        stream->credit -= (uint32_t)got;
-        port_send((size_t)got);
-        watch_output(stream);
-        return;
-    }
-    /* The end; a terminal says it with EIO. */
-    close_stream(stream);
-    say_end(stream);
-    forget_if_over(stream->process);
-}
-
-static void input_ready(struct source *source) {
-    struct stream *stream = (struct stream *)source;
-    size_t written = 0;
-    bool broken = false;
-    while (written < stream->pending_length && !broken) {
-        ssize_t put = write(source->descriptor, stream->pending + written, stream->pending_length - written);
-        if (put > 0)
-            written += (size_t)put;
-        else if (put < 0 && errno == EAGAIN)
-            break;
-        else
-            broken = !(put < 0 && errno == EINTR);
-    }
-    if (broken) {
-        close_stream(stream);
-        say_end(stream);
-        return;
-    }
-    if (written > 0) {
-        stream->pending_length -= written;
-        memmove(stream->pending, stream->pending + written, stream->pending_length);
-        write_u32(port_room(KIND_CREDIT, stream->number, stream->process->handle, 4), (uint32_t)written);
-        port_send(4);
-    }
-    if (stream->pending_length == 0 && stream->ending)
-        close_stream(stream);
-    else
-        watch(source, stream->pending_length > 0 ? EPOLLOUT : 0);
-}
-
-void process_port_drained(void) {
-    for (struct process *one = processes; one; one = one->next)
-        for (int number = OUTPUT; number < STREAMS; number++)
-            watch_output(&one->streams[number]);
-}
-
-bool process_data(const struct frame *frame) {
-    struct process *process = find(frame->id);
-    if (!process)
-        return false;
-    struct stream *stream = &process->streams[INPUT];
-    if (frame->stream != INPUT || !is_open(stream) || stream->ending)
-        return true;
-    if (!stream->pending)
-        stream->pending = malloc(INITIAL_CREDIT);
-    if (!stream->pending || frame->length > INITIAL_CREDIT - stream->pending_length) {
-        say("the host sent more input than it was granted");
-        close_stream(stream);
-        say_end(stream);
-        return true;
-    }
-    memcpy(stream->pending + stream->pending_length, frame->payload, frame->length);
-    stream->pending_length += frame->length;
-    input_ready(&stream->source);
-    return true;
-}
-
-void process_credit(const struct frame *frame) {
-    struct process *process = find(frame->id);
-    struct reader reader = reader_of(frame);
-    uint32_t credit = read_u32(&reader);
-    if (!process || !read_whole(&reader) || (frame->stream != OUTPUT && frame->stream != ERROR))
-        return;
-    struct stream *stream = &process->streams[frame->stream];
-    uint64_t sum = (uint64_t)stream->credit + credit;
-    stream->credit = sum > INITIAL_CREDIT ? INITIAL_CREDIT : (uint32_t)sum;
-    watch_output(stream);
-}
-
-void process_end(const struct frame *frame) {
-    struct process *process = find(frame->id);
-    /* A terminal has no end of input; programs are told with ^D, by who types it. */
-    if (!process || frame->stream != INPUT || process->terminal || !is_open(&process->streams[INPUT]))
-        return;
-    process->streams[INPUT].ending = true;
-    input_ready(&process->streams[INPUT].source);
 }
 
 bool process_signal(uint32_t handle, int number, bool whole, struct failure *failure) {
@@ -195,7 +54,7 @@ bool process_resize(uint32_t handle, uint32_t rows, uint32_t columns, struct fai
     struct process *process = find(handle);
     struct winsize size = {.ws_row = (unsigned short)rows, .ws_col = (unsigned short)columns};
     errno = process ? ENOTTY : ESRCH;
-    if (process && process->terminal && is_open(&process->streams[OUTPUT]) &&
+    if (process && process->terminal && stream_is_open(&process->streams[OUTPUT]) &&
         ioctl(process->streams[OUTPUT].source.descriptor, TIOCSWINSZ, &size) == 0)
         return true;
     return failed(failure, "resize the terminal");
@@ -285,23 +144,20 @@ static void close_all(const int *descriptors, size_t count) {
 }
 
 static void register_process(struct process *process, const int descriptors[STREAMS]) {
-    for (int number = 0; number < STREAMS; number++) {
-        struct stream *stream = &process->streams[number];
-        stream->source.descriptor = descriptors[number];
-        stream->source.ready = number == INPUT ? input_ready : output_ready;
-        stream->process = process;
-        stream->number = (uint8_t)number;
-        stream->credit = INITIAL_CREDIT;
-        if (descriptors[number] >= 0)
-            fcntl(descriptors[number], F_SETFL, O_NONBLOCK);
-    }
     process->next = processes;
     processes = process;
-    watch_output(&process->streams[OUTPUT]);
-    watch_output(&process->streams[ERROR]);
+    for (int number = 0; number < STREAMS; number++) {
+        process->streams[number] = (struct stream){.handle = process->handle,
+                                                   .number = (uint8_t)number,
+                                                   .is_terminal = process->terminal,
+                                                   .over = forget_if_over,
+                                                   .owner = process};
+        stream_open(&process->streams[number], descriptors[number]);
+    }
 }
 
-static struct process *launch_process(struct launch *launch, bool wants_input, struct failure *failure) {
+static struct process *launch_process(uint32_t handle, struct launch *launch, bool wants_input,
+                                      struct failure *failure) {
     int ours[STREAMS] = {-1, -1, -1}, terminal = -1;
     struct process *process = calloc(1, sizeof *process);
     launch->input = launch->output = launch->error = -1;
@@ -322,6 +178,7 @@ static struct process *launch_process(struct launch *launch, bool wants_input, s
         ours[INPUT] = fcntl(terminal, F_DUPFD_CLOEXEC, 3);
         ours[OUTPUT] = terminal;
     }
+    process->handle = handle;
     process->terminal = launch->terminal;
     process->container = launch->container;
     register_process(process, ours);
@@ -341,11 +198,10 @@ bool process_start(const struct frame *frame, pid_t *pid, struct failure *failur
     errno = ESRCH;
     if (sound && (!container || (container->started && !container->first)))
         sound = failed(failure, "the container is not running");
-    struct process *process = sound ? launch_process(&launch, wants_input, failure) : NULL;
+    struct process *process = sound ? launch_process(frame->id, &launch, wants_input, failure) : NULL;
     free_launch(&launch);
     if (!process)
         return false;
-    process->handle = frame->id;
     if (!container->started) {
         container->started = true;
         container->first = process->pid;

@@ -237,9 +237,13 @@ void handle_frame(void *context, const struct frame *frame) {
         if (!tree_begin(frame, &failure))
             reply_refused(frame->id, &failure);
         break;
-    case KIND_DATA: process_data(frame) ? true : tree_data(frame); break;
-    case KIND_CREDIT: process_credit(frame); break;
-    case KIND_END: tree_end(frame) ? (void)0 : process_end(frame); break;
+    case KIND_DIAL:
+        if (!dial(frame, &failure))
+            reply_refused(frame->id, &failure);
+        break;
+    case KIND_DATA: stream_data(frame) ? true : tree_data(frame); break;
+    case KIND_CREDIT: stream_credit(frame); break;
+    case KIND_END: tree_end(frame) ? (void)0 : stream_end(frame); break;
     default: malformed(frame->id);
     }
 }
