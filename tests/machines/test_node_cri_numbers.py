@@ -11,6 +11,9 @@ from tools import go_descriptors
 from kontinuum.api.cri.messages import CALLS, file_descriptor, read_table
 
 pytestmark = pytest.mark.machine
+NEWER = {"IDMapping", "UserNamespace", "RuntimeHandler", "RuntimeHandlerFeatures"}
+NEWER_FIELDS = {"uidMappings", "gidMappings", "userns_options", "runtime_handlers"}
+"""Of containerd 2, which Debian 12 does not have."""
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +29,8 @@ def test_every_field_we_name_has_containerds_number_and_type(installed: descript
     assert len(ours.message_type) > 50
     for message in ours.message_type:
         for field in message.field:
+            if message.name in NEWER - set(theirs) or field.name in NEWER_FIELDS - set(theirs[message.name]):
+                continue
             other = theirs[message.name][field.name]
             assert (field.number, field.type, field.label) == (other.number, other.type, other.label), message.name
             assert field.type_name.rsplit(".")[-1] == other.type_name.rsplit(".")[-1], field.name

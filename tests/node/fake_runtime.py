@@ -68,6 +68,10 @@ class FakeRuntime:
     stops: list[tuple[str, int]] = field(default_factory=list)
     """Which containers were asked to stop, by name and with how many seconds of grace, in order."""
     starts: Counter[str] = field(default_factory=Counter)
+    with_users: set[str] = field(default_factory=set)
+    """Handlers whose pods may have users of their own."""
+    configs: list[Config] = field(default_factory=list)
+    """Of every sandbox and container that was made, in order."""
     init_names: set[str] = field(default_factory=set)
     """Containers that must have succeeded before any other may start."""
 
@@ -84,6 +88,10 @@ class FakeRuntime:
         if self.failures[call]:
             self.failures[call] -= 1
             raise RuntimeFailed(f"{call} failed as it was told to")
+
+    async def makes_user_namespaces(self, handler: str) -> bool:
+        await self._enter("makes_user_namespaces")
+        return handler in self.with_users
 
     async def version(self) -> tuple[str, str]:
         await self._enter("version")
@@ -114,6 +122,7 @@ class FakeRuntime:
             raise RuntimeFailed(f"name of attempt {key[1]} is reserved")
         self._reserved.add(key)
         # A sandbox that fails keeps its name, as containerd's sometimes does.
+        self.configs.append(config)
         await self._enter("run_sandbox", 0.1)
         if any(one.is_ready and one.pod_uid == metadata["uid"] for one in self.sandboxes.values()):
             self.violations.append("two live sandboxes of one pod")
@@ -139,6 +148,7 @@ class FakeRuntime:
                 del self.containers[container_id]
 
     async def create_container(self, sandbox_id: str, config: Config, sandbox_config: Config) -> str:
+        self.configs.append(config)
         await self._enter("create_container", 0.05)
         sandbox = self.sandboxes.get(sandbox_id)
         if sandbox is None or not sandbox.is_ready:

@@ -91,7 +91,7 @@ def test_profiles_and_groups_that_nothing_here_would_enforce_are_refused() -> No
     ("asks", "refused"),
     [
         ({}, ()),
-        ({"hostUsers": False}, ("container", "sandbox", "microvm")),
+        ({"hostUsers": False}, ("sandbox", "microvm")),
         ({"hostUsers": True}, ()),
         ({"hostNetwork": True}, ("microvm",)),
         ({"hostPID": True}, ("sandbox", "microvm")),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.errors import Refused
 from kontinuum.node import pods
+from kontinuum.node.user_namespaces import has_own
 
 
 class NotOffered(Refused):
@@ -31,16 +32,17 @@ def unmet(handler: str, pod: Object) -> str | None:
     """What of ``pod`` the class behind ``handler`` cannot do, as a sentence; None if there is nothing."""
     for limit in LIMITS.get(handler or "container", ()):
         if limit.is_asked(pod):
-            return f"{limit.path} is not offered by the isolation class {handler or 'container'}: {limit.why}"
+            return sentence(limit.path, handler, limit.why)
     return None
+
+
+def sentence(path: str, handler: str, why: str) -> str:
+    """What is told of a field that a class cannot give."""
+    return f"{path} is not offered by the isolation class {handler or 'container'}: {why}"
 
 
 def _is_set(field: str) -> Callable[[Object], bool]:
     return lambda pod: bool(pod["spec"].get(field))
-
-
-def _has_own_users(pod: Object) -> bool:
-    return pod["spec"].get("hostUsers") is False
 
 
 def _sets_sysctls(pod: Object) -> bool:
@@ -65,11 +67,9 @@ def _has_devices(pod: Object) -> bool:
     return any(container.get("volumeDevices") for container in pods.all_containers(pod))
 
 
-USERS = Limit("hostUsers: false", _has_own_users, "containerd here makes no user namespaces")
 LIMITS: dict[str, tuple[Limit, ...]] = {
-    "container": (USERS,),
     "sandbox": (
-        Limit("hostUsers: false", _has_own_users, "its users are those of gVisor's kernel already, not the host's"),
+        Limit("hostUsers: false", has_own, "its users are those of gVisor's kernel already, not the host's"),
         Limit("hostPID", _is_set("hostPID"), "gVisor's kernel knows no process of the host"),
         Limit("hostIPC", _is_set("hostIPC"), "gVisor's kernel shares no memory with processes of the host"),
         Limit("securityContext.sysctls", _sets_sysctls, "gVisor's kernel has no such parameters to set"),
@@ -77,7 +77,7 @@ LIMITS: dict[str, tuple[Limit, ...]] = {
         Limit("volumeDevices", _has_devices, "gVisor hands no device of the host on"),
     ),
     "microvm": (
-        Limit("hostUsers: false", _has_own_users, "its users are those of the machine's own kernel already"),
+        Limit("hostUsers: false", has_own, "its users are those of the machine's own kernel already"),
         Limit("hostNetwork", _is_set("hostNetwork"), "the machine has its own kernel, and with it its own network"),
         Limit("hostPID", _is_set("hostPID"), "the machine's kernel knows no process of the host"),
         Limit("hostIPC", _is_set("hostIPC"), "the machine's kernel shares no memory with processes of the host"),

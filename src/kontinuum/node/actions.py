@@ -12,10 +12,21 @@ from collections import defaultdict
 from functools import partial
 from pathlib import Path
 
-from kontinuum.api.machinery.objects import Object
+from kontinuum.api.machinery.objects import Object, uid_of
 from kontinuum.foundation.errors import KontinuumError, Retryable
 from kontinuum.images import containerd
-from kontinuum.node import abilities, bandwidth, cgroups, container_mounts, log_files, names, pods, qos, resize
+from kontinuum.node import (
+    abilities,
+    bandwidth,
+    cgroups,
+    container_mounts,
+    log_files,
+    names,
+    pods,
+    qos,
+    resize,
+    user_namespaces,
+)
 from kontinuum.node.abilities import NotOffered
 from kontinuum.node.checks import CheckFailed
 from kontinuum.node.container_config import Attempt, BadContainer, container_config, linux_resources, log_path
@@ -48,6 +59,7 @@ from kontinuum.node.sandbox_config import log_directory, sandbox_config
 from kontinuum.node.sources import SourceMissing
 from kontinuum.node.termination import read_message
 from kontinuum.node.tools import Tools
+from kontinuum.node.user_namespaces import NoUsers, UserNamespaces, Users
 from kontinuum.node.volumes import mounting, provisioned
 from kontinuum.node.volumes.context import CannotMount, Context
 from kontinuum.node.volumes.image import ImageVolumes
@@ -132,6 +144,8 @@ class Hands:
             handler = await tools.sources.handler(pods.isolation_class(pod))
             if unmet := abilities.unmet(handler, pod):
                 raise NotOffered(unmet)
+            if user_namespaces.has_own(pod) and not await self._runtime.makes_user_namespaces(handler):
+                raise NotOffered(abilities.sentence("hostUsers: false", handler, user_namespaces.unsupported(handler)))
             await self.prepare_volumes(pod, ())
             self._remembered.sandbox_attempts = action.attempt + 1
             log_directory(settings, pod).mkdir(parents=True, exist_ok=True)
@@ -144,7 +158,7 @@ class Hands:
             now = self._even_time.now()
             self._remembered.sandbox_failed("FailedMount", str(error), now=now, backoff=VOLUME_BACKOFF)
             return
-        except (NotOffered, names.NameTooLong, RuntimeFailed, SourceMissing, OSError) as error:
+        except (NotOffered, names.NameTooLong, NoUsers, RuntimeFailed, SourceMissing, OSError) as error:
             self._tell(pod, WARNING, "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
             self._remembered.sandbox_failed(
                 "FailedCreatePodSandBox", str(error), now=self._even_time.now(), backoff=SANDBOX_BACKOFF
@@ -153,7 +167,14 @@ class Hands:
         self._remembered.sandbox = None
 
     def _sandbox_config(self, pod: Object, attempt: int) -> Config:
-        return sandbox_config(pod, attempt, self._tools.settings, self._tools.host_resolver)
+        config = sandbox_config(pod, attempt, self._tools.settings, self._tools.host_resolver)
+        return user_namespaces.mapped(config, self._users(pod))
+
+    def _users(self, pod: Object) -> Users | None:
+        """Raises what ``UserNamespaces.of`` raises."""
+        settings = self._tools.settings
+        ranges = UserNamespaces(settings.data / "pods", most_pods=settings.max_pods)
+        return ranges.of(uid_of(pod)) if user_namespaces.has_own(pod) else None
 
     # Containers
 
@@ -220,7 +241,7 @@ class Hands:
         devices, disks = container_mounts.volume_devices(container, volumes, places)
         mounts += disks
         mounts += self._own_mounts(pod, container, action.attempt, ips, {one["container_path"] for one in mounts})
-        return container_config(
+        config = container_config(
             pod,
             container,
             Attempt(action.attempt, action.streak),
@@ -232,6 +253,7 @@ class Hands:
             profiles=self._tools.settings.seccomp_profiles,
             target_id=_target(container, observed),
         )
+        return user_namespaces.mapped(config, self._users(pod))
 
     def _own_mounts(
         self, pod: Object, container: Object, attempt: int, ips: tuple[str, ...], taken: set[str]

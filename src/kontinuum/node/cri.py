@@ -90,6 +90,11 @@ class CriClient:
             return False
         return all(condition.status for condition in status.status.conditions if condition.type == "RuntimeReady")
 
+    async def makes_user_namespaces(self, handler: str) -> bool:
+        """Whether its pods can have users of their own ("" is the default handler); containerd says so since 2.0."""
+        status = await self.call("Status", timeout=5)
+        return any(one.name == handler and one.features.user_namespaces for one in status.runtime_handlers)
+
     async def version(self) -> tuple[str, str]:
         """The runtime's name and version: ``("containerd", "1.6.20~ds1")``."""
         answer = await self.call("Version", timeout=5)

