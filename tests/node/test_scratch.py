@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from kontinuum.foundation import process
-from kontinuum.node.usage.values import Disk
 from kontinuum.node.volumes import scratch
 from kontinuum.node.volumes.scratch import LEAST_BYTES, Scratch, size_for
 
@@ -63,13 +62,15 @@ async def test_it_is_empty_for_everybody_counted_and_stays_when_it_is_asked_for_
     assert list(place.iterdir()) == []
     listing = (await process.run("debugfs", "-R", "ls -l /", image, timeout=60)).stdout.decode()
     assert [line.split()[1] for line in listing.splitlines() if line.strip()] == ["40777", "40777"]
-    assert scratch.taken(place) == Disk(0, 1)
+    empty = scratch.taken(place)
+    # The host may note where the pieces are in a block more.
+    assert empty is not None and empty.bytes < 64 * 1024
     with image.open("r+b") as file:
         file.seek(32 * MIB)
         file.write(os.urandom(6 * MIB))
         os.fsync(file.fileno())
     counted = scratch.taken(place)
-    assert counted is not None and 2 * MIB <= counted.bytes <= 6 * MIB + 64 * 1024
+    assert counted is not None and 6 * MIB <= counted.bytes <= 6 * MIB + 64 * 1024
     before = image.read_bytes()
     await found.prepare(a_pod(), {}, place, 2000)
     assert image.read_bytes() == before

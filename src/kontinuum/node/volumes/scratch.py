@@ -55,7 +55,7 @@ class Scratch:
         place.mkdir(parents=True, exist_ok=True)
         image = image_of(place)
         await asyncio.to_thread(copy, template, image)
-        words = {"image": str(image), "fileSystem": FILE_SYSTEM, "empty": allocated(image) + JOURNAL_BYTES}
+        words = {"image": str(image), "fileSystem": FILE_SYSTEM, "empty": allocated(image)}
         replace_file(description, json.dumps(words if group is None else {**words, "group": group}))
 
     async def _template(self, size: int) -> Path:
@@ -71,8 +71,8 @@ def image_of(place: Path) -> Path:
 
 
 def taken(place: Path) -> Disk | None:
-    """What the pod has written to the volume at ``place``; None if it is no such disk. An estimate to 4 MiB: nobody
-    outside the machine sees how much of its journal a file system has used. Its files are counted by nobody.
+    """What the pod has written to the volume at ``place``; None if it is no such disk. Its files are counted by nobody:
+    only the machine could say how many they are.
     """
     try:
         empty = json.loads(place.with_name(f"{place.name}.disk").read_text())["empty"]
@@ -122,7 +122,8 @@ async def _make(template: Path, size: int) -> None:
     unfinished.unlink(missing_ok=True)
     with unfinished.open("wb") as file:
         file.truncate(size)
-    options = ["-m", "0", "-J", f"size={JOURNAL_BYTES >> 20}", "-i", str(BYTES_PER_INODE)]
-    await process.run("mkfs.ext4", "-q", "-F", *options, "-E", "lazy_journal_init=1", unfinished, timeout=MAKE_SECONDS)
+    # The journal is written out: what it takes is known then, and does not grow with its use.
+    options = ["-m", "0", "-J", f"size={JOURNAL_BYTES >> 20}", "-E", "lazy_journal_init=0", "-i", str(BYTES_PER_INODE)]
+    await process.run("mkfs.ext4", "-q", "-F", *options, unfinished, timeout=MAKE_SECONDS)
     await process.run("debugfs", "-w", "-f", "-", unfinished, stdin=_FOR_EVERYBODY, timeout=MAKE_SECONDS)
     unfinished.rename(template)
