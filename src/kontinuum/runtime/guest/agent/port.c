@@ -131,7 +131,7 @@ static void hang_up(void) {
     port.descriptor = -1;
     cut_off = false;
     clear_line();
-    process_port_drained();
+    streams_port_drained();
 }
 
 static void port_ready(struct source *source) {
