@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import sys
@@ -15,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from kontinuum.cli import interruption
+from kontinuum.cli import assemble, interruption
 from kontinuum.cli.simulation.drive import Costs, Drive, Idle, Plan
 from kontinuum.cli.simulation.parts import Parts, started
 from kontinuum.cli.simulation.timing import PHASES, Point
@@ -67,6 +68,8 @@ def run_virtual(plan: Plan, *, seed: int, as_json: bool) -> None:
     """
     if os.environ.get(HASHES) != "0":
         os.execve(sys.executable, sys.orig_argv, {**os.environ, HASHES: "0"})
+    # As in each of the parts, when it is a process of its own.
+    gc.set_threshold(*assemble.COLLECT_EVERY)
     interruption.run(_simulate_virtual(plan, seed=seed, as_json=as_json), loop=VirtualTimeLoop)
 
 
@@ -110,6 +113,9 @@ async def _drive(client: Client, clock: Clock, plan: Plan, parts: Costs, *, clea
             async with drive.nodes():
                 async for one in drive.run():
                     outcome.points.append(one)
+                    if not console.is_terminal:
+                        # The last may take an hour, or never come.
+                        console.out(_line(one), highlight=False)
                 outcome.fingerprint = drive.fingerprint()
                 if plan.settle_seconds and parts.processor():
                     outcome.idle = await drive.idle()
@@ -155,6 +161,12 @@ def table(points: Sequence[Point], *, is_virtual: bool = False) -> Table:
         sizes = [f"{one.nodes:,}", f"{one.pods:,}", f"{one.new:,}"]
         shown.add_row(*sizes, *phases, _time(one.took["running"]), *used)
     return shown
+
+
+def _line(one: Point) -> str:
+    """What a log is told of a point as soon as it is there."""
+    used = ", ".join(f"{name} {one.memory[name] / MIB:,.0f} MiB and {one.processor[name]:.1f} s" for name in one.memory)
+    return f"{one.pods:,} pods run on {one.nodes:,} nodes" + (f"; the last {one.new:,} took {used}" if used else "")
 
 
 def _time(seconds: float) -> str:

@@ -33,14 +33,14 @@ class MemoryStore:
     async def create(self, key: str, value: bytes) -> Record:
         must_be_absent(key, self._revision_of(key))
         revision = self._revision + 1
-        record = self._records[key] = Record(key=key, value=value, created=revision, revision=revision)
+        record = self._records[key] = Record(key=key, value=_compact(value), created=revision, revision=revision)
         self._append(record, before=None, deleted=False)
         return record
 
     async def update(self, key: str, value: bytes, *, expected: int) -> Record:
         must_be_unchanged(key, self._revision_of(key), expected)
         before = self._records[key]
-        record = self._records[key] = replace(before, value=value, revision=self._revision + 1)
+        record = self._records[key] = replace(before, value=_compact(value), revision=self._revision + 1)
         self._append(record, before=before, deleted=False)
         return record
 
@@ -131,3 +131,8 @@ class MemoryStore:
             raise Compacted(
                 f"reading from revision {revision}: history begins at {self._compacted}", oldest=self._compacted
             )
+
+
+def _compact(value: bytes) -> bytes:
+    """The same bytes in no more memory than they need: an encoder may have left its whole buffer behind them."""
+    return bytes(memoryview(value))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import orjson
@@ -38,7 +40,10 @@ class FakeApi:
         self.storage = Storage()
         self.resources = tuple(resources)
         self.clock: Clock = clock or VirtualClock()
-        self._made = 0
+        self._listed = 0
+        self._namesakes: Counter[str] = Counter()
+        """How many objects were created under each name, or under names that begin with each ``generateName``: uids and
+        names tell that, and not what else was created before."""
         self._pages: dict[str, tuple[list[Object], int]] = {}
         self.cuts = 0
         """How often the watches were cut; each remembers the number of its beginning."""
@@ -107,7 +112,7 @@ class FakeApi:
 
     def _begin(self) -> None:
         """Make the namespaces that every cluster has; on first use, because the clock may need a running loop."""
-        if not self._made:
+        if not self._namesakes:
             for name in _INITIAL_NAMESPACES:
                 self._post(routes.Target(NAMESPACES, "", "", ""), {"metadata": {"name": name}})
 
@@ -129,7 +134,8 @@ class FakeApi:
         metadata: Object = {"resourceVersion": str(revision)}
         if items[limit:]:
             # The rest is kept as it was, because all pages of a list show one moment.
-            metadata["continue"] = f"page-{self._next_number()}"
+            self._listed += 1
+            metadata["continue"] = f"page-{self._listed}"
             self._pages[metadata["continue"]] = (items[limit:], revision)
         render = _rendering(request)
         kind = f"{target.resource.kind}List"
@@ -142,9 +148,12 @@ class FakeApi:
         if target.subresource == "eviction":
             return self._delete(target, obj.get("deleteOptions") or {})
         namespace = target.namespace if target.resource.namespaced else ""
-        number = self._next_number()
-        uid = f"00000000-0000-4000-8000-{number:012x}"
-        circumstances = rules.Created(namespace, uid, f"{number:05x}", self.clock.time())
+        metadata = obj.get("metadata") or {}
+        name = metadata.get("name") or metadata.get("generateName") or ""
+        source = f"{target.resource.qualified} {namespace}/{name}"
+        self._namesakes[source] += 1
+        number = self._namesakes[source]
+        circumstances = rules.Created(namespace, _uid(f"{source} {number}"), f"{number:05x}", self.clock.time())
         new = rules.prepare_create(target.resource, obj, circumstances)
         self._check_namespace(target.resource, new)
         if self.storage.get(target.resource, key_of(new)) is not None:
@@ -193,14 +202,14 @@ class FakeApi:
         gone = rules.is_gone(resource, new)
         return success(resource, new["metadata"]["name"], new["metadata"]["uid"]) if gone else stored
 
-    def _next_number(self) -> int:
-        self._made += 1
-        return self._made
-
 
 def _body(request: Request) -> Object:
     body: Object = orjson.loads(request.body)
     return body
+
+
+def _uid(of: str) -> str:
+    return f"00000000-0000-4000-8000-{hashlib.sha256(of.encode()).hexdigest()[:12]}"
 
 
 def _selector(target: routes.Target, request: Request) -> Callable[[Object], bool]:
