@@ -4,12 +4,14 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON := $(BIN)/python
+PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check
 # Compiled modules are half of a fast start, whatever the environment prefers for its own programs.
 export PYTHONDONTWRITEBYTECODE :=
 DATA_DIR ?= /var/lib/kontinuum
-# Among how many processes the tests are divided; 0 for none but pytest's own.
-WORKERS ?= 2
-PYTEST := $(PYTHON) -m pytest -q -n $(WORKERS)
+# Among how many processes tests are divided; 0 for none but pytest's own. Machine tests wait most of their time.
+test-quick: WORKERS ?= 2
+test-machines test-long: WORKERS ?= 3
+PYTEST = $(PYTHON) -m pytest -q -n $(WORKERS)
 # What else pytest is told: make test-quick SELECT="-k etcd"
 SELECT ?=
 
@@ -30,9 +32,10 @@ build/.packages: requirements.apt scripts/install-packages
 venv: build/.venv
 build/.venv: requirements.lock pyproject.toml hatch_build.py | build/.packages
 	test -x $(PYTHON) || python3 -m venv $(VENV)
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-	@$(PYTHON) -m compileall -q src
+	$(PIP) --no-compile --require-hashes --requirement requirements.lock
+	$(PIP) --no-deps --editable .
+	@# With every processor, which pip does not. What a package carries for another Python is no error of ours.
+	@$(PYTHON) -m compileall -qq -j 0 src $(VENV)/lib || true
 	@touch $@
 
 assets: venv ## our static programs, the guest's kernel and agent, the first images (what changed only)
@@ -48,7 +51,7 @@ check: venv ## ruff, mypy --strict, import-linter, documentation checks
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(PYTHON) -m pytest -q tests/test_docs.py
+	$(PYTHON) -m pytest -q -p no:cacheprovider tests/test_docs.py
 
 test: setup test-quick test-machines ## quick tests, then machine tests
 

@@ -14,23 +14,47 @@ settings.register_profile("kontinuum", deadline=None, suppress_health_check=[Hea
 settings.load_profile("kontinuum")
 
 
-class Together(LoadScopeScheduling):
-    """Which tests stay together, in one of the processes among which a run is divided (``--dist loadscope``).
+ON_THE_PLATFORM = {"test_bad_input", "test_killed_parts", "test_nothing_left", "test_one_api", "test_ways_into_pods"}
+"""Files of tests/machines that share a platform."""
+LONGEST = (
+    "pods", "platform", "conformance on etcd", "shim", "node", "test_etcd_faults", "test_killed_servers",
+    "test_several_hosts", "test_up_and_down", "test_several_servers", "test_etcd_faults_at_the_api", "vm",
+)  # fmt: skip
+"""What takes longest of the machine tests, the longest first: one that began last would be waited for alone."""
 
-    Those of one file do. All of tests/machines do, and all of tests/machines/pods, because each of these directories
-    shares a platform and fills a processor; and all of tests/conformance on one store, because they share its cluster.
+
+def together(nodeid: str) -> str:
+    """Of tests that stay together in one process, by what they share, this answers the same name.
+
+    Those of one file do, and those that share a platform, a cluster on one store, or the addresses of a node.
     """
+    file, _, case = nodeid.partition("::")
+    name, directory = PurePath(file).stem, PurePath(file).parent.name
+    if directory == "conformance":
+        return f"{directory} on etcd" if "etcd" in case.partition("[")[2] else directory
+    if directory == "machines":
+        _, kind, *_ = name.split("_")
+        return "platform" if name in ON_THE_PLATFORM else kind if kind in ("node", "shim", "vm") else name
+    return directory if directory == "pods" else name if name in LONGEST else file
+
+
+class Together(LoadScopeScheduling):
+    """Divides a run among processes (``--dist loadscope``) in the order in which the tests were collected."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file, _, case = nodeid.partition("::")
-        directory = PurePath(file).parent.name
-        if directory == "conformance":
-            return f"{directory} on etcd" if "etcd" in case.partition("[")[2] else directory
-        return directory if directory in ("machines", "pods") else file
+        return together(nodeid)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(together(item.nodeid), len(ranks)))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
-    return Together(config, log) if config.getoption("dist") == "loadscope" else None
+    if config.getoption("dist") != "loadscope":
+        return None
+    config.option.loadscopereorder = False  # It would begin with what has most tests.
+    return Together(config, log)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
