@@ -51,7 +51,7 @@ check: venv ## ruff, mypy --strict, import-linter, documentation checks
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(PYTHON) -m pytest -q -p no:cacheprovider tests/test_docs.py
+	$(PYTHON) -m pytest -q -o cache_dir=build/pytest-check tests/test_docs.py
 
 test: setup test-quick test-machines ## quick tests, then machine tests
 

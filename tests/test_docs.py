@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,45 @@ def test_links_lead_somewhere(page: Path) -> None:
     targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text)]
     missing = [one for one in targets if one and "://" not in one and not (page.parent / one).exists()]
     assert not missing, f"{page.name} points to what is not there"
+
+
+SHOWN = re.compile(r"(?:^|`|\$ |# )(kontinuum [a-z][^`#|\n]*|make [a-z-]+(?=`|\s|$)|python -m [a-z._]+)", re.MULTILINE)
+"""What a page shows as something to be typed."""
+
+
+def what_is_wrong_with(line: str) -> str:
+    """Why nobody can type the line: empty if everybody can."""
+    program, *words = line.split()
+    if program == "make":
+        targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        return "" if targets and words[0] in targets[1].split() else "no such target"
+    if program == "python":
+        return "" if importlib.util.find_spec(words[1]) else "no such module"
+    command = commands().get(words[0])
+    if command is None:
+        return "no such command"
+    parts, below = [command], getattr(command, "commands", {})
+    if below and len(words) > 1 and words[1].isalpha() and words[1].islower():
+        if words[1] not in below:
+            return f"{words[0]} has no {words[1]}"
+        parts.append(below[words[1]])
+    known = {one for part in parts for parameter in part.params for one in parameter.opts}
+    asked = {re.match(r"-{1,2}[a-z-]*", word)[0] for word in words if word.startswith("-")}  # type: ignore[index]
+    return f"no such options: {asked - known}" if asked - known - {"--help"} else ""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_shows_can_be_typed(page: Path) -> None:
+    shown = [line.strip() for line in SHOWN.findall(page.read_text())]
+    assert {line: wrong for line in shown if (wrong := what_is_wrong_with(line))} == {}
+
+
+@pytest.mark.parametrize(
+    "line", ["kontinuum fly", "kontinuum up --fast", "kontinuum host fly NAME", "make tea", "python -m benchmarks.tea"]
+)
+def test_what_nobody_can_type_is_noticed(line: str) -> None:
+    assert SHOWN.findall(f"type `{line}` and") == [line]
+    assert what_is_wrong_with(line)
 
 
 def test_the_page_of_conformance_is_what_the_tests_hold() -> None:
