@@ -236,7 +236,7 @@ CHANGE = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(replicas=st.integers(1, 8), surge=WISH, unavailable=WISH, changes=st.lists(CHANGE, max_size=8))
 def test_a_rollout_never_has_too_many_pods_nor_gives_up_too_many(
     replicas: int, surge: int | str, unavailable: int | str, changes: list[tuple[str, object]]
