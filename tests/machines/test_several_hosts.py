@@ -162,7 +162,7 @@ async def test_the_second_hosts_pods_are_looked_into_through_the_api_server(pair
     async with world_of(pair, "look") as world:
         script = f"echo here I am; {SERVE.format(port=PAGE)}"
         name = name_of(await world.running(world.pod(script, nodeName=SECOND)))
-        assert await world.logs(name) == "here I am\n"
+        assert await world.log_that(name, lambda text: "here I am" in text, "to say so") == "here I am\n"
         forward = await asyncio.create_subprocess_exec(
             "kubectl", "--kubeconfig", str(pair.kubeconfig), "port-forward", f"pod/{name}", f":{PAGE}",
             stdout=asyncio.subprocess.PIPE,
