@@ -29,6 +29,7 @@ from kontinuum.node.settings import NodeSettings
 from kontinuum.node.streams import port_forward
 from kontinuum.node.streams.inner_ports import WITH_OWN_STACK, InnerPorts
 from kontinuum.node.streams.remote_command import PROTOCOLS, Wanted, bridge
+from kontinuum.node.streams.starts import Starts
 
 log = structlog.get_logger(__name__)
 
@@ -74,6 +75,7 @@ class NodeServer:
         self._find_pod = find_pod
         self._pages = pages
         self._inner_ports = InnerPorts()
+        self._starts = Starts()
         self.port = 0
 
     async def __aenter__(self) -> Self:
@@ -139,7 +141,12 @@ class NodeServer:
             raise Answer(400, "you must specify at least one command for the container")
         running = _running(known, container)
         _check_upgrade(request)
-        return await bridge(request, await self._runtime.exec_url(running.id, command, wanted.as_cri()), wanted)
+        begun = await self._starts.turn()
+        try:
+            url = await self._runtime.exec_url(running.id, command, wanted.as_cri())
+            return await bridge(request, url, wanted, begun=begun)
+        finally:
+            begun()
 
     async def _attach(self, request: web.Request) -> web.StreamResponse:
         known, container = self._known(request)

@@ -11,7 +11,7 @@ The first byte of a message names the channel. ``v5.channel.k8s.io`` adds 255: "
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from aiohttp import WSMsgType, web
@@ -54,8 +54,13 @@ class Wanted:
         return not (self.stdin or self.stdout or self.stderr)
 
 
-async def bridge(request: web.Request, url: str, wanted: Wanted) -> web.WebSocketResponse:
-    """Carry one exec or attach between ``request``'s WebSocket and the runtime's one-use ``url``."""
+async def bridge(
+    request: web.Request, url: str, wanted: Wanted, *, begun: Callable[[], None] = lambda: None
+) -> web.WebSocketResponse:
+    """Carry one exec or attach between ``request``'s WebSocket and the runtime's one-use ``url``.
+
+    ``begun`` is called whenever the process writes something.
+    """
     async with SpdyConnection(url) as runtime:
         # The order in which the runtime expects them does not matter, but it waits for all before it begins.
         error = await runtime.open_stream("error")
@@ -66,7 +71,7 @@ async def bridge(request: web.Request, url: str, wanted: Wanted) -> web.WebSocke
         socket = web.WebSocketResponse(protocols=PROTOCOLS, heartbeat=PING_SECONDS, max_msg_size=0)
         await socket.prepare(request)
         inwards = asyncio.create_task(_inwards(socket, stdin, resize))
-        outwards = asyncio.create_task(_outwards(socket, stdout, stderr, error))
+        outwards = asyncio.create_task(_outwards(socket, stdout, stderr, error, begun))
         try:
             # Whoever ends first ends both: the process, or a client that went away.
             await asyncio.wait({inwards, outwards}, return_when=asyncio.FIRST_COMPLETED)
@@ -97,12 +102,17 @@ async def _inwards(socket: web.WebSocketResponse, stdin: SpdyStream | None, resi
 
 
 async def _outwards(
-    socket: web.WebSocketResponse, stdout: SpdyStream | None, stderr: SpdyStream | None, error: SpdyStream
+    socket: web.WebSocketResponse,
+    stdout: SpdyStream | None,
+    stderr: SpdyStream | None,
+    error: SpdyStream,
+    begun: Callable[[], None],
 ) -> None:
     """Returns when the process has ended and everything it wrote has been sent; the verdict goes last."""
 
     async def pump(channel: int, stream: SpdyStream) -> None:
         while content := await stream.read():
+            begun()
             await socket.send_bytes(bytes([channel]) + content)
 
     async with asyncio.TaskGroup() as group:
