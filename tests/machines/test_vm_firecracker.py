@@ -6,12 +6,15 @@ import asyncio
 import fcntl
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
 from tests.machines.guests import GUEST, jail_below
 from tests.machines.test_vm_jail import facts
@@ -22,20 +25,22 @@ from kontinuum.foundation.network_namespace import inside
 from kontinuum.images.recipes import compile_static
 from kontinuum.runtime import network, taps
 from kontinuum.runtime.guest import connection
+from kontinuum.runtime.jail.confine import Jail, Shown, libraries
 from kontinuum.runtime.jail.view import NotShown
 from kontinuum.runtime.netlink import Netlink
 from kontinuum.runtime.vmm import accelerator
 from kontinuum.runtime.vmm.choice import FIRECRACKER
 from kontinuum.runtime.vmm.conformance import AnotherVmm, SpecOf, TemplateSuite, VmmSuite, specs_below
 from kontinuum.runtime.vmm.firecracker import backend, documents
-from kontinuum.runtime.vmm.firecracker.documents import DRIVES
+from kontinuum.runtime.vmm.firecracker.documents import DRIVES, READERS
 from kontinuum.runtime.vmm.firecracker.launcher import JailedLauncher, Wish
 from kontinuum.runtime.vmm.firecracker.machine import Launched
-from kontinuum.runtime.vmm.port import DISK_BYTES, Vmm
-from kontinuum.runtime.vmm.templates import Template
+from kontinuum.runtime.vmm.port import DISK_BYTES, DiskInUse, Vmm
+from kontinuum.runtime.vmm.templates import Template, Templates
 
 pytestmark = pytest.mark.machine
 IMAGE, VOLUME = DRIVES[0], DRIVES[-1]
+INTERPRETER = Path(sys.executable).resolve()
 
 
 @pytest.fixture
@@ -218,3 +223,66 @@ async def test_a_program_that_is_gone_is_shown_nothing(stand_in: StandIn, tmp_pa
         os.close(stand_in.launched.view.open_socket(documents.API_SOCKET))
         raise AssertionError("its socket is still there")
     fcntl.fcntl(stand_in.locks, fcntl.F_GETFD)
+
+
+class JailWithPython(Jail):
+    """One that shows an interpreter and its modules besides, all of it read-only."""
+
+    def spawn(self, *program: str, shown: tuple[Shown, ...], **more: Any) -> process.Child:
+        places = {INTERPRETER, INTERPRETER.parents[1] / "lib", *map(Path, packages())}
+        # A distribution's own modules are among its libraries.
+        apart = sorted(place for place in places if not place.is_relative_to("/usr/lib"))
+        seen = (*libraries(), *(Shown.same("run", place) for place in apart))
+        return super().spawn(*program, shown=(*seen, *shown), **more)
+
+
+def packages() -> list[str]:
+    """Where third parties' modules are, and ours."""
+    return [str(Path(aiohttp.__file__).parents[1].resolve()), str(Path(backend.__file__).parents[4].resolve())]
+
+
+@pytest.fixture
+def pretended(home: Path) -> backend.Firecracker:
+    """The backend with nothing in place of its own parts; what it starts pretends to be Firecracker."""
+    program = home / "firecracker"
+    text = Path(__file__).with_name("pretender.py").read_text()
+    program.write_text(f"#!{INTERPRETER} -IS\n{text.replace('PACKAGES  #', f'{packages()}  #')}")
+    program.chmod(0o755)
+    usual = jail_below(home)
+    launcher = JailedLauncher(JailWithPython(usual.program, usual.users), program, GUEST)
+    templates = Templates(home / "templates", guest_version="1", vmm_version="1")
+    return backend.Firecracker(
+        launcher, templates, version=(1, 14, 0), agent_ready=connection.wait_ready, clock=RealClock()
+    )
+
+
+async def test_a_template_and_its_clone_with_disks_as_a_jailed_user(
+    pretended: backend.Firecracker, home: Path, tmp_path: Path
+) -> None:
+    image, volume = tmp_path / "image", tmp_path / "volume"
+    for path, size in ((image, DISK_BYTES), (volume, 1 << 20)):
+        path.touch(mode=0o600)
+        os.truncate(path, size)
+    image.chmod(0o644)
+    await pretended.prepare(memory_bytes=128 << 20, cpus=1)
+    [memory] = (home / "templates").glob("*/memory")
+    assert (memory.stat().st_uid, memory.stat().st_mode & 0o777) == (0, 0o444), "nobody writes to it any more"
+    wanted = specs_below(home)("one")
+    machine = await pretended.start(wanted)
+    try:
+        assert machine.origin == "template"
+        await connection.wait_ready(machine.dial_agent)
+        assert await machine.attach_disk(image, read_only=True) == f"vda@{DISK_BYTES}"
+        slot = await machine.attach_disk(volume, read_only=False)
+        assert slot == f"{DRIVES[READERS].name}@{1 << 20}"
+        assert volume.stat().st_uid >= 1_900_000_000, "Firecracker opens it itself, as this machine's user"
+        with pytest.raises(DiskInUse):
+            await machine.attach_disk(volume, read_only=False)
+        await machine.detach_disk(slot)
+        assert volume.stat().st_uid == 0
+        assert await machine.attach_disk(volume, read_only=False) == slot
+    finally:
+        await machine.kill()
+    assert volume.stat().st_uid == 0
+    assert list(wanted.directory.iterdir()) == []
+    assert list((home / "users").iterdir()) == []

@@ -65,10 +65,10 @@ class Template:
         return self.directory / "state"
 
     def seal(self) -> None:
-        """It is finished: from here on every clone may read its memory, and nobody may write it."""
-        for path, mode in ((self.memory, 0o444), (self.state, 0o400)):
+        """It is finished: from here on every clone may read it, whoever its VMM runs as, and nobody may write it."""
+        for path in (self.memory, self.state):
             os.chown(path, 0, 0)
-            path.chmod(mode)
+            path.chmod(0o444)
         self._seal.write_bytes(msgspec.json.encode(_Seal(self._marks(), self._digest())))
 
     def is_untouched(self) -> bool:
