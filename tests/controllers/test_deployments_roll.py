@@ -11,10 +11,11 @@ from tests.controllers.cluster import Cluster, deployment, scenario
 
 from kontinuum.api.kubernetes.resources import DEPLOYMENTS, PODS, REPLICASETS
 from kontinuum.api.machinery.conditions import get_condition
-from kontinuum.api.machinery.objects import annotations_of, labels_of, name_of
+from kontinuum.api.machinery.objects import Object, annotations_of, labels_of, name_of
 from kontinuum.api.machinery.status import forbidden
 from kontinuum.client.transport.port import Request
 from kontinuum.controllers.lib.names import template_hash
+from kontinuum.foundation.tasks import cancel
 
 
 def test_a_deployment_gets_its_pods() -> None:
@@ -276,5 +277,38 @@ def test_a_rollout_never_has_too_many_pods_nor_gives_up_too_many(
         assert problems == []
         assert len(cluster.api.storage.log) > position
         assert cluster.images() == {"image:3": replicas}
+
+    scenario(main)
+
+
+def test_reports_of_many_pods_and_labels_that_come_with_them_make_few_statuses() -> None:
+    """A pod is labelled with its zone when it is bound: labels come as often as reports, and are no more urgent."""
+
+    async def main(cluster: Cluster) -> None:
+        await cluster.client.create(DEPLOYMENTS, deployment(replicas=50))
+        await cluster.settle(10)
+        (before,) = cluster.everything(REPLICASETS)
+        assert before["status"]["readyReplicas"] == 50
+        statuses: list[Object] = []
+
+        async def follow() -> None:
+            version = before["metadata"]["resourceVersion"]
+            async for event in cluster.client.watch(REPLICASETS, resource_version=version):
+                statuses.append(event.object["status"])
+
+        following = asyncio.create_task(follow())
+        for number, pod in enumerate(cluster.pods() * 4):
+            conditions = [{"type": "Ready", "status": "False" if number % 2 else "True"}]
+            name, labels = name_of(pod), {"zone": f"zone-{number}"}
+            await cluster.client.patch(
+                PODS, name, {"status": {"conditions": conditions}}, namespace="default", subresource="status"
+            )
+            await cluster.client.patch(PODS, name, {"metadata": {"labels": labels}}, namespace="default")
+            await cluster.settle(0.01)
+        # Four hundred changes in two seconds.
+        await cluster.settle(1)
+        await cancel(following)
+        assert 1 < len(statuses) <= 20
+        assert statuses[-1]["readyReplicas"] == len(cluster.ready_pods()) == 25
 
     scenario(main)

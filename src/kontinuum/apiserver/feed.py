@@ -80,10 +80,6 @@ class Feed:
         """Return True once the caches have reached ``revision``, False if they have not after ``seconds``."""
         if self.applied >= revision:
             return True
-        # What the store has just told of is nearly always applied in the same turn of the loop.
-        await asyncio.sleep(0)
-        if self.applied >= revision:
-            return True
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tickets += 1
         heapq.heappush(self._waiting, (revision, self._tickets, future))

@@ -40,11 +40,13 @@ class KeyQueue:
         """Keys that wait for a worker now."""
         return len(self._waiting)
 
-    def add(self, key: str) -> None:
-        """Have the key worked on soon; not quite so soon if it failed the last time."""
+    def add(self, key: str, *, patience: float = 0.0) -> None:
+        """Have the key worked on soon, after ``patience`` seconds; not quite so soon if it failed the last time."""
         failures = self._failures.get(key, 0)
         if failures:
-            self.add_after(key, min(PATIENCE, self._backoff.delay(failures - 1, self._chance)))
+            patience = max(patience, min(PATIENCE, self._backoff.delay(failures - 1, self._chance)))
+        if patience:
+            self.add_after(key, patience)
         else:
             self._enqueue(key)
 

@@ -5,7 +5,7 @@ A subclass says what it is about and writes ``reconcile``; whatever else it foll
 
 from __future__ import annotations
 
-from kontinuum.api.machinery.objects import Object, key_of, labels_of, namespace_of
+from kontinuum.api.machinery.objects import Object, key_of, labels_of, namespace_of, uid_of
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.api.machinery.selectors import from_object
 from kontinuum.client.informer import Informer
@@ -18,9 +18,17 @@ GATHER_SECONDS_EACH = 0.001
 
 
 def is_more_than_status(new: Object, old: Object) -> bool:
-    """Whether a change of a child is one of what it is, beside what is reported of it."""
-    kept = ("uid", "labels", "annotations", "ownerReferences", "finalizers", "deletionTimestamp", "generation")
-    return any(new["metadata"].get(key) != old["metadata"].get(key) for key in kept)
+    """Whether a change is one of what an object is, beside what is reported of it."""
+    return changes_life(new, old) or _differ(new, old, "labels", "annotations")
+
+
+def changes_life(new: Object, old: Object) -> bool:
+    """Whether an object belongs to somebody else now, is asked for something else, or is on its way out."""
+    return _differ(new, old, "uid", "ownerReferences", "finalizers", "deletionTimestamp", "generation")
+
+
+def _differ(new: Object, old: Object, *fields: str) -> bool:
+    return any(new["metadata"].get(field) != old["metadata"].get(field) for field in fields)
 
 
 class SelectionReconciler:
@@ -81,6 +89,14 @@ class OwnerReconciler(KeyReconciler):
         self._children = context.informer(children)
         self._children.add_handler(self._child_changed)
 
+    def _object_changed(self, change: str, obj: Object, old: Object | None) -> None:
+        if change == "updated" and old is not None and not is_more_than_status(obj, old):
+            # It is mostly we who wrote it. To look at once would be to write what has been reported since, and so on: a
+            # status for each round trip instead of one for all that is gathered.
+            self._workers.queue.add(key_of(obj), patience=self._patience(uid_of(obj)))
+        else:
+            super()._object_changed(change, obj, old)
+
     def _wants(self, owner: Object, orphan: Object) -> bool:
         """Whether ``owner`` might adopt ``orphan``, or waits for what it stands in the way of."""
         return from_object(owner["spec"].get("selector")).matches(labels_of(orphan))
@@ -94,10 +110,11 @@ class OwnerReconciler(KeyReconciler):
             elif reference is not None and reference["kind"] == self._resource.kind and reference["uid"] != told:
                 told = reference["uid"]
                 key = f"{namespace_of(child)}/{reference['name']}"
-                if change != "updated" or old is None or is_more_than_status(child, old):
+                # A pod that is bound is labelled with its zone: labels are as frequent as reports, and wait with them.
+                if change != "updated" or old is None or changes_life(child, old):
                     self._workers.queue.add(key)
                 else:
-                    self._workers.queue.add_after(key, self._patience(told))
+                    self._workers.queue.add(key, patience=self._patience(told))
 
     def _patience(self, uid: str) -> float:
         """Seconds in which reports of an owner's children are gathered: the longer the more there are of them.
