@@ -6,8 +6,8 @@
                                               placed while more come ──none for CALM_SECONDS──▶ calm
 
 Who creates hundreds of pods and who binds them ask the same API server. A binding, and the report of a node that
-follows it, cost it more than a creation: if each pod is bound as soon as it is there, its siblings come to be at a
-third of the speed, and all of them run no sooner. What comes slowly is placed at once, and so are the first of many.
+follows it, cost it twice as much as a creation: if each pod is bound as soon as it is there, its siblings come to be at
+half the speed, and all of them run hardly sooner. What comes slowly is placed at once, and so are the first of many.
 """
 
 from __future__ import annotations
