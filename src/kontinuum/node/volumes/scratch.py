@@ -55,7 +55,7 @@ class Scratch:
         place.mkdir(parents=True, exist_ok=True)
         image = image_of(place)
         await asyncio.to_thread(copy, template, image)
-        words = {"image": str(image), "fileSystem": FILE_SYSTEM, "empty": allocated(image)}
+        words = {"image": str(image), "fileSystem": FILE_SYSTEM, "empty": when_empty(image)}
         replace_file(description, json.dumps(words if group is None else {**words, "group": group}))
 
     async def _template(self, size: int) -> Path:
@@ -72,7 +72,7 @@ def image_of(place: Path) -> Path:
 
 def taken(place: Path) -> Disk | None:
     """What the pod has written to the volume at ``place``; None if it is no such disk. Its files are counted by nobody:
-    only the machine could say how many they are.
+    only the machine could say how many they are. See ``when_empty`` for what is missing.
     """
     try:
         empty = json.loads(place.with_name(f"{place.name}.disk").read_text())["empty"]
@@ -90,6 +90,16 @@ def size_for(pod: Object, source: Object, *, usual_bytes: int) -> int:
 
 def allocated(image: Path) -> int:
     return image.stat().st_blocks * BLOCK
+
+
+def when_empty(image: Path) -> int:
+    """What a fresh image takes of the host's disk, in bytes, once its journal has been used.
+
+    ``mkfs.ext4`` writes the journal out, or leaves a hole where that is the same: then as much as the journal may take
+    yet is not counted. To count it would evict who has written nothing.
+    """
+    now = allocated(image)
+    return now if now >= JOURNAL_BYTES else now + JOURNAL_BYTES
 
 
 def copy(template: Path, image: Path) -> None:
@@ -122,7 +132,6 @@ async def _make(template: Path, size: int) -> None:
     unfinished.unlink(missing_ok=True)
     with unfinished.open("wb") as file:
         file.truncate(size)
-    # The journal is written out: what it takes is known then, and does not grow with its use.
     options = ["-m", "0", "-J", f"size={JOURNAL_BYTES >> 20}", "-E", "lazy_journal_init=0", "-i", str(BYTES_PER_INODE)]
     await process.run("mkfs.ext4", "-q", "-F", *options, unfinished, timeout=MAKE_SECONDS)
     await process.run("debugfs", "-w", "-f", "-", unfinished, stdin=_FOR_EVERYBODY, timeout=MAKE_SECONDS)
