@@ -77,9 +77,9 @@ def phases(cluster: Cluster) -> dict[str, str]:
 
 
 def events(cluster: Cluster, name: str, *, kind: str = "") -> list[str]:
-    """``Type Reason: message`` of everything that was told about the objects of that name."""
+    """``Type Reason: message`` of everything that was told about the objects of that name, the oldest first."""
     return [
         f"{one['type']} {one['reason']}: {one['message']}"
-        for one in cluster.everything(EVENTS)
+        for one in sorted(cluster.everything(EVENTS), key=lambda one: one["metadata"]["creationTimestamp"])
         if one["involvedObject"]["name"] == name and kind in ("", one["involvedObject"]["kind"])
     ]
