@@ -116,11 +116,12 @@ class Host:
 
 
 @contextlib.asynccontextmanager
-async def host(directory: Path) -> AsyncIterator[Host]:
-    """Everything up; at the end everything down."""
+async def host(directory: Path, **settings: Any) -> AsyncIterator[Host]:
+    """Everything up; at the end everything down. Nothing waits for pods unless ``settings`` of the runtime say so."""
     assets = directory / "assets"
     (assets / "bin").mkdir(parents=True)
-    (assets / "guest").symlink_to(ASSETS / "guest")
+    for name in ("guest", "rehearsal"):
+        (assets / name).symlink_to(ASSETS / name)
     target = assets / "bin" / "containerd-shim-kontinuum-v1"
     subprocess.run(["musl-gcc", "-static", "-Os", "-Wall", "-Wextra", "-Werror", CLIENT, "-o", target], check=True)
     for name in ("kontinuum-jail", "readonly.so"):
@@ -134,6 +135,7 @@ async def host(directory: Path) -> AsyncIterator[Host]:
         images_dir=str(directory / "images"),
         log_file=str(directory / "shim.log"),
         accelerator="tcg",
+        **{"warm_machines": 0, **settings},
     )
     config = directory / "runtime.json"
     config.write_bytes(msgspec.json.encode(runtime))

@@ -1,4 +1,7 @@
-"""What a child of the warm parent does: answer one request of the client and, after ``start``, be the pod's shim."""
+"""What a child of the warm parent does: answer one request of the client and, after ``start``, be the pod's shim.
+
+A start for which a machine waits is answered by the process that has it, as the pod's shim; see ``warm.pool``.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import os
 import signal
 import socket
 import time
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -16,17 +20,25 @@ from kontinuum.foundation import sockets
 from kontinuum.foundation.clock import RealClock
 from kontinuum.foundation.errors import Broken, KontinuumError
 from kontinuum.runtime import backends as backend_choice
-from kontinuum.runtime import cgroups, codec, launch, oci, records
+from kontinuum.runtime import cgroups, codec, launch, oci, records, tallies, taps
 from kontinuum.runtime import settings as runtime_settings
 from kontinuum.runtime.backends import Backends
+from kontinuum.runtime.guest.port import Guest
+from kontinuum.runtime.jail.users import Users
 from kontinuum.runtime.launch import Launch
-from kontinuum.runtime.messages import DeleteResponse, Timestamp
+from kontinuum.runtime.messages import DeleteResponse, Mount, Timestamp
 from kontinuum.runtime.oci import Pod, Role
 from kontinuum.runtime.process import KILLED
+from kontinuum.runtime.sandbox import wanted_size
 from kontinuum.runtime.settings import RuntimeSettings
 from kontinuum.runtime.shim import Place, Shim
 from kontinuum.runtime.task import service
 from kontinuum.runtime.ttrpc import ServerConnection
+from kontinuum.runtime.vmm.port import Machine, Size
+from kontinuum.runtime.warm import pool as warm_pools
+from kontinuum.runtime.warm import rehearsal, standby
+from kontinuum.runtime.warm.pool import Pool
+from kontinuum.runtime.warm.standby import Call, Making
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +47,9 @@ _CLIENT_SECONDS = 10.0
 _NOTICING_SECONDS = 0.3
 _LEAVING_SECONDS = 4.0
 """For a shim that was asked to end: its machine, its last events."""
-_PR_SET_NAME = 15
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
+REHEARSAL = "rehearsal"
+"""Of the assets, the one file of the container with which a machine rehearses."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -50,7 +64,8 @@ def answer(line: socket.socket, settings: RuntimeSettings, *, config: Path, back
     """
     line.settimeout(_CLIENT_SECONDS)
     try:
-        asked = launch.understand(launch.read_request(_read_all(line)))
+        request = _read_all(line)
+        asked = launch.understand(launch.read_request(request))
         if asked.action == "start" and asked.config is not None and asked.config != config:
             settings, backends = runtime_settings.load(asked.config), None
         if asked.action == "delete":
@@ -62,18 +77,99 @@ def answer(line: socket.socket, settings: RuntimeSettings, *, config: Path, back
             return
         if backends is None:
             backends = asyncio.run(backend_choice.choose(settings, RealClock()))
-        directory = _make_directory(asked, settings)
+        pod = oci.pod_of(spec, asked.id)
+        directory = records.directory_of(settings.sandboxes, asked.namespace, asked.id)
+        address = f"unix://{directory / SOCKET}"
+        if directory.exists():
+            # What a predecessor of the same name left.
+            records.take_apart(directory)
+        taken = warm_pool(settings).take(_size(pod, backends, settings), directory, request)
+        if taken is not None:
+            launch.write_address(asked.bundle, address)
+            _reply(line, 0, address.encode())
+            taken.confirm()
+            return
+        directory.mkdir(parents=True, mode=0o700)
         listener = sockets.listen_unix(directory / SOCKET)
     except (KontinuumError, OSError) as error:
         log.error("request refused", reason=str(error))
         _reply(line, 1, f"{error}\n".encode())
         return
-    address = f"unix://{directory / SOCKET}"
     launch.write_address(asked.bundle, address)
     # From here on containerd may call; until the loop runs, its calls wait in the socket.
     _reply(line, 0, address.encode())
     line.close()
-    _be_shim(asked, oci.pod_of(spec, asked.id), listener, directory, backends=backends, settings=settings)
+    _be_shim(asked, pod, listener, directory, backends=backends, settings=settings)
+
+
+def stand_by(size: Size, settings: RuntimeSettings, backends: Backends) -> None:
+    """Make a machine of this size, wait with it for a pod, be its shim; returns when there is nothing more to do."""
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    _libc.prctl(_PR_SET_NAME, b"kontinuum-idle", 0, 0, 0)
+    os.chdir("/")
+    place = asyncio.run(_stand_by(size, settings, backends))
+    if place is not None:
+        clean_up(place)
+
+
+def warm_pool(settings: RuntimeSettings) -> Pool:
+    """Where machines of these settings wait."""
+    return Pool(settings.warm, Users(settings.users, settings.user_range))
+
+
+async def _stand_by(size: Size, settings: RuntimeSettings, backends: Backends) -> Place | None:
+    """Where it was a pod's shim, when it was; None if no pod came."""
+    try:
+        found = await standby.stand_by(warm_pool(settings), size, _making(settings, backends))
+    except standby.NotWarm as error:
+        log.error("no machine waits for a pod: it could not be made", reason=str(error))
+        return None
+    if found is None:
+        return None
+    call, warm = found
+    # Whoever made us may end now: we are a pod's.
+    _libc.prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0)
+    try:
+        asked = launch.understand(launch.read_request(call.request))
+        pod = oci.pod_of(oci.read_spec(asked.bundle), asked.id)
+        directory = records.directory_of(settings.sandboxes, asked.namespace, asked.id)
+        listener = sockets.listen_unix(directory / SOCKET)
+        (directory / warm_pools.SOCKET).unlink(missing_ok=True)
+        warm.machine.move(directory)
+        place = _settle_down(asked, pod, directory, warm.machine.pid)
+        shim = Shim(place, pod, backends=backends, settings=settings, clock=RealClock(), warm=warm)
+        shim.begin()
+    except (KontinuumError, OSError) as error:
+        log.error("a pod that took a warm machine is refused", reason=str(error))
+        call.refuse()
+        await warm.machine.kill()
+        return None
+    call.answer()
+    shim.spawn(_end_unless_known(shim, call))
+    await _serve(shim, listener)
+    return place
+
+
+async def _end_unless_known(shim: Shim, call: Call) -> None:
+    if not await call.is_known():
+        log.error("whoever brought the pod died before containerd heard of us; we end")
+        shim.finished.set()
+
+
+def _making(settings: RuntimeSettings, backends: Backends) -> Making:
+    source = Path(settings.assets_dir) / REHEARSAL
+
+    async def rehearse(machine: Machine, guest: Guest) -> None:
+        image = await backends.image_for((Mount(type="bind", source=str(source)),))
+        await rehearsal.rehearse(machine, guest, image=image, file_system=backends.file_system)
+
+    count = partial(tallies.add, settings.tallies(tallies.STANDBYS))
+    return Making(backends.vmm, backends.connect, rehearse, taps.open_apart, count)
+
+
+def _size(pod: Pod, backends: Backends, settings: RuntimeSettings) -> Size:
+    wanted = wanted_size(pod, settings)
+    return backends.vmm.size(memory_bytes=wanted.memory_bytes, cpus=wanted.cpus)
 
 
 def join(asked: Launch, settings: RuntimeSettings, sandbox: str) -> str:
@@ -96,7 +192,8 @@ def delete(asked: Launch, settings: RuntimeSettings) -> DeleteResponse:
     address = launch.read_address(asked.bundle)
     directory = address.parent if address else records.directory_of(settings.sandboxes, asked.namespace, asked.id)
     record = records.read(directory)
-    if record is not None and record.sandbox == asked.id and not _leaves_by_itself(directory):
+    # A machine that waited has no name until its standby has understood whose it is.
+    if record is not None and record.sandbox in ("", asked.id) and not _leaves_by_itself(directory):
         log.info("taking apart what a shim left", sandbox=asked.id)
         records.take_apart(directory)
     return DeleteResponse(exit_status=KILLED, exited_at=Timestamp.of(time.time()))
@@ -112,18 +209,28 @@ def _leaves_by_itself(directory: Path) -> bool:
 def _be_shim(
     asked: Launch, pod: Pod, listener: socket.socket, directory: Path, *, backends: Backends, settings: RuntimeSettings
 ) -> None:
-    structlog.contextvars.bind_contextvars(sandbox=asked.id[:12])
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    _libc.prctl(_PR_SET_NAME, b"kontinuum-shim", 0, 0, 0)
     os.chdir("/")
-    joined = cgroups.join(pod.cgroup)
-    place = Place(asked.namespace, asked.id, directory, asked.events_address, tuple(joined))
-    asyncio.run(_serve(Shim(place, pod, backends=backends, settings=settings, clock=RealClock()), listener))
+    place = _settle_down(asked, pod, directory)
+
+    async def live() -> None:
+        shim = Shim(place, pod, backends=backends, settings=settings, clock=RealClock())
+        shim.begin()
+        await _serve(shim, listener)
+
+    asyncio.run(live())
     clean_up(place)
 
 
+def _settle_down(asked: Launch, pod: Pod, directory: Path, *machines: int) -> Place:
+    """This process, and the machines that it has already, are the pod's from here on."""
+    structlog.contextvars.bind_contextvars(sandbox=asked.id[:12])
+    _libc.prctl(_PR_SET_NAME, b"kontinuum-shim", 0, 0, 0)
+    joined = cgroups.join(pod.cgroup, *machines)
+    return Place(asked.namespace, asked.id, directory, asked.events_address, tuple(joined))
+
+
 async def _serve(shim: Shim, listener: socket.socket) -> None:
-    shim.begin()
     loop = asyncio.get_running_loop()
     handler = service.handler(shim)
     server = await loop.create_unix_server(lambda: ServerConnection(handler), sock=listener)
@@ -143,15 +250,6 @@ def clean_up(place: Place) -> None:
         log.warning("cgroups are left for later", cgroups=[str(path) for path in stubborn])
         return
     records.take_apart(place.directory)
-
-
-def _make_directory(asked: Launch, settings: RuntimeSettings) -> Path:
-    """The sandbox's directory, empty; what a predecessor of the same name left is taken apart."""
-    directory = records.directory_of(settings.sandboxes, asked.namespace, asked.id)
-    if directory.exists():
-        records.take_apart(directory)
-    directory.mkdir(parents=True, mode=0o700)
-    return directory
 
 
 def _read_all(line: socket.socket) -> bytes:

@@ -39,9 +39,10 @@ def hierarchies(mounts: str) -> list[Path]:
     return version1 or version2[:1]
 
 
-def join(path: str) -> list[Path]:
-    """Make ``path`` in every hierarchy and move this process into it; children follow by themselves.
+def join(path: str, *others: int) -> list[Path]:
+    """Make ``path`` in every hierarchy and move this process into it, and ``others``; children follow by themselves.
 
+    Memory that they have already is counted where it was before, but for version 1, which moves the account too.
     Returns the directories to ``remove`` later. A hierarchy that refuses is left out: a pod without accounting is
     better than no pod.
     """
@@ -50,7 +51,10 @@ def join(path: str) -> list[Path]:
         directory = root / path.lstrip("/")
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            (directory / "cgroup.procs").write_text("0")
+            if others:
+                _take_accounts_along(directory)
+            for process in (0, *others):
+                (directory / "cgroup.procs").write_text(str(process))
         except OSError as error:
             log.warning("a cgroup could not be joined", cgroup=str(directory), reason=str(error))
             with suppress(OSError):
@@ -58,6 +62,14 @@ def join(path: str) -> list[Path]:
             continue
         joined.append(directory)
     return joined
+
+
+def _take_accounts_along(directory: Path) -> None:
+    """Of anonymous and of mapped memory. A kernel that has forgotten how says no, which costs the account alone."""
+    switch = directory / "memory.move_charge_at_immigrate"
+    with suppress(OSError):
+        if switch.exists():
+            switch.write_text("3")
 
 
 def leave(directories: Collection[Path]) -> None:

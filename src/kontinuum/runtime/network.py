@@ -47,10 +47,9 @@ def join(namespace: Path, tap: Apart | None = None) -> PodNetwork:
         link = _pod_link(netlink)
         interface = _interface(netlink, link)
         descriptor = taps.open_here() if tap is None else None if tap.descriptor is None else os.dup(tap.descriptor)
-        if tap is not None:
-            # An earlier machine of this pod may have been joined to it, with a tap of its own.
-            with suppress(NetlinkFailed):
-                netlink.remove_ingress(link.index)
+        # An earlier machine of this pod may have been joined to it, with a tap of its own.
+        with suppress(NetlinkFailed):
+            netlink.remove_ingress(link.index)
         try:
             _join(netlink, link, mtu=link.mtu)
         except BaseException:

@@ -3,7 +3,8 @@
     python -m kontinuum.runtime.parent --config FILE [--transient]
 
 One listens per socket. It does no work of its own: each request is answered by a child, which for ``start`` goes on to
-be the pod's shim. So nothing that a request does can hurt the parent, and no pod notices when the parent ends. A
+be the pod's shim. So nothing that a request does can hurt the parent, and no pod notices when the parent ends. Machines
+that wait for pods (``warm``) are children too, forked when the keeper asks; they end with the parent. A
 ``transient`` parent, which a client started because nobody listened, ends when it has not been asked for a while or
 when a supervised one comes.
 """
@@ -26,6 +27,7 @@ from pathlib import Path
 
 import msgspec
 import structlog
+from msgspec import structs
 
 from kontinuum.foundation import sockets, telemetry
 from kontinuum.foundation.clock import RealClock
@@ -35,6 +37,9 @@ from kontinuum.runtime import settings as runtime_settings
 from kontinuum.runtime.backends import Backends
 from kontinuum.runtime.records import ProcessRecord
 from kontinuum.runtime.settings import RuntimeSettings
+from kontinuum.runtime.vmm.port import Size
+from kontinuum.runtime.warm import standby
+from kontinuum.runtime.warm.keeper import Keeper, available_bytes
 
 log = structlog.get_logger(__name__)
 
@@ -77,6 +82,7 @@ class _Post:
         settings.sandboxes.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = _take_lock(settings.socket)
         self._listener = sockets.listen_unix(settings.socket)
+        self._keeper, self._keepers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._write_start_file()
 
     def __enter__(self) -> _Post:
@@ -89,6 +95,8 @@ class _Post:
     def close(self) -> None:
         """Give back the descriptors; each child does, or it would hold the lock and the socket for its pod's life."""
         self._listener.close()
+        self._keeper.close()
+        self._keepers_end.close()
         os.close(self._lock)
 
     def serve(self, *, transient: bool) -> None:
@@ -96,7 +104,7 @@ class _Post:
         signal.signal(signal.SIGTERM, _leave)
         chosen = _choose(self._settings)
         if chosen is not None:
-            self._fork_preparer(chosen)
+            self._fork_preparer(chosen, transient=transient)
         # Children are nobody's business once they are forked: ignored means reaped by the kernel.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         _libc.prctl(_PR_SET_NAME, b"kontinuum-warm", 0, 0, 0)
@@ -104,9 +112,11 @@ class _Post:
         sockets.notify_ready()
         patience = TRANSIENT_IDLE_SECONDS if transient else None
         with selectors.DefaultSelector() as selector:
-            selector.register(self._listener, selectors.EVENT_READ)
-            while selector.select(patience):
-                self._take_one(chosen)
+            selector.register(self._listener, selectors.EVENT_READ, self._take_one)
+            selector.register(self._keeper, selectors.EVENT_READ, self._fork_standby)
+            while ready := selector.select(patience):
+                for key, _events in ready:
+                    key.data(chosen)
 
     def _take_one(self, chosen: Backends | None) -> None:
         with suppress(BlockingIOError):
@@ -130,11 +140,34 @@ class _Post:
             # Never back into the parent's loop, and never through the parent's exit handlers.
             os._exit(code)
 
-    def _fork_preparer(self, chosen: Backends) -> None:
+    def _fork_standby(self, chosen: Backends | None) -> None:
+        """As the keeper asks: a process with a machine that waits. It ends with us, unless it is a pod's by then."""
+        asked = self._keeper.recv(64).split()
+        parent = os.getpid()
+        if chosen is None or len(asked) != 2 or os.fork() != 0:
+            return
+        code = 1
+        try:
+            self.close()
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(standby.END_SIGNAL, signal.SIG_DFL)
+            os.setsid()
+            _libc.prctl(_PR_SET_PDEATHSIG, standby.END_SIGNAL, 0, 0, 0)
+            if os.getppid() == parent:
+                answer.stand_by(Size(int(asked[0]), int(asked[1])), self._settings, chosen)
+            code = 0
+        except BaseException:
+            log.exception("a machine that waited for its pod failed")
+        finally:
+            os._exit(code)
+
+    def _fork_preparer(self, chosen: Backends, *, transient: bool) -> None:
         parent = os.getpid()
         if os.fork() != 0:
             return
         code = 1
+        keeper = self._keepers_end.dup()
         try:
             self.close()
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -142,7 +175,7 @@ class _Post:
             _libc.prctl(_PR_SET_NAME, b"kontinuum-tmpl", 0, 0, 0)
             os.nice(5)  # a pod that starts now matters more than one that may start later
             if os.getppid() == parent:
-                asyncio.run(_keep_prepared(chosen))
+                asyncio.run(_keep_prepared(chosen, _keeper_of(self._settings, chosen, keeper, transient=transient)))
             code = 0
         finally:
             os._exit(code)
@@ -156,13 +189,30 @@ class _Post:
         temporary.replace(path)
 
 
-async def _keep_prepared(chosen: Backends) -> None:
-    """Make templates, now and when a start has missed one."""
+def _keeper_of(settings: RuntimeSettings, chosen: Backends, line: socket.socket, *, transient: bool) -> Keeper:
+    """A ``transient`` parent ends when nobody needs it, and what waits ends with it: it keeps nothing warm."""
+
+    def ask(size: Size) -> None:
+        line.send(f"{size.memory_bytes} {size.cpus}".encode())
+
+    return Keeper(
+        answer.warm_pool(settings),
+        chosen.vmm.size(memory_bytes=settings.default_memory_bytes, cpus=1),
+        structs.replace(settings, warm_machines=0) if transient else settings,
+        RealClock(),
+        ask=ask,
+        available_bytes=available_bytes,
+    )
+
+
+async def _keep_prepared(chosen: Backends, keeper: Keeper) -> None:
+    """Make templates, now and when a start has missed one, and have machines wait that are made of them."""
     while True:
         try:
             await chosen.prepare()
-        except KontinuumError as error:
-            log.error("a template could not be made; pods boot cold meanwhile", reason=str(error))
+            keeper.look()
+        except (KontinuumError, OSError) as error:
+            log.error("pods start slowly meanwhile: a template could not be made or cloned", reason=str(error))
         await asyncio.sleep(PREPARE_AGAIN_SECONDS)
 
 

@@ -25,7 +25,7 @@ import structlog
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.errors import KontinuumError, Refused
 from kontinuum.foundation.tasks import cancel
-from kontinuum.runtime import network
+from kontinuum.runtime import network, tallies
 from kontinuum.runtime.backends import Backends
 from kontinuum.runtime.forwarding import forward_ports
 from kontinuum.runtime.guest.port import Guest, GuestLost, Identity, Interface
@@ -35,8 +35,9 @@ from kontinuum.runtime.oci import Document, Pod
 from kontinuum.runtime.settings import RuntimeSettings
 from kontinuum.runtime.taps import Apart
 from kontinuum.runtime.timekeeping import keep_time
-from kontinuum.runtime.vmm.port import Machine, MachineNotStarted, MachineSpec, Origin
+from kontinuum.runtime.vmm.port import Machine, MachineNotStarted, MachineSpec, Origin, Size
 from kontinuum.runtime.volumes import Volumes
+from kontinuum.runtime.warm.machine import Warm
 
 log = structlog.get_logger(__name__)
 
@@ -88,6 +89,17 @@ def move(phase: Phase, to: Phase) -> Phase:
     return to
 
 
+def wanted_size(pod: Pod, settings: RuntimeSettings) -> Size:
+    """What a machine must have for the pod's limits. Without a limit it gets the default; with one, at least that."""
+    limits = pod.resources
+    most_cpus = settings.maximum_cpus or os.cpu_count() or 1
+    memory = max(settings.default_memory_bytes, limits.memory_bytes + settings.guest_memory_bytes)
+    return Size(
+        memory_bytes=memory if limits.memory_bytes else settings.default_memory_bytes,
+        cpus=max(1, min(limits.cpus, most_cpus)),
+    )
+
+
 class Sandbox:
     """One pod's machine, its agent, the disks and volumes in it."""
 
@@ -100,8 +112,10 @@ class Sandbox:
         settings: RuntimeSettings,
         clock: Clock,
         on_machine: Callable[[int], None],
+        warm: Warm | None = None,
     ) -> None:
-        """``on_machine`` hears the VMM's process number as soon as there is one."""
+        """``on_machine`` hears the VMM's process number as soon as there is one. ``warm`` is a machine that waited for
+        a pod like this; without, or if it is of no use, one is started."""
         self.pod = pod
         self.phase = Phase.NEW
         self.reason = ""
@@ -111,8 +125,9 @@ class Sandbox:
         self._settings = settings
         self._clock = clock
         self._on_machine = on_machine
-        self._machine: Machine | None = None
-        self._guest: Guest | None = None
+        self._warm = warm
+        self._machine: Machine | None = warm.machine if warm is not None else None
+        self._guest: Guest | None = warm.guest if warm is not None else None
         self._volumes = Volumes(limit_bytes=settings.volume_copy_limit_bytes, attach=self._attach_volume)
         self._disks: dict[Path, _Disk] = {}
         self._changed = asyncio.Condition()
@@ -252,6 +267,17 @@ class Sandbox:
 
     async def _start(self) -> Machine:
         began = self._clock.monotonic()
+        warm, self._warm = self._warm, None
+        machine = await self._awaken(warm) if warm is not None else None
+        origin = "warm" if machine is not None else ""
+        if machine is None:
+            machine = await self._start_cloned()
+            origin = machine.origin
+        tallies.add(self._settings.tallies(tallies.STARTS), origin)
+        log.info("machine ready", origin=origin, milliseconds=round((self._clock.monotonic() - began) * 1000))
+        return machine
+
+    async def _start_cloned(self) -> Machine:
         late = self._backends.vmm.brings_taps
         joined = None if late else self._join_network()
         try:
@@ -260,15 +286,29 @@ class Sandbox:
             if joined is not None and joined.tap is not None:
                 os.close(joined.tap)  # the VMM has its own copy; with the last one the tap vanishes
         joined = self._join_network(machine.tap) if late else joined
-        answered = self._clock.monotonic()
         await guest.identify(self._identity(joined.interface if joined is not None else None))
-        log.info(
-            "machine ready",
-            origin=machine.origin,
-            agent_milliseconds=round((answered - began) * 1000),
-            milliseconds=round((self._clock.monotonic() - began) * 1000),
-        )
         return machine
+
+    async def _awaken(self, warm: Warm) -> Machine | None:
+        """The machine that waited, as this pod's. None if it is of no use; then it is gone, and its tap with it."""
+        try:
+            async with asyncio.timeout(self._settings.clone_agent_seconds):
+                if warm.machine.is_sound():
+                    joined = self._join_network(warm.tap or warm.machine.tap)
+                    if joined is not None and joined.tap is not None:
+                        os.close(joined.tap)
+                    await warm.machine.resume()
+                    await warm.guest.identify(self._identity(joined.interface if joined is not None else None))
+                    return warm.machine
+            why = "the template that it shares memory with is not what it was"
+        except (TimeoutError, KontinuumError) as error:
+            why = repr(error)
+        finally:
+            if warm.tap is not None:
+                warm.tap.close()
+        log.warning("a warm machine is of no use; another is started", why=why)
+        await self._end_machine()
+        return None
 
     async def _machine_with_agent(self, spec: MachineSpec) -> tuple[Machine, Guest]:
         """A machine whose agent answers. One that hangs is given up and another is tried. Raises MachineNotStarted."""
@@ -316,14 +356,11 @@ class Sandbox:
         return network.join(namespace, tap) if namespace is not None else None
 
     def _machine_spec(self, joined: PodNetwork | None) -> MachineSpec:
-        settings, wanted = self._settings, self.pod.resources
-        most_cpus = settings.maximum_cpus or os.cpu_count() or 1
-        # Without a limit the pod gets the default; with one, at least the default, which has a template.
-        memory = max(settings.default_memory_bytes, (wanted.memory_bytes + settings.guest_memory_bytes))
+        wanted = wanted_size(self.pod, self._settings)
         return MachineSpec(
             id=self._directory.name,
-            memory_bytes=memory if wanted.memory_bytes else settings.default_memory_bytes,
-            cpus=max(1, min(wanted.cpus, most_cpus)),
+            memory_bytes=wanted.memory_bytes,
+            cpus=wanted.cpus,
             tap=joined.tap if joined is not None else None,
             mac=joined.interface.mac if joined is not None else _NO_MAC,
             directory=self._directory,

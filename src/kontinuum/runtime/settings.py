@@ -60,6 +60,12 @@ class RuntimeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """How long a process's exit is held back for its last output to be taken by containerd."""
     template_patience_seconds: float = 10.0
     """How long a pod waits for the template of its size to be made before its machine boots cold."""
+    warm_machines: int = 1
+    """How many machines of the default size wait for pods: cloned, rehearsed and paused, so that a pod's start finds
+    done what takes longest. Each has some 50 MB of the host's memory to itself; one that was taken is replaced when no
+    pod is starting. 0: none. Where nobody keeps the runtime's parent running, there are none either."""
+    warm_spare_bytes: int = 1024 * MEBIBYTE
+    """Machines wait only on a host with so much memory left; they are ended when half of it is gone."""
     machine_start_seconds: float = 90.0
     """A pod whose machine is not ready by then has failed."""
     clone_agent_seconds: float = 15.0
@@ -86,6 +92,20 @@ class RuntimeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     def users(self) -> Path:
         """Who has which of the users."""
         return Path(self.run_dir) / "users"
+
+    @property
+    def warm(self) -> Path:
+        """Where machines wait for their pods. In the file system of ``sandboxes``: one is renamed to the other."""
+        return Path(self.run_dir) / "warm"
+
+    @property
+    def starting(self) -> Path:
+        """Held by every shim whose pod is starting."""
+        return Path(self.run_dir) / "starting"
+
+    def tallies(self, name: str) -> Path:
+        """Where shims count together."""
+        return Path(self.run_dir) / "tallies" / name
 
     @property
     def sandboxes(self) -> Path:

@@ -30,12 +30,16 @@ from kontinuum.runtime.records import ProcessRecord, SandboxRecord
 from kontinuum.runtime.sandbox import Phase, Sandbox
 from kontinuum.runtime.settings import RuntimeSettings
 from kontinuum.runtime.task.errors import NoSuchProcess
+from kontinuum.runtime.warm import bustle
+from kontinuum.runtime.warm.machine import Warm
 
 log = structlog.get_logger(__name__)
 
 NEVER_STARTED = 255
 """Exit status of a sandbox whose machine did not come up."""
 _LAST_EVENTS_SECONDS = 2.0
+_STARTING_SECONDS = 20.0
+"""An image that must be pulled first does not keep the host from being at rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,17 @@ class Place:
 class Shim:
     """Containers of one pod, and the sandbox under them."""
 
-    def __init__(self, place: Place, pod: Pod, *, backends: Backends, settings: RuntimeSettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        place: Place,
+        pod: Pod,
+        *,
+        backends: Backends,
+        settings: RuntimeSettings,
+        clock: Clock,
+        warm: Warm | None = None,
+    ) -> None:
+        """``warm`` is the machine with which this process waited for the pod."""
         self.place = place
         self.settings = settings
         self.backends = backends
@@ -68,19 +82,30 @@ class Shim:
             settings=settings,
             clock=clock,
             on_machine=self._record,
+            warm=warm,
         )
+        self._starting: int | None = None
         self._publisher = Publisher(place.events_address, place.namespace, clock)
         self._tasks: set[asyncio.Task[object]] = set()
 
     def begin(self) -> None:
         """Start the machine and everything that runs beside it; returns at once."""
-        self._record(0)
+        self._starting = bustle.begin(self.settings.starting)
+        asyncio.get_running_loop().call_later(_STARTING_SECONDS, self.settle)
+        self._record(self.sandbox.machine_pid)
         self.spawn(self._publisher.run())
         self.spawn(self._watch_sandbox())
         self.sandbox.begin()
 
+    def settle(self) -> None:
+        """The pod is not starting any more: its first process runs, or it has had time enough. Idempotent."""
+        if self._starting is not None:
+            os.close(self._starting)
+            self._starting = None
+
     async def end(self) -> None:
         """Stop everything; events that can still be delivered are."""
+        self.settle()
         await self.sandbox.stop()
         await self._publisher.wait_empty(timeout=_LAST_EVENTS_SECONDS)
         await cancel(*(task for task in self._tasks if task is not asyncio.current_task()))

@@ -17,7 +17,10 @@ async def start(shim: Shim, request: StartRequest) -> StartResponse:
     if container.role is Role.SANDBOX:
         process.start_without_guest()
     else:
-        await _start(shim, container, process)
+        try:
+            await _start(shim, container, process)
+        finally:
+            shim.settle()
     if request.exec_id:
         shim.publish(messages.TaskExecStarted(request.id, request.exec_id, process.pid))
     else:

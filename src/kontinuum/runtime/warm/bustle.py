@@ -1,0 +1,29 @@
+"""Whether a pod is starting on this host: who starts one holds a lock together with all others who do.
+
+The kernel lets go of it for whoever dies, so that nobody is taken to be starting for ever.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+
+def begin(path: Path) -> int:
+    """A pod starts. Answers what to close when it runs (``os.close``). Raises OSError."""
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    return lock
+
+
+def is_over(path: Path) -> bool:
+    """Whether none starts just now. Raises OSError."""
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(lock)
