@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,10 +15,12 @@ import orjson
 import pytest
 import pytest_asyncio
 from tests.machines import shim
-from tests.machines.shim import Host, wait_until
+from tests.machines.shim import Host, Pod, wait_until
 
-from kontinuum.foundation import process
+from kontinuum.foundation import process, tallies
 from kontinuum.runtime import codec, messages, records
+from kontinuum.runtime.records import SandboxRecord
+from kontinuum.runtime.settings import STARTS
 from kontinuum.runtime.task import service
 from kontinuum.runtime.ttrpc import Caller
 
@@ -27,7 +31,8 @@ SLEEP = ("sleep", "1000")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def host(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Host]:
-    async with shim.host(tmp_path_factory.mktemp("shim")) as running:
+    # One waits for each test's first pod, so that what is said here of pods is said of such machines.
+    async with shim.host(tmp_path_factory.mktemp("shim"), warm_machines=1) as running:
         yield running
 
 
@@ -233,3 +238,63 @@ async def test_containerd_alone_may_run_a_container_without_kubernetes(host: Hos
     done = await process.run(*words, check=False, timeout=60)
     assert (done.code, done.text != os.uname().release) == (3, True), done
     await wait_until(lambda: not host.shims() and not host.machines())
+
+
+def waiting(host: Host) -> list[SandboxRecord]:
+    """Of machines that wait for a pod: their shims-to-be, and the VMMs."""
+    found = (records.read(path) for path in host.runtime.warm.glob("ready-*"))
+    return [record for record in found if record is not None]
+
+
+async def warm_pod(host: Host, name: str) -> tuple[Pod, SandboxRecord, list[str]]:
+    """A pod from the machine that waited, and what its container says of itself."""
+    await wait_until(lambda: len(waiting(host)) == 1, seconds=60)
+    [record] = waiting(host)
+    pod = await host.pod(name)
+    itself = "hostname; cat /proc/sys/kernel/random/boot_id; head -c 16 /dev/urandom | od -An -tx1; date +%s"
+    await pod.exited(await pod.run("c", "sh", "-c", f"{itself}; ip addr; ip route; ps; ls / /tmp"))
+    return pod, record, pod.log("c")
+
+
+async def test_a_machine_that_waited_is_its_pods_alone_and_has_nothing_of_its_rehearsal(host: Host) -> None:
+    before = tallies.read(host.runtime.tallies(STARTS)).get("warm", 0)
+    first, of_first, said = await warm_pod(host, "first")
+    second, of_second, said_then = await warm_pod(host, "second")
+    assert tallies.read(host.runtime.tallies(STARTS))["warm"] == before + 2
+    assert (said[0], said_then[0]) == ("first", "second")
+    assert said[1] != said_then[1], "the boot's id"
+    assert said[2] != said_then[2], "randomness"
+    assert 0 <= int(said_then[3]) - int(said[3]) < 600
+    assert abs(int(said_then[3]) - time.time()) < 600, "the clock stood still while the machine waited"
+    for pod, text in ((first, "\n".join(said)), (second, "\n".join(said_then))):
+        status = (await host.cri.call("PodSandboxStatus", pod_sandbox_id=pod.id)).status
+        assert status.network.ip in text
+        assert "192.0.2." not in text
+        assert "rehears" not in text
+    machines = [record.processes[1].pid for record in (of_first, of_second)]
+    assert len({Path(f"/proc/{pid}").stat().st_uid for pid in machines}) == 2
+    for name, record in (("first", of_first), ("second", of_second)):
+        for process_record in record.processes:
+            groups = Path(f"/proc/{process_record.pid}/cgroup").read_text()
+            assert groups.count(f"{shim.CGROUP_PARENT}/{name}/") >= 1, groups
+            threads = Path(f"/proc/{process_record.pid}/task").iterdir()
+            assert {os.getpriority(os.PRIO_PROCESS, int(thread.name)) for thread in threads} == {0}
+    await first.remove()
+    await second.remove()
+
+
+async def test_machines_that_wait_go_with_their_maker_and_one_that_is_killed_costs_no_pod(host: Host) -> None:
+    await wait_until(lambda: len(waiting(host)) == 1, seconds=60)
+    [killed] = waiting(host)
+    os.kill(killed.processes[0].pid, signal.SIGKILL)
+    pod = await host.pod("unlucky")
+    await pod.run("c", *SLEEP)
+    await pod.remove()
+    await wait_until(lambda: len(waiting(host)) == 1 and waiting(host) != [killed], seconds=60)
+    [old] = waiting(host)
+    host.start_parent()
+    await wait_until(lambda: len(waiting(host)) == 1 and waiting(host) != [old], seconds=60)
+    for record in (killed, old):
+        for one in record.processes:
+            await wait_until(lambda one=one: records.process_record(one.pid) != one)  # type: ignore[misc]
+    assert len(list(host.runtime.warm.iterdir())) == 1

@@ -200,6 +200,7 @@ def derived(settings: Settings) -> Settings:
         runtime_config=settings.node.runtime_config or str(paths.runtime_config),
         shim_socket=settings.node.shim_socket or str(paths.shim_socket),
         assets_dir=settings.node.assets_dir or assets,
+        warm_machines=settings.node.warm_machines or settings.runtime.warm_machines,
     )
     runtime = replace(
         settings.runtime,

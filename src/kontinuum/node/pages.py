@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from kontinuum.api.machinery.objects import Object, uid_of
+from kontinuum.foundation import tallies
 from kontinuum.node import node_logs, pods
 from kontinuum.node.observed import ContainerState, Observed
 from kontinuum.node.probe_counts import ProbeCounts
@@ -103,7 +104,8 @@ class Pages:
     async def _metrics(self, _: web.Request) -> web.StreamResponse:
         known = list(self._known())
         of_claims = claims.metrics((one.pod, one.places) for one in known if not pods.is_terminal(one.pod))
-        return _metrics(text((*own_metrics(self._node, known, self._evictions()), *of_claims)))
+        starts = machine_starts(tallies.read(self._settings.machine_starts))
+        return _metrics(text((*own_metrics(self._node, known, self._evictions()), *of_claims, starts)))
 
     async def _configuration(self, _: web.Request) -> web.StreamResponse:
         return web.json_response({"kubeletconfig": configuration(self._settings)})
@@ -169,6 +171,16 @@ def own_metrics(node: str, known: list[KnownPod], evictions: Mapping[str, int]) 
     most = Family("process_max_fds", "gauge", "Maximum number of open file descriptors.")
     most.add(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     return name, running, containers, desired, evicted, cpu, memory, files, most
+
+
+def machine_starts(counts: Mapping[str, int]) -> Family:
+    """How microVMs of this node came up, as the runtime counts them."""
+    starts = Family(
+        "kontinuum_machine_starts_total", "counter", "Machines of pods that became ready, by how they came up."
+    )
+    for path, count in sorted(counts.items()):
+        starts.add(count, {"path": path})
+    return starts
 
 
 def configuration(settings: NodeSettings) -> Object:

@@ -27,6 +27,9 @@ KUBE_RESERVED = {"memory": "256Mi"}
 """Agent, containerd and, on a machine of its own, the API server and controllers."""
 
 
+WARM_MACHINE_BYTES = 64 << 20
+"""What a microVM that waits for its pod has to itself: measured 45 MB, and its shim-to-be."""
+
 VerificationPolicy = Literal[
     "NeverVerify", "NeverVerifyPreloadedImages", "NeverVerifyAllowlistedImages", "AlwaysVerify"
 ]
@@ -128,6 +131,9 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     not offered to pods."""
     system_reserved: dict[str, str] = {}
     """What the rest of the system needs, likewise."""
+    warm_machines: int = 0
+    """How many microVMs wait for pods, each with 64 MiB that are not offered to pods either. Filled in from
+    ``runtime.warm_machines`` where both are of one installation."""
     enforce_node_allocatable: bool = True
     """Hold all pods together within the memory, processes and threads that are not reserved, by limits on the cgroup of
     them all."""
@@ -343,7 +349,13 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     @property
     def reserved(self) -> Amounts:
         """Raises BadReservation."""
-        return reserved(kube_reserved=self.kube_reserved, system_reserved=self.system_reserved)
+        warm = {"memory": str(self.warm_machines * WARM_MACHINE_BYTES)}
+        return reserved(kube_reserved=self.kube_reserved, system_reserved=self.system_reserved, warm_machines=warm)
+
+    @property
+    def machine_starts(self) -> Path:
+        """Where the runtime counts the starts of microVMs."""
+        return self.run / "tallies" / "machine-starts"
 
     @property
     def imagefs(self) -> Path:

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import structlog
 
-from kontinuum.foundation import sockets
+from kontinuum.foundation import sockets, tallies
 from kontinuum.foundation.clock import RealClock
 from kontinuum.foundation.errors import Broken, KontinuumError
 from kontinuum.runtime import backends as backend_choice
-from kontinuum.runtime import cgroups, codec, launch, oci, records, tallies, taps
+from kontinuum.runtime import cgroups, codec, launch, oci, records, taps
 from kontinuum.runtime import settings as runtime_settings
 from kontinuum.runtime.backends import Backends
 from kontinuum.runtime.guest.port import Guest
@@ -30,7 +30,7 @@ from kontinuum.runtime.messages import DeleteResponse, Mount, Timestamp
 from kontinuum.runtime.oci import Pod, Role
 from kontinuum.runtime.process import KILLED
 from kontinuum.runtime.sandbox import wanted_size
-from kontinuum.runtime.settings import RuntimeSettings
+from kontinuum.runtime.settings import STANDBYS, RuntimeSettings
 from kontinuum.runtime.shim import Place, Shim
 from kontinuum.runtime.task import service
 from kontinuum.runtime.ttrpc import ServerConnection
@@ -163,8 +163,9 @@ def _making(settings: RuntimeSettings, backends: Backends) -> Making:
         image = await backends.image_for((Mount(type="bind", source=str(source)),))
         await rehearsal.rehearse(machine, guest, image=image, file_system=backends.file_system)
 
-    count = partial(tallies.add, settings.tallies(tallies.STANDBYS))
-    return Making(backends.vmm, backends.connect, rehearse, taps.open_apart, count)
+    count = partial(tallies.add, settings.tallies(STANDBYS))
+    open_tap = (lambda: None) if backends.vmm.brings_taps else taps.open_apart
+    return Making(backends.vmm, backends.connect, rehearse, open_tap, count)
 
 
 def _size(pod: Pod, backends: Backends, settings: RuntimeSettings) -> Size:

@@ -22,17 +22,18 @@ from pathlib import Path
 
 import structlog
 
+from kontinuum.foundation import tallies
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.errors import KontinuumError, Refused
 from kontinuum.foundation.tasks import cancel
-from kontinuum.runtime import network, tallies
+from kontinuum.runtime import network
 from kontinuum.runtime.backends import Backends
 from kontinuum.runtime.forwarding import forward_ports
 from kontinuum.runtime.guest.port import Guest, GuestLost, Identity, Interface
 from kontinuum.runtime.messages import Mount
 from kontinuum.runtime.network import PodNetwork
 from kontinuum.runtime.oci import Document, Pod
-from kontinuum.runtime.settings import RuntimeSettings
+from kontinuum.runtime.settings import STARTS, RuntimeSettings
 from kontinuum.runtime.taps import Apart
 from kontinuum.runtime.timekeeping import keep_time
 from kontinuum.runtime.vmm.port import Machine, MachineNotStarted, MachineSpec, Origin, Size
@@ -273,7 +274,7 @@ class Sandbox:
         if machine is None:
             machine = await self._start_cloned()
             origin = machine.origin
-        tallies.add(self._settings.tallies(tallies.STARTS), origin)
+        tallies.add(self._settings.tallies(STARTS), origin)
         log.info("machine ready", origin=origin, milliseconds=round((self._clock.monotonic() - began) * 1000))
         return machine
 

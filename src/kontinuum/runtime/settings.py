@@ -10,6 +10,10 @@ import msgspec
 from kontinuum.foundation.errors import Broken
 
 MEBIBYTE = 1 << 20
+STARTS = "machine-starts"
+"""Counted together: machines of pods that became ready, by how (``warm``, ``template``, ``cold``)."""
+STANDBYS = "warm-machines"
+"""Counted together: machines that were ``made`` to wait for a pod, and those of which that ``failed``."""
 _NOBODY = (1 << 32) - 1
 """No user: what the kernel takes for "leave it as it is"."""
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import structlog
 
+from kontinuum.foundation import tallies
 from kontinuum.foundation.backoff import Backoff
 from kontinuum.foundation.clock import Clock
-from kontinuum.runtime import tallies
-from kontinuum.runtime.settings import RuntimeSettings
+from kontinuum.runtime.settings import STANDBYS, RuntimeSettings
 from kontinuum.runtime.vmm.port import Size
 from kontinuum.runtime.warm import bustle
 from kontinuum.runtime.warm.pool import Pool
@@ -114,7 +114,7 @@ class Keeper:
             self._asked, self._not_before = None, now + _AGAIN.delay(self._failures)
 
     def _counted(self) -> tuple[int, int]:
-        counts = tallies.read(self.settings.tallies(tallies.STANDBYS))
+        counts = tallies.read(self.settings.tallies(STANDBYS))
         return counts.get("made", 0), counts.get("failed", 0)
 
 

@@ -16,4 +16,4 @@ class Warm:
     machine: Machine
     guest: Guest
     tap: Apart | None
-    """Closed by who takes the machine; None for one without a network card."""
+    """Closed by who takes the machine; None if the machine has brought its own."""

@@ -113,7 +113,7 @@ async def _make(directory: Path, size: Size, making: Making) -> Warm:
         id=directory.name,
         memory_bytes=size.memory_bytes,
         cpus=size.cpus,
-        tap=tap.descriptor if tap is not None else None,
+        tap=tap.open_descriptor if tap is not None else None,
         mac="",
         directory=directory,
     )

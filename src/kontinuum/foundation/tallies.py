@@ -9,11 +9,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-STARTS = "machine-starts"
-"""Machines of pods that became ready, by how: ``warm``, ``template``, ``cold``."""
-STANDBYS = "warm-machines"
-"""Machines that were made ready to wait for a pod: ``made``; that could not be: ``failed``."""
-
 
 def add(directory: Path, name: str) -> None:
     """Count one. Raises OSError."""
