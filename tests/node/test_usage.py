@@ -10,10 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.node.world import World, container, play, pod
 
 from kontinuum.api.machinery.objects import Object
+from kontinuum.foundation import tallies
 from kontinuum.node import node_logs, pages
 from kontinuum.node.observed import Container, ContainerState, Observed
 from kontinuum.node.port import ContainerUsage
@@ -278,3 +280,14 @@ def test_nothing_outside_of_the_systems_logs_is_shown(tmp_path: Path, monkeypatc
             node_logs.place_of(path)
     assert '<a href="a&amp;b.log">a&amp;b.log</a>' in pages.listing(logs)
     assert '<a href="below/">below/</a>' in pages.listing(logs)
+
+
+def test_starts_of_machines_are_told_by_how_they_came_up_and_those_that_wait_are_not_offered(tmp_path: Path) -> None:
+    settings = NodeSettings(name="n", data_dir="/d", run_dir=str(tmp_path))
+    for path in ("warm", "warm", "template"):
+        tallies.add(settings.machine_starts, path)
+    told = text((pages.machine_starts(tallies.read(settings.machine_starts)),))
+    assert 'kontinuum_machine_starts_total{path="warm"} 2' in told
+    assert 'kontinuum_machine_starts_total{path="template"} 1' in told
+    waiting = msgspec.structs.replace(settings, warm_machines=2)
+    assert waiting.reserved.memory == settings.reserved.memory + 2 * (64 << 20)

@@ -33,7 +33,7 @@ from kontinuum.runtime.warm.standby import Making, stand_by
 
 SIZE = Size(128 << 20, 1)
 PATIENCE = 60.0
-STRIDE = 5
+STRIDE = 8
 """Every how many lines a standby is killed: each time costs the making of one."""
 
 
