@@ -27,6 +27,8 @@ from kontinuum.runtime.ttrpc import Caller
 pytestmark = [pytest.mark.machine, pytest.mark.asyncio(loop_scope="module")]
 
 SLEEP = ("sleep", "1000")
+MAKING_SECONDS = 240
+"""A machine that is to wait is made when nobody starts a pod, and gives way to everybody."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -248,7 +250,7 @@ def waiting(host: Host) -> list[SandboxRecord]:
 
 async def warm_pod(host: Host, name: str) -> tuple[Pod, SandboxRecord, list[str]]:
     """A pod from the machine that waited, and what its container says of itself."""
-    await wait_until(lambda: len(waiting(host)) == 1, seconds=60)
+    await wait_until(lambda: len(waiting(host)) == 1, seconds=MAKING_SECONDS)
     [record] = waiting(host)
     pod = await host.pod(name)
     itself = "hostname; cat /proc/sys/kernel/random/boot_id; head -c 16 /dev/urandom | od -An -tx1; date +%s"
@@ -284,16 +286,16 @@ async def test_a_machine_that_waited_is_its_pods_alone_and_has_nothing_of_its_re
 
 
 async def test_machines_that_wait_go_with_their_maker_and_one_that_is_killed_costs_no_pod(host: Host) -> None:
-    await wait_until(lambda: len(waiting(host)) == 1, seconds=60)
+    await wait_until(lambda: len(waiting(host)) == 1, seconds=MAKING_SECONDS)
     [killed] = waiting(host)
     os.kill(killed.processes[0].pid, signal.SIGKILL)
     pod = await host.pod("unlucky")
     await pod.run("c", *SLEEP)
     await pod.remove()
-    await wait_until(lambda: len(waiting(host)) == 1 and waiting(host) != [killed], seconds=60)
+    await wait_until(lambda: len(waiting(host)) == 1 and waiting(host) != [killed], seconds=MAKING_SECONDS)
     [old] = waiting(host)
     host.start_parent()
-    await wait_until(lambda: len(waiting(host)) == 1 and waiting(host) != [old], seconds=60)
+    await wait_until(lambda: len(waiting(host)) == 1 and waiting(host) != [old], seconds=MAKING_SECONDS)
     for record in (killed, old):
         for one in record.processes:
             await wait_until(lambda one=one: records.process_record(one.pid) != one)  # type: ignore[misc]

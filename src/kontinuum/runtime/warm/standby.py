@@ -38,9 +38,9 @@ log = structlog.get_logger(__name__)
 
 END_SIGNAL = signal.SIGUSR1
 """Ends one that waits. Not SIGTERM: a signal that was on its way when a pod came must not end the pod."""
-MAKE_SECONDS = 60.0
+MAKE_SECONDS = 180.0
 _HEARING_SECONDS = 0.1
-_NICE = 19
+_NICE = 10
 
 
 class NotWarm(Retryable):
