@@ -26,7 +26,8 @@ class OwnPlatform(Platform):
     """A platform that tests may take down and bring up as they like."""
 
     def up_again(self) -> None:
-        self.up(listen=LISTEN, node={"pod_cidr": "10.213.0.0/24"}, server={"service_cidrs": "10.214.0.0/24"})
+        networks = {"node": {"pod_cidr": "10.213.0.0/24"}, "server": {"service_cidrs": "10.214.0.0/24"}}
+        self.up(listen=LISTEN, runtime={"warm_machines": 1}, **networks)
 
     def processes(self) -> list[str]:
         """The command lines of everything on this host that names this installation."""
