@@ -93,7 +93,7 @@ class Platform:
 
     def up(self, *arguments: str, listen: str = "", **settings: Object) -> None:
         """``kontinuum up`` in the background, at a free port unless told otherwise, with these settings. No machine
-        waits for pods unless they say so: where many pods come one after the other, each would be made for one of them."""
+        waits for pods unless they say so: where pods come one after the other, one would be made for each of them."""
         config = self.data_dir.with_name("settings.yaml")
         config.write_text(json.dumps({"runtime": {"warm_machines": 0}, **settings}))
         listen = listen or f"127.0.0.1:{free_port()}"
