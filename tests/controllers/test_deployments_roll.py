@@ -15,6 +15,7 @@ from kontinuum.api.machinery.objects import Object, annotations_of, labels_of, n
 from kontinuum.api.machinery.status import forbidden
 from kontinuum.client.transport.port import Request
 from kontinuum.controllers.lib.names import template_hash
+from kontinuum.controllers.lib.pods import node_of
 from kontinuum.foundation.tasks import cancel
 
 
@@ -30,6 +31,7 @@ def test_a_deployment_gets_its_pods() -> None:
             "updatedReplicas": 3,
             "readyReplicas": 3,
             "availableReplicas": 3,
+            "terminatingReplicas": 0,
         }
         progressing = get_condition(cluster.deployment(), "Progressing")
         assert progressing is not None
@@ -310,5 +312,27 @@ def test_reports_of_many_pods_and_labels_that_come_with_them_make_few_statuses()
         await cancel(following)
         assert 1 < len(statuses) <= 20
         assert statuses[-1]["readyReplicas"] == len(cluster.ready_pods()) == 25
+
+    scenario(main)
+
+
+def test_replicas_that_are_still_ending_are_told_of() -> None:
+    """KEP-3973. The node of one of them is silent."""
+
+    async def main(cluster: Cluster) -> None:
+        def told() -> list[int]:
+            holders = (cluster.deployment(), *cluster.everything(REPLICASETS))
+            return [one["status"]["terminatingReplicas"] for one in holders]
+
+        await cluster.client.create(DEPLOYMENTS, deployment(replicas=3))
+        await cluster.settle(10)
+        pod = cluster.everything(PODS)[0]
+        cluster.nodes.silent.add(node_of(pod))
+        await cluster.client.delete(PODS, name_of(pod), namespace="default")
+        await cluster.settle(5)
+        assert (cluster.deployment()["status"]["replicas"], told()) == (3, [1, 1])
+        cluster.nodes.silent.clear()
+        await cluster.settle(60)
+        assert told() == [0, 0]
 
     scenario(main)

@@ -43,12 +43,18 @@ def is_ready(pod: Object) -> bool:
     return is_true(pod, "Ready")
 
 
+def is_terminating(pod: Object) -> bool:
+    """Is no replica any more, and has not ended yet."""
+    return is_leaving(pod) and not is_finished(pod)
+
+
 class Standing(NamedTuple):
     """What a pod counts for among the replicas of its workload."""
 
     labels: tuple[tuple[str, str], ...]
     """Sorted."""
     is_active: bool
+    is_terminating: bool
     ready_since: float | None
     """When it became ready, in seconds since the epoch; None if it is not."""
 
@@ -58,7 +64,8 @@ class Standing(NamedTuple):
 
 
 def standing_of(pod: Object) -> Standing:
-    return Standing(_one_of_all(tuple(sorted(labels_of(pod).items()))), is_active(pod), ready_since(pod))
+    labels = _one_of_all(tuple(sorted(labels_of(pod).items())))
+    return Standing(labels, is_active(pod), is_terminating(pod), ready_since(pod))
 
 
 @lru_cache(maxsize=4096)

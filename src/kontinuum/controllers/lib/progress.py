@@ -112,8 +112,11 @@ def _counts(deployment: Object, rollout: Rollout) -> Object:
         "unavailableReplicas": max(0, sum(replicas_of(one) for one in rollout.all) - available),
         "collisionCount": (deployment.get("status") or {}).get("collisionCount", 0),
     }
-    observed = {"observedGeneration": deployment["metadata"].get("generation", 0)}
-    return observed | {name: count for name, count in counts.items() if count}
+    told: Object = {"observedGeneration": deployment["metadata"].get("generation", 0)}
+    told |= {name: count for name, count in counts.items() if count}
+    terminating = [(one.get("status") or {}).get("terminatingReplicas") for one in rollout.all]
+    known = [count for count in terminating if count is not None]
+    return told | ({"terminatingReplicas": sum(known)} if known else {})
 
 
 def _pausing(deployment: Object, conditions: list[Object], now: float) -> list[Object]:

@@ -88,8 +88,15 @@ def is_as_wanted(replicaset: Object, owned: Sequence[Standing], selector: LabelS
     return all(selector.matches(dict(labels)) for labels in {pod.labels for pod in owned})
 
 
-def status(replicaset: Object, owned: Sequence[Standing], failure: Failure | None, now: float) -> Object:
-    """The status that the pods of ``owned`` amount to."""
+def status(
+    replicaset: Object,
+    owned: Sequence[Standing],
+    failure: Failure | None,
+    now: float,
+    *,
+    tells_of_terminating: bool = True,
+) -> Object:
+    """The status that the pods of ``owned`` amount to. ``tells_of_terminating``: KEP-3973, not for the older kind."""
     spec, old = replicaset["spec"], replicaset.get("status") or {}
     active = [pod for pod in owned if pod.is_active]
     template_labels = (spec.get("template", {}).get("metadata") or {}).get("labels") or {}
@@ -102,6 +109,8 @@ def status(replicaset: Object, owned: Sequence[Standing], failure: Failure | Non
         "availableReplicas": sum(wait == 0 for wait in waits),
     }
     new: Object = {"replicas": len(active), **{name: count for name, count in counts.items() if count}}
+    if tells_of_terminating:
+        new["terminatingReplicas"] = sum(pod.is_terminating for pod in owned)
     new["observedGeneration"] = replicaset["metadata"].get("generation", 0)
     conditions = remove_condition(old.get("conditions"), "ReplicaFailure")
     if failure is not None:
@@ -162,7 +171,7 @@ class ReplicaSetReconciler(OwnerReconciler):
             replicaset, owned, self.selector_of(replicaset)
         ):
             owned, failure = await self._bring_about(replicaset, writer, now)
-        new_status = status(replicaset, owned, failure, now)
+        new_status = status(replicaset, owned, failure, now, tells_of_terminating=self.resource is REPLICASETS)
         if new_status != (replicaset.get("status") or {}):
             await writer.update(self.resource, {**replicaset, "status": new_status}, subresource="status")
         if failure is not None:

@@ -37,6 +37,7 @@ REPLICA_COLUMNS = (
     *TEMPLATE_COLUMNS,
 )
 QUALITIES = ("fullyLabeledReplicas", "readyReplicas", "availableReplicas")
+TERMINATING = "terminatingReplicas"
 
 
 class Deployment(Kind):
@@ -65,7 +66,14 @@ class Deployment(Kind):
         return self.validate_spec(obj) + immutable_selector(obj, old)
 
     def validate_status(self, obj: Object, old: Object) -> list[FieldError]:
-        names = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas", "unavailableReplicas")
+        names = (
+            "replicas",
+            "updatedReplicas",
+            "readyReplicas",
+            "availableReplicas",
+            "unavailableReplicas",
+            TERMINATING,
+        )
         status = obj.get("status") or {}
         errors = super().validate_status(obj, old) + validate_counts(status, old.get("status") or {}, *names)
         return errors + validate_shares(status, ("updatedReplicas", "readyReplicas", "availableReplicas"))
@@ -100,7 +108,7 @@ class ReplicaSet(Kind):
     def validate_status(self, obj: Object, old: Object) -> list[FieldError]:
         status = obj.get("status") or {}
         errors = super().validate_status(obj, old)
-        errors += validate_counts(status, old.get("status") or {}, "replicas", *QUALITIES)
+        errors += validate_counts(status, old.get("status") or {}, "replicas", *QUALITIES, TERMINATING)
         return errors + validate_shares(status, QUALITIES)
 
     def fields(self, obj: Object) -> dict[str, str]:
