@@ -79,7 +79,7 @@ def files_of(platform: Platform, name: str) -> list[Path]:
     return list((platform.data_dir / "logs" / "pods").glob(f"default_{name}_*/main/*"))
 
 
-@pytest.mark.parametrize(("count", "rotations"), [(30, 1), pytest.param(500, 10, marks=pytest.mark.long)])
+@pytest.mark.parametrize(("count", "rotations"), [(30, 1), pytest.param(500, 4, marks=pytest.mark.long)])
 def test_a_flood_of_output_and_of_sessions_is_served_and_leaves_nothing(
     platform: Platform, count: int, rotations: int
 ) -> None:
