@@ -27,6 +27,7 @@ from kontinuum.runtime.settings import RuntimeSettings
 from kontinuum.runtime.vmm import accelerator
 from kontinuum.runtime.vmm.port import Machine, MachineSpec
 from kontinuum.runtime.vmm.qemu import backend
+from kontinuum.runtime.warm import rehearsal
 
 ASSETS = Path(os.environ.get("KONTINUUM_ASSETS_DIR", Path(__file__).parents[1] / "build/assets"))
 MEMORY_BYTES = 128 << 20
@@ -36,6 +37,7 @@ MOUNTS = (
     Mount("/dev", "tmpfs", "tmpfs", ("nosuid", "mode=755")),
     Mount("/dev/pts", "devpts", "devpts", ("newinstance", "ptmxmode=0666")),
 )
+CLONE, WARM = "clone → first process runs", "a machine that waited → first process runs"
 ETHERNET = Interface("eth0", "02:aa:00:00:00:05", 1500, ("10.208.0.5/24",), (("0.0.0.0/0", "10.208.0.1"),))
 
 
@@ -79,7 +81,7 @@ class Bench:
             await guest.close()
             await machine.kill()
 
-    async def first_process(self, machine: Machine, guest: Guest, watch: Stopwatch) -> None:
+    async def first_process(self, machine: Machine, guest: Guest, watch: Stopwatch, *, whole: str = CLONE) -> None:
         """All that a pod needs between its machine's first answer and its first process."""
         watch.lap("  of which: up to the agent's answer")
         await guest.identify(Identity("bench", time.time(), secrets.token_bytes(64), "0" * 32, (ETHERNET,)))
@@ -91,7 +93,14 @@ class Bench:
         everything = (1 << 41) - 1
         await guest.start_process(ProcessSpec("main", "main", ("sleep", "1000"), (), "/", capabilities=everything))
         watch.lap("  of which: process")
-        watch.total("clone → first process runs")
+        watch.total(whole)
+
+    async def rehearse(self, machine: Machine, guest: Guest) -> None:
+        """As a machine does that waits for its pod, up to its pause."""
+        source = messages.Mount(type="bind", source=str(ASSETS / "rehearsal"))
+        image = await disks.image_for((source,), cache=self._image.parent)
+        await rehearsal.rehearse(machine, guest, image=image, file_system=disks.FILE_SYSTEM)
+        await machine.pause()
 
 
 def megabytes(pid: int) -> tuple[float, float]:
@@ -153,7 +162,15 @@ async def main(count: int) -> None:
         for _ in range(count):
             async with lab.machine(watch) as (machine, guest):
                 await lab.first_process(machine, guest, watch)
+        unused, waited = Stopwatch(), Stopwatch()
+        for _ in range(count):
+            async with lab.machine(unused) as (machine, guest):
+                await lab.rehearse(machine, guest)
+                waited.start()
+                await machine.resume()
+                await lab.first_process(machine, guest, waited, whole=WARM)
         own, whole, beyond = await weigh(lab)
+    report.figure(WARM, waited.times[WARM], unit="ms", reach=200)
     for name, values in watch.times.items():
         report.figure(name, values, unit="ms", reach=125 if name.startswith("template") else None)
     report.figure("memory of a clone's own, before its first container (RssAnon)", own, unit="MB", reach=25)
