@@ -108,6 +108,9 @@ async def main(count: int) -> None:
             place.mkdir(parents=True)
             (place / "hosts.toml").write_text(f'server = "http://{HOST}"\n')
             socket = Path("/run/kontinuum") / instance_of(str(installation.data_dir)) / "containerd.sock"
+            async with asyncio.timeout(60):
+                while not socket.exists():  # The API server, which is waited for, may be there before containerd is.
+                    await asyncio.sleep(0.05)
             async with Containerd(socket, RealClock()) as store:
                 image = await oci.build(store, directory / "root", NAME, oci.ImageConfig(), platform=Platform.here())
                 await push(store, image, parse(NAME), Registry(RealClock()), lambda *_: None)
