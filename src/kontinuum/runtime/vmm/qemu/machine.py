@@ -55,6 +55,7 @@ class QemuMachine:
         self.shares: Template | None = None
         """The template whose memory it maps."""
         self._swapping = asyncio.Lock()
+        self._ended = False
         self._nodes = 0
 
     @property
@@ -114,8 +115,14 @@ class QemuMachine:
         return await self._child.wait()
 
     async def kill(self) -> None:
+        if self._ended:
+            # Its number may be another process's by now.
+            return
         self._child.signal(signal.SIGKILL, group=True)
         await self._child.wait()
+        if self._ended:
+            return
+        self._ended = True
         await close_monitor(self._monitor)
         self._child.close()
         remove_sockets(self._directory)
