@@ -55,6 +55,7 @@ class QemuMachine:
         self.shares: Template | None = None
         """The template whose memory it maps."""
         self._swapping = asyncio.Lock()
+        self._ending = asyncio.Lock()
         self._ended = False
         self._nodes = 0
 
@@ -115,18 +116,17 @@ class QemuMachine:
         return await self._child.wait()
 
     async def kill(self) -> None:
-        if self._ended:
-            # Its number may be another process's by now.
-            return
-        self._child.signal(signal.SIGKILL, group=True)
-        await self._child.wait()
-        if self._ended:
-            return
-        self._ended = True
-        await close_monitor(self._monitor)
-        self._child.close()
-        remove_sockets(self._directory)
-        self._on_end()
+        async with self._ending:
+            if self._ended:
+                # Its number may be another process's by now.
+                return
+            self._child.signal(signal.SIGKILL, group=True)
+            await self._child.wait()
+            self._ended = True
+            await close_monitor(self._monitor)
+            self._child.close()
+            remove_sockets(self._directory)
+            self._on_end()
 
     async def execute(self, command: str, **arguments: Any) -> Any:
         """One monitor command. Raises MachineRefused (QEMU says no), MachineNotStarted (QEMU is gone)."""
