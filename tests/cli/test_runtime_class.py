@@ -13,7 +13,7 @@ def test_the_class_is_printed_for_kubectl(capsys: pytest.CaptureFixture[str]) ->
     found = yaml.safe_load(capsys.readouterr().out)
     assert (found["apiVersion"], found["kind"], found["handler"]) == ("node.k8s.io/v1", "RuntimeClass", "vm2")
     assert found["metadata"]["name"] == "vm2" and found["scheduling"] == {"nodeSelector": {"a.b/c": "d"}}
-    assert found["overhead"]["podFixed"] == {"memory": "128Mi", "cpu": "50m"}
+    assert found["overhead"]["podFixed"] == {"memory": "128Mi", "cpu": "20m"}
     assert "scheduling" not in runtime.runtime_class("vm2", [])
     with pytest.raises(runtime.BadOption, match="NAME=VALUE"):
         runtime.runtime_class("vm2", ["a"])

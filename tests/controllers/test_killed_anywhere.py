@@ -77,6 +77,7 @@ def run_day(prepare: Callable[[Cluster], None]) -> tuple[dict[str, Any], list[in
             await a_day(cluster)
             state = end_state(cluster)
             del state["counts"]["observedGeneration"]
+            assert state["counts"].pop("terminatingReplicas") == 0
             assert state.pop("counts") == dict.fromkeys(
                 ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), 5
             )  # fmt: skip

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -167,11 +169,13 @@ def wait_until(condition: Callable[[], bool], report: Callable[[], str] = lambda
 
 
 @pytest.fixture
-def new_host(tmp_path: Path) -> Iterator[Callable[[], Host]]:
+def new_host() -> Iterator[Callable[[], Host]]:
+    """Hosts with short paths: sockets' addresses must be short."""
     made: list[Host] = []
+    place = Path(tempfile.mkdtemp(prefix="warm-"))
 
     def make() -> Host:
-        host = Host(tmp_path / str(len(made)))
+        host = Host(place / str(len(made)))
         (host.directory / "vm").mkdir(parents=True)
         (host.directory / "machines").mkdir()
         made.append(host)
@@ -184,6 +188,7 @@ def new_host(tmp_path: Path) -> Iterator[Callable[[], Host]]:
                 os.kill(child, signal.SIGKILL)
             with suppress(ChildProcessError):
                 os.waitpid(child, 0)
+    shutil.rmtree(place)
 
 
 def ready(host: Host, count: int = 1) -> None:
@@ -245,7 +250,7 @@ def test_a_standby_that_is_killed_anywhere_costs_its_machine_and_no_pod(new_host
         wait_until(lambda: host.owners() == ["pod"] or not is_alive(child), host.report)  # noqa: B023
         alive = is_alive(child)
         if not alive:
-            exit_of(child)
+            assert exit_of(child) == KILLED
         host.clean_up_after("pod")
         host.pool.sweep()
         if not alive:
