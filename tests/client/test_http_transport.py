@@ -22,6 +22,7 @@ from kontinuum.client.kubeconfig import Connection
 from kontinuum.client.rest import Client
 from kontinuum.client.transport.http import HttpTransport
 from kontinuum.client.transport.port import Request
+from kontinuum.client.transport.wire import Connection as HttpConnection
 from kontinuum.foundation.clock import RealClock
 from kontinuum.foundation.pki import Authority
 
@@ -192,4 +193,36 @@ async def test_a_connection_that_comes_when_nobody_wants_it_any_more_is_closed()
     with pytest.raises(asyncio.CancelledError):
         await transport.send(Request("GET", "/", {}))
     assert made[0].is_closing()
+    await transport.close()
+
+
+async def test_a_connection_whose_answer_came_as_it_was_given_up_is_closed() -> None:
+    """Cancelled in the moment in which the answer is there: else it would stay open, known to nobody."""
+    closed: list[str] = []
+    asking: list[asyncio.Task[object]] = []
+
+    class Wire(asyncio.Transport):
+        def __init__(self, protocol: HttpConnection) -> None:
+            super().__init__()
+            self._protocol = protocol
+
+        def write(self, data: bytes | bytearray | memoryview) -> None:
+            asyncio.get_running_loop().call_soon(self._answer)
+
+        def _answer(self) -> None:
+            self._protocol.take_in(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            asking[0].cancel()
+
+        def abort(self) -> None:
+            closed.append("aborted")
+
+    async def connect(protocol: asyncio.BufferedProtocol) -> None:
+        assert isinstance(protocol, HttpConnection)
+        protocol.connection_made(Wire(protocol))
+
+    transport = HttpTransport(Connection("http://127.0.0.1:1"), connect=connect)
+    asking.append(asyncio.create_task(transport.send(Request("GET", "/", {}))))
+    with pytest.raises(asyncio.CancelledError):
+        await asking[0]
+    assert closed == ["aborted"]
     await transport.close()

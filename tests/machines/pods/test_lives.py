@@ -680,7 +680,7 @@ async def a_pod_that_writes_more_than_it_may_is_evicted(world: World) -> None:
         name = world.name(which)
         found = await world.pod_that(name, lambda one: phase_of(one) == "Failed", "to be evicted")
         assert (found["status"]["reason"], found["status"]["message"]) == ("Evicted", said)
-        assert "Evicted" in [one["reason"] for one in await world.events(name)]
+        await world.event_that(name, "Evicted", "")
         await world.delete("Pod", name)
 
 

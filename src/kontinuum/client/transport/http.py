@@ -108,6 +108,8 @@ class HttpTransport:
             await exchange.wait_head()
         except BaseException:
             exchange.drop()
+            # Also if the answer came in the very moment in which it was given up: nobody else knows of the connection.
+            connection.close()
             self._open.discard(connection)
             raise
         return _HttpResponse(self, connection, exchange, turn)
