@@ -113,7 +113,7 @@ class VmmSuite:
         wanted = spec("one")
         before = set(wanted.directory.iterdir())
         machine = await vmm.start(wanted)
-        await machine.kill()
+        await asyncio.gather(machine.kill(), machine.kill())
         assert not is_alive(machine.pid)
         assert set(wanted.directory.iterdir()) == before
         await machine.kill()

@@ -83,6 +83,7 @@ class FirecrackerMachine:
         """The template whose memory it maps."""
         self._attached: dict[Drive, _Attached] = {}
         self._swapping = asyncio.Lock()
+        self._ending = asyncio.Lock()
         self._ended = False
 
     @property
@@ -149,16 +150,17 @@ class FirecrackerMachine:
         return await self._child.wait()
 
     async def kill(self) -> None:
-        if self._ended:
-            return
-        self._child.signal(signal.SIGKILL, group=True)
-        await self._child.wait()
-        self._ended = True
-        self._child.close()
-        self._locks.close()
-        while self._attached:
-            _let_go(self._attached.popitem()[1])
-        self._on_end()
+        async with self._ending:
+            if self._ended:
+                return
+            self._child.signal(signal.SIGKILL, group=True)
+            await self._child.wait()
+            self._ended = True
+            self._child.close()
+            self._locks.close()
+            while self._attached:
+                _let_go(self._attached.popitem()[1])
+            self._on_end()
 
     def _free(self, *, read_only: bool) -> Drive:
         """Raises MachineRefused."""
