@@ -42,12 +42,15 @@ def prune(settings: NodeSettings, pod: Object, directory: Path, observed: Observ
     attempts: dict[str, set[int]] = {}
     for one in observed.containers:
         attempts.setdefault(one.name, set()).add(one.attempt)
+    has_removed = False
     for name, there in attempts.items():
         for path in (directory / name).glob("*.log*"):
             number = path.name.split(".", 1)[0]
             if number.isdigit() and int(number) < max(there) and int(number) not in there:
                 path.unlink(missing_ok=True)
-    for place in _links(settings, pod):
+                has_removed = True
+    # All pods' links are in one directory: it is read only if one of them leads nowhere now.
+    for place in _links(settings, pod) if has_removed else ():
         if not place.exists():
             place.unlink(missing_ok=True)
 
