@@ -37,6 +37,8 @@ class Program:
     """How long it runs; None is for ever."""
     exit_code: int = 0
     start_error: str = ""
+    loses_sandbox: bool = False
+    """Whether its start fails because its sandbox dies meanwhile."""
     ignores_term: bool = False
     start_seconds: float = 0.0
     """How long its start takes, as that of a machine that has to boot."""
@@ -173,10 +175,13 @@ class FakeRuntime:
         self.starts[container.name] += 1
         await self.clock.sleep(program.start_seconds)
         now = self.clock.time()
-        if program.start_error:
+        if program.loses_sandbox:
+            self.lose_sandbox()
+        error = "the machine is lost" if program.loses_sandbox else program.start_error
+        if error:
             self._put(container_id, state=ContainerState.EXITED, exit_code=128, reason="StartError",
-                      message=program.start_error, finished_at=now)  # fmt: skip
-            raise RuntimeFailed(program.start_error)
+                      message=error, finished_at=now)  # fmt: skip
+            raise RuntimeFailed(error)
         self._put(container_id, state=ContainerState.RUNNING, started_at=now)
         if program.seconds is not None:
             self._later(container_id, program)

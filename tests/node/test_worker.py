@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from tests.node.fake_runtime import Program
 from tests.node.world import World, container, play, pod, state, waiting
@@ -141,6 +142,38 @@ def test_a_lost_sandbox_is_replaced_and_init_containers_run_again(tmp_path: Path
         assert world.runtime.starts["init"] == 2
 
     play(tmp_path, story)
+
+
+def test_a_start_that_fails_with_its_sandbox_is_no_attempt_at_the_container(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.runtime.programs["app"] = [Program(seconds=1, exit_code=137), Program(loses_sandbox=True), Program()]
+        await world.create(pod())
+        await world.wait(lambda one: "running" in state(one) and world.runtime.starts["app"] == 3)
+        app = (await world.get())["status"]["containerStatuses"][0]
+        ended = app["lastState"]["terminated"]
+        assert (app["restartCount"], ended["reason"], ended["exitCode"]) == (1, "Error", 137)
+
+    events = play(tmp_path, story).events
+    assert "Failed" not in events.reasons
+    assert events.reasons.count("SandboxChanged") == 1
+
+
+def test_a_container_that_its_dead_sandbox_does_not_take_is_made_at_once_in_the_next(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.runtime.programs["app"] = [Program(seconds=1, exit_code=137), Program()]
+        await world.create(pod())
+        await world.wait(lambda one: "terminated" in state(one))
+        create = world.runtime.create_container
+
+        async def too_late(*args: Any) -> str:
+            world.runtime.lose_sandbox()
+            world.runtime.create_container = create  # type: ignore[method-assign]
+            return await create(*args)
+
+        world.runtime.create_container = too_late  # type: ignore[method-assign]
+        await world.wait(lambda one: "running" in state(one) and one["containerStatuses"][0]["restartCount"] == 1)
+
+    assert "Failed" not in play(tmp_path, story).events.reasons
 
 
 def test_an_image_that_is_missing_is_pulled_later_and_later(tmp_path: Path) -> None:

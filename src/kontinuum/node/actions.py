@@ -34,7 +34,7 @@ from kontinuum.node.environment import environment
 from kontinuum.node.even_time import EvenTime
 from kontinuum.node.images import ImageTrouble
 from kontinuum.node.interruption import Interruption
-from kontinuum.node.observed import TERMINATION_MESSAGE_POLICY, Observed
+from kontinuum.node.observed import TERMINATION_MESSAGE_POLICY, Observed, Sandbox
 from kontinuum.node.plan import (
     Action,
     CreateSandbox,
@@ -196,7 +196,8 @@ class Hands:
         try:
             container_id = await self._runtime.create_container(sandbox.id, wanted, config)
         except RuntimeFailed as error:
-            self._failed(pod, container, "CreateContainerError", str(error))
+            if await self._is_alive(pod, sandbox):
+                self._failed(pod, container, "CreateContainerError", str(error))
             return
         self._remembered.containers.pop(action.name, None)
         tell(NORMAL, "Created", "Container created")
@@ -204,6 +205,10 @@ class Hands:
             # A machine's boot may take long; a pod that is deleted meanwhile does not wait for it.
             await self._interruption.during(self._runtime.start_container(container_id))
         except RuntimeFailed as error:
+            if not await self._is_alive(pod, sandbox):
+                # Not the container's failure and no attempt at it: it is started in the next sandbox.
+                await self._runtime.remove_container(container_id)
+                return
             # The runtime keeps the container as ended with StartError; that is what the status shows.
             tell(WARNING, "Failed", f"Error: {error}")
             return
@@ -211,6 +216,11 @@ class Hands:
         log = log_directory(self._tools.settings, pod) / log_path(action.name, action.attempt)
         log_files.link(self._tools.settings, pod, action.name, container_id, log)
         await self._post_start(pod, container, container_id, sandbox.ips)
+
+    async def _is_alive(self, pod: Object, sandbox: Sandbox) -> bool:
+        """Whether the sandbox is there to start something in."""
+        now = await self._runtime.observe(uid_of(pod))
+        return any(one.id == sandbox.id and one.is_ready for one in now.sandboxes)
 
     async def _image(self, pod: Object, container: Object, config: Config) -> Image | None:
         tell = partial(self._tell, pod, container=container["name"])

@@ -117,11 +117,12 @@ class CriClient:
         sandboxes, containers = await asyncio.gather(
             self.call("ListPodSandbox", filter=mine), self.call("ListContainers", filter=mine)
         )
-        found = await asyncio.gather(
-            asyncio.gather(*(self._sandbox(item.id) for item in sandboxes.items)),
-            asyncio.gather(*(self._container(item) for item in containers.containers)),
+        # Containers first: one that is seen to have ended with its sandbox must not be seen beside a living sandbox.
+        found_containers = await asyncio.gather(*(self._container(item) for item in containers.containers))
+        found_sandboxes = await asyncio.gather(*(self._sandbox(item.id) for item in sandboxes.items))
+        return Observed.of(
+            (s for s in found_sandboxes if s is not None), (c for c in found_containers if c is not None)
         )
-        return Observed.of((s for s in found[0] if s is not None), (c for c in found[1] if c is not None))
 
     async def _sandbox(self, sandbox_id: str) -> Sandbox | None:
         try:

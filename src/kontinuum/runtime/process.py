@@ -80,9 +80,9 @@ class Process:
         clock: Clock,
         drain_seconds: float,
         on_exit: Callable[[Process, Exit], None],
-        lost_exit: Callable[[], Exit],
+        lost_exit: Callable[[], Awaitable[Exit]],
     ) -> None:
-        """``lost_exit``: how it has ended if its machine is lost."""
+        """``lost_exit``: how it has ended if its machine is lost, as soon as that may be told."""
         self.container = container
         self.exec_id = exec_id
         self.stdio = stdio
@@ -177,7 +177,7 @@ class Process:
             exit = await process.wait()
         except GuestLost as error:
             log.warning("a process went down with its machine", process=self.exec_id or self.container, why=str(error))
-            exit = self._lost_exit()
+            exit = await self._lost_exit()
         if feed is not None:
             feed.cancel()
             await asyncio.gather(feed, return_exceptions=True)

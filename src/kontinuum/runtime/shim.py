@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,15 +22,16 @@ from kontinuum.runtime import cgroups, messages, records
 from kontinuum.runtime.backends import Backends
 from kontinuum.runtime.container import Container
 from kontinuum.runtime.events import Publisher
-from kontinuum.runtime.guest.port import Exit
+from kontinuum.runtime.guest.port import Exit, GuestLost
 from kontinuum.runtime.messages import Timestamp
 from kontinuum.runtime.oci import Pod, Role
 from kontinuum.runtime.process import KILLED, Process, Stdio
 from kontinuum.runtime.process import Phase as ProcessPhase
 from kontinuum.runtime.records import ProcessRecord, SandboxRecord
-from kontinuum.runtime.sandbox import Phase, Sandbox
+from kontinuum.runtime.sandbox import Phase, Sandbox, SandboxOver
 from kontinuum.runtime.settings import RuntimeSettings
 from kontinuum.runtime.task.errors import NoSuchProcess
+from kontinuum.runtime.vmm.port import MachineNotStarted
 from kontinuum.runtime.warm import bustle
 from kontinuum.runtime.warm.machine import Warm
 
@@ -38,6 +40,8 @@ log = structlog.get_logger(__name__)
 NEVER_STARTED = 255
 """Exit status of a sandbox whose machine did not come up."""
 _LAST_EVENTS_SECONDS = 2.0
+_HEARING_SECONDS = 30.0
+"""How long the news from a lost machine wait for containerd to have heard of the machine's end."""
 _STARTING_SECONDS = 20.0
 """An image that must be pulled first does not keep the host from being at rest."""
 
@@ -85,6 +89,8 @@ class Shim:
             warm=warm,
         )
         self._starting: int | None = None
+        self._sandbox_dropped = asyncio.Event()
+        """containerd has dropped the sandbox: it starts nothing in it any more."""
         self._publisher = Publisher(place.events_address, place.namespace, clock)
         self._tasks: set[asyncio.Task[object]] = set()
 
@@ -106,6 +112,7 @@ class Shim:
     async def end(self) -> None:
         """Stop everything; events that can still be delivered are."""
         self.settle()
+        self._sandbox_dropped.set()
         await self.sandbox.stop()
         await self._publisher.wait_empty(timeout=_LAST_EVENTS_SECONDS)
         await cancel(*(task for task in self._tasks if task is not asyncio.current_task()))
@@ -132,6 +139,33 @@ class Shim:
             lost_exit=self._lost_exit,
         )
 
+    async def drop_sandbox(self) -> None:
+        """containerd deletes the sandbox container: its machine ends, and what has waited to be told may be told."""
+        await self.sandbox.stop()
+        self._sandbox_dropped.set()
+
+    async def wait_sandbox_dropped(self) -> None:
+        """Of a machine that is lost: until containerd has dropped the sandbox, so that whoever hears of an end in it,
+        or that nothing starts in it, finds the sandbox dead and makes another instead of trying this one again.
+
+        Bounded, because containerd may be away; an end must be told even so.
+        """
+        if self.sandbox.phase in (Phase.STOPPING, Phase.STOPPED):
+            # Its end was asked for: whoever did knows.
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_HEARING_SECONDS):
+                await self._sandbox_dropped.wait()
+
+    @asynccontextmanager
+    async def failing_after_sandbox(self) -> AsyncIterator[None]:
+        """What fails in here because the machine is lost fails when ``wait_sandbox_dropped`` says so."""
+        try:
+            yield
+        except (SandboxOver, GuestLost, MachineNotStarted):
+            await self.wait_sandbox_dropped()
+            raise
+
     def publish(self, event: msgspec.Struct) -> None:
         """Tell containerd; returns at once."""
         self._publisher.publish(event)
@@ -147,8 +181,9 @@ class Shim:
         if not task.cancelled() and task.exception() is not None:
             log.error("a task of the shim failed", error=repr(task.exception()))
 
-    def _lost_exit(self) -> Exit:
+    async def _lost_exit(self) -> Exit:
         """Of what ran in a machine that is lost: the host may have had no more memory for it than the pod may use."""
+        await self.wait_sandbox_dropped()
         return Exit(KILLED, out_of_memory=cgroups.memory_kills(self.place.cgroups) > 0)
 
     def _exited(self, process: Process, exit: Exit) -> None:

@@ -34,7 +34,8 @@ async def create(shim: Shim, request: CreateTaskRequest) -> CreateTaskResponse:
         if container.role is Role.SANDBOX:
             process.pid = _sandbox_pid(shim)
         else:
-            await _assemble(shim, container, request)
+            async with shim.failing_after_sandbox():
+                await _assemble(shim, container, request)
             process.pid = shim.sandbox.machine_pid
             _put_oom_score(shim)
     except BaseException:

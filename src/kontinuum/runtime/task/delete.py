@@ -35,7 +35,7 @@ async def delete(shim: Shim, request: DeleteRequest) -> DeleteResponse:
 
 async def _take_apart(shim: Shim, container: Container) -> None:
     if container.role is Role.SANDBOX:
-        await shim.sandbox.stop()
+        await shim.drop_sandbox()
         return
     try:
         guest = await shim.sandbox.guest()

@@ -18,7 +18,8 @@ async def start(shim: Shim, request: StartRequest) -> StartResponse:
         process.start_without_guest()
     else:
         try:
-            await _start(shim, container, process)
+            async with shim.failing_after_sandbox():
+                await _start(shim, container, process)
         finally:
             shim.settle()
     if request.exec_id:
