@@ -6,6 +6,7 @@ import struct
 from base64 import b64decode
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -90,16 +91,8 @@ def test_what_kubectl_sends_is_understood(command: str) -> None:
     assert decode(b64decode(body), PROTOBUF) == expected
 
 
-# kubectl, from which the table comes, carries no protobuf form of these; clients send them as JSON or YAML.
-JSON_ONLY = {
-    r.MUTATINGADMISSIONPOLICIES, r.MUTATINGADMISSIONPOLICYBINDINGS, r.CUSTOMRESOURCEDEFINITIONS, r.APISERVICES,
-    r.DEVICECLASSES, r.RESOURCECLAIMS, r.RESOURCECLAIMTEMPLATES, r.RESOURCESLICES, r.VOLUMEATTRIBUTESCLASSES,
-}  # fmt: skip
-IN_PROTOBUF = [resource for resource in r.RESOURCES if resource not in JSON_ONLY]
-
-
 def test_every_served_kind_has_its_messages() -> None:
-    for resource in IN_PROTOBUF:
+    for resource in r.RESOURCES:
         assert protobuf.fields_of(protobuf.message_of(resource.api_version, resource.kind))
     for version, kind in (("v1", "DeleteOptions"), ("autoscaling/v1", "Scale"), ("v1", "Binding"),
                           ("policy/v1", "Eviction"), ("authentication.k8s.io/v1", "TokenRequest")):  # fmt: skip
@@ -184,6 +177,66 @@ def test_zeros_that_mean_something_arrive() -> None:
     assert decode(encode({**deployment, "spec": with_others}), PROTOBUF) == deployment
 
 
+def test_token_requests_are_bound_to_the_object_that_they_name() -> None:
+    bound = {"kind": "Pod", "apiVersion": "v1", "name": "x", "uid": "u"}
+    request = {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "spec": {"boundObjectRef": bound}}
+    assert decode(encode(request), PROTOBUF) == request
+
+
+def test_zeros_that_a_kind_requires_arrive() -> None:
+    container = {"name": "a", "ready": False, "restartCount": 0, "image": "i", "imageID": "d"}
+    pod = {"kind": "Pod", "apiVersion": "v1", "status": {"containerStatuses": [container]}}
+    assert decode(encode(pod), PROTOBUF) == pod
+    conditions = {"ready": False, "serving": True, "terminating": False}
+    endpoints = [{"addresses": ["10.0.0.1"], "conditions": conditions}]
+    endpoint_slice = {"kind": "EndpointSlice", "apiVersion": "discovery.k8s.io/v1", "endpoints": endpoints}
+    assert decode(encode(endpoint_slice), PROTOBUF) == endpoint_slice
+
+
+SCHEMAS = st.recursive(
+    st.fixed_dictionaries(
+        {"type": WORDS},
+        optional={
+            "minimum": st.integers(-3, 3) | st.just(0.5),
+            "maxLength": st.integers(0, 3),
+            "default": st.booleans() | st.integers() | st.lists(WORDS),
+            "enum": st.lists(WORDS | st.integers(0, 2), min_size=1, max_size=2),
+            "$ref": WORDS,
+            "x-kubernetes-preserve-unknown-fields": st.just(True),
+            "x-kubernetes-list-map-keys": st.lists(WORDS, min_size=1, max_size=2),
+            "x-kubernetes-validations": st.just([{"rule": "self > 0", "optionalOldSelf": False}]),
+            "additionalItems": st.booleans(),
+            "dependencies": st.fixed_dictionaries({"a": st.lists(WORDS)}),
+        },
+    ),
+    lambda below: st.fixed_dictionaries(
+        {"type": WORDS},
+        optional={
+            "properties": st.dictionaries(WORDS, below, min_size=1, max_size=2),
+            "items": below | st.lists(below, max_size=2),
+            "additionalProperties": below,
+            "anyOf": st.lists(below, min_size=1, max_size=2),
+        },
+    ),
+    max_leaves=4,
+)
+
+
+@given(SCHEMAS)
+def test_definitions_of_custom_resources_arrive_with_their_schemas(root: dict[str, Any]) -> None:
+    """Clients of the definitions' own API send protobuf, as those of all other kinds do."""
+    version = {"name": "v1", "served": True, "storage": False, "schema": {"openAPIV3Schema": root}}
+    subresources = {"status": {}, "scale": {"specReplicasPath": ".spec.replicas"}}
+    conversion = {"strategy": "Webhook", "webhook": {"clientConfig": {"caBundle": "YQ==", "service": {"port": 9}}}}
+    definition = {
+        "kind": "CustomResourceDefinition",
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "metadata": {"name": "x"},
+        "spec": {"versions": [{**version, "subresources": subresources}], "conversion": conversion},
+    }
+    assert decode(encode(definition), PROTOBUF) == definition
+
+
 def encode(obj: dict[str, Any]) -> bytes:
     """The inverse of ``protobuf.decode``, for tests alone: the server answers in JSON."""
     meta = {"apiVersion": obj["apiVersion"], "kind": obj["kind"]}
@@ -205,6 +258,13 @@ def encode_message(obj: Any, message: str) -> bytes:
         )
     if short == "Time":
         return varint(8) + varint(int(parse_rfc3339(obj)))
+    if short == "JSON":
+        return tagged(1, orjson.dumps(obj))
+    if short == "JSONSchemaPropsOrBool" and isinstance(obj, bool):
+        return varint(8) + varint(int(obj))
+    if short.startswith("JSONSchemaPropsOr"):
+        listed = "jSONSchemas" if short == "JSONSchemaPropsOrArray" else "property"
+        obj = {listed if isinstance(obj, list) else "schema": obj}
     parts = []
     for number, field in protobuf.fields_of(message).items():
         if field.is_embedded:
@@ -251,7 +311,7 @@ def varint(value: int) -> bytes:
 
 def test_field_names_are_those_of_the_published_schema() -> None:
     """Except where Go embeds a struct, which is what the table marks."""
-    for resource in IN_PROTOBUF:
+    for resource in r.RESOURCES:
         known = schema.definition_of(resource.api_version, resource.kind).fields
         fields = protobuf.fields_of(protobuf.message_of(resource.api_version, resource.kind)).values()
         assert {field.name for field in fields if not field.is_embedded} <= known.keys()

@@ -7,10 +7,11 @@ kubectl and Helm send some requests in this form and take the answers as JSON. A
     k8s.io.api.core.v1.Secret 1:metadata:>k8s.io.apimachinery.pkg.apis.meta.v1.ObjectMeta 2:data:{y 3:type:s 5:...
 
 ``s`` text, ``i`` integer, ``b`` truth value, ``d`` double, ``y`` bytes, ``>`` a message (``>.`` of the same package),
-``*`` a list, ``{`` a map from text, ``^`` a message whose fields stand beside the others in JSON.
+``*`` a list, ``{`` a map from text, ``^`` a message whose fields stand beside the others in JSON, ``!`` a value whose
+zero is kept.
 
 The wire does not tell an absent value from a zero where Go's struct has no pointer: Go writes those fields always. So
-plain zeros are dropped, as Go's ``omitempty`` does, but where they mean something (``MEANINGFUL_ZERO``).
+plain zeros are dropped, as Go's ``omitempty`` does, but where they mean something (``!``).
 """
 
 from __future__ import annotations
@@ -33,19 +34,12 @@ MAGIC = b"k8s\x00"
 TABLE = Path(__file__).parent / "protobuf_fields.txt"
 UNKNOWN = "k8s.io.apimachinery.pkg.runtime.Unknown"
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
-
-MEANINGFUL_ZERO = frozenset({
-    "replicas", "terminationGracePeriodSeconds", "runAsUser", "runAsGroup", "fsGroup", "activeDeadlineSeconds",
-    "backoffLimit", "completions", "parallelism", "ttlSecondsAfterFinished", "revisionHistoryLimit",
-    "progressDeadlineSeconds", "defaultMode", "mode", "tolerationSeconds", "priority", "gracePeriodSeconds",
-    "expirationSeconds", "leaseDurationSeconds", "leaseTransitions", "minReplicas", "suspend",
-    "successfulJobsHistoryLimit", "failedJobsHistoryLimit", "startingDeadlineSeconds",
-    "automountServiceAccountToken", "enableServiceLinks", "allowPrivilegeEscalation", "runAsNonRoot",
-    "privileged", "readOnlyRootFilesystem", "immutable", "optional", "hostUsers", "shareProcessNamespace",
-    "setHostnameAsFQDN", "controller", "blockOwnerDeletion", "allocateLoadBalancerNodePorts",
-    "orphanDependents", "storageClassName", "ingressClassName",
-})  # fmt: skip
-"""Fields that are pointers in Go, by name; the names mean the same in every kind that has them."""
+DEFINITIONS = "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions"
+PACKAGES = {
+    "apiextensions.k8s.io": DEFINITIONS,
+    "apiregistration.k8s.io": "k8s.io.kube_aggregator.pkg.apis.apiregistration",
+}
+"""Groups whose messages do not lie beside the others."""
 
 
 class BadProtobuf(Refused):
@@ -61,6 +55,7 @@ class Field:
     is_list: bool = False
     is_map: bool = False
     is_embedded: bool = False
+    keeps_zero: bool = False
 
 
 def decode(body: bytes) -> Object:
@@ -81,8 +76,8 @@ def decode(body: bytes) -> Object:
 def message_of(api_version: str, kind: str) -> str:
     """The message of a kind: ``k8s.io.api.apps.v1.Deployment``. Raises BadProtobuf."""
     group, _, version = api_version.rpartition("/")
-    package = f"k8s.io.api.{group.split('.')[0] or 'core'}.{version}"
-    for candidate in (f"{package}.{kind}", f"k8s.io.apimachinery.pkg.apis.meta.v1.{kind}"):
+    package = PACKAGES.get(group) or f"k8s.io.api.{group.split('.')[0] or 'core'}"
+    for candidate in (f"{package}.{version}.{kind}", f"k8s.io.apimachinery.pkg.apis.meta.v1.{kind}"):
         if candidate in _lines():
             return candidate
     raise BadProtobuf(f"no protobuf form is known of {kind} in version {api_version}")
@@ -102,7 +97,7 @@ def fields_of(message: str) -> dict[int, Field]:
     fields = {}
     for part in _lines()[message].split(" ")[1:]:
         number, name, code = part.split(":")
-        kind = code.lstrip("^*{")
+        kind = code.lstrip("^!*{")
         target = kind[1:]
         fields[int(number)] = Field(
             name,
@@ -111,6 +106,7 @@ def fields_of(message: str) -> dict[int, Field]:
             is_list="*" in code,
             is_map="{" in code,
             is_embedded="^" in code,
+            keeps_zero="!" in code,
         )
     return fields
 
@@ -145,7 +141,7 @@ def _store(result: Object, field: Field, value: Any, *, raw: bool) -> None:
         result.setdefault(field.name, []).append(decoded)
     elif field.is_embedded:
         result.update(decoded)
-    elif decoded is not None and (decoded or field.form == ">" or field.name in MEANINGFUL_ZERO):
+    elif decoded is not None and (decoded or field.form == ">" or field.keeps_zero):
         result[field.name] = decoded
 
 
@@ -160,11 +156,16 @@ def _decode_value(value: Any, field: Field) -> Any:
         case "b":
             return bool(value)
         case "d":
-            return struct.unpack("<d", value)[0]
+            return _plain_number(struct.unpack("<d", value)[0])
         case "y":
             return b64encode(value).decode()
         case _:
             return _decode_message(value, field.message)
+
+
+def _plain_number(value: float) -> int | float:
+    """As Go writes it in JSON: 1, not 1.0."""
+    return int(value) if value.is_integer() else value
 
 
 def _map_entry(data: memoryview, field: Field) -> tuple[str, Any]:
@@ -252,6 +253,18 @@ def _items(fields: Object) -> Any:
     return fields.get("items", [])
 
 
+def _schema_or_schemas(fields: Object) -> Any:
+    return fields["schema"] if "schema" in fields else fields.get("jSONSchemas", [])
+
+
+def _schema_or_truth(fields: Object) -> Any:
+    return fields["schema"] if "schema" in fields else fields.get("allows", False)
+
+
+def _schema_or_names(fields: Object) -> Any:
+    return fields["schema"] if "schema" in fields else fields.get("property", [])
+
+
 META = "k8s.io.apimachinery.pkg.apis.meta.v1"
 SPECIAL: dict[str, Callable[[Object], Any]] = {
     "k8s.io.apimachinery.pkg.api.resource.Quantity": lambda fields: fields.get("string", "0"),
@@ -261,6 +274,10 @@ SPECIAL: dict[str, Callable[[Object], Any]] = {
     f"{META}.Time": _time,
     f"{META}.MicroTime": _micro_time,
     f"{META}.Verbs": _items,
+    f"{DEFINITIONS}.v1.JSON": _embedded_json,
+    f"{DEFINITIONS}.v1.JSONSchemaPropsOrArray": _schema_or_schemas,
+    f"{DEFINITIONS}.v1.JSONSchemaPropsOrBool": _schema_or_truth,
+    f"{DEFINITIONS}.v1.JSONSchemaPropsOrStringArray": _schema_or_names,
     "k8s.io.api.authentication.v1.ExtraValue": _items,
     "k8s.io.api.authorization.v1.ExtraValue": _items,
     "k8s.io.api.certificates.v1.ExtraValue": _items,
