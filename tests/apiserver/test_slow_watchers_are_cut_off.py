@@ -41,6 +41,23 @@ def test_the_past_is_forgotten_by_number_and_by_size() -> None:
     assert 15 < big.oldest < 29
 
 
+def test_the_past_reaches_as_far_back_as_the_present_is_wide() -> None:
+    cache = WatchCache(CONFIGMAPS, history=10)
+    for revision in range(1, 101):
+        write(cache, f"c{revision}", revision)
+    assert cache.oldest == 0
+    for revision in range(101, 151):
+        write(cache, "c1", revision)
+    assert cache.oldest == 50
+    for name in range(1, 61):
+        write(cache, f"c{name}", 150 + name, deleted=True)
+    assert cache.oldest == 170
+    big = WatchCache(CONFIGMAPS, history=1000)
+    for revision in range(1, 31):
+        write(big, f"c{revision % 15}", revision, text="x" * (HISTORY_BYTES // 10))
+    assert big.oldest == 15, "fifteen are there, and the last change of each"
+
+
 def test_watchers_share_one_encoding_of_an_event() -> None:
     cache = WatchCache(CONFIGMAPS)
     watchers = [cache.watch(Selection(namespace), after=0, limit=10) for namespace in ("", "default")]

@@ -275,6 +275,8 @@ async def test_history_that_one_server_has_compacted_is_gone_at_both(cluster: Cl
         for number in range(12):
             await clients[0].create(CONFIGMAPS, config(f"c-{number}"))
         page = await clients[0].list(CONFIGMAPS, namespace=NAMESPACE, limit=2)
+        for number in range(40):  # as many changes as there are objects are remembered in any case
+            await clients[1].patch(CONFIGMAPS, "c-0", {"data": {"now": str(number)}}, namespace=NAMESPACE)
 
         async def is_gone(client: Client) -> bool:
             await clients[1].create(CONFIGMAPS, {"metadata": {"generateName": "more-"}}, namespace=NAMESPACE)

@@ -102,6 +102,8 @@ def test_who_does_not_read_holds_up_who_writes() -> None:
         one, other = Noting(), Noting()
         pipes.join(one, other)
         other.transport.pause_reading()
+        one.transport.write(b"x" * pipes.WINDOW)
+        assert not one.is_held and one.transport.get_write_buffer_size() == 0, "under way, not waiting"
         while not one.is_held:
             one.transport.write(b"x" * 1000)
         await asyncio.sleep(1)
@@ -111,6 +113,7 @@ def test_who_does_not_read_holds_up_who_writes() -> None:
         assert not one.is_held and one.transport.get_write_buffer_size() == 0
         one.transport.set_write_buffer_limits(high=4000)
         other.transport.pause_reading()
+        one.transport.write(b"x" * pipes.WINDOW)
         while not one.is_held:
             one.transport.write(b"x" * 1000)
         assert one.transport.get_write_buffer_size() == 5000

@@ -66,6 +66,21 @@ async def test_history_is_bounded_and_the_file_with_it(tmp_path: Path) -> None:
     assert (tmp_path / "store.db").stat().st_size < 5000 * 1000 / 2
 
 
+async def test_who_reads_every_key_page_by_page_comes_to_the_end_while_each_of_them_changes(tmp_path: Path) -> None:
+    """However short the history is meant to be."""
+    store = await SqliteStore.open(tmp_path / "store.db", history=10)
+    records = await asyncio.gather(*(store.create(f"pods/a/{number:04}", b"old") for number in range(3000)))
+    first = await store.list("pods/", limit=100)
+    found = list(first.records)
+    while len(found) < 3000:
+        changed = records[len(found) - 100 : len(found)]
+        await asyncio.gather(*(store.update(one.key, b"new", expected=one.revision) for one in changed))
+        page = await store.list("pods/", limit=100, after=found[-1].key, revision=first.revision)
+        found += page.records
+    assert {one.value for one in found} == {b"old"}
+    await store.close()
+
+
 async def test_a_full_store_refuses_writes_reads_on_and_writes_again_when_there_is_space(tmp_path: Path) -> None:
     store = await SqliteStore.open(tmp_path / "store.db", quota_bytes=400_000)
     written: list[Record] = []

@@ -141,7 +141,8 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """Events that may wait for one slow watcher; with more it is cut off and must watch again."""
 
     history_events: int = 4096
-    """Events kept in memory per resource, so that a watch can resume where it broke off."""
+    """Events kept in memory per resource, so that a watch can resume where it broke off; of a resource with more
+    objects than this, as many as it has objects."""
 
     history_replay: int = 1000
     """Changes of the store that are read again at start, so that watches resume over a restart."""

@@ -31,14 +31,18 @@ SERVING_SECONDS = 50e-6
 FRESH = 256
 """Events that watchers may still have to be told of: of the older ones only the objects are kept, not their frames."""
 HISTORY_BYTES = 8 * 1024 * 1024
-"""At most this much of the past is kept per resource, whatever the number of events."""
+"""More of the past than this is kept only where the present takes more."""
 
 
 class WatchCache:
     """See the module. ``fields_of`` answers all selectable fields of an object; None if there are none.
 
-    ``read`` names the paths of an object that it looks at, () for all. ``keeps_previous``: also the object before a
-    change, though no selection would tell it from the one after, because selections may look at a conversion of both.
+    ``history``: as many events are kept, or as many as there are objects, if those are more. Whoever lists everything
+    reads each object once and resumes from where that began. To read one takes less than to change one, so that the
+    past still reaches back to there however fast changes come; a shorter one would have him list again for as long as
+    they do. ``read`` names the paths of an object that it looks at, () for all. ``keeps_previous``: also the object
+    before a change, though no selection would tell it from the one after, because selections may look at a conversion
+    of both.
     """
 
     def __init__(
@@ -61,6 +65,8 @@ class WatchCache:
         self._history: deque[Event] = deque()
         self._history_limit = history
         self._history_bytes = 0
+        self._bytes = 0
+        """Of the objects."""
         self.watchers: set[Watcher] = set()
         self._followers: list[set[str]] = []
         self._woken = 0.0
@@ -116,9 +122,7 @@ class WatchCache:
         """An object that was there when the feed began."""
         entry = self._entry(key, value, revision)
         entry.share_texts()
-        if key not in self._entries:
-            insort(self._keys, key)
-        self._entries[key] = entry
+        self._put(key, entry, self._entries.get(key))
         self.changed = max(self.changed, revision)
         for keys in self._followers:
             keys.add(key)
@@ -135,7 +139,7 @@ class WatchCache:
         self._entries.clear()
         self._keys.clear()
         self._history.clear()
-        self._history_bytes = 0
+        self._history_bytes = self._bytes = 0
         self.end_watches()
 
     def end_watches(self) -> None:
@@ -166,12 +170,9 @@ class WatchCache:
             entry.share_texts()
         if deleted:
             if previous is not None:
-                del self._entries[key]
-                del self._keys[bisect_left(self._keys, key)]
+                self._remove(key, previous)
         else:
-            if previous is None:
-                insort(self._keys, key)
-            self._entries[key] = entry
+            self._put(key, entry, previous)
         for keys in self._followers:
             keys.add(key)
         self.changed = revision
@@ -186,6 +187,19 @@ class WatchCache:
                 self.watchers.discard(watcher)
         if not self._is_waking:
             self._wake_later()
+
+    def _put(self, key: str, entry: Entry, previous: Entry | None) -> None:
+        if previous is None:
+            insort(self._keys, key)
+        else:
+            self._bytes -= len(previous.value)
+        self._entries[key] = entry
+        self._bytes += len(entry.value)
+
+    def _remove(self, key: str, previous: Entry) -> None:
+        del self._entries[key]
+        del self._keys[bisect_left(self._keys, key)]
+        self._bytes -= len(previous.value)
 
     def _wake_later(self) -> None:
         """Let the watchers read: at once, or if there are many and they have just been woken, a little later.
@@ -246,7 +260,8 @@ class WatchCache:
         self._history_bytes += len(event.entry.value)
         if len(self._history) > FRESH:
             self._history[-FRESH - 1].forget_frames()
-        while len(self._history) > self._history_limit or self._history_bytes > HISTORY_BYTES:
+        events, size = max(self._history_limit, len(self._entries)), max(HISTORY_BYTES, self._bytes)
+        while len(self._history) > events or self._history_bytes > size:
             forgotten = self._history.popleft()
             self._history_bytes -= len(forgotten.entry.value)
             self.oldest = forgotten.revision

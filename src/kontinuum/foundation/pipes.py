@@ -19,8 +19,11 @@ def _none() -> float:
     return 0.0
 
 
+WINDOW = 1024 * 1024
+"""Bytes that may be under way before any wait to be sent: the buffers of the systems at both ends. With less, whoever
+writes much would be held up by the delay alone, as on no real connection."""
 HIGH_WATER, LOW_WATER = 256 * 1024, 64 * 1024
-"""Bytes under way to a reader that pauses, at which its writer is told to pause, and to go on, or what it has said."""
+"""Bytes that wait, at which their writer is told to pause, and to go on, unless it has said others."""
 
 
 def join(client: AnyProtocol, server: AnyProtocol, *, inwards: Delay = _none, outwards: Delay = _none) -> None:
@@ -98,7 +101,7 @@ class _End(asyncio.Transport):
         self._protocol = protocol
 
     def get_write_buffer_size(self) -> int:
-        return self.other._size
+        return self.other.waiting
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         self._high = HIGH_WATER if high is None else high
@@ -109,6 +112,11 @@ class _End(asyncio.Transport):
 
     # -- what arrives
 
+    @property
+    def waiting(self) -> int:
+        """Bytes that have been written and are not even under way."""
+        return max(0, self._size - WINDOW)
+
     def expect(self, piece: bytes | None) -> None:
         """One piece is under way."""
         self._arriving.append(piece)
@@ -116,7 +124,7 @@ class _End(asyncio.Transport):
         # Never sooner than the one before: a connection keeps the order, whatever the delays are.
         self._last = max(self._last, self._loop.time() + self._delay())
         self._loop.call_at(self._last, self._arrived)
-        if self._size > self.other._high and not self._holds_writer:
+        if self.waiting > self.other._high and not self._holds_writer:
             self._holds_writer = True
             self.other._protocol.pause_writing()
 
@@ -134,7 +142,7 @@ class _End(asyncio.Transport):
                 return
             self._size -= len(piece)
             self._hand_over(piece)
-        if self._holds_writer and self._size <= self.other._low:
+        if self._holds_writer and self.waiting <= self.other._low:
             self._holds_writer = False
             self.other._protocol.resume_writing()
 

@@ -185,6 +185,27 @@ class _Lists:
         assert keys(await store.list("pods/", revision=1)) == ["pods/a/kept"]
         assert keys(await store.list("pods/", revision=7)) == ["pods/a/changed", "pods/a/kept"]
 
+    async def test_pages_of_the_past_show_one_moment_whatever_changes_between_them(self, store: Store) -> None:
+        for number in range(10, 30):
+            await store.create(f"pods/a/{number}", b"old")
+        whole = await store.list("pods/")
+        for limit in (3, 7):
+            found: list[Record] = []
+            while len(found) < 20:
+                number = 10 + len(found)
+                await store.create(f"pods/a/{number}.new.{limit}", b"new")
+                here = await store.get(f"pods/a/{number}")
+                if here is not None:
+                    await store.update(here.key, b"new", expected=here.revision)
+                gone = await store.get(f"pods/a/{49 - number}")
+                if gone is not None:
+                    await store.delete(gone.key, expected=gone.revision)
+                after = found[-1].key if found else ""
+                page = await store.list("pods/", limit=limit, after=after, revision=whole.revision)
+                found += page.records
+                assert page.remaining == 20 - len(found) and page.revision == whole.revision
+            assert tuple(found) == whole.records
+
     async def test_a_list_of_the_future_is_refused(self, store: Store) -> None:
         async with refusing(FutureRevision):
             await store.list("pods/", revision=1)

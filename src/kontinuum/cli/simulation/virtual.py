@@ -14,9 +14,10 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kontinuum.apiserver import identifiers
 from kontinuum.apiserver.app import ApiServer
@@ -34,6 +35,7 @@ from kontinuum.foundation.tasks import cancel
 from kontinuum.scheduler import loop as scheduling
 from kontinuum.scheduler.settings import SchedulerSettings
 from kontinuum.store.memory.store import MemoryStore
+from kontinuum.store.port import Store
 
 DELAY_SECONDS = 0.0005
 """From one part to another, on average: two machines beside each other."""
@@ -77,23 +79,7 @@ async def living(clock: Clock, *, seed: int) -> AsyncIterator[tuple[Client, Whol
     """The administrator's client of a cluster that lives until the block ends. To be called in virtual time."""
     random.seed(seed)
     identifiers.seed(seed)
-    made = itertools.count()
-
-    def delays() -> pipes.Delay:
-        """Of one direction of one connection: what happens in one moment elsewhere must not change them."""
-        chance = random.Random(f"{seed} {next(made)}")
-        return lambda: chance.uniform(0, 2 * DELAY_SECONDS)
-
-    with tempfile.TemporaryDirectory(prefix="kontinuum-virtual-") as directory:
-        server = ApiServer(MemoryStore(history=HISTORY), _settings(Path(directory), clock), clock)
-        await server.start()
-
-        def connected(user: str) -> Client:
-            async def connect(client: asyncio.BufferedProtocol) -> None:
-                pipes.join(client, server.answering(), inwards=delays(), outwards=delays())
-
-            return Client(HttpTransport(Connection(server="http://virtual", token=user), clock=clock, connect=connect))
-
+    async with serving(MemoryStore(history=HISTORY), clock, seed=seed) as connected:
         admin, controllers, scheduler = (connected(user) for user in USERS)
         working = (
             asyncio.create_task(manager.work(controllers, clock, ControllersSettings()), name="controllers"),
@@ -103,12 +89,42 @@ async def living(clock: Clock, *, seed: int) -> AsyncIterator[tuple[Client, Whol
             yield admin, Whole(working)
         finally:
             await cancel(*working)
-            for client in (admin, controllers, scheduler):
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    store: Store, clock: Clock, *, seed: int, delay_seconds: float = DELAY_SECONDS, **settings: Any
+) -> AsyncIterator[Callable[[str], Client]]:
+    """An API server of these ``settings``, and how to become a client of it as one of USERS; all end with the block."""
+    made = itertools.count()
+
+    def delays() -> pipes.Delay:
+        """Of one direction of one connection: what happens in one moment elsewhere must not change them."""
+        chance = random.Random(f"{seed} {next(made)}")
+        return lambda: chance.uniform(0, 2 * delay_seconds)
+
+    with tempfile.TemporaryDirectory(prefix="kontinuum-virtual-") as directory:
+        server = ApiServer(store, _settings(Path(directory), clock, **settings), clock)
+        await server.start()
+        clients: list[Client] = []
+
+        def connected(user: str) -> Client:
+            async def connect(client: asyncio.BufferedProtocol) -> None:
+                pipes.join(client, server.answering(), inwards=delays(), outwards=delays())
+
+            target = Connection(server="http://virtual", token=user)
+            clients.append(Client(HttpTransport(target, clock=clock, connect=connect)))
+            return clients[-1]
+
+        try:
+            yield connected
+        finally:
+            for client in clients:
                 await client.close()
             await server.stop()
 
 
-def _settings(directory: Path, clock: Clock) -> ServerSettings:
+def _settings(directory: Path, clock: Clock, **settings: Any) -> ServerSettings:
     """The server listens nowhere that anybody asks, but has no other way than TLS to listen."""
     authority = Authority.ensure(directory, clock)
     pair = authority.ensure_server("server", common_name="kube-apiserver", hosts=["127.0.0.1"])
@@ -116,5 +132,5 @@ def _settings(directory: Path, clock: Clock) -> ServerSettings:
     tokens.write_text("".join(f'{part},{user},{part},"{group}"\n' for part, (user, group) in USERS.items()))
     return ServerSettings(
         listen="127.0.0.1:0", certificate=pair.certificate, key=pair.key, client_ca=authority.certificate,
-        token_file=tokens,
+        token_file=tokens, **settings,
     )  # fmt: skip

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
 from kontinuum.store.broadcast import Broadcast
 from kontinuum.store.keys import must_be_absent, must_be_unchanged
+from kontinuum.store.past import Pasts
 from kontinuum.store.port import Change, Compacted, FutureRevision, Page, Record
 
 
@@ -29,6 +30,7 @@ class MemoryStore:
         self._compacted = 0
         self._history = history
         self._broadcast = Broadcast()
+        self._pasts: Pasts[Record] = Pasts()
 
     async def create(self, key: str, value: bytes) -> Record:
         must_be_absent(key, self._revision_of(key))
@@ -55,15 +57,16 @@ class MemoryStore:
         return self._records.get(key)
 
     async def list(self, prefix: str, *, limit: int = 0, after: str = "", revision: int = 0) -> Page:
-        records = self._at(revision) if revision else self._records
-        keys = sorted(key for key in records if key.startswith(prefix))
-        keys = keys[bisect_right(keys, after) :]
-        chosen = keys[:limit] if limit else keys
-        return Page(
-            records=tuple(records[key] for key in chosen),
-            revision=revision or self._revision,
-            remaining=len(keys) - len(chosen),
-        )
+        revision = revision or self._revision
+        if revision > self._revision:
+            raise FutureRevision(f"listing at revision {revision}: the last one is {self._revision}")
+        self._must_be_kept(revision)
+
+        def made() -> dict[str, Record]:
+            return {key: record for key, record in self._at(revision).items() if key.startswith(prefix)}
+
+        chosen, remaining = self._pasts.page(prefix, revision, made, after=after, limit=limit)
+        return Page(records=tuple(record for _, record in chosen), revision=revision, remaining=remaining)
 
     def watch(self, prefix: str, *, after: int) -> AsyncIterator[Change]:
         return self._broadcast.follow(self, prefix, after)
@@ -107,9 +110,6 @@ class MemoryStore:
 
     def _at(self, revision: int) -> dict[str, Record]:
         """The records as they were: the present, with every later change undone, the newest first."""
-        if revision > self._revision:
-            raise FutureRevision(f"listing at revision {revision}: the last one is {self._revision}")
-        self._must_be_kept(revision)
         records = dict(self._records)
         for entry in reversed(self._log[self._position(revision) :]):
             if entry.before is None:
@@ -125,6 +125,7 @@ class MemoryStore:
     def _forget(self, revision: int) -> None:
         self._log = self._log[self._position(revision) :]
         self._compacted = max(self._compacted, revision)
+        self._pasts.forget(self._compacted)
 
     def _must_be_kept(self, revision: int) -> None:
         if revision < self._compacted:

@@ -42,26 +42,18 @@ class Index:
 
     def page(self, prefix: str, *, after: str, limit: int) -> tuple[list[tuple[str, Head]], int]:
         """Keys under ``prefix`` beyond ``after`` with their heads, and how many more there are."""
-        return _cut(self._keys, self._heads, prefix, after=after, limit=limit)
+        start = max(bisect_left(self._keys, prefix), bisect_right(self._keys, after))
+        end = bisect_left(self._keys, end_of(prefix))
+        stop = min(end, start + limit) if limit else end
+        return [(key, self._heads[key]) for key in self._keys[start:stop]], max(0, end - stop)
 
-    def past_page(
-        self, prefix: str, *, after: str, limit: int, undone: dict[str, Past]
-    ) -> tuple[list[tuple[str, Head]], int]:
-        """The same as it was before the changes in ``undone``."""
+    def past(self, prefix: str, undone: dict[str, Past]) -> dict[str, Head]:
+        """All keys under ``prefix`` as they were before the changes in ``undone``."""
         heads = {key: self._heads[key] for key in self._under(prefix) if key not in undone}
         for key, past in undone.items():
             if past.revision is not None and past.created is not None:
                 heads[key] = Head(past.revision, past.created)
-        return _cut(sorted(heads), heads, prefix, after=after, limit=limit)
+        return heads
 
     def _under(self, prefix: str) -> list[str]:
         return self._keys[bisect_left(self._keys, prefix) : bisect_left(self._keys, end_of(prefix))]
-
-
-def _cut(
-    keys: list[str], heads: dict[str, Head], prefix: str, *, after: str, limit: int
-) -> tuple[list[tuple[str, Head]], int]:
-    start = max(bisect_left(keys, prefix), bisect_right(keys, after))
-    end = bisect_left(keys, end_of(prefix))
-    stop = min(end, start + limit) if limit else end
-    return [(key, heads[key]) for key in keys[start:stop]], max(0, end - stop)

@@ -13,6 +13,7 @@ from typing import Literal
 
 from kontinuum.store.broadcast import Broadcast
 from kontinuum.store.keys import end_of
+from kontinuum.store.past import Pasts
 from kontinuum.store.port import Change, Compacted, FutureRevision, Page, Record, StoreUnavailable
 from kontinuum.store.sqlite import rows
 from kontinuum.store.sqlite.database import Database, explaining, open_database
@@ -20,7 +21,8 @@ from kontinuum.store.sqlite.index import Head, Index
 from kontinuum.store.sqlite.writer import Batch, Compaction, Write, Writer
 
 HISTORY = 20_000
-"""Changes kept for those who come back: minutes of a busy cluster; some 60 MB of pods on disk, nothing in memory."""
+"""Changes kept for those who come back: minutes of a busy cluster; some 60 MB of pods on disk, nothing in memory.
+As many as there are keys are kept in any case: who reads all of them, page by page, must come to the end."""
 HISTORY_STEP = 1024
 """Revisions that a watcher reads from the log at once, so that it does not hold up the loop."""
 
@@ -33,6 +35,7 @@ class SqliteStore:
         self._database = database
         self._reader = database.reader
         self._broadcast = Broadcast()
+        self._pasts: Pasts[Head] = Pasts()
         self._closed = False
         self._writer = Writer(database, history=history, loop=asyncio.get_running_loop(), deliver=self._receive)
         self._index = Index(self._writer.heads, revision=self._writer.revision)
@@ -42,8 +45,8 @@ class SqliteStore:
     async def open(cls, path: Path, *, history: int = HISTORY, quota_bytes: int = 0) -> SqliteStore:
         """Open or make the store in the file ``path`` (its directory must exist).
 
-        ``history``: how many changes are kept for watchers. ``quota_bytes``: the file may not outgrow this (0: the
-        disk is the limit); beyond it writes raise StoreFull.
+        ``history``: how many changes are kept for watchers, at least. ``quota_bytes``: the file may not outgrow this
+        (0: the disk is the limit); beyond it writes raise StoreFull.
         Raises Broken when the file is damaged, foreign, owned by another process or not writable; StoreFull.
         """
         database = await asyncio.to_thread(open_database, Path(path), quota_bytes=quota_bytes)
@@ -68,6 +71,7 @@ class SqliteStore:
         return None
 
     async def list(self, prefix: str, *, limit: int = 0, after: str = "", revision: int = 0) -> Page:
+        chosen: Sequence[tuple[str, Head]]
         while True:
             present = self._index.revision
             if revision > present:
@@ -75,8 +79,7 @@ class SqliteStore:
             if revision in (0, present):
                 chosen, remaining = self._index.page(prefix, after=after, limit=limit)
             else:
-                undone = self._undone(prefix, revision)
-                chosen, remaining = self._index.past_page(prefix, after=after, limit=limit, undone=undone)
+                chosen, remaining = self._past_page(prefix, revision, after=after, limit=limit)
             records = await self._read(chosen)
             if records is not None:
                 return Page(records=records, revision=revision or present, remaining=remaining)
@@ -105,6 +108,7 @@ class SqliteStore:
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._writer.submit(Compaction(revision, answer))
         await answer
+        self._pasts.forget(revision)
 
     async def close(self) -> None:
         if self._closed:
@@ -151,11 +155,17 @@ class SqliteStore:
         with explaining(self._database.path, "reading"):
             return rows.values(self._reader, revisions)
 
-    def _undone(self, prefix: str, revision: int) -> dict[str, rows.Past]:
-        with explaining(self._database.path, "reading history"), self._snapshot(revision):
-            return rows.undone(
+    def _past_page(
+        self, prefix: str, revision: int, *, after: str, limit: int
+    ) -> tuple[Sequence[tuple[str, Head]], int]:
+        def made() -> dict[str, Head]:
+            undone = rows.undone(
                 self._reader, first=prefix, end=end_of(prefix), after=revision, upto=self._index.revision
             )
+            return self._index.past(prefix, undone)
+
+        with explaining(self._database.path, "reading history"), self._snapshot(revision):
+            return self._pasts.page(prefix, revision, made, after=after, limit=limit)
 
     def _snapshot(self, revision: int) -> _Snapshot:
         self._must_be_open()

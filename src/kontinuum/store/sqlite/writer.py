@@ -222,7 +222,7 @@ class Writer:
 
     def _bound_history(self) -> None:
         """Forget what is beyond the kept history, one step at a time, after the callers have their answers."""
-        target = self._revision - self._history
+        target = self._revision - max(self._history, len(self.heads))
         if target - self._compacted < COMPACTION_STEP:
             return
         try:
