@@ -24,7 +24,8 @@ from kontinuum.store.memory.store import MemoryStore
 
 SERVICES = "/api/v1/namespaces/default/services"
 ENDPOINT = "192.0.2.1"
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+PAGE = '<a href="/rewriteme">test</a>'
 
 
 @dataclass
@@ -44,6 +45,11 @@ class Backend:
         self.asked.append((request.method, request.path_qs, dict(request.headers)))
         if request.path == "/moved":
             raise web.HTTPFound("/elsewhere?x=1")
+        if request.path.startswith("/page"):
+            page = web.Response(text=PAGE, content_type="text/html")
+            if request.path == "/page/packed":
+                page.enable_compression(web.ContentCoding.gzip)
+            return page
         if request.path == "/teapot":
             return web.Response(status=418, text="short and stout")
         return web.Response(text=f"{request.method} {request.path_qs} {await request.text()}")
@@ -145,10 +151,31 @@ async def test_whatever_status_is_answered_is_passed_back(world: World) -> None:
     assert (code, text) == (200, "") and int(headers["Content-Length"]) > 0
 
 
-@pytest.mark.parametrize("method", METHODS)
-async def test_a_path_without_its_last_slash_is_redirected_to_it(world: World, method: str) -> None:
-    code, _, headers = await world.call(method, f"{SERVICES}/s:http/proxy?a=b")
-    assert code == 301 and headers["Location"] == f"{SERVICES}/s:http/proxy/?a=b"
+@pytest.mark.behaviour("Proxy version v1 A set of valid responses are returned for both pod and service Proxy")
+@pytest.mark.parametrize("method", [*METHODS, "HEAD"])
+@pytest.mark.parametrize("place", [f"{SERVICES}/s:http", f"{PODS}/web"])
+async def test_a_page_is_redirected_to_its_last_slash_and_no_other_method_is(
+    world: World, method: str, place: str
+) -> None:
+    code, text, headers = await world.call(method, f"{place}/proxy?a=b")
+    if method in ("GET", "HEAD"):
+        assert code == 301 and headers["Location"] == f"{place}/proxy/?a=b"
+    else:
+        assert (code, text) == (200, f"{method} /?a=b ")
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/version", f"{PODS}/web", f"{PODS}/web/log", "/nowhere"])
+async def test_options_are_asked_only_of_what_is_behind_a_proxy(world: World, path: str) -> None:
+    code, text, _ = await world.call("OPTIONS", path)
+    assert code == 405 and '"MethodNotAllowed"' in text
+
+
+@pytest.mark.behaviour("Proxy version v1 should proxy through a service and a pod")
+@pytest.mark.parametrize("path", ["/page", "/page/packed"])
+async def test_the_links_of_a_page_lead_through_the_proxy(world: World, path: str) -> None:
+    code, text, _ = await world.call("GET", f"{PODS}/web/proxy{path}", headers={"Accept-Encoding": "gzip"})
+    assert (code, text) == (200, f'<a href="{PODS}/web/proxy/rewriteme">test</a>')
+    assert (await world.call("HEAD", f"{PODS}/web/proxy{path}"))[0] == 200
 
 
 async def test_a_redirect_behind_the_proxy_leads_through_it(world: World) -> None:
@@ -193,3 +220,5 @@ def test_names_and_paths_are_read() -> None:
     assert proxy.path_behind("/api/v1/nodes/n/proxy", NODES) == ""
     assert proxy.redirected("http://10.0.0.1:80/x", "http://10.0.0.1:80", "/p") == "/p/x"
     assert proxy.redirected("http://elsewhere/x", "http://10.0.0.1:80", "/p") == "http://elsewhere/x"
+    assert proxy.redirected("//[", "http://10.0.0.1:80", "/p") == "//["
+    assert proxy.redirected("/p/x", "http://10.0.0.1:80", "/p/") == "/p/x"

@@ -109,7 +109,8 @@ def verbs(resource: Resource, subresource: str) -> Iterable[str]:
 def verb_of(call: Call) -> Verb:
     """The function that answers the call. Raises ApiError 405."""
     route = call.route
-    found = functions(route.resource, route.subresource).get(call.verb)
+    # What a proxy does is the same for every method, and OPTIONS has no verb.
+    found = functions(route.resource, route.subresource).get(call.verb or "get")
     # Objects are created in, and deleted together from, one namespace.
     is_everywhere = route.resource.namespaced and not route.namespace
     if found is None or (is_everywhere and call.verb in ("create", "deletecollection")):

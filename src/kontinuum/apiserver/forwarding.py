@@ -9,6 +9,7 @@ from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import StreamResponse
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from kontinuum.apiserver.links import Links
 from kontinuum.apiserver.passing import pass_on
 from kontinuum.foundation.takeover import Taken, join, take_over, upgraded
 
@@ -52,10 +53,12 @@ async def _pieces(request: BaseRequest) -> AsyncIterator[bytes]:
         yield piece
 
 
-async def pass_back(answer: ClientResponse, request: BaseRequest, audit_id: str, location: str = "") -> StreamResponse:
+async def pass_back(
+    answer: ClientResponse, request: BaseRequest, audit_id: str, location: str = "", links: Links | None = None
+) -> StreamResponse:
     """Whatever the other server has answered: a whole answer, or a connection that now speaks something else.
 
-    ``location`` replaces the header of that name.
+    ``location`` replaces the header of that name; the body goes through ``links``.
     """
     if answer.status == 101:
         try:
@@ -68,10 +71,12 @@ async def pass_back(answer: ClientResponse, request: BaseRequest, audit_id: str,
     headers["Audit-Id"] = audit_id
     if location:
         headers["Location"] = location
-    response = StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
     has_body = request.method != "HEAD" and answer.status not in (204, 304)
+    if has_body and links is not None:
+        headers.popall("Content-Length", None)
+    response = StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
     if has_body and "Content-Length" not in headers:
         response.enable_chunked_encoding()
     await response.prepare(request)
-    await pass_on(answer, response, request)
+    await pass_on(answer, response, request, links)
     return response

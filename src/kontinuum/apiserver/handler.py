@@ -40,12 +40,12 @@ from kontinuum.apiserver.identifiers import new_uuid
 from kontinuum.apiserver.negotiation import negotiate
 from kontinuum.apiserver.options import request_seconds
 from kontinuum.apiserver.request import Request
-from kontinuum.apiserver.routes import Route, RouteTable
+from kontinuum.apiserver.routes import OPTIONS, Route, RouteTable
 from kontinuum.store.port import StoreFull, StoreUnavailable, ValueTooLarge
 
 log = structlog.get_logger(__name__)
 
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", OPTIONS)
 LONG_RUNNING = frozenset({"watch"})
 STREAMS = frozenset({"log", "exec", "attach", "portforward", "proxy"})
 TOO_LATE = "request did not complete within requested timeout - context deadline exceeded"
@@ -115,7 +115,7 @@ class Handler:
         if not path.startswith("/"):
             raise status.no_such_path()
         if request.method not in METHODS:
-            raise ApiError(405, "MethodNotAllowed", f"the server does not allow the method {request.method}")
+            raise _not_allowed(request.method)
         author = await self._author(request, path, query)
         extension = self._aggregation.find(path)
         route = self._routes.find(path) if extension is None else None
@@ -232,6 +232,8 @@ class Handler:
 
     async def _answer_other(self, request: Request, path: str, query: Mapping[str, str]) -> StreamResponse:
         """Paths that are no resource's."""
+        if request.method == OPTIONS:
+            raise _not_allowed(request.method)
         if path.split("/", 2)[1] in ENDPOINTS:
             return await self._health.answer(path, query)
         if path == "/metrics":
@@ -247,6 +249,10 @@ class Handler:
             issuer = self._context.identity.issuer
             return discovery.answer(issuer, settings.service_account_jwks_uri, request, path, request.audit_id)
         return await self._documents.answer(request, path, query, request.audit_id)
+
+
+def _not_allowed(method: str) -> ApiError:
+    return ApiError(405, "MethodNotAllowed", f"the server does not allow the method {method}")
 
 
 def _remark(request: Request, record: Record) -> None:

@@ -9,12 +9,16 @@ from aiohttp import ClientError, ClientResponse
 from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import StreamResponse
 
+from kontinuum.apiserver.links import Links
+
 GONE_CHECK_SECONDS = 5.0
 """How soon a quiet stream notices that its client has gone."""
 
 
-async def pass_on(source: ClientResponse, response: StreamResponse, request: BaseRequest) -> None:
-    """Until either side ends. ``response`` has been prepared for ``request``."""
+async def pass_on(
+    source: ClientResponse, response: StreamResponse, request: BaseRequest, links: Links | None = None
+) -> None:
+    """Until either side ends, changed by ``links``. ``response`` has been prepared for ``request``."""
     arriving: asyncio.Task[bytes] | None = None
     with contextlib.suppress(ConnectionError):  # the client has gone; there is nobody to tell
         try:
@@ -25,9 +29,12 @@ async def pass_on(source: ClientResponse, response: StreamResponse, request: Bas
                     continue
                 piece, arriving = arriving.result(), None
                 if not piece:
-                    await response.write_eof()
+                    await response.write_eof(links.end() if links is not None else b"")
                     break
-                await response.write(piece)
+                if links is not None:
+                    piece = links.feed(piece)
+                if piece:
+                    await response.write(piece)
         finally:
             if arriving is not None:
                 arriving.cancel()

@@ -10,6 +10,8 @@ from kontinuum.api.machinery import status
 from kontinuum.api.machinery.resources import Resource
 
 PROXY = "proxy"
+OPTIONS = "OPTIONS"
+"""The method for which Kubernetes has no verb: it is for what stands behind a proxy alone."""
 VERBS_OF_ONE = {"GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "POST": "create"}
 VERBS_OF_MANY = {"GET": "list", "HEAD": "list", "POST": "create", "DELETE": "deletecollection"}
 
@@ -25,11 +27,13 @@ class Route(NamedTuple):
     """The path itself says so (``/api/v1/watch/pods``), as paths did before there was a parameter for it."""
 
     def verb(self, method: str, *, watch: bool = False) -> str:
-        """Kubernetes' verb of an HTTP method on this path. Raises ApiError 405."""
+        """Kubernetes' verb of an HTTP method on this path, "" for OPTIONS through a proxy. Raises ApiError 405."""
         if self.is_watch:
             if method != "GET":
                 raise status.method_not_allowed(self.resource, method.lower())
             return "watch"
+        if method == OPTIONS and self.subresource == PROXY:
+            return ""
         # POST to one object makes sense only below it (binding, eviction, exec).
         verbs = VERBS_OF_ONE if self.name else VERBS_OF_MANY
         verb = verbs.get(method, "")

@@ -4,8 +4,7 @@
     /api/v1/namespaces/NS/services/[SCHEME:]NAME[:PORT]/proxy/PATH    a ready endpoint of that port (or its name)
     /api/v1/nodes/[SCHEME:]NAME[:PORT]/proxy/PATH                     the node's own server; else the port of its host
 
-Redirects within what is behind the proxy are rewritten so that they lead through it. Kubernetes also rewrites links in
-HTML pages; here they are passed on as they are.
+Redirects within what is behind the proxy, and links in HTML pages, are rewritten so that they lead through it.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from kontinuum.apiserver.authn.impersonation import PREFIX as IMPERSONATION
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
 from kontinuum.apiserver.forwarding import SET_BY_US, Headers, add_origin, body_of, pass_back, passing
+from kontinuum.apiserver.links import links_of
 from kontinuum.apiserver.nodes import ADDRESS_TYPES, address_of
 from kontinuum.apiserver.services.resolver import bracketed, ready_places
 
@@ -59,8 +59,9 @@ async def proxy(context: Context, served: Served, call: Call) -> StreamResponse:
     await review_connect(context, served, call, {"path": behind} if behind else {})
     target = target_of(call.route.name, served.resource)
     place = await _place(context, served, call, target)
-    if not behind and "Upgrade" not in call.request.headers:
-        # A page's relative links would lead one level too high.
+    if not behind and call.request.method in ("GET", "HEAD") and "Upgrade" not in call.request.headers:
+        # A page's relative links would lead one level too high. Other methods bring no page, and a client that follows
+        # a 301 with them may forget what it was sending.
         _, mark, query = call.request.raw_path.partition("?")
         moved = replies.headers(call.audit_id)
         moved["Location"] = f"{call.path}/{mark}{query}"
@@ -84,9 +85,11 @@ async def _forward(context: Context, call: Call, place: Place, behind: str) -> S
     except (ClientError, OSError, TimeoutError) as error:
         problem = f"error trying to reach service: {error or type(error).__name__}"
         raise status.service_unavailable(problem) from error
+    prefix = call.path.removesuffix(behind)
     async with answer:
-        location = redirected(answer.headers.get("Location", ""), place.base, call.path.removesuffix(behind))
-        return await pass_back(answer, request, call.audit_id, location)
+        location = redirected(answer.headers.get("Location", ""), place.base, prefix)
+        links = links_of(answer, lambda link: redirected(link, place.base, prefix))
+        return await pass_back(answer, request, call.audit_id, location, links)
 
 
 def _headers(call: Call) -> Headers:
@@ -122,11 +125,17 @@ def target_of(text: str, resource: Resource) -> Target:
 
 
 def redirected(location: str, base: str, prefix: str) -> str:
-    """Where a redirect leads for the client: through the proxy (``prefix``) if it stays at ``base``."""
-    to, here = urlsplit(location), urlsplit(base)
+    """Where a redirect or a link leads for the client: through the proxy (``prefix``) if it stays at ``base``."""
+    try:
+        to, here = urlsplit(location), urlsplit(base)
+    except ValueError:
+        return location
+    prefix = prefix.rstrip("/")
     if not location or (to.netloc and to.netloc != here.netloc) or not to.path.startswith("/"):
         return location
-    return to._replace(scheme="", netloc="", path=prefix.rstrip("/") + to.path).geturl()
+    # Who knows from ``X-Forwarded-Uri`` where it is has said so already.
+    path = to.path if f"{to.path}/".startswith(f"{prefix}/") else prefix + to.path
+    return to._replace(scheme="", netloc="", path=path).geturl()
 
 
 def check_address(address: str) -> None:
