@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from kontinuum.foundation.spdy import DICTIONARY, HeaderWriter
-from kontinuum.node.streams.remote_command import Wanted, bridge
+from kontinuum.node.streams.remote_command import Wanted, bridge, failure, from_text
 from kontinuum.node.streams.spdy import UNREAD_FRAMES, SpdyConnection, StreamingFailed
 
 
@@ -73,7 +73,7 @@ class Echo:
         elif number == streams.get("stdin"):
             if body:
                 send("stdout", body)
-            if is_last:
+            if is_last or body == b"exit":
                 send("stdout", b"", 1)
                 send("error", b'{"status":"Success"}', 1)
         await writer.drain()
@@ -153,3 +153,31 @@ async def test_version_4_takes_the_same_bytes_as_no_such_word(bridged: str) -> N
         await ws.send_bytes(b"\xff\x00")
         await ws.send_bytes(b"\x00still open")
         assert (await ws.receive()).data == b"\x01still open"
+
+
+@pytest.mark.behaviour("Pods should support remote command execution over websockets")
+@pytest.mark.parametrize(
+    ("protocol", "sent", "received"),
+    [
+        ("v4.base64.channel.k8s.io", "0ZXhpdA==", ["1ZXhpdA==", "3eyJzdGF0dXMiOiJTdWNjZXNzIn0="]),
+        ("base64.channel.k8s.io", "0ZXhpdA==", ["1ZXhpdA=="]),
+        ("channel.k8s.io", b"\x00exit", [b"\x01exit"]),
+        ("", b"\x00exit", [b"\x01exit"]),
+    ],
+)
+async def test_older_protocols_are_spoken_as_they_always_were(
+    bridged: str, protocol: str, sent: str | bytes, received: list[str | bytes]
+) -> None:
+    """Before version 4 a success is not told: clients take whatever comes on channel 3 for a failure."""
+    protocols = (protocol,) if protocol else ()
+    async with aiohttp.ClientSession() as session, session.ws_connect(bridged, protocols=protocols) as ws:
+        assert ws.protocol == (protocol or None)
+        await (ws.send_str(sent) if isinstance(sent, str) else ws.send_bytes(sent))
+        assert [message.data async for message in ws] == received
+
+
+def test_a_failure_is_told_in_words_to_clients_that_read_no_status() -> None:
+    assert failure(b'{"status":"Success"}') == b""
+    assert failure(b'{"status":"Failure","message":"exit code 7"}') == b"exit code 7"
+    assert failure(b"not a Status") == b"not a Status"
+    assert from_text(b"0YQ==") == b"\x00a" and from_text(b"") == from_text(b"0?") == from_text(b"xYQ==") == b""

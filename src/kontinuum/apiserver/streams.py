@@ -3,8 +3,7 @@
     client ──GET .../log──────────▶ API server ──GET /containerLogs/...──▶ node
     client ◀═WebSocket frames═════▶ API server ◀═WebSocket frames════════▶ node     exec, attach
 
-The WebSocket's subprotocol (``v5.channel.k8s.io`` or ``v4.channel.k8s.io``) is the one the node chooses among those
-that the client offers.
+The WebSocket's subprotocol (``v5.channel.k8s.io``, say) is the one the node chooses among those that the client offers.
 """
 
 from __future__ import annotations

@@ -5,12 +5,22 @@
            ◀─2 stderr─   bridge    ◀─stderr──   containerd
            ◀─3 error──             ◀─error───   (a Status: how it ended)
            ──4 resize─▶            ──resize──▶
-The first byte of a message names the channel. ``v5.channel.k8s.io`` adds 255: "this channel has ended" (KEP-4006).
+The first byte of a message names the channel. Clients choose how that is spoken by the WebSocket's subprotocol:
+
+| subprotocol                         | messages                              | what comes on channel 3   |
+|-------------------------------------|---------------------------------------|---------------------------|
+| ``v5.channel.k8s.io`` (KEP-4006)    | bytes; 255 "this channel has ended"   | a Status, also of success |
+| ``v4.channel.k8s.io``               | bytes                                 | the same                  |
+| ``v4.base64.channel.k8s.io``        | text: the channel's digit, and base64 | the same                  |
+| ``channel.k8s.io``, or none at all  | bytes                                 | a failure, in words       |
+| ``base64.channel.k8s.io``           | text                                  | the same                  |
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -19,7 +29,12 @@ from aiohttp import WSMsgType, web
 from kontinuum.foundation.tasks import cancel
 from kontinuum.node.streams.spdy import SpdyConnection, SpdyStream
 
-PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
+PROTOCOLS = (
+    "v5.channel.k8s.io", "v4.channel.k8s.io", "v4.base64.channel.k8s.io", "channel.k8s.io", "base64.channel.k8s.io",
+)  # fmt: skip
+CAN_END_INPUT = PROTOCOLS[:1]
+TELLS_SUCCESS = PROTOCOLS[:3]
+IN_TEXT = ("v4.base64.channel.k8s.io", "base64.channel.k8s.io")
 STDIN, STDOUT, STDERR, ERROR, RESIZE = range(5)
 CLOSE = 255
 PING_SECONDS = 30.0
@@ -91,7 +106,9 @@ async def _inwards(socket: web.WebSocketResponse, stdin: SpdyStream | None, resi
             data = message.data.encode()
         else:
             continue
-        if len(data) == 2 and data[0] == CLOSE and socket.ws_protocol == PROTOCOLS[0]:
+        if socket.ws_protocol in IN_TEXT:
+            data = from_text(data)
+        if len(data) == 2 and data[0] == CLOSE and socket.ws_protocol in CAN_END_INPUT:
             ended = inputs.get(data[1])
             if ended is not None:
                 await ended.close_write()
@@ -113,12 +130,39 @@ async def _outwards(
     async def pump(channel: int, stream: SpdyStream) -> None:
         while content := await stream.read():
             begun()
-            await socket.send_bytes(bytes([channel]) + content)
+            await _send(socket, channel, content)
 
     async with asyncio.TaskGroup() as group:
         for channel, stream in ((STDOUT, stdout), (STDERR, stderr)):
             if stream is not None:
                 group.create_task(pump(channel, stream))
         verdict = group.create_task(error.read_all())
-    if verdict.result():
-        await socket.send_bytes(bytes([ERROR]) + verdict.result())
+    content = verdict.result()
+    if content and socket.ws_protocol not in TELLS_SUCCESS:
+        content = failure(content)
+    if content:
+        await _send(socket, ERROR, content)
+
+
+async def _send(socket: web.WebSocketResponse, channel: int, content: bytes) -> None:
+    if socket.ws_protocol in IN_TEXT:
+        await socket.send_str(f"{channel}{base64.b64encode(content).decode()}")
+    else:
+        await socket.send_bytes(bytes([channel]) + content)
+
+
+def from_text(message: bytes) -> bytes:
+    """A message of a protocol in base64, as it would have come in bytes; empty if it is none."""
+    try:
+        return bytes([int(message[:1])]) + base64.b64decode(message[1:], validate=True)
+    except ValueError:
+        return b""
+
+
+def failure(verdict: bytes) -> bytes:
+    """What went wrong, in words, of a verdict (a Status); empty for a success."""
+    try:
+        said = json.loads(verdict)
+    except ValueError:
+        return verdict
+    return b"" if said.get("status") == "Success" else str(said.get("message", "")).encode()
