@@ -148,6 +148,15 @@ async def test_version_3_says_what_the_schema_says_and_version_2_what_it_can(api
     assert simple["properties"]["metadata"]["$ref"] == f"#/definitions/{META}"
 
 
+async def test_a_root_that_keeps_everything_is_any_object_in_version_2(api: Api) -> None:
+    keeping = {"type": "object", "description": "Any pond.", "x-kubernetes-preserve-unknown-fields": True}
+    await define(api, definition(version(openapi=keeping | {"properties": {"spec": {"type": "object"}}})))
+    simple = (await v2(api))["example.ponds.v1.Pond"]
+    assert simple.keys() == {"type", "x-kubernetes-group-version-kind"} and simple["type"] == "object"
+    whole = ((await v3(api, "ponds.example/v1")) or {})["example.ponds.v1.Pond"]
+    assert whole.keys() >= keeping.keys() and whole["properties"].keys() >= {"spec", "metadata"}
+
+
 async def test_paths_of_custom_resources_are_documented_with_their_subresources(api: Api) -> None:
     await define(api, definition(version(subresources={"status": {}})))
     paths = good(await api.get("/openapi/v3/apis/ponds.example/v1"))["paths"]

@@ -25,10 +25,11 @@ UNKNOWN_AND_TWICE = b"""{
   }
 }"""
 PROBLEMS = (
-    'unknown field "spec.template.spec.containers[0].unknownNested"', 'unknown field "spec.unknown1"',
-    'unknown field "spec.unknownDupe"', 'duplicate field "spec.paused"', 'duplicate field "spec.unknownDupe"',
+    'unknown field "spec.unknown1"', 'unknown field "spec.unknownDupe"', 'duplicate field "spec.paused"',
+    'unknown field "spec.template.spec.containers[0].unknownNested"',
     'duplicate field "spec.template.spec.containers[0].imagePullPolicy"',
 )  # fmt: skip
+"""In the order of the document, as Go's decoder tells them; it does not look into what it does not know."""
 
 
 def with_unknown_metadata(name: str = "web") -> dict[str, Any]:
@@ -48,8 +49,7 @@ async def test_unknown_and_duplicate_fields_are_found(api: Api) -> None:
     refused = await api.create(f"{DEPLOYMENTS}?fieldValidation=Strict", UNKNOWN_AND_TWICE)
     assert (refused.code, refused.body["reason"]) == (400, "BadRequest")
     beginning = 'Deployment in version "v1" cannot be handled as a Deployment: strict decoding error: '
-    assert refused.body["message"].startswith(beginning)
-    assert all(problem in refused.body["message"] for problem in PROBLEMS), refused.body["message"]
+    assert refused.body["message"] == beginning + ", ".join(PROBLEMS)
     assert (await api.get(f"{DEPLOYMENTS}/web")).code == 404
 
     warned = await api.create(f"{DEPLOYMENTS}?dryRun=All&fieldValidation=Warn", UNKNOWN_AND_TWICE)

@@ -6,8 +6,14 @@ from collections.abc import Callable, Collection, Sequence
 
 from aiohttp.web_request import BaseRequest
 
-from kontinuum.api.kubernetes.schema import Definition
-from kontinuum.api.kubernetes.structure import Mismatch, conform_to, field_problems, strict_error
+from kontinuum.api.kubernetes.schema import Definition, is_known
+from kontinuum.api.kubernetes.structure import (
+    Mismatch,
+    conform_to,
+    field_problems,
+    field_problems_in_order,
+    strict_error,
+)
 from kontinuum.api.machinery import codecs, fields, status
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.patches import copy
@@ -67,21 +73,33 @@ async def read_object(context: Context, served: Served, call: Call) -> Object:
     if not body:
         raise status.bad_request(f"the body is empty; expected a {served.resource.kind}")
     obj = codecs.decode(body, media_type(call.request))
-    problems = _duplicates(call, body, obj)
+    problems = _problems(served, call, body, obj)
     writing.check_kind(served.resource, obj)
     check_shape(served, call, obj, problems=problems)
     return obj
 
 
-def _duplicates(call: Call, body: bytes, obj: Object) -> list[str]:
-    """Texts about what the body says twice, where anybody wants to know."""
+Problems = Callable[[Sequence[str]], list[str]]
+"""From the unknown fields of a body to texts about all that is wrong with it."""
+
+
+def _problems(served: Served, call: Call, body: bytes, obj: Object) -> Problems:
+    """With what the body says twice, where anybody wants to know."""
     media = media_type(call.request)
-    if options.field_validation(call) == "Ignore":
-        return []
-    if media in ("", codecs.JSON):
-        return field_problems((), codecs.duplicate_fields_of(body, obj))
-    twice = codecs.decode_configuration(body, strictly=True)[1] if media == codecs.YAML else ""
-    return [twice] if twice else []
+    if options.field_validation(call) == "Ignore" or media == codecs.PROTOBUF:
+        return _unknown_only
+    if media == codecs.YAML:
+        twice = codecs.decode_configuration(body, strictly=True)[1]
+        return lambda unknown: [*([twice] if twice else ()), *_unknown_only(unknown)]
+    if not (duplicates := codecs.duplicate_fields_of(body, obj)):
+        return _unknown_only
+    if is_known(served.resource.api_version, served.resource.kind):
+        return lambda unknown: field_problems_in_order(unknown, duplicates, codecs.field_places(body))
+    return lambda unknown: field_problems(unknown, duplicates)
+
+
+def _unknown_only(unknown: Sequence[str]) -> list[str]:
+    return field_problems(unknown, ())
 
 
 async def read_as(context: Context, call: Call, shape: Definition) -> Object | None:
@@ -107,19 +125,18 @@ def conform_document(document: Object, shape: Definition) -> None:
         raise status.bad_request(f"{expected} cannot be handled: {mismatch}") from mismatch
 
 
-def check_shape(served: Served, call: Call, obj: Object, *, problems: Sequence[str] = ()) -> None:
-    """Refuse wrong types, and treat unknown fields as ``fieldValidation`` says; none of them is kept.
+def check_shape(served: Served, call: Call, obj: Object, *, problems: Problems = _unknown_only) -> None:
+    """Refuse wrong types, and treat what ``problems`` says as ``fieldValidation`` does; no unknown field is kept.
 
-    ``problems`` are texts about what is wrong with the body itself, and treated alike.
     Raises ApiError 400, or 422 for an unknown ``fieldValidation``.
     """
     mode = options.field_validation(call)
     kind, version = served.resource.kind, served.resource.api_version
-    problems = [*problems, *field_problems(served.kind.conform(obj), ())]
-    if problems and mode == "Strict":
-        raise strict_error(kind, version, problems)
+    texts = problems(served.kind.conform(obj))
+    if texts and mode == "Strict":
+        raise strict_error(kind, version, texts)
     if mode == "Warn":
-        call.warnings.extend(problems)
+        call.warnings.extend(texts)
 
 
 def check_patched(

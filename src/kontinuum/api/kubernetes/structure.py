@@ -11,7 +11,7 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import b64decode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kontinuum.api.kubernetes.schema import Definition, Type, definition, definition_of
@@ -71,7 +71,29 @@ def strict_error(kind: str, api_version: str, problems: list[str]) -> Exception:
 
 def field_problems(unknown: Sequence[str], duplicate: Sequence[str]) -> list[str]:
     """What Strict refuses and Warn warns about, one text each."""
-    return [f'duplicate field "{path}"' for path in duplicate] + [f'unknown field "{path}"' for path in unknown]
+    return [_duplicate(path) for path in duplicate] + [_unknown(path) for path in unknown]
+
+
+def field_problems_in_order(
+    unknown: Sequence[str], duplicate: Sequence[str], places: Mapping[str, Sequence[int]]
+) -> list[str]:
+    """As ``field_problems``, in the order of the document, which is that of Go's decoder.
+
+    It does not look into a field that it does not know. ``places`` are as ``codecs.field_places`` gives them.
+    """
+    skipped = tuple(f"{path}{mark}" for path in unknown for mark in (".", "["))
+    seen = [path for path in dict.fromkeys(duplicate) if path not in unknown and not path.startswith(skipped)]
+    found = [(places.get(path, (0,))[0], _unknown(path)) for path in unknown]
+    found += [(places[path][1], _duplicate(path)) for path in seen]
+    return [text for _, text in sorted(found)]
+
+
+def _unknown(path: str) -> str:
+    return f'unknown field "{path}"'
+
+
+def _duplicate(path: str) -> str:
+    return f'duplicate field "{path}"'
 
 
 def conform_to(doc: Object, shape: Definition) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -60,6 +61,26 @@ def duplicate_fields(body: bytes) -> list[str]:
     found: list[str] = []
     _collect(json.loads(body, object_pairs_hook=_Pairs), "", found)
     return found
+
+
+def field_places(body: bytes) -> dict[str, list[int]]:
+    """Where in the document each field stands: its path → the places of its occurrences. ``body`` is valid JSON."""
+    paths = list(_paths(json.loads(body, object_pairs_hook=_Pairs), ""))
+    found: dict[str, list[int]] = {}
+    for place, path in enumerate(paths):
+        found.setdefault(path, []).append(place)
+    return found
+
+
+def _paths(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, _Pairs):
+        for key, below in value:
+            here = f"{path}.{key}" if path else key
+            yield here
+            yield from _paths(below, here)
+    elif isinstance(value, list):
+        for index, one in enumerate(value):
+            yield from _paths(one, f"{path}[{index}]")
 
 
 class _Pairs(list[tuple[str, Any]]):

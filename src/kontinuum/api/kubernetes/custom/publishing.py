@@ -49,15 +49,13 @@ LISTS = "https://git.k8s.io/community/contributors/devel/sig-architecture/api-co
 
 
 def _schema(source: Object | None, *, version: int) -> Object:
-    """The root: with properties only if it has no others."""
+    """The root: with properties only if it has no others.
+
+    In version 2 a root that keeps everything says nothing, as in Kubernetes: kubectl would forbid what is not named.
+    """
     if source is None or (version == 2 and source.get("x-kubernetes-preserve-unknown-fields")):
-        found: Object = {"type": "object"}
-        if source is not None:
-            found["x-kubernetes-preserve-unknown-fields"] = True
-            if source.get("description"):
-                found["description"] = source["description"]
-        return found
-    found = _published(source, version=version)
+        return {"type": "object"}
+    found: Object = _published(source, version=version)
     found.setdefault("properties", {})
     found["properties"] = {**found["properties"], **_resource_properties()}
     return found
