@@ -107,7 +107,12 @@ def test_a_flood_of_output_and_of_sessions_is_served_and_leaves_nothing(
             lambda name=name: len(files_of(platform, name)) > rotations,
             seconds=PATIENCE,
         )
-        assert platform.kubectl("logs", name, "--tail=3").stdout == f"{LINE}\n" * 3
+        # Of the newest file, which may just have been begun.
+        wait_until(
+            f"the last lines of {name}",
+            lambda name=name: platform.kubectl("logs", name, "--tail=3").stdout == f"{LINE}\n" * 3,
+            seconds=PATIENCE,
+        )
         assert len(files_of(platform, name)) <= 6  # five, and one that is just being renamed
     assert (
         held(pids["node"]).resident_bytes

@@ -52,6 +52,20 @@ def test_since_tail_limit_and_timestamps_combine(log: Path) -> None:
     assert answer(log, LogOptions(tail=0)) == b""
 
 
+def test_who_does_not_follow_gets_what_was_there_however_fast_it_grows(log: Path) -> None:
+    async def main(options: LogOptions) -> bytes:
+        answer = b""
+        with log.open("ab", buffering=0) as writer:
+            async for piece in read(log, options, clock=VirtualClock(), is_over=lambda: False):
+                answer += piece
+                if len(answer) < 1000:
+                    writer.write(raw(6, "more"))
+        return answer
+
+    assert virtual_time.run(lambda: main(LogOptions(tail=2))) == b"line 3\nline 4\n"
+    assert virtual_time.run(lambda: main(LogOptions())).endswith(b"line 4\nmore\n")
+
+
 def test_options_that_make_no_sense_are_refused() -> None:
     for query in ({"tailLines": "-1"}, {"tailLines": "x"}, {"limitBytes": "0"}, {"sinceTime": "yesterday"}):
         with pytest.raises(BadOptions):
@@ -64,7 +78,7 @@ def test_the_tail_is_the_last_lines(lines: list[str], wanted: int, ends_open: bo
 
     content = "".join(f"{line}\n" for line in lines) + ("open" if ends_open else "")
     stream = io.BytesIO(content.encode())
-    position = start_of_tail(stream, wanted)
+    position = start_of_tail(stream, wanted, len(stream.getvalue()))
     every = content.split("\n")[:-1] + (["open"] if ends_open else [])
     expected = every[len(every) - wanted :] if wanted < len(every) else every
     tail = content.encode()[position:].decode()

@@ -82,21 +82,20 @@ def render(line: bytes, options: LogOptions) -> bytes:
     return line.split(b" ", 1)[0] + b" " + content if options.timestamps else content
 
 
-def start_of_tail(stream: BinaryIO, lines: int) -> int:
-    """The offset from which ``stream`` holds its last ``lines`` lines, found from the end."""
-    position = stream.seek(0, 2)
+def start_of_tail(stream: BinaryIO, lines: int, end: int) -> int:
+    """The offset from which ``stream`` holds its last ``lines`` lines before the offset ``end``, found from there."""
     if lines == 0:
-        return position
+        return end
     found = 0
-    # The line end of the last line does not begin another one.
-    end = position - 1
+    position = end
     while position > 0:
         start = max(0, position - BLOCK)
         stream.seek(start)
         block = stream.read(position - start)
         index = len(block)
         while (index := block.rfind(b"\n", 0, index)) >= 0:
-            if start + index < end:
+            # The line end of the last line does not begin another one.
+            if start + index < end - 1:
                 found += 1
                 if found == lines:
                     return start + index + 1
@@ -128,13 +127,15 @@ async def _lines(
     """The raw lines, as many at once as a block holds."""
     stream = path.open("rb")
     try:
-        stream.seek(start_of_tail(stream, options.tail) if options.tail is not None else 0)
+        end = stream.seek(0, os.SEEK_END)
+        stream.seek(start_of_tail(stream, options.tail, end) if options.tail is not None else 0)
         rest = b""
         while True:
             # Both are asked before reading: what was written until the end, or a rotation, is still read after it.
             over = not options.follow or is_over()
-            replaced = is_replaced(path, stream)
-            while block := stream.read(BLOCK):
+            replaced = options.follow and is_replaced(path, stream)
+            # Who does not follow reads to where the end was: a container may write faster than anybody reads.
+            while block := stream.read(BLOCK if options.follow else min(BLOCK, end - stream.tell())):
                 *lines, rest = (rest + block).split(b"\n")
                 yield [line + b"\n" for line in lines]
                 # A client that takes it all at once must not keep everybody else waiting.
