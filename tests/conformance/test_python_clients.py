@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import kr8s
@@ -181,9 +181,18 @@ def test_lightkube_applies_lists_patches_scales_and_waits(cluster: Cluster, name
         client._client._client.close()
 
 
-@pytest.mark.filterwarnings("ignore:Kubernetes version v1.36:UserWarning")
-async def test_kr8s_creates_selects_patches_and_deletes(cluster: Cluster, namespace: str) -> None:
+@pytest.fixture
+async def kr8s_api(cluster: Cluster, namespace: str) -> AsyncIterator[kr8s.asyncio.Api]:
     api = await kr8s.asyncio.api(kubeconfig=str(cluster.kubeconfig), namespace=namespace)
+    yield api
+    # It is kept for whoever asks for it again, and has no end of its own: its connections would outlive their loop.
+    assert api._session
+    await api._session.aclose()
+
+
+@pytest.mark.filterwarnings("ignore:Kubernetes version v1.36:UserWarning")
+async def test_kr8s_creates_selects_patches_and_deletes(kr8s_api: kr8s.asyncio.Api, namespace: str) -> None:
+    api = kr8s_api
     web = await Kr8sDeployment(deployment("web") | {"metadata": {"name": "web", "namespace": namespace}}, api=api)
     await web.create()
     await web.scale(2)
