@@ -52,7 +52,9 @@ def data_directory() -> Iterator[Path]:
         try:
             yield installation.data
         finally:
-            # Outside the data directory a server on its own leaves two empty directories, as any part would.
+            # Outside the data directory a server on its own leaves its socket, and two directories as any part would.
+            for file in (installation.api_socket, installation.api_tokens):
+                file.unlink(missing_ok=True)
             for outside in (installation.run, installation.templates):
                 if outside.exists():
                     outside.rmdir()

@@ -108,15 +108,16 @@ def test_the_kubeconfig_is_complete_in_itself(tmp_path: Path) -> None:
 def test_preparing_twice_changes_nothing_and_secrets_are_the_owners_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = load(tmp_path / "data")
     for name in ("run", "templates"):
         monkeypatch.setattr(composing.Installation, name, property(lambda self, name=name: self.data / name))
+    settings = load(tmp_path / "data")
     assert prepare(settings, RealClock()) > 200 * DAY
     config = settings.installation.kubeconfig
     before = {path: path.stat().st_ino for path in (tmp_path / "data").rglob("*") if path.is_file()}
     prepare(settings, RealClock())
     assert before == {path: path.stat().st_ino for path in (tmp_path / "data").rglob("*") if path.is_file()}
-    assert config.stat().st_mode & 0o777 == 0o600
+    tokens = settings.installation.api_tokens
+    assert config.stat().st_mode & 0o777 == tokens.stat().st_mode & 0o777 == 0o600
     server = settings.server
     for file in (server.front_proxy_ca, server.proxy_client_certificate, server.proxy_client_key):
         assert file is not None and file in before

@@ -13,7 +13,6 @@ from tests.cli.scheduling_cases import CASES, Case, Ground, make_classes
 from kontinuum.api.kubernetes.resources import NODES
 from kontinuum.api.machinery.objects import name_of
 from kontinuum.cli.simulation.parts import started
-from kontinuum.client import kubeconfig
 from kontinuum.client.connect import connect
 from kontinuum.client.rest import Client
 from kontinuum.foundation import process
@@ -37,11 +36,11 @@ KONTINUUM = Path(sys.executable).with_name("kontinuum")
 @pytest.mark.behaviour(
     "SchedulerPreemption PreemptionExecutionPath runs ReplicaSets to verify preemption running path"
 )  # fmt: skip
-async def test_pods_are_scheduled_as_kubernetes_does_it() -> None:
+async def test_pods_are_scheduled_as_kubernetes_does_it(tmp_path: Path) -> None:
     """All cases side by side: each waits for others' processes most of the time."""
     clock = RealClock()
-    async with started(clock, store="", keep=None) as parts:
-        client = connect(kubeconfig.load(parts.kubeconfig))
+    async with started(clock, store="", keep=tmp_path) as parts:
+        client = connect(parts.connection)
         hollow = HollowNodes(client, clock, (), ready_seconds=0, stop_seconds=0)
         working = asyncio.create_task(hollow.run())
         try:
@@ -50,7 +49,7 @@ async def test_pods_are_scheduled_as_kubernetes_does_it() -> None:
             outcomes = await asyncio.gather(
                 *(take(client, hollow, name, one) for name, one in CASES.items()), return_exceptions=True
             )
-            await drive_it(client, parts.kubeconfig)
+            await drive_it(client, tmp_path / "data" / "kubeconfig")
             parts.check()
         finally:
             await cancel(working)

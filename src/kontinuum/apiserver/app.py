@@ -11,6 +11,7 @@ import contextlib
 import ssl
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -57,7 +58,7 @@ from kontinuum.apiserver.versions import PureConverter
 from kontinuum.apiserver.watchcache import WatchCache
 from kontinuum.foundation.addresses import bind_early, listening_at, split_listen
 from kontinuum.foundation.clock import Clock
-from kontinuum.foundation.sockets import allow_open_files
+from kontinuum.foundation.sockets import allow_open_files, listen_unix
 from kontinuum.foundation.tasks import cancel, restarting
 from kontinuum.store.port import Store
 
@@ -193,11 +194,22 @@ class ApiServer:
         with listening_at(self._settings.listen):
             self._listening.append(await create_server(host, port))
         port = int(self._listening[0].sockets[0].getsockname()[1])
+        if self._settings.socket is not None:
+            await self._listen_locally(http, self._settings.socket)
         own = self._settings.pods_address
         if own and own != host:
             with listening_at(f"[{own}]:{port}" if ":" in own else f"{own}:{port}"):
                 self._listening.append(await create_server(sock=bind_early(own, port)))
         return port
+
+    async def _listen_locally(self, http: Connections, path: Path) -> None:
+        """For this machine's own parts: nobody else can reach the socket, so that nothing has to be encrypted.
+
+        Raises OSError, PathTooLong.
+        """
+        accept = partial(http.accept, is_local=True)
+        listening = await asyncio.get_running_loop().create_unix_server(accept, sock=listen_unix(path), backlog=1024)
+        self._listening.append(listening)
 
     def _fairness(self) -> Fairness:
         served, settings = self._context.served, self._settings

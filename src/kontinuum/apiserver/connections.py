@@ -13,6 +13,9 @@ its queue (see ``watcher``).
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import struct
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NamedTuple, TypeVar, cast
@@ -111,10 +114,12 @@ class Intake(asyncio.BufferedProtocol):
 class Connection(RequestHandler):
     """One client's. Times are the event loop's, 0 where nothing is waited for."""
 
-    __slots__ = ("_received", "is_answering", "is_stream", "on_leaving", "stalled_since", "waiting_since")
+    __slots__ = ("_received", "is_answering", "is_local", "is_stream", "on_leaving", "stalled_since", "waiting_since")
 
-    def __init__(self, manager: Connections, **options: Any) -> None:
+    def __init__(self, manager: Connections, *, is_local: bool, **options: Any) -> None:
         super().__init__(manager, **options)
+        self.is_local = is_local
+        """It came by the socket for this machine's own parts."""
         self.is_answering = False
         self.is_stream = False
         """Somebody reads along, and may pause: the output of a pod is not thrown away because of a pager."""
@@ -133,6 +138,10 @@ class Connection(RequestHandler):
             self._loop = cast(asyncio.AbstractEventLoop, _InPlace(self._loop))
         # A client that never says anything is as slow as one that never ends.
         self.waiting_since = self._loop.time()
+        if self.is_local and not may_be_a_part(user := user_of_peer(transport.get_extra_info("socket"))):
+            # The socket's mode keeps others out. This holds also if somebody has changed that.
+            log.warning("a connection to the socket is refused", user=user)
+            self.cut_off()
         manager = self._manager
         if isinstance(manager, Connections) and len(manager.connections) > manager.limits.most:
             log.warning("a connection is refused: there are too many", most=manager.limits.most)
@@ -198,10 +207,11 @@ class Connections(Server):
         self._handler = handler
         self._room = memoryview(bytearray(READ_BYTES))
 
-    def accept(self) -> asyncio.BufferedProtocol:
+    def accept(self, *, is_local: bool = False) -> asyncio.BufferedProtocol:
         """For the next client; what the event loop is to call."""
         connection = Connection(
             self,
+            is_local=is_local,
             loop=self._loop,
             access_log=None,
             keepalive_timeout=self.limits.idle_seconds,
@@ -241,7 +251,9 @@ class Connections(Server):
         writer: AbstractStreamWriter,
         task: asyncio.Task[None],
     ) -> BaseRequest:
-        return Request(message, payload, protocol, writer, task, self._loop)
+        request = Request(message, payload, protocol, writer, task, self._loop)
+        request.is_local = isinstance(protocol, Connection) and protocol.is_local
+        return request
 
     async def _answer(self, request: BaseRequest) -> StreamResponse:
         connection = request.protocol
@@ -253,6 +265,18 @@ class Connections(Server):
             connection.is_answering = connection.is_stream = False
             connection.on_leaving = None
             connection.waiting_since = 0.0
+
+
+def user_of_peer(line: Any) -> int:
+    """The user id of who has connected to a UNIX socket; ``line`` is a socket, or what an event loop shows of one."""
+    # struct ucred: pid, uid, gid (unix(7)).
+    user: int = struct.unpack("3i", line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
+    return user
+
+
+def may_be_a_part(user: int) -> bool:
+    """Whether a process of this user may be one of this machine's parts: the server's own user, and root."""
+    return user in (0, os.geteuid())
 
 
 def allow_pauses(request: BaseRequest) -> None:

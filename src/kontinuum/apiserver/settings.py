@@ -18,6 +18,14 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     listen: str = "127.0.0.1:6443"
     """``HOST:PORT`` to serve HTTPS on; port 0 lets the system choose one."""
 
+    socket: Path | None = None
+    """UNIX socket to serve this machine's own parts on, without TLS: only the user that the server runs as, and root,
+    can connect. Empty: ``api.sock`` in the run directory."""
+
+    socket_tokens: Path | None = None
+    """The bearer tokens that are good there and nowhere else, in the format of ``token_file``. Empty:
+    ``api-tokens.csv`` in the run directory, with a token for each part."""
+
     certificate: Path | None = None
     """PEM file with the server's certificate chain."""
 

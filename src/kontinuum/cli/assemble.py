@@ -82,7 +82,7 @@ async def manager(settings: Settings, clock: Clock) -> None:
     """The controllers alone, as clients of the API server that the settings' kubeconfig names, until cancelled."""
     from kontinuum.controllers import manager
 
-    connection = _connection(settings, "controllers")
+    connection = connection_of(settings, "controllers")
     authorities = settings.controllers.root_ca or _file_of(connection.certificate_authority)
     client = _connect(connection, "controllers")
     _settle_later()
@@ -156,7 +156,7 @@ def preload(part: str) -> None:
 
 def reader(settings: Settings) -> tuple[Client, str]:
     """A client for one look at what a scheduler sees, and the namespace that is meant if none is named."""
-    connection = _connection(settings, "scheduler")
+    connection = connection_of(settings, "scheduler")
     return _connect(connection, "schedule"), connection.namespace
 
 
@@ -171,7 +171,7 @@ async def administrator(settings: Settings) -> AsyncIterator[Client]:
 
 
 def _client(settings: Settings, name: str) -> Client:
-    return _connect(_connection(settings, name), name)
+    return _connect(connection_of(settings, name), name)
 
 
 def _connect(connection: Connection, name: str) -> Client:
@@ -180,18 +180,42 @@ def _connect(connection: Connection, name: str) -> Client:
     return connect(connection, user_agent=f"kontinuum-{name}")
 
 
-def _connection(settings: Settings, name: str) -> Connection:
-    """To whom the settings' kubeconfig says, else to this installation's own API server as ``name``."""
+def connection_of(settings: Settings, name: str) -> Connection:
+    """To whom the settings' kubeconfig says, else to this installation's own API server as ``name``.
+
+    Raises BadKubeconfig, NoToken.
+    """
+    from kontinuum.cli.settings import address_of
     from kontinuum.client import kubeconfig
 
     if settings.kubeconfig is not None:
         return kubeconfig.load(settings.kubeconfig, context=settings.context)
+    is_beside = not settings.member_of and settings.api_address == address_of(settings.server.listen)
+    if is_beside and name != "admin":
+        return beside(settings, name)
+    # By a way that servers of every version have: the administrator's commands may be newer than what runs.
     pki = settings.installation.pki
     return kubeconfig.Connection(
         server=settings.api_address,
         certificate_authority=pki / "ca.crt",
         client_certificate=pki / f"{name}.crt",
         client_key=pki / f"{name}.key",
+    )
+
+
+def beside(settings: Settings, name: str) -> Connection:
+    """As ``name`` to this machine's own API server, by its socket. Raises NoToken."""
+    from kontinuum.cli.identities import identities, token_of
+    from kontinuum.client import kubeconfig
+
+    server = settings.server
+    assert server.socket is not None and server.socket_tokens is not None, "they follow from the data directory"
+    return kubeconfig.Connection(
+        server=settings.api_address,
+        socket=server.socket,
+        token=token_of(server.socket_tokens, identities(settings)[name]),
+        # Nobody is checked with it here: the part tells others of it.
+        certificate_authority=settings.installation.pki / "ca.crt",
     )
 
 

@@ -71,6 +71,16 @@ class Installation:
         return self.run / "state.json"
 
     @property
+    def api_socket(self) -> Path:
+        """Where the API server listens for this machine's own parts."""
+        return self.run / "api.sock"
+
+    @property
+    def api_tokens(self) -> Path:
+        """By which they say there who they are."""
+        return self.run / "api-tokens.csv"
+
+    @property
     def shim_socket(self) -> Path:
         return self.run / "shim.sock"
 

@@ -10,6 +10,7 @@ import json
 import socket
 from pathlib import Path
 
+from kontinuum.cli.identities import ensure_tokens, identities
 from kontinuum.cli.installation import Installation
 from kontinuum.cli.settings import FRONT_PROXY, Settings
 from kontinuum.foundation import jwt
@@ -22,7 +23,7 @@ CLUSTER_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "
 
 
 def prepare(settings: Settings, clock: Clock) -> float:
-    """Make directories, certificates and kubeconfig. Returns the seconds until the first certificate wants renewal.
+    """Make directories, certificates, tokens and kubeconfig. Returns the seconds until a certificate wants renewal.
 
     Raises OSError (a full or read-only disk), pki.AuthorityBroken.
     """
@@ -32,6 +33,8 @@ def prepare(settings: Settings, clock: Clock) -> float:
     pairs = issue(settings, authority)
     if settings.server.service_account_key is not None:
         jwt.ensure_key(settings.server.service_account_key)
+    if settings.server.socket_tokens is not None:
+        ensure_tokens(settings.server.socket_tokens, identities(settings).values())
     write_if_changed(paths.kubeconfig, kubeconfig(settings, authority.certificate, pairs["admin"]), mode=0o600)
     proxies = Authority.ensure(paths.front_proxy, clock, name="kontinuum-front-proxy")
     proxy = proxies.ensure_client("client", user=FRONT_PROXY)
@@ -55,16 +58,16 @@ def issue(settings: Settings, authority: Authority) -> dict[str, KeyPair]:
     service = [nth_address(network, 1) for network in split_networks(settings.server.service_cidrs)]
     own = ["127.0.0.1", "::1", "localhost", socket.gethostname(), settings.node.address]
     hosts = list(dict.fromkeys([*own, *listening, *reached, *service, *CLUSTER_NAMES]))
+    clients = {
+        name: authority.ensure_client(name, user=user, groups=groups)
+        for name, (user, groups) in identities(settings).items()
+    }
     return {
+        **clients,
         "server": authority.ensure_server("server", common_name="kube-apiserver", hosts=hosts),
         "node-client": authority.ensure_client(
             "node-client", user="kube-apiserver-kubelet-client", groups=["system:masters"]
         ),
-        "admin": authority.ensure_client("admin", user="kubernetes-admin", groups=["system:masters"]),
-        "controllers": authority.ensure_client("controllers", user="system:kube-controller-manager"),
-        "scheduler": authority.ensure_client("scheduler", user="system:kube-scheduler"),
-        "network": authority.ensure_client("network", user="system:kube-proxy"),
-        "node": authority.ensure_client("node", user=f"system:node:{node}", groups=["system:nodes"]),
         "node-server": authority.ensure_server(
             "node-server", common_name=f"system:node:{node}", hosts=["127.0.0.1", node, settings.node.address]
         ),

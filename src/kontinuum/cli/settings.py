@@ -169,6 +169,8 @@ def derived(settings: Settings) -> Settings:
         node_client_certificate=settings.server.node_client_certificate or paths.pki / "node-client.crt",
         node_client_key=settings.server.node_client_key or paths.pki / "node-client.key",
         service_account_key=settings.server.service_account_key or paths.pki / "sa.key",
+        socket=settings.server.socket or paths.api_socket,
+        socket_tokens=settings.server.socket_tokens or paths.api_tokens,
         pods_address=settings.server.pods_address or (gateway if is_closed else ""),
         advertise_address=settings.server.advertise_address or (gateway if is_closed else _told(settings, own_address)),
     )

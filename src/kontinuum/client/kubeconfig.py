@@ -32,13 +32,15 @@ class Connection:
     token: str = field(default="", repr=False)
     token_file: str = ""
     """Read again as it changes; wins over ``token``."""
+    socket: Path | None = None
+    """A UNIX socket of that very server, to be connected to in place of its address, without TLS."""
     insecure: bool = False
     """Do not check the server's certificate."""
     namespace: str = "default"
 
     def tls_context(self) -> ssl.SSLContext | bool:
-        """What to check the server with, and what to show it. True (a plain default) for an ``http://`` server."""
-        if self.server.startswith("http://"):
+        """What to check the server with, and what to show it. True (a plain default) where TLS is not spoken."""
+        if self.socket is not None or self.server.startswith("http://"):
             return True
         # Only given an authority is the context made without the system's: a certificate that one of those has issued
         # must not pass for our API server's, and reading them takes 40 ms.

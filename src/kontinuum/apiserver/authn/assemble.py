@@ -12,6 +12,7 @@ from kontinuum.apiserver.authn.certificates import CertificateAuthenticator, Pee
 from kontinuum.apiserver.authn.front_proxy import FrontProxyAuthenticator
 from kontinuum.apiserver.authn.issuers.configuration import Anonymous, BadConfiguration
 from kontinuum.apiserver.authn.issuers.following import ConfiguredIssuers
+from kontinuum.apiserver.authn.local import LocalTokens
 from kontinuum.apiserver.authn.objects import Objects
 from kontinuum.apiserver.authn.port import Audiences, RequestAuthenticator, TokenAuthenticator
 from kontinuum.apiserver.authn.remembering import RememberingTokens
@@ -134,6 +135,8 @@ def _by_request(settings: ServerSettings, clock: Clock) -> list[RequestAuthentic
         raise CredentialsBroken(f"{settings.front_proxy_ca}: reading the front proxy's authorities: {error}") from error
     certificates = PeerCertificates(clock, proxies)
     found: list[RequestAuthenticator] = []
+    if settings.socket_tokens is not None:
+        found.append(LocalTokens(TokenFile.load(settings.socket_tokens)))
     if proxies:
         found.append(FrontProxyAuthenticator(certificates, settings.front_proxy_names))
     if settings.client_ca is not None:

@@ -1,8 +1,8 @@
 """Every way to say who one is, in Kubernetes' order; the first that is good decides.
 
-    front proxy ─▶ client certificate ─▶ bearer token ─▶ nobody (anonymous, where that is allowed)
-                                           │
-                                           └─▶ token file, service accounts, bootstrap, OIDC, webhook
+    part's token ─▶ front proxy ─▶ client certificate ─▶ bearer token ─▶ nobody (anonymous, where that is allowed)
+    (on the socket)                                        │
+                                                           └─▶ token file, service accounts, bootstrap, OIDC, webhook
 
 A credential that was shown and that nobody finds good is 401, also where no credential would have been needed.
 """

@@ -36,6 +36,8 @@ class Request(Protocol):
     """What is looked at, and where it is noted what there is to say; ours have it."""
 
     remarks: Remarks | None
+    is_local: bool
+    """It came by the socket for this machine's own parts."""
 
     @property
     def transport(self) -> Connection | None: ...

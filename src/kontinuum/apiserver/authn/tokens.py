@@ -36,8 +36,11 @@ class TokenFile:
                 users[row[0].strip()] = authenticated(row[1].strip(), groups, row[2].strip())
         return cls(users)
 
+    def user_of(self, token: str) -> User | None:
+        return self._users.get(_digest(token))
+
     async def authenticate(self, token: str, audiences: Audiences) -> TokenUser | None:
-        user = self._users.get(_digest(token))
+        user = self.user_of(token)
         return TokenUser(user, audiences) if user is not None else None
 
 

@@ -91,10 +91,10 @@ async def _real(
     """Somebody's cluster, or one of our own that ends with the block."""
     async with contextlib.AsyncExitStack() as stack:
         if kubeconfig is not None:
-            parts = Parts(kubeconfig, {})
+            parts = Parts(reading.load(kubeconfig, context=context), {})
         else:
             parts = await stack.enter_async_context(started(clock, store=store, keep=keep))
-        client = connect(reading.load(parts.kubeconfig, context=context), user_agent="kontinuum-simulate")
+        client = connect(parts.connection, user_agent="kontinuum-simulate")
         stack.push_async_callback(client.close)
         yield client, parts
 

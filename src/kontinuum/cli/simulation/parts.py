@@ -13,25 +13,23 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from msgspec.structs import replace
-
 from kontinuum.api.kubernetes.resources import NAMESPACES
 from kontinuum.api.machinery.status import ApiError
+from kontinuum.cli import assemble
 from kontinuum.cli import settings as composing
 from kontinuum.cli.logs import open_log
-from kontinuum.cli.preparation import kubeconfig, prepare
+from kontinuum.cli.preparation import prepare
 from kontinuum.cli.processes import memory_bytes
 from kontinuum.cli.settings import Settings
-from kontinuum.client import kubeconfig as reading
 from kontinuum.client.connect import connect
+from kontinuum.client.kubeconfig import Connection
 from kontinuum.foundation import process
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.errors import Retryable
-from kontinuum.foundation.pki import KeyPair
 
 START_SECONDS = 60.0
 NAMES = {"server": "API server", "manager": "controllers", "scheduler": "scheduler"}
-USERS = {"manager": "controllers", "scheduler": "scheduler"}
+CLIENTS = ("manager", "scheduler")
 POD_NETWORK = "10.128.0.0/9"
 """Room for 32,768 nodes: the usual one has pieces for 256, and an event would be told again and again of all others."""
 
@@ -44,7 +42,8 @@ class PartFell(Retryable):
 class Parts:
     """What runs, and how to reach it."""
 
-    kubeconfig: Path
+    connection: Connection
+    """The administrator's."""
     children: dict[str, process.Child]
     logs: Path | None = None
 
@@ -92,24 +91,15 @@ async def started(clock: Clock, *, store: str, keep: Path | None) -> AsyncIterat
         children: dict[str, process.Child] = {}
         try:
             children["server"] = _spawn("server", settings)
-            parts = Parts(paths.kubeconfig, children, paths.logs)
+            parts = Parts(assemble.beside(settings, "admin"), children, paths.logs)
             await _wait_serving(parts, clock)
-            for name in USERS:
-                children[name] = _spawn(name, _attached(settings, name))
+            for name in CLIENTS:
+                children[name] = _spawn(name, settings)
             yield parts
         finally:
             for child in reversed(children.values()):
                 await child.stop(grace=10)
                 child.close()
-
-
-def _attached(settings: Settings, name: str) -> Settings:
-    """Settings for a part that lives beside any API server: ours gives it nothing but a kubeconfig."""
-    pki = settings.installation.pki
-    user = USERS[name]
-    config = settings.data_dir / f"{name}.kubeconfig"
-    config.write_text(kubeconfig(settings, pki / "ca.crt", KeyPair(pki / f"{user}.crt", pki / f"{user}.key")))
-    return replace(settings, kubeconfig=config)
 
 
 def _spawn(name: str, settings: Settings) -> process.Child:
@@ -126,7 +116,7 @@ def _spawn(name: str, settings: Settings) -> process.Child:
 
 
 async def _wait_serving(parts: Parts, clock: Clock) -> None:
-    client = connect(reading.load(parts.kubeconfig))
+    client = connect(parts.connection)
     try:
         async with asyncio.timeout(START_SECONDS):
             while True:

@@ -1,4 +1,7 @@
-"""The real thing: HTTPS with connection reuse, client certificates and bearer tokens, over ``transport.wire``."""
+"""The real thing: HTTPS with connection reuse, client certificates and bearer tokens, over ``transport.wire``.
+
+To a server of this machine that listens on a UNIX socket for us it is HTTP: nobody else can hear or say anything there.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from kontinuum.client.kubeconfig import Connection as Target
 from kontinuum.client.transport.port import Request, Response
 from kontinuum.client.transport.wire import READ_BYTES, Connection, Exchange
 from kontinuum.foundation.clock import Clock, RealClock
+from kontinuum.foundation.sockets import check_path
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +56,8 @@ class HttpTransport:
         self._is_plain = address.scheme == "http"
         self._host = address.hostname or ""
         self._port = address.port or (80 if self._is_plain else 443)
+        self._called = str(target.socket or target.server)
+        """As errors name the server."""
         self._prefix = address.path.rstrip("/")
         self._always = f" HTTP/1.1\r\nHost: {address.netloc}\r\nUser-Agent: {user_agent}\r\n"
         self._room = memoryview(bytearray(READ_BYTES))
@@ -131,7 +137,7 @@ class HttpTransport:
             self._open.discard(connection)
 
     async def _connect(self) -> Connection:
-        server = self._target.server
+        server = self._called
         try:
             self._refresh_credentials()
             connection = Connection(server, self._room)
@@ -146,13 +152,17 @@ class HttpTransport:
         return connection
 
     async def _open_socket(self, connection: asyncio.BufferedProtocol) -> None:
+        if self._target.socket is not None:
+            path = check_path(self._target.socket)
+            await asyncio.get_running_loop().create_unix_connection(lambda: connection, path)
+            return
         tls = None if self._is_plain else self._tls
         await asyncio.get_running_loop().create_connection(lambda: connection, self._host, self._port, ssl=tls)
 
     def _check_open(self) -> None:
         """What still works while everything ends must open nothing that nobody would close."""
         if self._is_closed:
-            raise Unreachable(f"talking to {self._target.server}: this client is closed")
+            raise Unreachable(f"talking to {self._called}: this client is closed")
 
     def _encoded(self, request: Request) -> bytes:
         self._refresh_credentials()
