@@ -23,7 +23,7 @@ from kontinuum.runtime.settings import RuntimeSettings
 from kontinuum.runtime.shim import Place, Shim
 from kontinuum.runtime.task import service
 from kontinuum.runtime.vmm.fake.backend import FakeVmm
-from kontinuum.runtime.vmm.port import DISK_BYTES
+from kontinuum.runtime.vmm.port import DISK_BYTES, Machine
 
 M = TypeVar("M", bound=msgspec.Struct)
 CRI = "io.kubernetes.cri."
@@ -40,6 +40,7 @@ class TestedPod:
     guest: FakeGuest
     directory: Path
     events: list[msgspec.Struct] = field(default_factory=list)
+    rehearsed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def call(self, method: str, request: msgspec.Struct, answer: type[M]) -> M:
         handle = service.handler(self.shim)
@@ -123,7 +124,11 @@ async def pod(
         volume_refresh_seconds=0.01,
         cold_agent_seconds=0.1,
     )
-    backends = Backends(vmm=vmm, connect=connect, image_for=image_for, prepare=prepare)
+
+    async def rehearse(_machine: Machine, _guest: Guest) -> None:
+        tested.rehearsed.set()
+
+    backends = Backends(vmm=vmm, connect=connect, image_for=image_for, prepare=prepare, rehearse=rehearse)
     home = directory / "s"
     home.mkdir()
     place = Place("k8s.io", "sandbox", home, directory / "nobody-listens.sock", cgroups)

@@ -10,14 +10,15 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.runtime.pod import pod
+from tests.runtime.pod import TestedPod, pod
 
-from kontinuum.runtime import codec, messages, shim
+from kontinuum.runtime import codec, messages, sandbox, shim
 from kontinuum.runtime.process import Phase
 from kontinuum.runtime.task.errors import ALREADY_EXISTS, FAILED_PRECONDITION, NOT_FOUND, UNIMPLEMENTED
 from kontinuum.runtime.ttrpc import CallFailed
 from kontinuum.runtime.vmm.fake.backend import FakeMachine, FakeVmm
 from kontinuum.runtime.vmm.port import MachineNotStarted, MachineSpec
+from kontinuum.runtime.warm import bustle
 
 
 async def refused(call: object, code: int) -> str:
@@ -348,3 +349,43 @@ async def test_a_machine_lets_go_of_its_disks_once_however_often_its_end_is_aske
         is_written.set()
         await asyncio.gather(*ends)
         assert tested.shim.sandbox.phase.value == "stopped"
+
+
+async def settled(tested: TestedPod) -> None:
+    """Long after the moment in which a machine that is wanted for nothing begins to rehearse."""
+    await tested.shim.sandbox.guest()
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+
+async def test_a_machine_rehearses_while_its_pod_waits_for_its_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "_PULLING_SECONDS", 0.0)
+    async with pod(tmp_path) as tested:
+        await tested.sandbox()
+        async with asyncio.timeout(60):
+            await tested.rehearsed.wait()
+        await tested.run("c", "true")
+        assert await tested.wait("c") == 0
+
+
+async def test_a_machine_does_not_rehearse_while_another_pod_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "_PULLING_SECONDS", 0.0)
+    other = bustle.begin(tmp_path / "starting")
+    async with pod(tmp_path) as tested:
+        await tested.sandbox()
+        await settled(tested)
+        assert not tested.rehearsed.is_set()
+    os.close(other)
+
+
+async def test_a_machine_that_is_wanted_does_not_rehearse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "_PULLING_SECONDS", 0.05)
+    async with pod(tmp_path) as tested:
+        await tested.sandbox()
+        await tested.run("c", "sleep", "1000")
+        await asyncio.sleep(0.1)
+        assert not tested.rehearsed.is_set()

@@ -134,3 +134,16 @@ def test_a_new_keeper_ends_what_the_last_one_left_and_one_that_may_keep_none_mak
     keeper.look()
     assert bench.look_after(keeper, 100) is Step.WAIT
     assert not bench.asked
+
+
+def test_who_starts_alone_knows_it_and_is_seen_by_others_afterwards(tmp_path: Path) -> None:
+    lock = tmp_path / "starting"
+    mine = bustle.begin(lock)
+    assert bustle.is_alone(mine)
+    other = bustle.begin(lock)
+    assert not bustle.is_alone(mine)
+    os.close(other)
+    assert bustle.is_alone(mine)
+    assert not bustle.is_over(lock)
+    os.close(mine)
+    assert bustle.is_over(lock)

@@ -23,10 +23,9 @@ from kontinuum.runtime import backends as backend_choice
 from kontinuum.runtime import cgroups, codec, launch, oci, records, taps
 from kontinuum.runtime import settings as runtime_settings
 from kontinuum.runtime.backends import Backends
-from kontinuum.runtime.guest.port import Guest
 from kontinuum.runtime.jail.users import Users
 from kontinuum.runtime.launch import Launch
-from kontinuum.runtime.messages import DeleteResponse, Mount, Timestamp
+from kontinuum.runtime.messages import DeleteResponse, Timestamp
 from kontinuum.runtime.oci import Pod, Role
 from kontinuum.runtime.process import KILLED
 from kontinuum.runtime.sandbox import wanted_size
@@ -34,7 +33,7 @@ from kontinuum.runtime.settings import STANDBYS, RuntimeSettings
 from kontinuum.runtime.shim import Place, Shim
 from kontinuum.runtime.task import service
 from kontinuum.runtime.ttrpc import ServerConnection
-from kontinuum.runtime.vmm.port import Machine, Size
+from kontinuum.runtime.vmm.port import Size
 from kontinuum.runtime.warm import pool as warm_pools
 from kontinuum.runtime.warm import rehearsal, standby
 from kontinuum.runtime.warm.pool import Pool
@@ -48,8 +47,6 @@ _NOTICING_SECONDS = 0.3
 _LEAVING_SECONDS = 4.0
 """For a shim that was asked to end: its machine, its last events."""
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
-REHEARSAL = "rehearsal"
-"""Of the assets, the one file of the container with which a machine rehearses."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -157,12 +154,7 @@ async def _end_unless_known(shim: Shim, call: Call) -> None:
 
 
 def _making(settings: RuntimeSettings, backends: Backends) -> Making:
-    source = Path(settings.assets_dir) / REHEARSAL
-
-    async def rehearse(machine: Machine, guest: Guest) -> None:
-        image = await backends.image_for((Mount(type="bind", source=str(source)),))
-        await rehearsal.rehearse(machine, guest, image=image, file_system=backends.file_system)
-
+    rehearse = partial(rehearsal.rehearse, perform=backends.rehearse)
     count = partial(tallies.add, settings.tallies(STANDBYS))
     open_tap = (lambda: None) if backends.vmm.brings_taps else taps.open_apart
     return Making(backends.vmm, backends.connect, rehearse, open_tap, count)

@@ -22,9 +22,14 @@ from kontinuum.runtime.settings import RuntimeSettings
 from kontinuum.runtime.vmm import accelerator, choice
 from kontinuum.runtime.vmm.accelerator import Accelerator
 from kontinuum.runtime.vmm.cloning import CloningVmm
-from kontinuum.runtime.vmm.port import Vmm
+from kontinuum.runtime.vmm.port import Machine, Vmm
+from kontinuum.runtime.warm import rehearsal
+from kontinuum.runtime.warm.rehearsal import Perform
 
 log = structlog.get_logger(__name__)
+
+REHEARSAL = "rehearsal"
+"""Of the assets, the one file of the container with which a machine rehearses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,8 @@ class Backends:
     """The block image of a root file system that containerd describes by its mounts."""
     prepare: Callable[[], Awaitable[None]]
     """Make the templates that will be wanted: the default size, and sizes that were missed so far. Idempotent."""
+    rehearse: Perform
+    """Have a machine do once what its pod's first container will have it do; see ``warm.rehearsal``."""
     file_system: str = disks.FILE_SYSTEM
     """What is on those images."""
 
@@ -63,7 +70,12 @@ async def choose(settings: RuntimeSettings, clock: Clock) -> Backends:
         await vmm.prepare_wanted()
 
     image_for = partial(disks.image_for, cache=Path(settings.images_dir))
-    return Backends(vmm=vmm, connect=connection.connect, image_for=image_for, prepare=prepare)
+
+    async def rehearse(machine: Machine, guest: Guest) -> None:
+        image = await image_for((Mount(type="bind", source=str(assets / REHEARSAL)),))
+        await rehearsal.perform(machine, guest, image=image, file_system=disks.FILE_SYSTEM)
+
+    return Backends(vmm=vmm, connect=connection.connect, image_for=image_for, prepare=prepare, rehearse=rehearse)
 
 
 def _finder(name: choice.Name, settings: RuntimeSettings) -> Callable[..., Awaitable[CloningVmm[Any, Any]]]:

@@ -48,6 +48,8 @@ _MACHINES = 3
 LET_GO_SECONDS = 30.0
 """How long a machine may take to write what it has in memory to its disks before it is ended."""
 _ENDING_SECONDS = 1.0
+_PULLING_SECONDS = 1.0
+"""When a ready machine has been asked for nothing for so long, its pod's first image is being pulled."""
 _CALLS = 5
 """How often an agent is called before its machine is given up."""
 
@@ -113,10 +115,12 @@ class Sandbox:
         settings: RuntimeSettings,
         clock: Clock,
         on_machine: Callable[[int], None],
+        is_quiet: Callable[[], bool],
         warm: Warm | None = None,
     ) -> None:
-        """``on_machine`` hears the VMM's process number as soon as there is one. ``warm`` is a machine that waited for
-        a pod like this; without, or if it is of no use, one is started."""
+        """``on_machine`` hears the VMM's process number as soon as there is one; ``is_quiet`` says whether this host
+        has a processor to spare. ``warm`` is a machine that waited for a pod like this; without, or if it is of no use,
+        one is started."""
         self.pod = pod
         self.phase = Phase.NEW
         self.reason = ""
@@ -126,11 +130,14 @@ class Sandbox:
         self._settings = settings
         self._clock = clock
         self._on_machine = on_machine
+        self._is_quiet = is_quiet
         self._warm = warm
         self._machine: Machine | None = warm.machine if warm is not None else None
         self._guest: Guest | None = warm.guest if warm is not None else None
         self._volumes = Volumes(limit_bytes=settings.volume_copy_limit_bytes, attach=self._attach_volume)
         self._disks: dict[Path, _Disk] = {}
+        self._is_wanted = asyncio.Event()
+        """Somebody has asked for a container."""
         self._changed = asyncio.Condition()
         self._life: asyncio.Task[object] | None = None
 
@@ -175,6 +182,7 @@ class Sandbox:
 
         Raises SandboxOver, MachineRefused, or what the image builder raises.
         """
+        self._is_wanted.set()
         image, _guest = await asyncio.gather(self._backends.image_for(rootfs), self.guest())
         machine = self._machine
         if machine is None:
@@ -229,7 +237,7 @@ class Sandbox:
         """From STARTING to the machine's end, unless ``stop`` cancels it."""
         try:
             async with asyncio.timeout(self._settings.machine_start_seconds):
-                machine = await self._start()
+                machine, origin = await self._start()
         except TimeoutError:
             await self._fail(f"its agent did not answer within {self._settings.machine_start_seconds:g} s")
             return
@@ -238,7 +246,9 @@ class Sandbox:
             return
         self._move(Phase.READY)
         await self._tell()
-        always = (self._keep_volumes_fresh(), self._keep_time(), self._forward_ports())
+        always = [self._keep_volumes_fresh(), self._keep_time(), self._forward_ports()]
+        if origin != "warm":
+            always.append(self._rehearse(machine))
         chores = [asyncio.ensure_future(chore) for chore in always]
         try:
             self.reason = await self._wait_lost(machine)
@@ -266,7 +276,7 @@ class Sandbox:
         finally:
             await cancel(*(task for task in (ended, lost) if not task.done()))
 
-    async def _start(self) -> Machine:
+    async def _start(self) -> tuple[Machine, str]:
         began = self._clock.monotonic()
         warm, self._warm = self._warm, None
         machine = await self._awaken(warm) if warm is not None else None
@@ -276,7 +286,7 @@ class Sandbox:
             origin = machine.origin
         tallies.add(self._settings.tallies(STARTS), origin)
         log.info("machine ready", origin=origin, milliseconds=round((self._clock.monotonic() - began) * 1000))
-        return machine
+        return machine, origin
 
     async def _start_cloned(self) -> Machine:
         late = self._backends.vmm.brings_taps
@@ -376,6 +386,21 @@ class Sandbox:
             interfaces=(interface,) if interface is not None else (),
             sysctls=self.pod.sysctls,
         )
+
+    async def _rehearse(self, machine: Machine) -> None:
+        """While its pod waits for its image, the machine does for the first time what takes longest then."""
+        assert self._guest is not None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PULLING_SECONDS):
+                await self._is_wanted.wait()
+        if self._is_wanted.is_set() or not self._is_quiet():
+            return
+        try:
+            await self._backends.rehearse(machine, self._guest)
+        except KontinuumError as error:
+            log.warning("the machine's rehearsal failed; its pod starts without", reason=str(error))
+        else:
+            log.info("the machine has rehearsed while its pod waited")
 
     async def _keep_volumes_fresh(self) -> None:
         assert self._guest is not None

@@ -86,6 +86,7 @@ class Shim:
             settings=settings,
             clock=clock,
             on_machine=self._record,
+            is_quiet=self._is_quiet,
             warm=warm,
         )
         self._starting: int | None = None
@@ -108,6 +109,10 @@ class Shim:
         if self._starting is not None:
             os.close(self._starting)
             self._starting = None
+
+    def _is_quiet(self) -> bool:
+        """Whether no other pod is starting on this host."""
+        return bustle.is_over(self.settings.starting) if self._starting is None else bustle.is_alone(self._starting)
 
     async def end(self) -> None:
         """Stop everything; events that can still be delivered are."""

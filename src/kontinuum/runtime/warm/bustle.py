@@ -17,6 +17,18 @@ def begin(path: Path) -> int:
     return lock
 
 
+def is_alone(lock: int) -> bool:
+    """Whether no other starts beside the pod that holds ``lock`` (from ``begin``). Raises OSError."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+    finally:
+        # A refusal has cost us what we had, too (flock(2)).
+        fcntl.flock(lock, fcntl.LOCK_SH)
+
+
 def is_over(path: Path) -> bool:
     """Whether none starts just now. Raises OSError."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

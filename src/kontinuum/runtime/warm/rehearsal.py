@@ -1,8 +1,8 @@
-"""What a machine does before it waits for its pod: all that a pod's start needs, once, with a container of our own.
+"""What a machine does before it has something to do: all that a pod's start needs, once, with a container of our own.
 
-Translation makes the first time dear (TCG: a tenth of a second each for network, root file system and process) and the
-second cheap, and it cannot be kept in a template. A machine that has rehearsed is told anew who it is (``identify``);
-nothing that a container could see is left of the rehearsal.
+Machines rehearse that wait for a pod (``standby``), and those whose pod waits for its image (``sandbox``). Translation
+makes the first time dear (TCG: a tenth of a second each for network, root file system and process) and the second
+cheap, and it cannot be kept in a template. Nothing that a container could see is left of the rehearsal.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 from kontinuum.foundation.errors import Broken
@@ -42,18 +42,28 @@ _CAPABILITIES = 0xA80425FB
 """Those of a container that asks for none."""
 
 
+Perform = Callable[[Machine, Guest], Awaitable[None]]
+
+
 class RehearsalFailed(Broken):
     """The rehearsed process did not end well; the message has its last words."""
 
 
-async def rehearse(machine: Machine, guest: Guest, *, image: Path, file_system: str) -> None:
-    """Run ``PROGRAM`` of the disk ``image`` in a container, and take everything back.
-
-    Raises RehearsalFailed, GuestLost, GuestRefused, MachineNotStarted.
-    """
+async def rehearse(machine: Machine, guest: Guest, perform: Perform) -> None:
+    """As a machine that is nobody's yet: with a network, too, which is taken back; it is told anew who it is
+    (``identify``) when it is somebody's. Raises what ``perform`` raises."""
     await guest.identify(
         Identity(NAME, time.time(), secrets.token_bytes(64), secrets.token_hex(16), interfaces=(ETHERNET,))
     )
+    await perform(machine, guest)
+    await guest.forget()
+
+
+async def perform(machine: Machine, guest: Guest, *, image: Path, file_system: str) -> None:
+    """Run ``PROGRAM`` of the disk ``image`` in a container, beside whatever else runs, and take the container away.
+
+    Raises RehearsalFailed, GuestLost, GuestRefused, MachineRefused, MachineNotStarted.
+    """
     slot = await machine.attach_disk(image, read_only=True)
     await guest.write_tree(VOLUME, empty_directory(mode=0o755))
     await guest.add_container(
@@ -68,7 +78,6 @@ async def rehearse(machine: Machine, guest: Guest, *, image: Path, file_system: 
         raise RehearsalFailed(f"the rehearsal ended with status {ended.status}: {errors.decode(errors='replace')}")
     await guest.remove_container(NAME)
     await machine.detach_disk(slot)
-    await guest.forget()
 
 
 async def _all(chunks: AsyncIterator[bytes]) -> bytes:
