@@ -13,7 +13,7 @@ from kontinuum.foundation import tallies
 from kontinuum.runtime.jail.users import Users
 from kontinuum.runtime.settings import STANDBYS, RuntimeSettings
 from kontinuum.runtime.vmm.port import Size
-from kontinuum.runtime.warm import bustle
+from kontinuum.runtime.warm import bustle, sizes
 from kontinuum.runtime.warm.keeper import QUIET_SECONDS, UNSEEN_SECONDS, Facts, Keeper, Step, plan
 from kontinuum.runtime.warm.pool import Pool
 
@@ -22,19 +22,42 @@ SPARE = 1 << 30
 PLENTY = 1 << 40
 
 
-@given(st.integers(0, 4), st.integers(0, 2), st.floats(0, 10), st.integers(0, 4 << 30), st.integers(0, 3))
-def test_no_step_undoes_the_one_before(ready: int, making: int, quiet: float, available: int, wanted: int) -> None:
+@given(
+    st.integers(0, 4),
+    st.integers(0, 2),
+    st.floats(0, 10),
+    st.integers(0, 4 << 30),
+    st.integers(0, 2),
+    st.integers(0, 3),
+)
+def test_no_step_undoes_the_one_before(
+    ready: int, making: int, quiet: float, available: int, others: int, wanted: int
+) -> None:
     """What is made is not ended again for want of room, even when it has used all of its memory."""
-    before = Facts(ready, making, quiet, available)
+    before = Facts(ready, making, quiet, available, others)
     step = plan(before, wanted=wanted, spare_bytes=SPARE, size=SIZE)
     if step is Step.MAKE:
         assert quiet >= QUIET_SECONDS
-        assert ready + making < wanted
-        after = Facts(ready + 1, making, 0, available - SIZE.memory_bytes)
+        assert ready + others + making < wanted
+        after = Facts(ready + 1, making, 0, available - SIZE.memory_bytes, others)
         assert plan(after, wanted=wanted, spare_bytes=SPARE, size=SIZE) is Step.WAIT
     if step is Step.END:
-        after = Facts(ready - 1, making, 10, available + SIZE.memory_bytes)
+        assert ready + others > 0
+        after = Facts(ready - (not others), making, 10, available + SIZE.memory_bytes, max(0, others - 1))
         assert plan(after, wanted=wanted, spare_bytes=SPARE, size=SIZE) is not Step.MAKE or ready <= wanted
+
+
+@given(st.integers(1, 3), st.integers(0, 3))
+def test_a_host_at_rest_comes_to_have_what_is_wanted_and_nothing_else(wanted: int, others: int) -> None:
+    ready = 0
+    for _ in range(10):
+        step = plan(Facts(ready, 0, 10, PLENTY, others), wanted=wanted, spare_bytes=SPARE, size=SIZE)
+        assert ready + others <= max(wanted, 3)
+        if step is Step.MAKE:
+            ready += 1
+        if step is Step.END:
+            ready, others = (ready, others - 1) if others else (ready - 1, 0)
+    assert (ready, others, step) == (wanted, 0, Step.WAIT)
 
 
 @given(st.integers(1, 4), st.integers(0, SPARE // 2 - 1))
@@ -147,3 +170,46 @@ def test_who_starts_alone_knows_it_and_is_seen_by_others_afterwards(tmp_path: Pa
     assert not bustle.is_over(lock)
     os.close(mine)
     assert bustle.is_over(lock)
+
+
+LARGE = Size(256 << 20, 2)
+
+
+def test_the_size_that_two_pods_have_asked_for_waits_in_place_of_the_one_before(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    keeper = bench.keeper()
+    default = keeper.pool.offer(keeper.pool.begin(SIZE))
+    assert bench.look_after(keeper, 1) is Step.WAIT
+    sizes.note(keeper.settings.sizes, LARGE)
+    assert bench.look_after(keeper, 1) is Step.WAIT, "one pod is no habit"
+    sizes.note(keeper.settings.sizes, LARGE)
+    bench.available = SPARE
+    assert bench.look_after(keeper, 1) is Step.WAIT, "there is no room for a large one, and the small one is of use"
+    bench.available = PLENTY
+    assert bench.look_after(keeper, 1) is Step.END
+    assert not default.exists()
+    assert bench.look_after(keeper, 1) is Step.MAKE
+    assert bench.asked == [LARGE]
+
+
+def test_pods_of_two_sizes_in_turns_change_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "sizes"
+    for size in (SIZE, LARGE, SIZE, LARGE):
+        sizes.note(path, size)
+        assert sizes.wanted(path) is None
+    sizes.note(path, LARGE)
+    assert sizes.wanted(path) == LARGE
+    for size in (SIZE, LARGE, SIZE, LARGE):
+        sizes.note(path, size)
+        assert sizes.wanted(path) == LARGE
+
+
+def test_what_pods_asked_for_is_a_guess_that_nobody_depends_on(tmp_path: Path) -> None:
+    sizes.note(tmp_path / "absent" / "sizes", SIZE)
+    (tmp_path / "sizes").write_text('{"last": 7}')
+    assert sizes.wanted(tmp_path / "sizes") is None
+    sizes.note(tmp_path / "sizes", SIZE)
+    sizes.note(tmp_path / "sizes", SIZE)
+    assert sizes.wanted(tmp_path / "sizes") == SIZE
+    sizes.forget(tmp_path / "sizes")
+    assert sizes.wanted(tmp_path / "sizes") is None

@@ -35,7 +35,7 @@ from kontinuum.runtime.task import service
 from kontinuum.runtime.ttrpc import ServerConnection
 from kontinuum.runtime.vmm.port import Size
 from kontinuum.runtime.warm import pool as warm_pools
-from kontinuum.runtime.warm import rehearsal, standby
+from kontinuum.runtime.warm import rehearsal, sizes, standby
 from kontinuum.runtime.warm.pool import Pool
 from kontinuum.runtime.warm.standby import Call, Making
 
@@ -80,7 +80,9 @@ def answer(line: socket.socket, settings: RuntimeSettings, *, config: Path, back
         if directory.exists():
             # What a predecessor of the same name left.
             records.take_apart(directory)
-        taken = warm_pool(settings).take(_size(pod, backends, settings), directory, request)
+        size = _size(pod, backends, settings)
+        sizes.note(settings.sizes, size)
+        taken = warm_pool(settings).take(size, directory, request)
         if taken is not None:
             launch.write_address(asked.bundle, address)
             _reply(line, 0, address.encode())

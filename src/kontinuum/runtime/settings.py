@@ -65,9 +65,10 @@ class RuntimeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     template_patience_seconds: float = 10.0
     """How long a pod waits for the template of its size to be made before its machine boots cold."""
     warm_machines: int = 1
-    """How many machines of the default size wait for pods: cloned, rehearsed and paused, so that a pod's start finds
-    done what takes longest. Each has some 50 MB of the host's memory to itself; one that was taken is replaced when no
-    pod is starting. 0: none. Where nobody keeps the runtime's parent running, there are none either."""
+    """How many machines wait for pods: cloned, rehearsed and paused, so that a pod's start finds done what takes
+    longest. They are of the default size until two pods, one after the other, have asked for the same other one. Each
+    has some 50 MB of the host's memory to itself; one that was taken is replaced when no pod is starting. 0: none.
+    Where nobody keeps the runtime's parent running, there are none either."""
     warm_spare_bytes: int = 1024 * MEBIBYTE
     """Machines wait only on a host with so much memory left; they are ended when half of it is gone."""
     machine_start_seconds: float = 90.0
@@ -106,6 +107,11 @@ class RuntimeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     def starting(self) -> Path:
         """Held by every shim whose pod is starting."""
         return Path(self.run_dir) / "starting"
+
+    @property
+    def sizes(self) -> Path:
+        """What size of machine pods have asked for."""
+        return Path(self.run_dir) / "sizes.json"
 
     def tallies(self, name: str) -> Path:
         """Where shims count together."""

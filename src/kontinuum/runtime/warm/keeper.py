@@ -1,4 +1,4 @@
-"""How many machines wait, and when one more is made: never while a pod starts, never without room."""
+"""How many machines wait and of which size, and when one more is made: never while a pod starts, never without room."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kontinuum.foundation.backoff import Backoff
 from kontinuum.foundation.clock import Clock
 from kontinuum.runtime.settings import STANDBYS, RuntimeSettings
 from kontinuum.runtime.vmm.port import Size
-from kontinuum.runtime.warm import bustle
+from kontinuum.runtime.warm import bustle, sizes
 from kontinuum.runtime.warm.pool import Pool
 
 log = structlog.get_logger(__name__)
@@ -44,26 +44,30 @@ class Facts:
     """How long no pod has been starting."""
     available_bytes: int
     """Of the host's memory."""
+    others: int = 0
+    """Machines that wait and are of a size that is not wanted any more."""
 
 
 def plan(facts: Facts, *, wanted: int, spare_bytes: int, size: Size) -> Step:
     """One step towards ``wanted`` machines. Those that wait go as soon as less than half of ``spare_bytes`` is left;
     one is made only if all of it is left when the machine has used all of its memory. Between the two nothing happens,
-    so that none is made only to be ended."""
-    if facts.ready and (facts.ready + facts.making > wanted or facts.available_bytes < spare_bytes // 2):
+    so that none is made only to be ended. One of another size goes when one of this could be made in its place."""
+    waiting = facts.ready + facts.others
+    if waiting and (waiting + facts.making > wanted or facts.available_bytes < spare_bytes // 2):
         return Step.END
     has_room = facts.available_bytes >= spare_bytes + size.memory_bytes
     if facts.making or facts.ready >= wanted or not has_room or facts.quiet_seconds < QUIET_SECONDS:
         return Step.WAIT
-    return Step.MAKE
+    return Step.MAKE if waiting < wanted else Step.END
 
 
 @dataclass(slots=True)
 class Keeper:
-    """Looks after the pool of the host's default size. ``ask`` has a standby made, and returns at once."""
+    """Looks after the machines that wait. ``ask`` has a standby made, and returns at once."""
 
     pool: Pool
-    size: Size
+    default: Size
+    """Of which size they are while pods have not asked for another."""
     settings: RuntimeSettings
     clock: Clock
     ask: Callable[[Size], None]
@@ -78,6 +82,7 @@ class Keeper:
         self._busy_at = self.clock.monotonic()
         # Whoever made these has ended: they may be of another agent, another kernel, other settings.
         self.pool.sweep(everything=True)
+        sizes.forget(self.settings.sizes)
 
     def look(self) -> Step:
         """Take one step, if there is one to take. Some file system calls. Raises OSError."""
@@ -86,20 +91,20 @@ class Keeper:
             self._busy_at = now
         self.pool.sweep()
         self._hear(now)
-        ready = self.pool.ready(self.size)
-        facts = Facts(len(ready), len(self.pool.making(self.size)), now - self._busy_at, self.available_bytes())
-        step = plan(
-            facts, wanted=self.settings.warm_machines, spare_bytes=self.settings.warm_spare_bytes, size=self.size
-        )
+        size = sizes.wanted(self.settings.sizes) or self.default
+        ready, others = self.pool.ready(size), self.pool.others(size)
+        making = self.pool.making(size)
+        facts = Facts(len(ready), len(making), now - self._busy_at, self.available_bytes(), len(others))
+        step = plan(facts, wanted=self.settings.warm_machines, spare_bytes=self.settings.warm_spare_bytes, size=size)
         if step is Step.END:
-            log.info("a warm machine is ended", available_bytes=facts.available_bytes, ready=facts.ready)
-            self.pool.end(ready[0])
+            log.info("a warm machine is ended", available_bytes=facts.available_bytes, ready=facts.ready, wanted=size)
+            self.pool.end([*others, *ready][0])
         elif step is Step.MAKE:
             if now < self._not_before:
                 return Step.WAIT
             self._asked = self._counted()
             self._not_before = now + UNSEEN_SECONDS
-            self.ask(self.size)
+            self.ask(size)
         return step
 
     def _hear(self, now: float) -> None:

@@ -77,6 +77,11 @@ class Pool:
         """Machines that a pod may take."""
         return self._all(f"{READY}-{_text(size)}-")
 
+    def others(self, size: Size) -> list[Path]:
+        """Machines of other sizes that a pod may take."""
+        mine = self.ready(size)
+        return [directory for directory in self._all(f"{READY}-") if directory not in mine]
+
     def take(self, size: Size, home: Path, request: bytes) -> Taken | None:
         """A machine of this size whose standby has become the shim of the sandbox with the directory ``home``, which
         is not there yet; None if there is none. ``request`` is what containerd's client asked. Blocks for milliseconds.
