@@ -23,6 +23,7 @@ from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.apps_v1 import Deployment
 from lightkube.resources.core_v1 import ConfigMap
 from tests.conformance.cluster import Cluster
+from tests.connections import until_all_are_closed
 from tests.lifetimes import BOUND
 
 pytestmark = pytest.mark.every_store
@@ -153,6 +154,7 @@ async def test_kubernetes_asyncio_lists_watches_and_applies(cluster: Cluster, na
         assert [one.manager for one in made.metadata.managed_fields if one.operation == "Apply"] == ["async"]
         await core.delete_namespaced_config_map("life", namespace)
         await following
+    await until_all_are_closed()
     assert seen == [("ADDED", "1"), ("MODIFIED", "2"), ("DELETED", "2")]
 
 
@@ -188,6 +190,7 @@ async def kr8s_api(cluster: Cluster, namespace: str) -> AsyncIterator[kr8s.async
     # It is kept for whoever asks for it again, and has no end of its own: its connections would outlive their loop.
     assert api._session
     await api._session.aclose()
+    await until_all_are_closed()
 
 
 @pytest.mark.filterwarnings("ignore:Kubernetes version v1.36:UserWarning")

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import aiohttp
 import pytest
+from tests.connections import until_all_are_closed
 from tests.machines.platform import Object, Platform, pod, wait_until
 
 from kontinuum.client.kubeconfig import load
@@ -72,7 +73,9 @@ async def sessions(platform: Platform, counts: dict[str, int]) -> list[str]:
             for name, count in counts.items()
             for _ in range(count)
         ]
-        return await asyncio.gather(*(session(http, url, number, gate) for number, url in enumerate(urls)))
+        answers = await asyncio.gather(*(session(http, url, number, gate) for number, url in enumerate(urls)))
+    await until_all_are_closed()
+    return answers
 
 
 def files_of(platform: Platform, name: str) -> list[Path]:
