@@ -108,6 +108,30 @@ def test_who_has_shown_a_secret_may_use_the_image_and_nobody_else(tmp_path: Path
     assert records.find("id") is None and not records.was_pulled_here(image, "id")
 
 
+def test_an_image_counts_as_pulled_here_while_anybody_pulls_it(tmp_path: Path) -> None:
+    """Who fails without credentials must not make it look preloaded just when somebody else's pull has brought it."""
+    image, records = parse(IMAGE), PullRecords(tmp_path)
+    records.begin(image)
+    records.begin(image)
+    records.end(image)
+    assert records.was_pulled_here(image, "id")
+    records.end(image)
+    assert not records.was_pulled_here(image, "id")
+
+
+def test_a_pull_that_a_killed_process_began_is_remembered_until_one_ends_well(tmp_path: Path) -> None:
+    image = parse(IMAGE)
+    PullRecords(tmp_path).begin(image)
+    records = PullRecords(tmp_path)
+    records.begin(image)
+    records.end(image)
+    assert records.was_pulled_here(image, "id"), "the image may be here, and nobody knows who may have it"
+    records.begin(image)
+    records.note(image, "id", SHOWN)
+    records.end(image)
+    assert records.was_pulled_here(image, "id") and not records.was_pulled_here(image, "another")
+
+
 def test_the_runtimes_own_words_become_the_reason() -> None:
     found = pull_trouble("a:1", RuntimeError("RegistryUnavailable: no route"))
     assert (found.reason, str(found)) == (

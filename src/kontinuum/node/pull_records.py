@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
@@ -97,19 +98,34 @@ class PullRecords:
     def __init__(self, directory: Path) -> None:
         self._pulled = directory / "pulled"
         self._begun = directory / "begun"
+        self._under_way: Counter[str] = Counter()
+        """How many pulls of an image are: it counts as pulled here as long as one is, whoever else has failed."""
+        self._unended: set[str] = set()
+        """Images whose pull a process before this one began, and of which it did not live to say how that ended."""
 
     def begin(self, image: Reference) -> None:
         """A pull begins: from now on the image counts as pulled here. Raises OSError."""
-        make_directory(self._begun)
-        write_atomic(self._begun / _file_of(str(image)), str(image))
+        name = str(image)
+        if not self._under_way[name]:
+            make_directory(self._begun)
+            file = self._begun / _file_of(name)
+            if file.exists():
+                self._unended.add(name)
+            write_atomic(file, name)
+        self._under_way[name] += 1
 
     def end(self, image: Reference) -> None:
         """It has ended, and if it ended well that was noted."""
-        with contextlib.suppress(FileNotFoundError):
-            (self._begun / _file_of(str(image))).unlink()
+        name = str(image)
+        self._under_way[name] -= 1
+        if not self._under_way[name]:
+            del self._under_way[name]
+            if name not in self._unended:
+                (self._begun / _file_of(name)).unlink(missing_ok=True)
 
     def note(self, image: Reference, image_id: str, secret: PullSecret | None) -> None:
-        """A pull has ended well. Raises OSError."""
+        """A pull ends well. Raises OSError."""
+        self._unended.discard(str(image))
         make_directory(self._pulled)
         before = self.find(image_id) or Record(image_id)
         after = with_pull(before, image, secret)
