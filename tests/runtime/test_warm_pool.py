@@ -7,6 +7,7 @@ import itertools
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ import msgspec
 import pytest
 from tests.kill_points import KILLED, dying_at, exit_of, forked
 
-from kontinuum.foundation import process
+from kontinuum.foundation import process, sockets
 from kontinuum.runtime import records
 from kontinuum.runtime.guest.fake import FakeGuest
 from kontinuum.runtime.guest.port import Dial, Guest
@@ -241,6 +242,39 @@ def test_a_pods_start_that_is_killed_anywhere_leaves_no_machine_that_nobody_has(
             assert host.take("next"), host.report()
             host.check()
     assert line > 40, "it was not killed where it matters"
+
+
+async def test_a_pod_that_comes_just_after_one_that_died_is_heard(
+    new_host: Callable[[], Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has taken the machine and called, and the standby's loop has not heard it yet."""
+    monkeypatch.setattr(standby, "_HEARING_SECONDS", 0.0)
+    directory = new_host().directory
+    here, there = directory / "ready", directory / "taken"
+    listener = sockets.listen_unix(here)
+    door = standby._Door(here)
+    heard = asyncio.Event()
+
+    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not heard.is_set():
+            heard.set()
+            await asyncio.sleep(0)
+        await door.hear(reader, writer)
+
+    server = await asyncio.start_unix_server(hear, sock=listener)
+    async with server:
+        with socket.socket(socket.AF_UNIX) as died, socket.socket(socket.AF_UNIX) as lives:
+            died.connect(str(here))
+            died.close()
+            await heard.wait()
+            # Not a turn of the loop between the two.
+            lives.connect(str(here))
+            here.rename(there)
+            lives.sendall(pools.LENGTH.pack(3) + b"pod")
+            async with asyncio.timeout(60):
+                call = await door.taken
+            assert call is not None and call.request == b"pod"
+            call.refuse()
 
 
 def test_a_standby_that_is_killed_anywhere_costs_its_machine_and_no_pod(new_host: Callable[[], Host]) -> None:

@@ -40,6 +40,8 @@ END_SIGNAL = signal.SIGUSR1
 """Ends one that waits. Not SIGTERM: a signal that was on its way when a pod came must not end the pod."""
 MAKE_SECONDS = 180.0
 _HEARING_SECONDS = 0.1
+_HEARING_TURNS = 10
+"""Of the loop, from a connection that waits to be accepted to its ``hear``: asyncio takes four."""
 _NICE = 10
 
 
@@ -182,9 +184,14 @@ class _Door:
             self.taken.set_result(Call(request, reader, writer))
             return
         writer.close()
-        # Somebody else may have taken it, and wait to be heard.
         await asyncio.sleep(_HEARING_SECONDS)
-        if self._callers == 0 and not self.socket.exists() and not self.taken.done():
+        if self.socket.exists():
+            return
+        # Somebody has taken it, and had called before: that call is heard within some turns of the loop, unless it was
+        # this one.
+        for _ in range(_HEARING_TURNS):
+            await asyncio.sleep(0)
+        if self._callers == 0 and not self.taken.done():
             self.taken.set_result(None)
 
 
