@@ -185,7 +185,7 @@ async def _remove_all(config: Path) -> None:
     await _remove(config, runtime)
 
 
-async def wait_until(condition: Callable[[], bool], *, seconds: float = 20.0) -> None:
+async def wait_until(condition: Callable[[], bool], *, seconds: float = 60.0) -> None:
     """Poll until ``condition`` holds."""
     deadline = time.monotonic() + seconds
     while not condition():
