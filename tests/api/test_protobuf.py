@@ -183,6 +183,12 @@ def test_token_requests_are_bound_to_the_object_that_they_name() -> None:
     assert decode(encode(request), PROTOBUF) == request
 
 
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:02.000005Z", "2026-11-26T21:06:57.999999Z"])
+def test_moments_arrive_to_the_microsecond(moment: str) -> None:
+    lease = {"kind": "Lease", "apiVersion": "coordination.k8s.io/v1", "spec": {"renewTime": moment}}
+    assert decode(encode(lease), PROTOBUF) == lease
+
+
 def test_zeros_that_a_kind_requires_arrive() -> None:
     container = {"name": "a", "ready": False, "restartCount": 0, "image": "i", "imageID": "d"}
     pod = {"kind": "Pod", "apiVersion": "v1", "status": {"containerStatuses": [container]}}
@@ -256,8 +262,10 @@ def encode_message(obj: Any, message: str) -> bytes:
             + varint(int(isinstance(obj, str)))
             + (tagged(3, obj.encode()) if isinstance(obj, str) else varint(16) + varint(obj))
         )
-    if short == "Time":
-        return varint(8) + varint(int(parse_rfc3339(obj)))
+    if short in ("Time", "MicroTime"):
+        second, _, fraction = obj.removesuffix("Z").partition(".")
+        nanos = varint(16) + varint(int(fraction) * 1000) if fraction else b""
+        return varint(8) + varint(int(parse_rfc3339(f"{second}Z"))) + nanos
     if short == "JSON":
         return tagged(1, orjson.dumps(obj))
     if short == "JSONSchemaPropsOrBool" and isinstance(obj, bool):

@@ -74,3 +74,10 @@ def test_times_are_written_as_kubernetes_writes_them() -> None:
     assert rfc3339(1_700_000_000.9) == "2023-11-14T22:13:20Z"
     assert rfc3339_micro(1_700_000_000.5) == "2023-11-14T22:13:20.500000Z"
     assert parse_rfc3339("2023-11-14T22:13:20Z") == 1_700_000_000
+
+
+def test_times_of_the_first_years_are_written_as_they_are_read() -> None:
+    """Go's time that says nothing is the beginning of year 1, and times near it are written too."""
+    for text in ("0001-01-01T00:00:02Z", "0999-12-31T23:59:59Z", "1969-12-31T23:59:59Z"):
+        assert rfc3339(parse_rfc3339(text)) == text
+        assert rfc3339_micro(parse_rfc3339(text)) == text.replace("Z", ".000000Z")

@@ -7,6 +7,7 @@ is runnable, so that ``asyncio.sleep`` and ``asyncio.timeout`` are virtual too; 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -66,18 +67,23 @@ class VirtualClock:
 
 def rfc3339(seconds: float) -> str:
     """``seconds`` since the epoch as Kubernetes' ``Time``: ``2026-01-02T03:04:05Z`` (whole seconds, UTC)."""
-    return _second(int(seconds))
+    return _second(math.floor(seconds))
 
 
 @lru_cache(maxsize=64)
 def _second(seconds: int) -> str:
     # A server stamps thousands of objects within the same second.
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _zulu(datetime.fromtimestamp(seconds, UTC), "seconds")
 
 
 def rfc3339_micro(seconds: float) -> str:
     """``seconds`` since the epoch as Kubernetes' ``MicroTime``: six digits of fraction, UTC."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return _zulu(datetime.fromtimestamp(seconds, UTC), "microseconds")
+
+
+def _zulu(moment: datetime, precision: str) -> str:
+    # Not strftime: its years before 1000 have fewer than four digits, and Go's zero time is in year 1.
+    return moment.isoformat(timespec=precision).removesuffix("+00:00") + "Z"
 
 
 def parse_rfc3339(text: str) -> float:

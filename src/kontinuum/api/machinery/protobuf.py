@@ -27,7 +27,7 @@ from typing import Any
 import orjson
 
 from kontinuum.api.machinery.objects import Object
-from kontinuum.foundation.clock import rfc3339, rfc3339_micro
+from kontinuum.foundation.clock import rfc3339
 from kontinuum.foundation.errors import Refused
 
 MAGIC = b"k8s\x00"
@@ -222,18 +222,17 @@ def _varint(data: memoryview, position: int) -> tuple[int, int]:
 
 
 def _time(fields: Object) -> str | None:
-    return _written(rfc3339, fields.get("seconds", 0)) if fields else None
+    seconds = fields.get("seconds", 0)
+    try:
+        return rfc3339(seconds) if fields else None
+    except (ValueError, OverflowError, OSError) as error:
+        raise BadProtobuf(f"{seconds} seconds since 1970 is no time: {error}") from error
 
 
 def _micro_time(fields: Object) -> str | None:
-    return _written(rfc3339_micro, fields.get("seconds", 0) + fields.get("nanos", 0) / 1e9) if fields else None
-
-
-def _written(write: Callable[[float], str], seconds: float) -> str:
-    try:
-        return write(seconds)
-    except (ValueError, OverflowError, OSError) as error:
-        raise BadProtobuf(f"{seconds} seconds since 1970 is no time: {error}") from error
+    second = _time(fields)
+    # Not as one floating point number, which has no microseconds left in distant years.
+    return f"{second[:-1]}.{fields.get('nanos', 0) // 1000:06d}Z" if second else None
 
 
 def _int_or_string(fields: Object) -> Any:
