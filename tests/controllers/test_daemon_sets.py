@@ -164,14 +164,16 @@ def test_a_failed_daemon_is_replaced_later_each_time() -> None:
         await cluster.client.create(DAEMONSETS, daemonset(pod={"nodeSelector": {"disk": "fast"}}))
         await cluster.client.patch(NODES, "node-1", {"metadata": {"labels": {"disk": "fast"}}})
         await cluster.settle(20)
-        uids = set()
+        uids, names = set(), set()
         for _ in range(600):
             for pod in cluster.pods():
                 uids.add(pod["metadata"]["uid"])
+                names.add(name_of(pod))
                 failed = {"status": {"phase": "Failed"}}
                 await cluster.client.patch(PODS, name_of(pod), failed, namespace="default", subresource="status")
             await asyncio.sleep(0.5)
         assert 7 <= len(uids) <= 12, "1, 2, 4 ... seconds apart: nine in five minutes"
+        assert len(names) == len(uids), "who waits for a failed one to be gone looks for its name"
         assert "FailedDaemonPod" in {one["reason"] for one in cluster.everything(EVENTS)}
 
     scenario(main)

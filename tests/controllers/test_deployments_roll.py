@@ -40,6 +40,22 @@ def test_a_deployment_gets_its_pods() -> None:
     scenario(main)
 
 
+def test_what_replaces_a_pod_has_another_name_even_when_that_has_gone() -> None:
+    """Who waits for a pod to be gone looks for its name."""
+
+    async def main(cluster: Cluster) -> None:
+        await cluster.client.create(DEPLOYMENTS, deployment(replicas=2))
+        names: list[str] = []
+        for _ in range(4):
+            await cluster.settle(10)
+            names += [name_of(pod) for pod in cluster.pods()]
+            for pod in cluster.pods():
+                await cluster.client.delete(PODS, name_of(pod), namespace="default")
+        assert len(set(names)) == len(names) == 8
+
+    scenario(main)
+
+
 def test_the_replica_set_is_named_after_its_template_and_carries_the_hash() -> None:
     async def main(cluster: Cluster) -> None:
         await cluster.client.create(DEPLOYMENTS, deployment())

@@ -131,3 +131,33 @@ def test_a_node_offers_its_disks_and_network_as_resources_unless_it_is_told_not_
     for field in ("capacity", "allocatable"):
         assert bandwidth(SETTINGS).items() <= status[field].items()
     assert len(bandwidth(SETTINGS)) == 6
+
+
+def test_what_others_add_to_the_capacity_pods_may_have_until_it_is_taken_out_again() -> None:
+    async def story(client: Client, runtime: FakeRuntime, heartbeat: Heartbeat) -> None:
+        offer = {"capacity": {"example.com/fakecpu": "1k"}}
+        await client.patch(NODES, "n1", {"status": offer}, subresource="status")
+        await asyncio.sleep(SETTINGS.heartbeat_seconds + 1)
+        status = (await client.get(NODES, "n1"))["status"]
+        assert status["allocatable"]["example.com/fakecpu"] == status["capacity"]["example.com/fakecpu"] == "1k"
+        withdrawal = {"capacity": {"example.com/fakecpu": None}}
+        await client.patch(NODES, "n1", {"status": withdrawal}, subresource="status")
+        await asyncio.sleep(SETTINGS.heartbeat_seconds + 1)
+        status = (await client.get(NODES, "n1"))["status"]
+        assert "example.com/fakecpu" not in {**status["allocatable"], **status["capacity"]}
+
+    live(story)
+
+
+def test_what_others_overwrite_is_right_again_at_the_next_beat() -> None:
+    """Clients patch in a whole empty status where they mean to add one resource."""
+
+    async def story(client: Client, runtime: FakeRuntime, heartbeat: Heartbeat) -> None:
+        before = (await client.get(NODES, "n1"))["status"]
+        empty = {"daemonEndpoints": {"kubeletEndpoint": {"Port": 0}}, "nodeInfo": dict.fromkeys(before["nodeInfo"], "")}
+        await client.patch(NODES, "n1", {"status": empty}, subresource="status")
+        await asyncio.sleep(SETTINGS.heartbeat_seconds + 1)
+        after = (await client.get(NODES, "n1"))["status"]
+        assert {key: after[key] for key in empty} == {key: before[key] for key in empty}
+
+    live(story)

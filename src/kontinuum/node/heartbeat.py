@@ -85,6 +85,8 @@ class Heartbeat:
             self._hurry.clear()
             try:
                 await self._renew()
+                # Others write into it too: extended resources that they offer here, and at times more than they meant.
+                self._node = await self._client.get(NODES, self._facts.name)
                 due = self._clock.monotonic() - self._written_at >= self._settings.status_seconds
                 await self._write_status(force=due)
             except ApiError as error:

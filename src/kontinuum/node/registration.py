@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from kontinuum.api.kontinuum.host_path import NODE_LABEL, ROOT
+from kontinuum.api.kubernetes.validation.quantities import is_extended
 from kontinuum.api.machinery import quantity
 from kontinuum.api.machinery.conditions import set_condition
 from kontinuum.api.machinery.objects import Object
@@ -132,7 +133,7 @@ def node_status(
 
     ``images`` is None if they are not known now: then the last ones stay. ``pressures``: see ``PRESSURES``.
     """
-    common = {"pods": str(settings.max_pods), **bandwidth(settings)}
+    common = {"pods": str(settings.max_pods), **bandwidth(settings), **_advertised(before)}
     conditions: list[Object] = list(before.get("conditions") or ())
     ready = ("Ready", "False", "KubeletNotReady", problem) if problem else ("Ready", "True", "KubeletReady", READY)
     pressed = [(kind, str(kind in pressures), *words[kind in pressures]) for kind, words in PRESSURES.items()]
@@ -167,6 +168,20 @@ def node_status(
         "features": {"supplementalGroupsPolicy": False},
         "conditions": conditions,
     }
+
+
+def _advertised(before: Object) -> dict[str, str | None]:
+    """Extended resources that somebody else has put into the capacity: pods may have all of them, as with a kubelet.
+
+    None for one that has been taken out of the capacity again; our own are not among them.
+    """
+    whole = {name: amount for name, amount in (before.get("capacity") or {}).items() if _is_foreign(name)}
+    gone = {name: None for name in before.get("allocatable") or {} if _is_foreign(name) and name not in whole}
+    return {**gone, **whole}
+
+
+def _is_foreign(resource: str) -> bool:
+    return is_extended(resource) and not resource.startswith("kontinuum.dev/")
 
 
 def _amounts(of: Amounts) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kontinuum.api.kubernetes.resources import CONTROLLERREVISIONS, DAEMONSETS, NODES, PODS
-from kontinuum.api.machinery.objects import Object, key_of, labels_of, name_of, namespace_of
+from kontinuum.api.machinery.objects import Object, key_of, labels_of, name_of
 from kontinuum.api.machinery.selectors import from_object
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.client.reconcile import DONE, Result
@@ -17,6 +17,7 @@ from kontinuum.controllers.lib.batches import slow_start
 from kontinuum.controllers.lib.daemonsets import Plan
 from kontinuum.controllers.lib.names import FreshNames
 from kontinuum.controllers.lib.revisions import HASH_LABEL
+from kontinuum.controllers.naming import TakenNames
 from kontinuum.foundation.backoff import Backoff
 
 SELECTS_ALL = "This daemon set is selecting all pods. A non-empty selector is required."
@@ -34,6 +35,7 @@ class DaemonSetReconciler(OwnerReconciler):
         self._events = context.recorder("daemonset-controller")
         self._nodes = context.informer(NODES)
         self._revisions = context.informer(CONTROLLERREVISIONS)
+        self._names = TakenNames(self._children, DAEMONSETS.kind)
         self._failures: dict[str, dict[str, tuple[int, float]]] = {}
         """By set and node: how often its pod has failed, and when the next one may be replaced (monotonic)."""
         self._nodes.add_handler(self._node_changed)
@@ -59,7 +61,7 @@ class DaemonSetReconciler(OwnerReconciler):
         revision = labels_of(history.update)[HASH_LABEL]
         now = self._context.clock.time()
         nodes = [node for name in sorted(self._nodes.all_keys()) if (node := self._nodes.get(name)) is not None]
-        names = FreshNames(lambda name: self._children.get(f"{namespace_of(daemonset)}/{name}") is not None)
+        names = FreshNames(self._names.beside(daemonset))
         step = daemonsets.plan(daemonset, nodes, claim.owned, revision, names, now)
         wait, failure = await self._carry_out(daemonset, step, writer)
         status = daemonsets.status(daemonset, nodes, claim.owned, revision, now)

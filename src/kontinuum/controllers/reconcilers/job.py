@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kontinuum.api.kubernetes.resources import JOBS, PODS
-from kontinuum.api.machinery.objects import Object, name_of, namespace_of
+from kontinuum.api.machinery.objects import Object, name_of
 from kontinuum.api.machinery.selectors import from_object
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.client.reconcile import DONE, Result
@@ -17,6 +17,7 @@ from kontinuum.controllers.lib import job_pods, jobs, owners
 from kontinuum.controllers.lib.batches import slow_start
 from kontinuum.controllers.lib.jobs import Plan
 from kontinuum.controllers.lib.names import FreshNames
+from kontinuum.controllers.naming import TakenNames
 
 OUR_NAME = "kubernetes.io/job-controller"
 
@@ -29,6 +30,7 @@ class JobReconciler(OwnerReconciler):
     def __init__(self, context: Context) -> None:
         super().__init__(context, JOBS, PODS, writes=(PODS, JOBS))
         self._events = context.recorder("job-controller")
+        self._names = TakenNames(self._children, JOBS.kind)
 
     def look_again(self) -> None:
         """See ``Reconciler``."""
@@ -54,7 +56,7 @@ class JobReconciler(OwnerReconciler):
         if jobs.is_finished(job) or "deletionTimestamp" in job["metadata"]:
             await self._let_go(claim.owned, writer)
             return DONE
-        names = FreshNames(lambda name: self._children.get(f"{namespace_of(job)}/{name}") is not None)
+        names = FreshNames(self._names.beside(job))
         todo = jobs.plan(job, claim.owned, names, self._context.clock.time())
         failure = await self._carry_out(job, todo, writer)
         if todo.status != (job.get("status") or {}):

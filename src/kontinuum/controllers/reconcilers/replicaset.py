@@ -28,6 +28,7 @@ from kontinuum.controllers.lib.batches import slow_start
 from kontinuum.controllers.lib.names import child_name
 from kontinuum.controllers.lib.pods import Standing, deletion_order, is_active, standing_of
 from kontinuum.controllers.lib.templates import pod_from_template
+from kontinuum.controllers.naming import TakenNames
 from kontinuum.foundation.clock import rfc3339
 
 BURST = 500
@@ -153,6 +154,7 @@ class ReplicaSetReconciler(OwnerReconciler):
     def __init__(self, context: Context) -> None:
         super().__init__(context, self.resource, PODS, writes=(PODS, self.resource))
         self._events = context.recorder(self.component)
+        self._names = TakenNames(self._children, self.resource.kind)
 
     @staticmethod
     def selector_of(replicaset: Object) -> LabelSelector:
@@ -186,7 +188,7 @@ class ReplicaSetReconciler(OwnerReconciler):
         await settle_claim(self._client, writer, replicaset, self.resource, claim, PODS)
         related = self._related(replicaset, claim.owned)
         reference = owners.controller_reference(replicaset, self.resource)
-        is_taken = self._name_test(replicaset)
+        is_taken = self._names.beside(replicaset)
         todo = plan(replicaset, claim.owned, related, reference=reference, is_taken=is_taken, now=now)
         failure = await self._carry_out(replicaset, todo, writer)
         return [standing_of(pod) for pod in claim.owned], failure
@@ -227,9 +229,6 @@ class ReplicaSetReconciler(OwnerReconciler):
         siblings = self._objects.by_index(BY_CONTROLLER, owner) if owner else [replicaset]
         pods = (pod for sibling in siblings for pod in self._children.by_index(BY_CONTROLLER, uid_of(sibling)))
         return [pod for pod in pods if is_active(pod)]
-
-    def _name_test(self, replicaset: Object) -> Callable[[str], bool]:
-        return lambda name: self._children.get(f"{namespace_of(replicaset)}/{name}") is not None
 
     def _wants(self, owner: Object, orphan: Object) -> bool:
         return self.selector_of(owner).matches(labels_of(orphan))
