@@ -32,7 +32,7 @@ Run = Callable[[Settings, Clock], Awaitable[None]]
 SETTLE_SECONDS = 5.0
 """By then a part has started and is idle; whoever waited for that should not wait for the collector too (50 ms)."""
 
-COLLECT_EVERY = 5000, 10, 10
+COLLECT_EVERY = 20_000, 5, 5
 """Objects made and not freed again between two looks for cycles. Requests leave none behind, but hold hundreds while
 they last: with Python's own 700 each of them is looked at several times for nothing."""
 
