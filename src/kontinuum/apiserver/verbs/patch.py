@@ -72,7 +72,7 @@ def check_options(call: Call) -> None:
 
 
 class PatchBody:
-    """A patch as it came. It is decoded for each merge, because what it is merged into takes parts of it."""
+    """A patch as it came. After each merge it is decoded again: what it was merged into has taken parts of it."""
 
     def __init__(self, media: str, raw: bytes) -> None:
         self.media = media
@@ -112,7 +112,8 @@ class PatchBody:
 
     def patch(self, definition: Definition | None) -> Patch:
         """``definition`` is that of the patched kind, which strategic merges need."""
-        body = self.decode()
+        body = self.document
+        del self.document
         if self.media == JSON_PATCH:
             return lambda obj: _as_object(patches.json_patch(obj, body))
         if self.media == MERGE_PATCH or definition is None:

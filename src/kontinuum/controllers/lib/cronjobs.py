@@ -6,7 +6,6 @@ API gives each time away once; what runs already counts as started even if nobod
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from kontinuum.api.kubernetes.resources import CRONJOBS, JOBS
 from kontinuum.api.kubernetes.schedules import Schedule, read_schedule, read_zone
 from kontinuum.api.machinery.conditions import is_true
 from kontinuum.api.machinery.objects import Object, annotations_of, name_of, namespace_of, uid_of
+from kontinuum.api.machinery.patches import copy
 from kontinuum.controllers.lib import owners
 from kontinuum.controllers.lib.jobs import is_finished
 from kontinuum.controllers.lib.notices import Notice
@@ -85,7 +85,7 @@ def new_job(cron_job: Object, scheduled: float) -> Object:
     stamp = moment.isoformat(timespec="seconds").replace("+00:00", "Z")
     metadata["annotations"] = {**(wanted.get("annotations") or {}), TIMESTAMP: stamp}
     metadata["ownerReferences"] = [owners.controller_reference(cron_job, CRONJOBS)]
-    spec = copy.deepcopy(template.get("spec") or {})
+    spec = copy(template.get("spec") or {})
     return {"apiVersion": JOBS.api_version, "kind": JOBS.kind, "metadata": metadata, "spec": spec}
 
 

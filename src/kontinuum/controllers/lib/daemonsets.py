@@ -6,13 +6,13 @@ first. An old pod that does not work anyway is taken away at once.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kontinuum.api.kubernetes.resources import DAEMONSETS, PODS
 from kontinuum.api.machinery.objects import Object, labels_of, name_of, namespace_of, uid_of
+from kontinuum.api.machinery.patches import copy
 from kontinuum.controllers.lib import owners, placement, taints
 from kontinuum.controllers.lib.names import FreshNames
 from kontinuum.controllers.lib.pods import is_finished, is_leaving, is_ready, phase_of, seconds_until_available
@@ -209,8 +209,8 @@ def new_pod(daemonset: Object, node_name: str, revision: str, names: FreshNames)
         "labels": {**(wanted.get("labels") or {}), HASH_LABEL: revision},
         "ownerReferences": [owners.controller_reference(daemonset, DAEMONSETS)],
     }
-    metadata |= {key: copy.deepcopy(wanted[key]) for key in ("annotations", "finalizers") if wanted.get(key)}
-    spec = copy.deepcopy(template.get("spec") or {})
+    metadata |= {key: copy(wanted[key]) for key in ("annotations", "finalizers") if wanted.get(key)}
+    spec = copy(template.get("spec") or {})
     spec["affinity"] = placement.on_node(spec.get("affinity"), node_name)
     spec["tolerations"] = tolerations_of(daemonset)
     return {"apiVersion": PODS.api_version, "kind": PODS.kind, "metadata": metadata, "spec": spec}

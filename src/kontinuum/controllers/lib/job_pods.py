@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-
 from kontinuum.api.kubernetes.resources import JOBS, PODS
 from kontinuum.api.machinery.conditions import get_condition
 from kontinuum.api.machinery.objects import Object, annotations_of, name_of, namespace_of, uid_of
+from kontinuum.api.machinery.patches import copy
 from kontinuum.controllers.lib import owners
 from kontinuum.controllers.lib.names import FreshNames
 from kontinuum.controllers.lib.pods import is_finished, is_leaving, phase_of
@@ -88,7 +87,7 @@ def new_pod(job: Object, index: int | None, names: FreshNames, *, failures: int 
     base = name_of(job) if index is None else f"{name_of(job)}-{index}"
     name = names.child(base, uid_of(job))
     labels, annotations = dict(wanted.get("labels") or {}), dict(wanted.get("annotations") or {})
-    spec = copy.deepcopy(template.get("spec") or {})
+    spec = copy(template.get("spec") or {})
     if index is not None:
         labels[INDEX] = annotations[INDEX] = str(index)
         spec["hostname"] = base

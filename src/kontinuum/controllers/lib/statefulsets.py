@@ -10,7 +10,6 @@ With OrderedReady every step waits until all pods before it are available; with 
 
 from __future__ import annotations
 
-import copy
 import math
 import re
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from dataclasses import dataclass, field
 
 from kontinuum.api.kubernetes.resources import PERSISTENTVOLUMECLAIMS, PODS, STATEFULSETS
 from kontinuum.api.machinery.objects import Object, labels_of, name_of, namespace_of
+from kontinuum.api.machinery.patches import copy
 from kontinuum.controllers.lib import owners
 from kontinuum.controllers.lib.pods import is_finished, is_leaving, is_ready, phase_of, seconds_until_available
 from kontinuum.controllers.lib.revisions import HASH_LABEL
@@ -166,9 +166,9 @@ def new_pod(statefulset: Object, ordinal: int, revisions: Revisions) -> Object:
         HASH_LABEL: revisions.current if is_current else revisions.update,
     }  # fmt: skip
     metadata: Object = {"name": name, "namespace": namespace_of(statefulset), "labels": labels}
-    metadata |= {key: copy.deepcopy(wanted[key]) for key in ("annotations", "finalizers") if wanted.get(key)}
+    metadata |= {key: copy(wanted[key]) for key in ("annotations", "finalizers") if wanted.get(key)}
     metadata["ownerReferences"] = [owners.controller_reference(statefulset, STATEFULSETS)]
-    spec = copy.deepcopy(template.get("spec") or {})
+    spec = copy(template.get("spec") or {})
     spec |= {"hostname": name, "subdomain": statefulset["spec"].get("serviceName") or ""}
     claims = [one["metadata"]["name"] for one in statefulset["spec"].get("volumeClaimTemplates") or ()]
     others = [one for one in spec.get("volumes") or () if one["name"] not in claims]
@@ -195,7 +195,7 @@ def claims_of(statefulset: Object, pod: Object) -> list[Object]:
     labels = (statefulset["spec"].get("selector") or {}).get("matchLabels") or {}
     found = []
     for template in statefulset["spec"].get("volumeClaimTemplates") or ():
-        claim: Object = copy.deepcopy({key: template[key] for key in ("metadata", "spec") if key in template})
+        claim: Object = copy({key: template[key] for key in ("metadata", "spec") if key in template})
         claim["metadata"] |= {
             "name": f"{template['metadata']['name']}-{name_of(pod)}",
             "namespace": namespace_of(statefulset),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
-
 from kontinuum.api.kubernetes.resources import PODS
 from kontinuum.api.machinery.objects import Object, name_of, namespace_of
+from kontinuum.api.machinery.patches import copy
 from kontinuum.controllers.lib.names import without_nulls
 
 HASH_LABEL = "pod-template-hash"
@@ -22,9 +21,9 @@ def pod_from_template(template: Object, owner: Object, reference: Object, name: 
     metadata: Object = {"name": name, "generateName": f"{name_of(owner)}-", "namespace": namespace_of(owner)}
     for key in ("labels", "annotations", "finalizers"):
         if wanted.get(key):
-            metadata[key] = copy.deepcopy(wanted[key])
+            metadata[key] = copy(wanted[key])
     metadata["ownerReferences"] = [reference]
-    spec = copy.deepcopy(template.get("spec") or {})
+    spec = copy(template.get("spec") or {})
     return {"apiVersion": PODS.api_version, "kind": PODS.kind, "metadata": metadata, "spec": spec}
 
 
