@@ -36,3 +36,15 @@ def test_what_a_pod_says_itself_stands(toleration: dict[str, Any], expected: dic
     before = list(spec["tolerations"])
     add_tolerations(spec)
     assert spec["tolerations"] == before
+
+
+@pytest.mark.behaviour(
+    "Pods Extended (pod generation) Pod Generation pod generation should start at 1 and increment per update"
+)
+async def test_who_replaces_a_pods_tolerations_does_not_take_these_away(api: Api) -> None:
+    made = (await api.create(PODS, pod("web"))).body
+    made["spec"]["tolerations"] = [{"key": "own", "operator": "Equal", "value": "x", "effect": "NoSchedule"}]
+    changed = await api.update(f"{PODS}/web", made)
+    assert changed.code == 200, changed.body
+    assert seconds(changed.body["spec"]) == {"own": None, **dict.fromkeys(KEYS, 300)}
+    assert changed.body["metadata"]["generation"] == made["metadata"]["generation"] + 1

@@ -1,6 +1,8 @@
 """DefaultTolerationSeconds: a pod outlasts five minutes of its node's silence unless it says otherwise.
 
 Without it a pod would be evicted as soon as its node is tainted, for instance while the node's agent restarts slowly.
+What an update leaves out is added again: whoever replaces a pod's tolerations need not know of these two, and may not
+take them away.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ class DefaultTolerations(Base):
 
     async def admit(self, attributes: Attributes, reader: Reader) -> None:
         pod = attributes.obj
-        if attributes.resource == PODS and attributes.verb == "create" and not attributes.subresource and pod:
+        is_written = attributes.operation in ("CREATE", "UPDATE") and not attributes.subresource
+        if attributes.resource == PODS and is_written and pod:
             add_tolerations(pod.setdefault("spec", {}))
 
 
