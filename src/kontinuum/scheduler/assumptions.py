@@ -18,10 +18,10 @@ import structlog
 
 from kontinuum.api.machinery.objects import Object, key_of, uid_of
 from kontinuum.scheduler.companion import Companion
-from kontinuum.scheduler.demand import Demand
+from kontinuum.scheduler.demand import Demand, read_demand
 from kontinuum.scheduler.knowledge import Knowledge
 from kontinuum.scheduler.occupants import read_occupant
-from kontinuum.scheduler.reading import promised_node
+from kontinuum.scheduler.reading import labelled_as_on, promised_node
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +33,8 @@ class Assumption:
     pod: Object
     demand: Demand
     node: str
+    foreseen: Object
+    """The pod as the API will show it, but for its node."""
     timer: asyncio.TimerHandle | None = None
     """Ends it; runs once the binding has been accepted."""
 
@@ -65,11 +67,13 @@ class Assumptions:
 
     def assume(self, pod: Object, demand: Demand, node: str) -> None:
         """The pod counts as being on ``node`` from now on; where it was promised to go matters no more."""
-        uid = uid_of(pod)
-        self._knowledge.nominations.remove(uid)
-        self._knowledge.snapshot.add_pod(uid, demand, node)
-        self._knowledge.occupants.put(read_occupant(pod), node)
-        self._by_uid[uid] = Assumption(pod, demand, node)
+        uid, known = uid_of(pod), self._knowledge
+        # So that there is nothing to be changed when it is shown.
+        foreseen = labelled_as_on(pod, known.snapshot.node_labels(node))
+        known.nominations.remove(uid)
+        known.snapshot.add_pod(uid, demand if foreseen is pod else read_demand(foreseen), node)
+        known.occupants.put(read_occupant(pod), node)
+        self._by_uid[uid] = Assumption(pod, demand, node, foreseen)
         for one in self._companions:
             one.reserve(pod, node)
 

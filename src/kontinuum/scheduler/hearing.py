@@ -82,7 +82,7 @@ class Hearing:
         assumption = self._assumptions.end(uid)
         known.occupants.put(self._occupant(pod), node_of(pod))
         is_foreseen = (
-            assumption is not None and assumption.node == node_of(pod) and is_only_bound(pod, assumption.pod)
+            assumption is not None and assumption.node == node_of(pod) and is_only_bound(pod, assumption.foreseen)
         )  # fmt: skip
         if old is None or is_foreseen or what_counts(old) != what_counts(pod):
             if not is_foreseen:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from kontinuum.api.machinery.objects import Object
+from collections.abc import Mapping
+
+from kontinuum.api.kubernetes import topology
+from kontinuum.api.machinery.objects import Object, labels_of
 from kontinuum.scheduler.storage.wishes import trim_volumes
 
 _METADATA = ("name", "namespace", "uid", "resourceVersion", "labels", "deletionTimestamp")
@@ -97,6 +100,13 @@ def what_counts(pod: Object) -> Object:
         "resized": resized,
         "infeasible": resized and pod["status"].get("conditions"),
     }
+
+
+def labelled_as_on(pod: Object, node_labels: Mapping[str, str]) -> Object:
+    """A pod that waits, with the labels that the API will give it on a node with these; itself if it has them."""
+    own = labels_of(pod)
+    labels = topology.labels_on(node_labels, own)
+    return pod if labels == own else {**pod, "metadata": {**pod["metadata"], "labels": labels}}
 
 
 def is_only_bound(pod: Object, old: Object) -> bool:

@@ -8,7 +8,7 @@ that the order in which nodes and pods are heard of does not matter.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -148,6 +148,10 @@ class Snapshot:
     def pods_on(self, node: str) -> frozenset[str]:
         """The uids of all pods that the snapshot has on a node."""
         return frozenset(self._uses_on.get(node, ()))
+
+    def node_labels(self, node: str) -> Mapping[str, str]:
+        """What a node is labelled with; nothing if there is no such node."""
+        return self._nodes.get(node, EMPTY).labels
 
     def set_node(self, node: Object) -> bool:
         """Take in a node as it is now; True if something changed that can matter to whether a pod fits."""

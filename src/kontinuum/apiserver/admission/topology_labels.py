@@ -6,11 +6,10 @@ somebody has labelled otherwise stays.
 
 from __future__ import annotations
 
+from kontinuum.api.kubernetes import topology
 from kontinuum.api.kubernetes.resources import NODES, PODS
 from kontinuum.api.machinery.objects import Object
 from kontinuum.apiserver.admission.chain import Attributes, Base, Reader
-
-COPIED = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone")
 
 
 class PodTopologyLabels(Base):
@@ -23,12 +22,11 @@ class PodTopologyLabels(Base):
             return
         name = _node_of(attributes.obj, attributes.subresource)
         known = await reader.labels(NODES, "", name) if name else None
-        if not known:
-            return
-        found = {key: known[key] for key in COPIED if key in known}
-        if found:
+        if known:
             metadata = attributes.obj.setdefault("metadata", {})
-            metadata["labels"] = {**found, **(metadata.get("labels") or {})}
+            own = metadata.get("labels") or {}
+            if labels := topology.labels_on(known, own):
+                metadata["labels"] = labels
 
 
 def _node_of(obj: Object, subresource: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import orjson
 
-from kontinuum.api.kubernetes.resources import NAMESPACES, PODS, STORED
+from kontinuum.api.kubernetes.resources import NAMESPACES, NODES, PODS, STORED
 from kontinuum.api.machinery.objects import Object, key_of, labels_of
 from kontinuum.api.machinery.patches import json_patch, merge_patch
 from kontinuum.api.machinery.resources import Resource
@@ -144,7 +144,9 @@ class FakeApi:
 
     def _post(self, target: routes.Target, obj: Object) -> Object:
         if target.subresource == "binding":
-            return self._store(PODS, self._existing(target), rules.bind(self._existing(target), obj))
+            node = self.storage.get(NODES, obj["target"]["name"])
+            bound = rules.bind(self._existing(target), obj, labels_of(node) if node else {})
+            return self._store(PODS, self._existing(target), bound)
         if target.subresource == "eviction":
             return self._delete(target, obj.get("deleteOptions") or {})
         namespace = target.namespace if target.resource.namespaced else ""

@@ -6,10 +6,12 @@ The rules are those of Kubernetes' generic registry (k8s.io/apiserver ``registry
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from kontinuum.api.kubernetes import topology
 from kontinuum.api.kubernetes.resources import NAMESPACES, NODES, PODS
-from kontinuum.api.machinery.objects import Object, name_of
+from kontinuum.api.machinery.objects import Object, labels_of, name_of
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.api.machinery.selectors import from_map, from_object
 from kontinuum.api.machinery.status import conflict
@@ -137,8 +139,11 @@ def is_gone(resource: Resource, obj: Object) -> bool:
     return not metadata["deletionGracePeriodSeconds"]
 
 
-def bind(pod: Object, binding: Object) -> Object:
-    """The pod on the node that ``binding`` names. Raises Conflict if it is on one already or on its way out."""
+def bind(pod: Object, binding: Object, node_labels: Mapping[str, str]) -> Object:
+    """The pod on the node that ``binding`` names, which has these labels.
+
+    Raises Conflict if it is on one already or on its way out.
+    """
     if "deletionTimestamp" in pod["metadata"]:
         raise conflict(PODS, name_of(pod), f"pod {name_of(pod)} is being deleted, cannot be assigned to a host")
     if pod.get("spec", {}).get("nodeName"):
@@ -146,6 +151,8 @@ def bind(pod: Object, binding: Object) -> Object:
         raise conflict(PODS, name_of(pod), problem)
     new = copy.deepcopy(pod)
     new["spec"]["nodeName"] = binding["target"]["name"]
+    if labels := topology.labels_on(node_labels, labels_of(pod)):
+        new["metadata"]["labels"] = labels
     conditions = [c for c in new["status"].get("conditions", []) if c["type"] != "PodScheduled"]
     new["status"]["conditions"] = [*conditions, {"type": "PodScheduled", "status": "True"}]
     new["status"].pop("nominatedNodeName", None)
