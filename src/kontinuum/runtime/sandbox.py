@@ -48,8 +48,9 @@ _MACHINES = 3
 LET_GO_SECONDS = 30.0
 """How long a machine may take to write what it has in memory to its disks before it is ended."""
 _ENDING_SECONDS = 1.0
-_PULLING_SECONDS = 1.0
-"""When a ready machine has been asked for nothing for so long, its pod's first image is being pulled."""
+_PULLING_SECONDS = 0.3
+"""When a ready machine has been asked for nothing for so long, its pod's first image is being pulled: without a pull
+the first container is there before the machine is."""
 _CALLS = 5
 """How often an agent is called before its machine is given up."""
 
