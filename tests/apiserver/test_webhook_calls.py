@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import ssl
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -109,6 +110,19 @@ async def test_whatever_is_no_answer_is_named(hooks: HookServer, client: Webhook
 async def test_a_server_that_is_not_there_is_named(client: WebhookClient) -> None:
     config = {"url": "https://127.0.0.1:1/x"}
     assert await problem_of(client, config) == f"{url_of(config)}dial tcp 127.0.0.1:1: connect: connection refused"
+
+
+async def test_a_server_that_speaks_no_tls_is_told_from_one_that_cannot_be_reached(client: WebhookClient) -> None:
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+        writer.close()
+        with contextlib.suppress(OSError):  # The client has gone by then, perhaps.
+            await writer.wait_closed()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        config = {"url": f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/x"}
+        problem = await problem_of(client, config)
+    assert problem == f"{url_of(config)}http: server gave HTTP response to HTTPS client"
 
 
 async def test_only_the_named_authority_is_trusted(hooks: HookServer, client: WebhookClient, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from aiohttp import (
     ClientConnectorCertificateError,
     ClientConnectorDNSError,
     ClientConnectorError,
+    ClientConnectorSSLError,
     ClientOSError,
     ClientPayloadError,
     ClientResponseError,
@@ -23,6 +24,8 @@ ISSUER_UNKNOWN = frozenset({18, 19, 20, 21})
 """OpenSSL's verify codes for a certificate whose signers are not known (``X509_V_ERR_*``)."""
 NOT_VALID_NOW = frozenset({9, 10})
 OTHER_NAME = frozenset({62, 64})
+NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"})
+"""OpenSSL's reasons for an answer that is no TLS at all."""
 BY_CODE = {
     401: "the server has asked for the client to provide credentials",
     404: "the server could not find the requested resource",
@@ -61,6 +64,8 @@ def reason_of(error: Exception) -> str:
         return _of_certificate(error.certificate_error)
     if isinstance(error, ClientConnectorDNSError):
         return f"dial tcp: lookup {error.host}: no such host"
+    if isinstance(error, ClientConnectorSSLError):  # OpenSSL's numbers are no errnos.
+        return _of_handshake(error.os_error)
     if isinstance(error, ClientConnectorError):
         problem = _of_system(error.os_error)
         return f"dial tcp {error.host}:{error.port}: connect: {problem}" if problem else str(error.os_error)
@@ -81,6 +86,13 @@ def _of_system(error: OSError) -> str:
     if error.errno is None or error.errno not in errno.errorcode:
         return ""
     return os.strerror(error.errno).lower()
+
+
+def _of_handshake(error: OSError) -> str:
+    reason = error.reason if isinstance(error, ssl.SSLError) else ""
+    if reason in NO_TLS:
+        return "http: server gave HTTP response to HTTPS client"
+    return f"tls: {reason.lower().replace('_', ' ')}" if reason else str(error)
 
 
 def _of_certificate(error: Exception) -> str:
