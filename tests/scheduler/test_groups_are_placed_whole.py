@@ -56,10 +56,11 @@ def test_a_group_waits_for_its_pods_and_for_its_object() -> None:
         await cluster.create(a_pod_group("g", 3))
         await asyncio.sleep(5)
         assert cluster.nodes_of(*names("g", 2)) == ["", ""]
-        assert (
-            "cannot find enough sibling pods, current pods number: 2, minMember of group: 3"
-            in ((await cluster.condition("g-0"))["message"])
-        )
+        for name in names("g", 2):
+            assert (await cluster.condition(name))["message"].startswith(
+                f"0/1 nodes are available: pre-filter pod {name} cannot find enough sibling pods, "
+                "current pods number: 2, minMember of group: 3."
+            )
         await cluster.create(*members("g", 1, first=2))
         await asyncio.sleep(20)
         assert cluster.nodes_of(*names("g", 3)) == ["n1"] * 3

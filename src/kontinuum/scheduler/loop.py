@@ -229,8 +229,9 @@ class Scheduler:
             return [deciding.refused_whole(one, groups.NOT_FOUND, nodes) for one in waiting]
         placed = self._binder.placed(group)
         if placed + len(waiting) < group.minimum:
-            why = groups.too_few(pod, group, placed + len(waiting))
-            return [deciding.refused_whole(one, why, nodes) for one in waiting]
+            # Each is told of itself, whoever's turn it was: else the last to be taken would rename the others' reason.
+            found = placed + len(waiting)
+            return [deciding.refused_whole(one, groups.too_few(one, group, found), nodes) for one in waiting]
         return deciding.decide_together(group, waiting, self._situation, self._knowledge.profile(pod), placed=placed)
 
     # What follows
