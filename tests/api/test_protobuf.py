@@ -145,6 +145,10 @@ CONTAINERS = st.fixed_dictionaries(
             {"httpGet": st.builds(lambda port: {"port": port}, st.integers(1, 9) | WORDS)},
             optional={"periodSeconds": st.integers(-(2**31), -1) | st.integers(1, 2**31 - 1)},
         ),
+        "restartPolicyRules": st.builds(
+            lambda codes: [{"action": "Restart", "exitCodes": {"operator": "In", "values": codes}}],
+            st.lists(st.integers(0, 255), min_size=1, max_size=3),
+        ),
     },
 )
 PODS = st.fixed_dictionaries(
