@@ -40,6 +40,8 @@ class Program:
     loses_sandbox: bool = False
     """Whether its start fails because its sandbox dies meanwhile."""
     ignores_term: bool = False
+    term_code: int = 143
+    """How it ends when it is asked to."""
     start_seconds: float = 0.0
     """How long its start takes, as that of a machine that has to boot."""
 
@@ -207,7 +209,7 @@ class FakeRuntime:
             self._end(container_id, 137)
         else:
             await self.clock.sleep(0.02)
-            self._end(container_id, 143)
+            self._end(container_id, plan[-1].term_code)
 
     async def update_container(self, container_id: str, resources: Config) -> None:
         await self._enter("update_container")

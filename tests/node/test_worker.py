@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.node.fake_runtime import Program
 from tests.node.world import World, container, play, pod, state, waiting
 
@@ -383,6 +384,46 @@ def test_liveness_waits_for_the_startup_probe_and_then_restarts(tmp_path: Path) 
 
     world = play(tmp_path, story)
     assert ("Killing", "Container app failed liveness probe, will be restarted") in world.events.told
+
+
+@pytest.mark.parametrize(("policy", "restarts"), [("Always", 1), ("OnFailure", 1), ("Never", 0)])
+def test_who_fails_a_probe_runs_again_even_if_it_answers_the_signal_with_success(
+    tmp_path: Path, policy: str, restarts: int
+) -> None:
+    """The kubelet stops and starts it in one go, without asking how it ended; only Never is never."""
+
+    async def story(world: World) -> None:
+        probe = {"exec": {"command": ["true"]}, "periodSeconds": 1, "failureThreshold": 1}
+        await world.create(pod(restartPolicy=policy, containers=[container("app", livenessProbe=probe)]))
+        await world.wait(lambda one: one["phase"] == "Running")
+        world.runtime.programs["app"] = [Program(term_code=0)]
+        world.checks.is_well = False
+        killed = "Container app failed liveness probe" + (", will be restarted" if restarts else "")
+        async with asyncio.timeout(60):
+            while ("Killing", killed) not in world.events.told:
+                await asyncio.sleep(0.1)
+        world.checks.is_well = True
+        await world.wait(lambda one: one["phase"] == ("Running" if restarts else "Succeeded"))
+        await world.wait(lambda one: one["containerStatuses"][0]["restartCount"] == restarts)
+        await asyncio.sleep(60)
+        assert (await world.get())["status"]["phase"] == ("Running" if restarts else "Succeeded")
+
+    play(tmp_path, story)
+
+
+@pytest.mark.parametrize("policy", ["Always", "OnFailure", "Never"])
+def test_a_changed_image_is_run_whatever_the_policy_says_of_ends(tmp_path: Path, policy: str) -> None:
+    async def story(world: World) -> None:
+        world.runtime.images.add("docker.io/library/app:2")
+        await world.create(pod(restartPolicy=policy))
+        await world.wait(lambda one: one["phase"] == "Running")
+        await world.client.patch(
+            PODS, "p", {"spec": {"containers": [container("app", image="app:2")]}}, namespace="default"
+        )
+        await world.wait(lambda one: one["containerStatuses"][0]["restartCount"] == 1)
+        await world.wait(lambda one: one["phase"] == "Running")
+
+    play(tmp_path, story)
 
 
 def test_a_changed_image_restarts_the_container_with_it(tmp_path: Path) -> None:

@@ -329,6 +329,8 @@ class Hands:
     async def _stop_container(self, pod: Object, action: StopContainer, observed: Observed) -> None:
         container = pods.find_container(pod, action.name) or {"name": action.name}
         self._tell(pod, NORMAL, "Killing", killing_message(action), container=action.name)
+        if action.is_replaced:
+            self._remembered.replacing.add(action.container_id)
         await self._interruption.during(self._stop(pod, container, action, observed))
         self._stopped[action.container_id].set()
 
@@ -380,6 +382,8 @@ def _target(container: Object, observed: Observed) -> str:
 
 def killing_message(action: StopContainer) -> str:
     """The kubelet's words for why a container is stopped."""
-    if action.why.startswith(("failed", "definition", "resize")):
+    if action.is_replaced:
         return f"Container {action.name} {action.why}, will be restarted"
+    if action.why.startswith("failed"):
+        return f"Container {action.name} {action.why}"
     return f"Stopping container {action.name}"

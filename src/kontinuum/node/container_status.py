@@ -81,7 +81,8 @@ def _state(
         return {"waiting": _trouble(container, trouble, now) if trouble else _default_waiting(pod)}
     if latest.is_running:
         return {"running": {"startedAt": rfc3339(latest.started_at)}}
-    over = pods.is_deleting(pod) or remembered.ending is not None or not restarts.should_restart(pod, container, latest)
+    again = restarts.should_restart(pod, container, latest, remembered.replacing)
+    over = pods.is_deleting(pod) or remembered.ending is not None or not again
     if over:
         return {"terminated": terminated(latest, remembered)}
     if trouble:

@@ -53,6 +53,8 @@ class StopContainer:
     why: str
     after: tuple[str, ...] = ()
     """Ids of containers that are stopped beside it and whose end it waits for, within its grace."""
+    is_replaced: bool = False
+    """Whether it is started again after that, however it ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ def plan(pod: Object, observed: Observed, remembered: Remembered, now: float, *,
     if pods.is_deleting(pod):
         return Plan(tuple(_deletion(pod, observed)))
     observed = with_lost(pod, observed)
-    if remembered.ending or has_ended(pod, observed):
+    if remembered.ending or has_ended(pod, observed, remembered):
         stopping = tuple(_stopping(pod, observed, "the pod has ended", remembered.ending))
         releasing = () if stopping or remembered.has_released else (ReleaseVolumes(),)
         return Plan((*stopping, *releasing, *_tidying(observed, keep)))
@@ -121,7 +123,7 @@ def plan(pod: Object, observed: Observed, remembered: Remembered, now: float, *,
     return _containers(pod, observed, remembered, now, keep)
 
 
-def has_ended(pod: Object, observed: Observed) -> bool:
+def has_ended(pod: Object, observed: Observed, remembered: Remembered) -> bool:
     """Whether every container has ended and none is to run again, or an init container failed for good."""
     if pods.is_terminal(pod):
         return True
@@ -131,12 +133,16 @@ def has_ended(pod: Object, observed: Observed) -> bool:
             latest is not None
             and latest.has_exited
             and latest.exit_code != 0
-            and not restarts.should_restart(pod, container, latest)
+            and not restarts.should_restart(pod, container, latest, remembered.replacing)
         ):
             return True
     for container in pods.containers(pod):
         latest = observed.latest(container["name"])
-        if latest is None or not latest.has_exited or restarts.should_restart(pod, container, latest):
+        if (
+            latest is None
+            or not latest.has_exited
+            or restarts.should_restart(pod, container, latest, remembered.replacing)
+        ):
             return False
     return True
 
@@ -256,11 +262,11 @@ def _one(
         if (
             latest.has_exited
             and container in pods.containers(pod)
-            and not restarts.should_restart(pod, container, latest)
+            and not restarts.should_restart(pod, container, latest, remembered.replacing)
         ):
             return None, None
         return StartContainer(name, latest.attempt + 1, latest.streak), None
-    if not restarts.should_restart(pod, container, current):
+    if not restarts.should_restart(pod, container, current, remembered.replacing):
         return None, None
     due = restarts.restart_at(current)
     if now < due:
@@ -273,14 +279,16 @@ def _of_running(pod: Object, container: Object, current: Container, remembered: 
     probe = remembered.unhealthy.get(current.id)
     if probe:
         own = (container.get(f"{probe}Probe") or {}).get("terminationGracePeriodSeconds")
-        return StopContainer(current.id, current.name, grace if own is None else own, f"failed {probe} probe")
+        again = restarts.may_replace(pod, container)
+        grace = grace if own is None else own
+        return StopContainer(current.id, current.name, grace, f"failed {probe} probe", is_replaced=again)
     holds = resize.actuated(current, remembered.actuated)
     if container in resize.resizable(pod) and holds is not None:
         wished = resize.wished(container)
         if not resize.same(holds, wished) and resize.restarts(container, holds, wished):
-            return StopContainer(current.id, current.name, grace, "resize requires restart")
+            return StopContainer(current.id, current.name, grace, "resize requires restart", is_replaced=True)
     if current.annotations.get(IMAGE_ASKED_FOR, container["image"]) != container["image"]:
-        return StopContainer(current.id, current.name, grace, "definition changed")
+        return StopContainer(current.id, current.name, grace, "definition changed", is_replaced=True)
     return None
 
 

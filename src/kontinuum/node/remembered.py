@@ -68,6 +68,8 @@ class Remembered:
     """Whether the startup probe has succeeded, by container id."""
     unhealthy: dict[str, str] = field(default_factory=dict)
     """Containers to be killed because a probe failed, by id: which probe (``liveness`` or ``startup``)."""
+    replacing: set[str] = field(default_factory=set)
+    """Containers that the node stops to start them again, by id: they do, whatever they answer to that."""
     places: dict[str, Path] = field(default_factory=dict)
     """Where on this machine each of the pod's volumes is, by its name."""
     messages: dict[str, str] = field(default_factory=dict)

@@ -7,6 +7,8 @@ A run of ten minutes starts the count again. These are the kubelet's numbers.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.backoff import Backoff
 from kontinuum.node import pods
@@ -16,9 +18,14 @@ CRASH_BACKOFF = Backoff(initial=10.0, maximum=300.0)
 HEALTHY_SECONDS = 600.0
 
 
-def should_restart(pod: Object, container: Object, ended: Container) -> bool:
-    """Whether ``container`` is to run again after ``ended``."""
-    return wants_restart(pod, container, ended.exit_code)
+def should_restart(pod: Object, container: Object, ended: Container, replacing: Collection[str]) -> bool:
+    """Whether ``container`` is to run again after ``ended``; ``replacing``: those that were stopped for it, by id."""
+    return ended.id in replacing or wants_restart(pod, container, ended.exit_code)
+
+
+def may_replace(pod: Object, container: Object) -> bool:
+    """Whether a container that is found unwell is stopped and started again: always, but for those that never are."""
+    return bool((container.get("restartPolicy") or pods.restart_policy(pod)) != "Never")
 
 
 def wants_restart(pod: Object, container: Object, exit_code: int) -> bool:

@@ -88,14 +88,14 @@ def phase(pod: Object, init: list[Object], main: list[Object], observed: Observe
         if one["name"] in sidecars:
             continue
         end = one["state"].get("terminated") or (one["lastState"].get("terminated") if not one["ready"] else None)
-        if end and end["exitCode"] != 0 and (is_final or not _runs_again(pod, one["name"], end)):
+        if end and end["exitCode"] != 0 and (is_final or not _runs_again(pod, one["name"], end, remembered)):
             return "Failed"
         if not one["ready"]:
             return "Failed" if is_final and end else "Pending"
-    return _phase_of_main(pod, main, is_final)
+    return _phase_of_main(pod, main, remembered, is_final=is_final)
 
 
-def _phase_of_main(pod: Object, main: list[Object], is_final: bool) -> str:
+def _phase_of_main(pod: Object, main: list[Object], remembered: Remembered, *, is_final: bool) -> str:
     states = [one["state"] for one in main]
     if any("waiting" in one["state"] and "terminated" not in one["lastState"] for one in main):
         return "Pending"
@@ -105,12 +105,14 @@ def _phase_of_main(pod: Object, main: list[Object], is_final: bool) -> str:
     if is_final:
         return "Succeeded" if succeeded else "Failed"
     ends = {one["name"]: one["state"].get("terminated") or one["lastState"].get("terminated") for one in main}
-    if any(end is None or _runs_again(pod, name, end) for name, end in ends.items()):
+    if any(end is None or _runs_again(pod, name, end, remembered) for name, end in ends.items()):
         return "Running"
     return "Succeeded" if succeeded else "Failed"
 
 
-def _runs_again(pod: Object, name: str, end: Object) -> bool:
+def _runs_again(pod: Object, name: str, end: Object, remembered: Remembered) -> bool:
+    if str(end.get("containerID")).removeprefix("containerd://") in remembered.replacing:
+        return True
     container = pods.find_container(pod, name)
     return container is not None and restarts.wants_restart(pod, container, end["exitCode"])
 
