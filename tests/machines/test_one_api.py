@@ -204,7 +204,10 @@ def test_containers_of_a_pod_share_network_and_empty_dir(platform: Platform, iso
     manifest["spec"]["containers"].append(reader)
     platform.apply(manifest)
     platform.wait_running(name)
-    read = platform.kubectl("exec", name, "-c", "reader", "--", "cat", "/shared/word").stdout
+    read = wait_until(
+        "the writer's word",
+        lambda: platform.kubectl("exec", name, "-c", "reader", "--", "cat", "/shared/word", check=False).stdout,
+    )
     fetched = wait_until(
         "the writer's page",
         lambda: (

@@ -59,6 +59,8 @@ class FakeRuntime:
     pulling: int = 0
     most_pulling: int = 0
     """How many images were pulled at once, at most."""
+    vanishing: int = 0
+    """In how many answers of ``usage`` a container is still to vanish meanwhile, which fails them."""
     failures: Counter[str] = field(default_factory=Counter)
     """How often each call is still to fail, by its name."""
     is_away: bool = False
@@ -278,6 +280,9 @@ class FakeRuntime:
     async def usage(self) -> list[ContainerUsage]:
         """Every running container keeps half a CPU busy, and holds 10 MiB."""
         await self._enter("usage")
+        if self.vanishing:
+            self.vanishing -= 1
+            raise NotThere("failed to get container ID: not found")
         now = self.clock.time()
         pods = {one.pod_uid: one for one in self.sandboxes.values()}
         return [

@@ -418,4 +418,21 @@ def test_what_pods_take_is_read_from_cgroups_and_walked_on_disk(tmp_path: Path) 
         assert later.local_volumes.inodes == 5
         assert not await meter.measure([])
 
+
+@pytest.mark.parametrize(("vanishing", "counted"), [(2, 1), (10, 0)])
+def test_a_container_that_vanishes_while_it_is_counted_does_not_hide_the_others(
+    tmp_path: Path, vanishing: int, counted: int
+) -> None:
+    """containerd 1.6 answers with an error then; nothing that may go on for ever is repeated for ever."""
+
+    async def story(world: World) -> None:
+        await world.create(pod())
+        await world.wait(lambda one: one["phase"] == "Running")
+        meter = Meter(world.runtime, world.clock, world.tools.settings)
+        world.runtime.vanishing = vanishing
+        await meter.measure([])
+        assert len(meter.containers) == counted
+
+    play(tmp_path, story)
+
     play(tmp_path, story)

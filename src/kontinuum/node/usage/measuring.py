@@ -15,7 +15,7 @@ from pathlib import Path
 from kontinuum.api.machinery.objects import Object, uid_of
 from kontinuum.foundation.clock import Clock
 from kontinuum.node import cgroups, pods, qos
-from kontinuum.node.port import ContainerRuntime, ContainerUsage, RuntimeAway, RuntimeFailed
+from kontinuum.node.port import ContainerRuntime, ContainerUsage, NotThere, RuntimeAway, RuntimeFailed
 from kontinuum.node.sandbox_config import log_directory
 from kontinuum.node.settings import NodeSettings
 from kontinuum.node.usage import cgroup
@@ -28,6 +28,7 @@ LEAST_SECONDS = 10.0
 """A pod's disk is not measured more often than this."""
 SHARE = 100
 """A walk that took a second is not repeated before this many seconds have passed."""
+ASKED_AGAIN = 3
 LOCAL = ("emptyDir", "configMap", "downwardAPI")
 MEASURED = (*LOCAL, "secret", "projected")
 
@@ -68,9 +69,9 @@ class Meter:
 
     async def measure(self, known: Iterable[Object]) -> dict[str, PodUsage]:
         known = [pod for pod in known if pods.has_files(pod)]
-        with contextlib.suppress(RuntimeAway, RuntimeFailed):
+        with contextlib.suppress(NotThere, RuntimeAway, RuntimeFailed):
             # Without it the old numbers are the best there are: memory pressure may be why it does not answer.
-            self.containers = await self._runtime.usage()
+            self.containers = await self._ask()
         now = self._clock.monotonic()
         uids = {uid_of(pod) for pod in known}
         self._on_disk = {uid: one for uid, one in self._on_disk.items() if uid in uids}
@@ -81,6 +82,13 @@ class Meter:
             walked = await self._aside(lambda: {uid_of(pod): self._walk(pod, now) for pod in stale})
             self._on_disk |= walked
         return {uid_of(pod): self._usage(pod) for pod in known}
+
+    async def _ask(self) -> list[ContainerUsage]:
+        for _ in range(ASKED_AGAIN):
+            # A container that ends just now fails the whole answer of containerd 1.6, and the next one is without it.
+            with contextlib.suppress(NotThere):
+                return await self._runtime.usage()
+        return await self._runtime.usage()
 
     def _usage(self, pod: Object) -> PodUsage:
         uid = uid_of(pod)
