@@ -62,7 +62,7 @@ def documents() -> list[str]:
     versions = {root(resource) for resource in KINDS}
     groups = {one.rpartition("/")[0] for one in versions if one.startswith("/apis/")}
     openapi = {f"/openapi/v3{one}" for one in versions}
-    return sorted({"/api", "/apis", "/openapi/v2", "/openapi/v3", "/version", *versions, *groups, *openapi})
+    return sorted({"/", "/api", "/apis", "/openapi/v2", "/openapi/v3", "/version", *versions, *groups, *openapi})
 
 
 def others() -> list[str]:
@@ -147,6 +147,14 @@ def test_every_path_that_the_handler_knows_by_name_is_documented() -> None:
     body = text[text.index("async def _answer_other") : text.index("def _refuse")]
     for path in re.findall(r'"(/[a-z/_]+)"', body):
         may_read(path)
+
+
+async def test_the_root_lists_what_answers(api: Api) -> None:
+    listed = (await api.get("/")).body["paths"]
+    assert {path for path in documents() if not path.startswith("/openapi/v3/")} <= {"/", *listed}
+    for path in listed:
+        # 404 where no tokens are issued.
+        assert (await api.get(path)).code == (404 if path in discovery.PATHS else 200), path
 
 
 async def test_every_verb_of_every_resource_is_in_the_servers_openapi(api: Api) -> None:

@@ -24,6 +24,13 @@ from kontinuum.apiserver.document import Document
 KUBERNETES_VERSION = "v1.36.2"
 """The version of Kubernetes whose API this is."""
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+ROOT = ""
+"""The path of what lists all others, without its slash."""
+PLACES = (
+    "/.well-known/openid-configuration", "/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2",
+    "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version",
+)  # fmt: skip
+"""Where something answers whatever resources there are."""
 VerbsOf = Callable[[Resource, str], Iterable[str]]
 """The verbs that a resource (or its named subresource) answers."""
 
@@ -70,7 +77,7 @@ class Discovery:
         """Other ``resources`` are served now; the documents about the ``changed`` group versions are made again."""
         self._versions.clear()
         self._sort(resources)
-        wrong = ["/apis", "/apis aggregated"]
+        wrong = [ROOT, "/apis", "/apis aggregated"]
         for group, version in changed:
             wrong += [f"/apis/{group}", f"/apis/{group}/{version}"]
         for path in wrong:
@@ -99,6 +106,8 @@ class Discovery:
 
     def _content(self, path: str) -> Object | None:
         match path.split("/")[1:]:
+            case []:  # "/" itself
+                return {"paths": sorted([*PLACES, *self._places()])}
             case ["api"]:
                 addresses = [{"clientCIDR": "0.0.0.0/0", "serverAddress": ""}]
                 return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": addresses}
@@ -115,6 +124,12 @@ class Discovery:
                 return version_info()
             case _:
                 return None
+
+    def _places(self) -> Iterable[str]:
+        for group in self._groups():
+            yield f"/apis/{group}"
+        for group, version in self._order:
+            yield f"/apis/{group}/{version}" if group else f"/api/{version}"
 
     def _groups(self) -> list[str]:
         return list(dict.fromkeys(group for group, _ in self._order if group))
