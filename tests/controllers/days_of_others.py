@@ -117,7 +117,12 @@ async def bound_volumes(cluster: Cluster) -> None:
     await storage.create(cluster, storage.volume("mine", claimRef=reference, storageClassName="fast"))
     await storage.create(cluster, storage.claim("d", storageClassName="fast"))
     await storage.create(cluster, storage.volume("chosen", "4Gi", storageClassName="fast-3"))
-    await cluster.settle(10)
+    for _ in range(6):
+        await cluster.settle(10)
+        claim = await cluster.client.get(PERSISTENTVOLUMECLAIMS, "a", namespace="default")
+        # Whoever deletes it before, as while the controllers meet errors, leaves another end.
+        if (claim.get("status") or {}).get("phase") == "Bound":
+            break
     await cluster.client.delete(PERSISTENTVOLUMECLAIMS, "a", namespace="default")
     await storage.create(cluster, storage.claim("e", "4Gi", storageClassName="fast-3", volumeName="chosen"))
 
