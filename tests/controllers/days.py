@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,7 @@ from kontinuum.api.kubernetes.resources import (
 )
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.resources import Resource
+from kontinuum.api.machinery.status import ApiError
 from kontinuum.client.transport.fake.storage import Entry
 
 Do = Callable[[Cluster], Awaitable[None]]
@@ -79,6 +81,18 @@ def service(name: str, **spec: Any) -> Object:
 async def create(cluster: Cluster, *objects: tuple[Resource, Object]) -> None:
     for resource, obj in objects:
         await cluster.client.create(resource, obj)
+
+
+async def settle_until(cluster: Cluster, resource: Resource, name: str, is_so: Callable[[Object], bool]) -> None:
+    """Ten seconds; more, a minute at most, as long as the object is not there or not ``is_so``.
+
+    While the controllers meet errors they may take longer, and whoever goes on without them brings about another end.
+    """
+    for _ in range(6):
+        await cluster.settle(10)
+        with contextlib.suppress(ApiError):
+            if is_so(await cluster.client.get(resource, name, namespace="default")):
+                return
 
 
 async def replication_controller(cluster: Cluster) -> None:

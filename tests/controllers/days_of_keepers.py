@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from tests.controllers import storage
 from tests.controllers.cluster import Cluster
-from tests.controllers.days import LOOK_AGAIN_SECONDS, Day, create, pod
+from tests.controllers.days import LOOK_AGAIN_SECONDS, Day, create, pod, settle_until
 
 from kontinuum.api.kubernetes.account_tokens import (
     ACCOUNT_NAME,
@@ -235,7 +235,7 @@ def scratch(name: str, *volumes: str) -> Object:
 async def ephemeral_volumes(cluster: Cluster) -> None:
     await storage.create(cluster, storage.claim("taken-a"))
     await create(cluster, *((PODS, scratch(name, "a", "b")) for name in ("first", "taken", "gone")))
-    await cluster.settle(10)
+    await settle_until(cluster, PERSISTENTVOLUMECLAIMS, "first-b", lambda one: True)
     await cluster.client.delete(PODS, "gone", namespace="default")
     await cluster.client.delete(PERSISTENTVOLUMECLAIMS, "first-b", namespace="default")
     await cluster.settle(60)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from tests.controllers import storage
 from tests.controllers.cluster import Cluster, deployment
-from tests.controllers.days import Day, create
+from tests.controllers.days import Day, create, settle_until
 from tests.controllers.days_of_keepers import ends, versions
 from tests.controllers.source import Source
 from tests.controllers.test_autoscalers import OF_QUEUE, QUEUE, autoscaler
@@ -117,12 +117,9 @@ async def bound_volumes(cluster: Cluster) -> None:
     await storage.create(cluster, storage.volume("mine", claimRef=reference, storageClassName="fast"))
     await storage.create(cluster, storage.claim("d", storageClassName="fast"))
     await storage.create(cluster, storage.volume("chosen", "4Gi", storageClassName="fast-3"))
-    for _ in range(6):
-        await cluster.settle(10)
-        claim = await cluster.client.get(PERSISTENTVOLUMECLAIMS, "a", namespace="default")
-        # Whoever deletes it before, as while the controllers meet errors, leaves another end.
-        if (claim.get("status") or {}).get("phase") == "Bound":
-            break
+    await settle_until(
+        cluster, PERSISTENTVOLUMECLAIMS, "a", lambda one: (one.get("status") or {}).get("phase") == "Bound"
+    )
     await cluster.client.delete(PERSISTENTVOLUMECLAIMS, "a", namespace="default")
     await storage.create(cluster, storage.claim("e", "4Gi", storageClassName="fast-3", volumeName="chosen"))
 
