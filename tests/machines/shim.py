@@ -108,8 +108,14 @@ class Host:
         return list(told_of(self.config))
 
     def machines(self) -> list[int]:
-        """Processes of QEMU that run pods of this host."""
-        return list(told_of(self.runtime.sandboxes))
+        """Processes of QEMU that run pods of this host: started for one, or taken by one while they waited.
+
+        Those keep the name on their command line under which they were made; their directory is the pod's by then.
+        """
+        warm = self.runtime.warm
+        waiting = [entry.name.partition("-")[2] for entry in warm.iterdir()] if warm.is_dir() else []
+        taken = [pid for pid, line in told_of(warm).items() if not any(name in line for name in waiting)]
+        return [*told_of(self.runtime.sandboxes), *taken]
 
     def start_parent(self) -> None:
         self.parents.append(_start_parent(self.config))
@@ -154,14 +160,19 @@ async def host(directory: Path, **settings: Any) -> AsyncIterator[Host]:
         parents = [_start_parent(config)]
         try:
             async with containerd.running(node) as cri:
-                # A template that is being made lies in a directory with another name.
-                await wait_until(lambda: any(templates.glob("*/state")), seconds=_READY_SECONDS)
+                await wait_until(lambda: has_template(templates), seconds=_READY_SECONDS)
                 yield Host(cri, node, runtime, config, parents)
         finally:
             for parent in parents:
                 parent.terminate()
                 parent.wait()
             await _remove(config, runtime)
+
+
+def has_template(templates: Path) -> bool:
+    """Whether there is a whole one, and none is being made: until then it lies in a directory with another name."""
+    made = [state.parent.suffix for state in templates.glob("*/state")]
+    return bool(made) and not any(made)
 
 
 async def _remove(config: Path, runtime: RuntimeSettings) -> None:

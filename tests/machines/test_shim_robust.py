@@ -160,6 +160,8 @@ async def test_a_full_disk_is_told_and_over_when_there_is_room_again(host: Host)
 
 
 async def test_dozens_of_pods_leave_nothing(host: Host) -> None:
+    # The sizes that pods have asked for are remembered.
+    await (await host.pod("first")).remove()
     await wait_until(lambda: not host.shims() and not host.machines())
     before = leftovers(host)
     for number in range(CYCLES):

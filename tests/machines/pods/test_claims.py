@@ -144,6 +144,7 @@ async def a_volume_changes_its_class_and_is_never_in_two(world: World) -> None:
     await until("the machine to wait", is_waiting)
     await world.delete("Pod", second)
     await world.pod_that(third, is_ready, "to follow the container")
+    await world.log_that(third, lambda text: "again" in text, "to have written")
     assert (await world.execute(third, "cat /data/a/part/starts")).split() == ["machine", "container", "again"]
     await world.delete("Pod", third)
     await world.delete("PersistentVolumeClaim", world.name())
