@@ -14,7 +14,7 @@ from collections.abc import Callable
 from aiohttp import ClientResponse
 
 LONGEST_TAG = 64 * 1024
-"""Bytes. What has not ended by then is taken for no tag."""
+"""Bytes. What has not ended by then is taken for no tag, and passed on as it is."""
 GZIP = 31
 """zlib's name for the format (``wbits``)."""
 
@@ -29,12 +29,13 @@ LINKS = {
 }  # fmt: skip
 """The attributes that hold one URL (HTML 4.01 and the HTML standard), by element."""
 
-_ATTRIBUTES = rb"(?:[^>\"']|\"[^\"]*\"|'[^']*')*"
+_ATTRIBUTES = rb"(?:[^>\"']|\"[^\"]*\"|'[^']*')*+"
+"""Here and in names nothing is given back once it is matched (``+``): nobody gains by it but who wants us to search."""
 _TOKEN = re.compile(
     # What is in a comment or a script only looks like tags.
     rb"<!--.*?-->"
     rb"|<(?P<raw>script|style)(?P<of_raw>(?=[\s/>])" + _ATTRIBUTES + rb")>.*?</(?P=raw)"
-    rb"|<(?P<element>(?!(?:script|style)[\s/>])[a-z][^\s/>]*)(?P<of_element>" + _ATTRIBUTES + rb")>",
+    rb"|<(?P<element>(?!(?:script|style)[\s/>])[a-z][^\s/>]*+)(?P<of_element>" + _ATTRIBUTES + rb")>",
     re.IGNORECASE | re.DOTALL,
 )  # fmt: skip
 _ATTRIBUTE = re.compile(
@@ -71,16 +72,18 @@ class Links:
         while begin := _MAY_BEGIN.search(page, position):
             start = begin.start()
             done.append(page[position:start])
-            token = _TOKEN.match(page, start)
+            whole = start + LONGEST_TAG
+            token = _TOKEN.match(page, start, whole)
             if token is not None:
                 done.append(self._tag(token))
                 position = token.end()
-            elif len(page) - start < LONGEST_TAG:
+            elif len(page) < whole:
                 self._rest = page[start:]
                 return b"".join(done)
             else:
-                done.append(b"<")
-                position = start + 1
+                # All of it: who looked for another beginning in there would look through a hostile page for minutes.
+                done.append(page[start:whole])
+                position = whole
         self._rest = b""
         return b"".join(done) + page[position:]
 
