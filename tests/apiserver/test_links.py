@@ -74,3 +74,10 @@ def test_a_packed_page_stays_packed() -> None:
     packed = packer.compress(b"<a href=/x>" * 100) + packer.flush()
     done = b"".join([*(links.feed(packed[at : at + 7]) for at in range(0, len(packed), 7)), links.end()])
     assert zlib.decompress(done, GZIP) == b"<a href=/p/x>" * 100
+
+
+def test_what_unpacks_to_very_much_is_unpacked_bit_by_bit() -> None:
+    page = b"<a href=/x>" + b" " * (5 << 20)
+    links = Links(through, is_packed=True)
+    done = links.feed(zlib.compress(page, wbits=GZIP)) + links.end()
+    assert zlib.decompress(done, GZIP) == page.replace(b"/x", b"/p/x")

@@ -15,6 +15,8 @@ from aiohttp import ClientResponse
 
 LONGEST_TAG = 64 * 1024
 """Bytes. What has not ended by then is taken for no tag, and passed on as it is."""
+UNPACKED = 1 << 20
+"""Bytes that are unpacked at once."""
 GZIP = 31
 """zlib's name for the format (``wbits``)."""
 
@@ -59,13 +61,18 @@ class Links:
         """What can be passed on by now."""
         if self._unpack is None or self._pack is None:
             return self._changed(piece)
-        done = self._pack.compress(self._changed(self._unpack.decompress(piece)))
-        return done + self._pack.flush(zlib.Z_SYNC_FLUSH)
+        done = []
+        while piece:
+            # A little that was packed may be very much.
+            done.append(self._pack.compress(self._changed(self._unpack.decompress(piece, UNPACKED))))
+            piece = self._unpack.unconsumed_tail
+        return b"".join(done) + self._pack.flush(zlib.Z_SYNC_FLUSH)
 
     def end(self) -> bytes:
         """What was still held back when the page ended."""
-        rest, self._rest = self._rest, b""
-        return rest if self._pack is None else self._pack.compress(rest) + self._pack.flush()
+        last = b"" if self._unpack is None else self._changed(self._unpack.flush())
+        last, self._rest = last + self._rest, b""
+        return last if self._pack is None else self._pack.compress(last) + self._pack.flush()
 
     def _changed(self, piece: bytes) -> bytes:
         page, done, position = self._rest + piece, [], 0
