@@ -28,7 +28,7 @@ from kontinuum.store.port import Record, StoreFull, StoreUnavailable
 @pytest.mark.parametrize(
     "path",
     [
-        "/", "/api/v2/pods", "/api/v1/gadgets", "/apis/apps/v1/gadgets", "/api/v1/pods/x", "/api/v1/namespaces//pods",
+        "/api/v2/pods", "/api/v1/gadgets", "/apis/apps/v1/gadgets", "/api/v1/pods/x", "/api/v1/namespaces//pods",
         f"{PODS}/x/gadget", f"{PODS}/x/status/more", "/apis/apps/v1/namespaces/default/deployments/x/log", "/nowhere",
         "/api/v1/namespaces/default/nodes",
     ],
