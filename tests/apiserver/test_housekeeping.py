@@ -67,13 +67,17 @@ def test_an_event_goes_when_it_has_not_been_repeated_for_its_time_to_live() -> N
         world = World(event_ttl_seconds=3600)
         layout = world.context.served[EVENTS].layout
         now = world.clock.time()
-        for name, age in (("old", 3000), ("young", 10)):
-            created = {"name": name, "namespace": "default", "creationTimestamp": rfc3339(now - 3000)}
-            event = {"metadata": created, "lastTimestamp": rfc3339(now - age)}
+        ages = {
+            "old": (3000, 3000), "young": (3000, 10), "about long ago": (10, 1e9), "about what is to come": (10, -1e6),
+            "old, and about that": (3000, -1e6),
+        }  # fmt: skip
+        for name, (made, seen) in ages.items():
+            created = {"name": name, "namespace": "default", "creationTimestamp": rfc3339(now - made)}
+            event = {"metadata": created, "lastTimestamp": rfc3339(now - seen)}
             await world.store.create(layout.key("default", name), layout.encode(event))
         await during(1000, world, lambda: housekeeping.expire_events(world.context))
-        assert await world.store.get(layout.key("default", "old")) is None
-        assert await world.store.get(layout.key("default", "young")) is not None
+        left = [name for name in ages if await world.store.get(layout.key("default", name)) is not None]
+        assert left == ["young", "about long ago", "about what is to come"]
 
     virtual_time.run(main)
 

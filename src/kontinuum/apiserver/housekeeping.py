@@ -57,7 +57,7 @@ async def expire_events(context: Context) -> None:
         await context.clock.sleep(ttl / 20)
         now = context.clock.time()
         for entry in list(served.cache.select(Selection())):
-            if now - last_seen(orjson.loads(entry.value)) < ttl:
+            if now - last_seen(orjson.loads(entry.value), now) < ttl:
                 continue
             try:
                 await context.store.delete(entry.key, expected=entry.revision)
@@ -108,9 +108,13 @@ def _changed_at(files: Sequence[Path]) -> list[int]:
     return [path.stat().st_mtime_ns if path.exists() else 0 for path in files]
 
 
-def last_seen(event: Object) -> float:
-    """When the Event was last repeated, in seconds since the epoch."""
-    series = event.get("series") or {}
-    times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
-    latest = next((one for one in times if one), event["metadata"]["creationTimestamp"])
-    return parse_rfc3339(latest)
+def last_seen(event: Object, now: float) -> float:
+    """When the Event was last repeated, in seconds since the epoch; or made, if it tells of a time before that.
+
+    An Event may be about what was long ago, and Kubernetes' too lives on from when it was written.
+    """
+    series, metadata = event.get("series") or {}, event["metadata"]
+    told = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
+    written = (metadata["creationTimestamp"], *(one.get("time") for one in metadata.get("managedFields") or ()))
+    moments = [parse_rfc3339(one) for one in (*told, *written) if one]
+    return max((one for one in moments if one <= now), default=now)
