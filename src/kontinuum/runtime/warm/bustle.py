@@ -20,10 +20,7 @@ def begin(path: Path) -> int:
 def is_alone(lock: int) -> bool:
     """Whether no other starts beside the pod that holds ``lock`` (from ``begin``). Raises OSError."""
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    except BlockingIOError:
-        return False
+        return _excludes_all(lock)
     finally:
         # A refusal has cost us what we had, too (flock(2)).
         fcntl.flock(lock, fcntl.LOCK_SH)
@@ -33,9 +30,14 @@ def is_over(path: Path) -> bool:
     """Whether none starts just now. Raises OSError."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    except BlockingIOError:
-        return False
+        return _excludes_all(lock)
     finally:
         os.close(lock)
+
+
+def _excludes_all(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
