@@ -59,6 +59,8 @@ class FakeRuntime:
     pulling: int = 0
     most_pulling: int = 0
     """How many images were pulled at once, at most."""
+    loses_sandbox_next: bool = False
+    """Whether the sandbox dies just before the next container is created in it."""
     vanishing: int = 0
     """In how many answers of ``usage`` a container is still to vanish meanwhile, which fails them."""
     failures: Counter[str] = field(default_factory=Counter)
@@ -155,6 +157,9 @@ class FakeRuntime:
 
     async def create_container(self, sandbox_id: str, config: Config, sandbox_config: Config) -> str:
         self.configs.append(config)
+        if self.loses_sandbox_next:
+            self.loses_sandbox_next = False
+            self.lose_sandbox()
         await self._enter("create_container", 0.05)
         sandbox = self.sandboxes.get(sandbox_id)
         if sandbox is None or not sandbox.is_ready:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.node.fake_runtime import Program
@@ -164,14 +163,7 @@ def test_a_container_that_its_dead_sandbox_does_not_take_is_made_at_once_in_the_
         world.runtime.programs["app"] = [Program(seconds=1, exit_code=137), Program()]
         await world.create(pod())
         await world.wait(lambda one: "terminated" in state(one))
-        create = world.runtime.create_container
-
-        async def too_late(*args: Any) -> str:
-            world.runtime.lose_sandbox()
-            world.runtime.create_container = create  # type: ignore[method-assign]
-            return await create(*args)
-
-        world.runtime.create_container = too_late  # type: ignore[method-assign]
+        world.runtime.loses_sandbox_next = True
         await world.wait(lambda one: "running" in state(one) and one["containerStatuses"][0]["restartCount"] == 1)
 
     assert "Failed" not in play(tmp_path, story).events.reasons

@@ -24,7 +24,7 @@ TOKEN_BYTES = 32
 
 
 class NoToken(Retryable):
-    """The API server's tokens for parts are not there, or none is for this one: is the server prepared?"""
+    """The API server's tokens for parts are not there, or none is for this one."""
 
 
 class Identity(NamedTuple):
@@ -64,7 +64,10 @@ def token_of(file: Path, identity: Identity) -> str:
     try:
         return _tokens(file.read_text())[identity.user]
     except (OSError, KeyError) as error:
-        raise NoToken(f"{file}: there is no token for {identity.user}: {error!r}") from error
+        raise NoToken(
+            f"{file}: there is no token for {identity.user} ({error!r}): start this machine's API server first, which "
+            "makes them, or name another one with --kubeconfig"
+        ) from error
 
 
 def _rows(wanted: Iterable[Identity], known: Mapping[str, str]) -> str:
