@@ -158,12 +158,16 @@ def test_a_start_that_fails_with_its_sandbox_is_no_attempt_at_the_container(tmp_
     assert events.reasons.count("SandboxChanged") == 1
 
 
-def test_a_container_that_its_dead_sandbox_does_not_take_is_made_at_once_in_the_next(tmp_path: Path) -> None:
+@pytest.mark.parametrize("failures", [0, 1], ids=["it is not there", "its shim fails"])
+def test_a_container_that_its_dead_sandbox_does_not_take_is_made_at_once_in_the_next(
+    tmp_path: Path, failures: int
+) -> None:
     async def story(world: World) -> None:
         world.runtime.programs["app"] = [Program(seconds=1, exit_code=137), Program()]
         await world.create(pod())
         await world.wait(lambda one: "terminated" in state(one))
         world.runtime.loses_sandbox_next = True
+        world.runtime.failures["create_container"] = failures
         await world.wait(lambda one: "running" in state(one) and one["containerStatuses"][0]["restartCount"] == 1)
 
     assert "Failed" not in play(tmp_path, story).events.reasons
