@@ -165,7 +165,7 @@ def test_a_container_that_its_dead_sandbox_does_not_take_is_made_at_once_in_the_
     async def story(world: World) -> None:
         world.runtime.programs["app"] = [Program(seconds=1, exit_code=137), Program()]
         await world.create(pod())
-        await world.wait(lambda one: "terminated" in state(one))
+        await world.wait(lambda one: "running" in state(one))
         world.runtime.loses_sandbox_next = True
         world.runtime.failures["create_container"] = failures
         await world.wait(lambda one: "running" in state(one) and one["containerStatuses"][0]["restartCount"] == 1)
