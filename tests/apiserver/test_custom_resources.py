@@ -121,6 +121,21 @@ async def test_objects_are_held_against_the_schema_in_kubernetes_words(api: Api)
     assert answer.headers["Warning"] == '299 - "unknown field \\"spec.depth\\""'
 
 
+async def test_a_finalizer_of_any_name_is_taken_with_a_warning_when_it_is_added(api: Api) -> None:
+    """Argo CD, Metal3 and Kubernetes' own conformance suite have finalizers without a path."""
+    await define(api, definition())
+    body = pond("x", litres=1)
+    body["metadata"]["finalizers"] = ["test-finalizer", "orphan", "example.com/proper"]
+    answer = await api.create(PONDS, body)
+    assert good(answer, 201)["metadata"]["finalizers"] == body["metadata"]["finalizers"]
+    about = '299 - "metadata.finalizers: \\"test-finalizer\\": prefer a domain-qualified finalizer name'
+    assert answer.headers["Warning"].startswith(about)
+    answer = await api.patch(f"{PONDS}/x", {"spec": {"litres": 2}})
+    assert good(answer) and "Warning" not in answer.headers
+    body = {**pond("y", litres=1), "metadata": {"name": "y", "finalizers": ["not a name"]}}
+    assert [path for path, _ in causes(await api.create(PONDS, body))] == ["metadata.finalizers[0]"]
+
+
 @pytest.mark.behaviour(
     "CustomResourceDefinition resources custom resource defaulting for requests and from storage works"
 )

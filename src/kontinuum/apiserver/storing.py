@@ -10,7 +10,6 @@ from functools import partial
 
 import orjson
 
-from kontinuum.api.kubernetes.warnings.objects import warnings_of
 from kontinuum.api.machinery import status
 from kontinuum.api.machinery.fields import FieldError
 from kontinuum.api.machinery.objects import Object
@@ -315,7 +314,7 @@ def _problems(served: Served, call: Call, new: Object, old: Object) -> list[Fiel
 def _warn(served: Served, call: Call, obj: Object, old: Object | None) -> None:
     """Each warning once, however often a change is decided."""
     if not call.route.subresource:
-        found = warnings_of(served.resource, obj, old)
+        found = served.kind.warnings(obj, old)
         call.warnings.extend(one for one in found if one not in call.warnings)
 
 

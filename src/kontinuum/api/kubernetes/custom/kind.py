@@ -20,6 +20,7 @@ from kontinuum.api.kubernetes.kinds.kind import Kind, keep, read
 from kontinuum.api.kubernetes.scaling import PathScaling
 from kontinuum.api.kubernetes.structure import Mismatch
 from kontinuum.api.kubernetes.validation import metadata as meta_rules
+from kontinuum.api.kubernetes.warnings.finalizers import warnings_of_finalizers
 from kontinuum.api.machinery import fields
 from kontinuum.api.machinery.cel import Declared
 from kontinuum.api.machinery.fields import FieldError
@@ -38,6 +39,7 @@ class CustomKind(Kind):
     """One version of one CustomResourceDefinition. ``version`` is its entry in ``spec.versions``."""
 
     has_generation = True
+    qualified_finalizers = False
     conforms_in_parts = False  # What is stored may be older than the schema.
 
     def __init__(self, resource: Resource, version: Object, *, is_terminating: bool = False) -> None:
@@ -115,14 +117,16 @@ class CustomKind(Kind):
     def validate(self, obj: Object, old: Object | None) -> list[FieldError]:
         if old is None:
             self.check_may_create()
-        namespaced = self.resource.namespaced
-        errors = meta_rules.validate(obj["metadata"], namespaced=namespaced, check_name=self.check_name)
+        errors = self.validate_metadata(obj["metadata"])
         if old is not None:
             errors += meta_rules.validate_update(obj["metadata"], old["metadata"])
         errors += values.check(obj, self.schema, old=values.UNKNOWN if old is None else old)
         errors += self._check_scale(obj)
         errors += metadata.check_embedded(obj, self.schema)
         return errors + self._check_deeply(obj, old, errors)
+
+    def warnings(self, obj: Object, old: Object | None) -> list[str]:
+        return list(warnings_of_finalizers(obj, old))
 
     def validate_status(self, obj: Object, old: Object) -> list[FieldError]:
         errors = meta_rules.validate_update(obj["metadata"], old["metadata"])

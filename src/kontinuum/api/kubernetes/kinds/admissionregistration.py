@@ -22,6 +22,7 @@ PARAM_KIND = Column(
 class WebhookConfiguration(Kind):
     """Both kinds of webhooks; subclasses say which."""
 
+    qualified_finalizers = False
     mutating: ClassVar[bool]
     has_generation = True
     checks_slowly = True
@@ -54,6 +55,7 @@ class ValidatingWebhookConfiguration(WebhookConfiguration):
 
 
 class ValidatingAdmissionPolicy(Kind):
+    qualified_finalizers = False
     has_generation = True
     checks_slowly = True
     columns = (
@@ -82,6 +84,7 @@ class ValidatingAdmissionPolicy(Kind):
 
 
 class MutatingAdmissionPolicy(Kind):
+    qualified_finalizers = False
     has_generation = True
     checks_slowly = True
     columns = (
@@ -109,6 +112,7 @@ class MutatingAdmissionPolicy(Kind):
 class PolicyBinding(Kind):
     """Of either policy."""
 
+    qualified_finalizers = False
     validating: ClassVar[bool]
     has_generation = True
     columns = (

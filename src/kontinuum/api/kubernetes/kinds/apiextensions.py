@@ -26,6 +26,7 @@ FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 
 
 class CustomResourceDefinition(Kind):
+    qualified_finalizers = False
     has_generation = True
     checks_slowly = True
     columns = (NAME, Column("Created At", "date", description="When the definition was created."))

@@ -13,6 +13,7 @@ from kontinuum.api.machinery.objects import Object
 
 
 class APIService(Kind):
+    qualified_finalizers = False
     columns = (
         NAME,
         Column("Service", description="The reference to the service that hosts this API endpoint."),

@@ -18,6 +18,7 @@ from kontinuum.api.kubernetes.shapes import shape_of_kind
 from kontinuum.api.kubernetes.structure import conform
 from kontinuum.api.kubernetes.tables import age
 from kontinuum.api.kubernetes.validation import metadata, names
+from kontinuum.api.kubernetes.warnings.objects import warnings_of
 from kontinuum.api.machinery.cel.schemas import Declared
 from kontinuum.api.machinery.fields import FieldError
 from kontinuum.api.machinery.objects import Object
@@ -61,6 +62,11 @@ class Kind:
 
     conforms_in_parts: bool = True
     """What is right of a part of the object does not depend on the others, nor on more than the kind."""
+
+    qualified_finalizers: bool = True
+    """A finalizer needs a domain (``example.com/x``): a rule of the kinds that Kubernetes' own server defines, not of
+    those that come from its libraries (custom resources, their definitions, API services, webhooks, policies, leases).
+    """
 
     columns: tuple[Column, ...] = (NAME, AGE)
 
@@ -175,11 +181,19 @@ class Kind:
 
     def validate(self, obj: Object, old: Object | None) -> list[FieldError]:
         """What is wrong with ``obj``, as a creation (``old`` is None) or as an update of ``old``."""
-        errors = metadata.validate(obj["metadata"], namespaced=self.resource.namespaced, check_name=self.check_name)
+        errors = self.validate_metadata(obj["metadata"])
         if old is None:
             return errors + self.validate_spec(obj)
         errors += metadata.validate_update(obj["metadata"], old["metadata"])
         return errors + self.validate_update(obj, old)
+
+    def validate_metadata(self, meta: Object) -> list[FieldError]:
+        return metadata.validate(
+            meta,
+            namespaced=self.resource.namespaced,
+            check_name=self.check_name,
+            qualified_finalizers=self.qualified_finalizers,
+        )
 
     def validate_spec(self, obj: Object) -> list[FieldError]:
         """What is wrong with the kind's own fields."""
@@ -195,6 +209,10 @@ class Kind:
     def validate_subresource(self, subresource: str, obj: Object, old: Object) -> list[FieldError]:
         """As ``validate``, for a write through a subresource, which may hold other rules."""
         return self.validate_status(obj, old) if subresource == "status" else self.validate(obj, old)
+
+    def warnings(self, obj: Object, old: Object | None) -> list[str]:
+        """What to tell who creates ``obj``, or makes it of ``old``: allowed, but unlikely to be meant."""
+        return warnings_of(self.resource, obj, old)
 
     def fields(self, obj: Object) -> dict[str, str]:
         """The values of ``selectable`` in ``obj``; an absent field reads as "".

@@ -17,6 +17,7 @@ OLDEST = "OldestEmulationVersion"
 
 
 class Lease(Kind):
+    qualified_finalizers = False
     columns = (NAME, Column("Holder", description="Who holds the lease."), AGE)
 
     def validate_spec(self, obj: Object) -> list[FieldError]:

@@ -17,15 +17,20 @@ IMMUTABLE = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp
 STANDARD_FINALIZERS = ("orphan", "foregroundDeletion", "kubernetes")
 
 
-def validate(meta: Object, *, namespaced: bool, check_name: Callable[[str], list[str]]) -> list[FieldError]:
-    """``meta`` of an object about to be stored; ``check_name`` is the kind's own rule for names."""
+def validate(
+    meta: Object, *, namespaced: bool, check_name: Callable[[str], list[str]], qualified_finalizers: bool = True
+) -> list[FieldError]:
+    """``meta`` of an object about to be stored; ``check_name`` is the kind's own rule for names.
+
+    Where ``qualified_finalizers`` is false, a finalizer may lack a domain: see ``Kind.qualified_finalizers``.
+    """
     return [
         *_names(meta, check_name),
         *_namespace(meta, namespaced=namespaced),
         *check_labels(meta.get("labels"), "metadata.labels"),
         *check_annotations(meta.get("annotations"), "metadata.annotations"),
         *_owners(meta.get("ownerReferences") or []),
-        *_finalizers(meta.get("finalizers") or []),
+        *_finalizers(meta.get("finalizers") or [], qualified=qualified_finalizers),
     ]
 
 
@@ -107,12 +112,12 @@ def _owners(owners: list[Any]) -> list[FieldError]:
     return errors
 
 
-def _finalizers(finalizers: list[str]) -> list[FieldError]:
+def _finalizers(finalizers: list[str], *, qualified: bool) -> list[FieldError]:
     errors = []
     for index, name in enumerate(finalizers):
         path = f"metadata.finalizers[{index}]"
         errors += [fields.invalid(path, name, problem) for problem in names.qualified_name(name)]
-        if "/" not in name and name not in STANDARD_FINALIZERS:
+        if qualified and "/" not in name and name not in STANDARD_FINALIZERS:
             problem = "name is neither a standard finalizer name nor is it fully qualified"
             errors.append(fields.invalid(path, name, problem))
     if "orphan" in finalizers and "foregroundDeletion" in finalizers:
