@@ -14,11 +14,14 @@ import pytest
 from aiohttp import ClientSession, TCPConnector, WSMsgType, WSServerHandshakeError, web
 
 from kontinuum.api.machinery.status import ApiError
+from kontinuum.apiserver import spdy
 from kontinuum.apiserver.app import ApiServer
 from kontinuum.apiserver.settings import ServerSettings
 from kontinuum.apiserver.streams import LARGEST_MESSAGE, container_of, log_query
 from kontinuum.foundation.clock import RealClock
 from kontinuum.foundation.pki import Authority
+from kontinuum.foundation.spdy_client import SpdyConnection
+from kontinuum.foundation.takeover import Taken, take_over, upgraded
 from kontinuum.store.memory import MemoryStore
 
 PODS = "/api/v1/namespaces/default/pods"
@@ -51,6 +54,8 @@ class Node:
         self.asked.append(request.path_qs)
         if "missing" in request.query.getall("command"):
             return web.Response(status=404, text="container not found")
+        if "kubelet" in request.query.getall("command"):
+            return web.Response(status=403)
         socket = web.WebSocketResponse(protocols=CHANNELS)
         await socket.prepare(request)
         async for message in socket:
@@ -61,6 +66,23 @@ class Node:
             self.close_code = socket.close_code or 0
         await socket.close(code=1000)
         return socket
+
+    async def exec_by_spdy(self, request: web.Request) -> web.StreamResponse:
+        """A kubelet's: says again what it hears, in capitals, until the input ends."""
+        self.asked.append(request.path_qs)
+        if "forbidden" in request.query.getall("command"):
+            return web.Response(status=403, text="Forbidden (user=kubernetes, verb=create)")
+        assert request.headers.getall("X-Stream-Protocol-Version")[0] == spdy.PROTOCOL
+        reader, writer = take_over(request, spdy.SWITCHING)
+        client = spdy.SpdyConnection(reader, writer)
+        reading = asyncio.create_task(client.run())
+        await client.wait_streams(["error", "stdin", "stdout"])
+        while (arrived := await client.arrived.get())[1] is not None:
+            await client.write("stdout", arrived[1].upper())
+        await client.write("error", b'{"status":"Success"}')
+        await client.close_streams()
+        await reading
+        return Taken()
 
 
 @dataclass
@@ -83,6 +105,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     application = web.Application()
     application.router.add_get("/containerLogs/{namespace}/{pod}/{container}", node.logs)
     application.router.add_get("/exec/{namespace}/{pod}/{container}", node.exec)
+    application.router.add_post("/exec/{namespace}/{pod}/{container}", node.exec_by_spdy)
     runner = web.AppRunner(application, handle_signals=False, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -182,9 +205,40 @@ async def test_frames_pass_both_ways_under_the_protocol_that_the_node_chose(worl
         assert len((await socket.receive(timeout=30)).data) == 100_002
         await socket.send_bytes(b"\x00exit")
         assert (await socket.receive(timeout=30)).type is WSMsgType.CLOSE
-    assert world.node.asked == ["/exec/default/web/c?command=sh&command=-c&command=a+b&stdin=true"]
+    assert world.node.asked == ["/exec/default/web/c?command=sh&command=-c&command=a+b&input=1"]
     async with world.websocket("command=sh", "v4.channel.k8s.io") as socket:
         assert socket.protocol == "v4.channel.k8s.io"
+
+
+KUBELET = "command=kubelet&stdin=1&stdout=1&container=c"
+
+
+async def test_a_kubelet_is_spoken_to_in_streams_and_in_its_own_words(world: World) -> None:
+    async with world.websocket(KUBELET, "v5.channel.k8s.io") as socket:
+        assert socket.protocol == "v5.channel.k8s.io"
+        await socket.send_bytes(b"\x00hello")
+        assert (await socket.receive(timeout=30)).data == b"\x01HELLO"
+        await socket.send_bytes(b"\xff\x00")
+        assert (await socket.receive(timeout=30)).data == b'\x03{"status":"Success"}'
+        assert (await socket.receive(timeout=30)).type is WSMsgType.CLOSE
+    assert world.node.asked[-1] == "/exec/default/web/c?command=kubelet&input=1&output=1"
+
+
+async def test_streams_pass_to_a_kubelet_as_they_come(world: World) -> None:
+    headers = {"Connection": "Upgrade", "Upgrade": "SPDY/3.1", "X-Stream-Protocol-Version": spdy.PROTOCOL}
+    async with world.session.post(f"{world.address}{PODS}/web/exec?{KUBELET}", headers=headers) as answer:
+        assert answer.status == 101
+        async with SpdyConnection(*upgraded(answer)) as connection:
+            error, stdin, stdout = [await connection.open_stream(kind) for kind in ("error", "stdin", "stdout")]
+            await stdin.write(b"hello")
+            await stdin.close_write()
+            assert (await stdout.read_all(), await error.read_all()) == (b"HELLO", b'{"status":"Success"}')
+
+
+async def test_what_a_kubelet_forbids_is_told(world: World) -> None:
+    query = f"{KUBELET}&command=forbidden"
+    with pytest.raises(WSServerHandshakeError, match="500"):
+        await world.websocket(query, "v5.channel.k8s.io")
 
 
 async def test_a_message_without_end_closes_the_connection(world: World) -> None:

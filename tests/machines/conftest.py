@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.machines import kubelet
+from tests.machines.networks import own_network, own_services
 from tests.machines.platform import Platform, processes, wait_until
-
-
-def own_network() -> str:
-    """A pod network that another test run on this machine is unlikely to have."""
-    return f"10.{100 + os.getpid() % 100}.{os.getpid() // 100 % 256}.0/24"
-
-
-def own_services() -> str:
-    """Addresses of Services, likewise."""
-    return f"10.{200 + os.getpid() % 50}.{os.getpid() // 50 % 256}.0/24"
 
 
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """A platform of this test run's own: its data directory, ports and pod network touch nobody else's."""
+    """A platform of this test run's own: its data directory, ports and pod network touch nobody else's.
+
+    Where ``KUBELET`` names a kubelet, it runs the pods (``make test-kubelet``).
+    """
+    if kubelet.PROGRAM:
+        with kubelet.running(tmp_path_factory.mktemp("theirs")) as theirs:
+            yield theirs.platform
+        return
     running = Platform(tmp_path_factory.mktemp("platform") / "data")
     with running.removed_at_the_end():
         running.up(node={"pod_cidr": own_network()}, server={"service_cidrs": own_services()})

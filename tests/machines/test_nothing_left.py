@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.machines.conftest import own_network
+from tests.machines.networks import own_network
 from tests.machines.platform import CLASSES, Never, Platform, pod, processes, wait_until, wires
 
 pytestmark = pytest.mark.machine

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from tests.lifetimes import BOUND, afterwards, told_of
-from tests.machines.conftest import own_network
 from tests.machines.containerd import busybox_archive, enter_private_mounts, pause_archive
+from tests.machines.networks import own_network
 from tests.machines.platform import KONTINUUM
 from tests.machines.shim import ASSETS
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from tests.lifetimes import told_of
-from tests.machines.conftest import own_services
+from tests.machines.networks import own_services
 from tests.machines.platform import Platform
 from tests.machines.pods.cases import World, is_ready, until
 from tests.machines.pods.test_network import PAGE, SERVE, answers, fetched_here, ip, output

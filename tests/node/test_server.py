@@ -12,12 +12,12 @@ import pytest
 from tests.node.fake_runtime import FakeRuntime
 
 from kontinuum.api.machinery.objects import Object
+from kontinuum.foundation.channels import PROTOCOLS
 from kontinuum.foundation.clock import RealClock
 from kontinuum.foundation.pki import Authority
 from kontinuum.node.observed import Observed
 from kontinuum.node.server import NodeServer
 from kontinuum.node.settings import NodeSettings
-from kontinuum.node.streams.remote_command import PROTOCOLS
 
 WAITING_POD: Object = {"metadata": {"name": "p", "namespace": "default"}, "spec": {"containers": [{"name": "c"}]}}
 COMMAND = "?command=id&stdout=true"

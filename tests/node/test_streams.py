@@ -6,14 +6,16 @@ import asyncio
 import struct
 import zlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
 
+from kontinuum.foundation.channels import Wanted, bridge, failure, from_text
 from kontinuum.foundation.spdy import DICTIONARY, HeaderWriter
-from kontinuum.node.streams.remote_command import Wanted, bridge, failure, from_text
-from kontinuum.node.streams.spdy import UNREAD_FRAMES, SpdyConnection, StreamingFailed
+from kontinuum.foundation.spdy_client import UNREAD_FRAMES, SpdyStream, StreamingFailed
+from kontinuum.node.streams.spdy import connected
 
 
 def read_block(decompressor: zlib._Decompress, block: bytes) -> dict[str, str]:  # type: ignore[name-defined]
@@ -89,7 +91,7 @@ async def echo() -> AsyncIterator[tuple[Echo, str]]:
 
 async def test_half_a_close_ends_the_input_and_not_the_output(echo: tuple[Echo, str]) -> None:
     one, url = echo
-    async with SpdyConnection(f"{url}/exec/token") as connection:
+    async with connected(f"{url}/exec/token") as connection:
         error, stdin, stdout = [await connection.open_stream(kind) for kind in ("error", "stdin", "stdout")]
         big = bytes(range(256)) * 1000
         await stdin.write(big)
@@ -100,7 +102,8 @@ async def test_half_a_close_ends_the_input_and_not_the_output(echo: tuple[Echo, 
 
 
 async def test_who_reads_slowly_is_written_to_slowly_and_loses_nothing() -> None:
-    stream = SpdyConnection("http://127.0.0.1:1/").stream()
+    of_nobody: Any = None
+    stream = SpdyStream(of_nobody, 1)
     pieces = [bytes([number]) * 9 for number in range(3 * UNREAD_FRAMES)]
 
     async def arrive() -> None:
@@ -120,14 +123,15 @@ async def test_who_reads_slowly_is_written_to_slowly_and_loses_nothing() -> None
 
 async def test_a_token_that_was_used_is_a_clear_failure(echo: tuple[Echo, str]) -> None:
     with pytest.raises(StreamingFailed, match="404"):
-        async with SpdyConnection(f"{echo[1]}/exec/gone"):
+        async with connected(f"{echo[1]}/exec/gone"):
             pass
 
 
 @pytest.fixture
 async def bridged(echo: tuple[Echo, str]) -> AsyncIterator[str]:
     async def handler(request: web.Request) -> web.WebSocketResponse:
-        return await bridge(request, f"{echo[1]}/exec/token", Wanted.of(request.query))
+        async with connected(f"{echo[1]}/exec/token") as runtime:
+            return await bridge(request, runtime, Wanted.of(request.query))
 
     application = web.Application()
     application.router.add_get("/", handler)

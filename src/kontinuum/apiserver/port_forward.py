@@ -16,14 +16,13 @@ import orjson
 from aiohttp import ClientResponse, WSMsgType
 from aiohttp.web_response import StreamResponse
 from aiohttp.web_ws import WebSocketResponse
-from yarl import URL
 
 from kontinuum.api.machinery import status
 from kontinuum.apiserver.admission.requests import review_connect
 from kontinuum.apiserver.call import Call
 from kontinuum.apiserver.context import Context, Served
-from kontinuum.apiserver.forwarding import SET_BY_US, Headers, pass_back
-from kontinuum.apiserver.streams import LARGEST_MESSAGE, node_place, offered, refusal, translated
+from kontinuum.apiserver.forwarding import pass_back
+from kontinuum.apiserver.streams import LARGEST_MESSAGE, ask_upgrade, node_place, offered, refusal, translated
 from kontinuum.foundation.takeover import PIECE, Streams, upgraded
 from kontinuum.foundation.tasks import cancel
 
@@ -49,7 +48,7 @@ async def port_forward(context: Context, served: Served, call: Call) -> StreamRe
     if is_tunnel:
         headers = {"Upgrade": "SPDY/3.1", "X-Stream-Protocol-Version": "portforward.k8s.io"}
     with translated(url):
-        answer = await _ask(context, "POST" if is_tunnel else request.method, url, headers)
+        answer = await ask_upgrade(context, "POST" if is_tunnel else request.method, url, headers.items())
     async with answer:
         if answer.status != 101:
             raise await refusal(answer)
@@ -65,13 +64,6 @@ def ports_of(target: str) -> list[str]:
                 raise status.bad_request(f'strconv.ParseInt: parsing "{port}": invalid syntax')
             found.append(port)
     return found
-
-
-async def _ask(context: Context, method: str, url: str, headers: dict[str, str]) -> ClientResponse:
-    sent = Headers({"Connection": "Upgrade", **headers})
-    return await context.nodes.session().request(
-        method, URL(url, encoded=True), headers=sent, skip_auto_headers=SET_BY_US, allow_redirects=False
-    )
 
 
 async def _tunnel(answer: ClientResponse, call: Call) -> StreamResponse:

@@ -2,8 +2,10 @@
 
     client ──GET .../log──────────▶ API server ──GET /containerLogs/...──▶ node
     client ◀═WebSocket frames═════▶ API server ◀═WebSocket frames════════▶ node     exec, attach
+    client ◀═WebSocket frames═════▶ API server ◀═SPDY streams════════════▶ node     the same, from a kubelet
 
 The WebSocket's subprotocol (``v5.channel.k8s.io``, say) is the one the node chooses among those that the client offers.
+A node that speaks none of them is asked for SPDY.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import parse_qsl, quote, urlencode
 
 import orjson
@@ -19,6 +21,7 @@ from aiohttp import ClientError, ClientResponse, ClientWebSocketResponse, WSMsgT
 from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import StreamResponse
 from aiohttp.web_ws import WebSocketResponse
+from yarl import URL
 
 from kontinuum.api.kubernetes.resources import NODES
 from kontinuum.api.machinery import fields, status
@@ -28,8 +31,12 @@ from kontinuum.apiserver import replies, spdy
 from kontinuum.apiserver.admission.requests import review_connect
 from kontinuum.apiserver.call import Call, boolean
 from kontinuum.apiserver.context import Context, Served
+from kontinuum.apiserver.forwarding import SET_BY_US, Headers, pass_back
 from kontinuum.apiserver.nodes import address_of
 from kontinuum.apiserver.passing import pass_on
+from kontinuum.foundation.channels import Wanted, bridge
+from kontinuum.foundation.spdy_client import REMOTE_COMMAND, SpdyConnection
+from kontinuum.foundation.takeover import upgraded
 from kontinuum.foundation.tasks import cancel
 
 LOG_OPTIONS = ("follow", "previous", "tailLines", "sinceSeconds", "sinceTime", "timestamps", "limitBytes")
@@ -38,6 +45,8 @@ AS_TEXT = "base64.binary.k8s.io"
 LARGEST_MESSAGE = 4 * 1024 * 1024
 """Bytes that a client may send in one WebSocket message, which is kept until it is whole; kubectl sends 32 KiB."""
 NORMAL_CLOSE, GOING_AWAY = 1000, 1001
+NO_PROTOCOL = 403
+"""How a WebSocket's server refuses whoever offers no subprotocol that it speaks (Go's do)."""
 
 
 async def log(context: Context, served: Served, call: Call) -> StreamResponse:
@@ -87,15 +96,18 @@ async def connect(context: Context, served: Served, call: Call) -> StreamRespons
         raise status.bad_request("Upgrade request required: exec and attach are spoken over a WebSocket")
     protocols = offered(call.request) if upgrade == "websocket" else [spdy.NODE_PROTOCOL]
     pod = orjson.loads((await context.current(served, call.route.namespace, call.route.name)).value)
-    url = f"{await _place(context, pod, call, call.route.subresource)}?{_stream_query(call.request)}"
+    wanted = streams_of(call.query)
+    url = f"{await _place(context, pod, call, call.route.subresource)}?{_stream_query(call.request, wanted)}"
     with translated(url):
         try:
             node = await context.nodes.session().ws_connect(url, protocols=protocols, max_msg_size=0)
         except WSServerHandshakeError as refused:
-            raise await _handshake_refusal(context, url, refused.status) from refused
+            if refused.status != NO_PROTOCOL:
+                raise await _handshake_refusal(context, url, refused.status) from refused
+            return await _by_spdy(context, url, call, wanted)
         async with node:
             if upgrade != "websocket":
-                return await spdy.relay(call.request, node, stream_kinds(call.query))
+                return await spdy.relay(call.request, node, stream_kinds(wanted))
             agreed = [node.protocol] if node.protocol else []
             client = WebSocketResponse(protocols=agreed, compress=False, max_msg_size=LARGEST_MESSAGE)
             await client.prepare(call.request)
@@ -103,12 +115,41 @@ async def connect(context: Context, served: Served, call: Call) -> StreamRespons
             return client
 
 
-def stream_kinds(query: Mapping[str, str]) -> list[str]:
+async def _by_spdy(context: Context, url: str, call: Call, wanted: Wanted) -> StreamResponse:
+    """To a kubelet whose runtime has no WebSocket that says when input ends: containerd before 2.0 (KEP-4006)."""
+    request = call.request
+    is_spdy = request.headers.get("Upgrade", "").lower() == "spdy/3.1"
+    spoken = request.headers.getall("X-Stream-Protocol-Version", []) if is_spdy else [REMOTE_COMMAND]
+    async with await ask_upgrade(
+        context, "POST", url, [("X-Stream-Protocol-Version", one) for one in spoken]
+    ) as answer:
+        if answer.status != 101:
+            raise await refusal(answer)
+        if is_spdy:
+            return await pass_back(answer, request, call.audit_id)
+        async with SpdyConnection(*upgraded(answer)) as node:
+            return await bridge(request, node, wanted, largest=LARGEST_MESSAGE)
+
+
+async def ask_upgrade(context: Context, method: str, url: str, headers: Iterable[tuple[str, str]]) -> ClientResponse:
+    """What a node says when it is asked for another protocol: SPDY, unless ``headers`` say which."""
+    sent = Headers([("Connection", "Upgrade"), *headers])
+    sent.setdefault("Upgrade", "SPDY/3.1")
+    return await context.nodes.session().request(
+        method, URL(url, encoded=True), headers=sent, skip_auto_headers=SET_BY_US, allow_redirects=False
+    )
+
+
+def streams_of(query: Mapping[str, str]) -> Wanted:
+    """What the client asks for. Raises ApiError 400 for what is neither true nor false."""
+    stdin, stdout, stderr, tty = (boolean(query.get(one, ""), one) for one in ("stdin", "stdout", "stderr", "tty"))
+    return Wanted(stdin, stdout, stderr and not tty, tty)
+
+
+def stream_kinds(wanted: Wanted) -> list[str]:
     """The streams that a SPDY client is going to open. A terminal has one output, and a size."""
-    asked = {name for name in ("stdin", "stdout", "stderr", "tty") if boolean(query.get(name, ""), name)}
-    if "tty" in asked:
-        asked = (asked - {"tty", "stderr"}) | {"resize"}
-    return ["error", *sorted(asked)]
+    asked = {"stdin": wanted.stdin, "stdout": wanted.stdout, "stderr": wanted.stderr, "resize": wanted.tty}
+    return ["error", *sorted(kind for kind, is_asked in asked.items() if is_asked)]
 
 
 def log_query(query: Mapping[str, str]) -> str:
@@ -171,10 +212,11 @@ async def node_place(context: Context, pod: Object, call: Call, what: str) -> st
     return f"{address_of(node)}/{what}/{quote(namespace)}/{quote(name)}"
 
 
-def _stream_query(request: BaseRequest) -> str:
-    """The client's query as it is, ``command`` possibly many times; the container has gone into the path."""
+def _stream_query(request: BaseRequest, wanted: Wanted) -> str:
+    """The command, a word at a time, and the streams in the kubelet's words; the container has gone into the path."""
     _, _, text = request.raw_path.partition("?")
-    return urlencode([(key, value) for key, value in parse_qsl(text, keep_blank_values=True) if key != "container"])
+    command = [(key, value) for key, value in parse_qsl(text, keep_blank_values=True) if key == "command"]
+    return urlencode([*command, *wanted.as_kubelet()])
 
 
 def offered(request: BaseRequest) -> list[str]:

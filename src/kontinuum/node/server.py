@@ -17,6 +17,7 @@ from aiohttp import web
 
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.addresses import listening_at, split_listen
+from kontinuum.foundation.channels import PROTOCOLS, Wanted, bridge
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.errors import KontinuumError
 from kontinuum.node import logs, node_logs, pods
@@ -28,7 +29,7 @@ from kontinuum.node.sandbox_config import log_directory
 from kontinuum.node.settings import NodeSettings
 from kontinuum.node.streams import port_forward
 from kontinuum.node.streams.inner_ports import WITH_OWN_STACK, InnerPorts
-from kontinuum.node.streams.remote_command import PROTOCOLS, Wanted, bridge
+from kontinuum.node.streams.spdy import connected
 from kontinuum.node.streams.starts import Starts
 
 log = structlog.get_logger(__name__)
@@ -144,7 +145,8 @@ class NodeServer:
         begun = await self._starts.turn()
         try:
             url = await self._runtime.exec_url(running.id, command, wanted.as_cri())
-            return await bridge(request, url, wanted, begun=begun)
+            async with connected(url) as runtime:
+                return await bridge(request, runtime, wanted, begun=begun)
         finally:
             begun()
 
@@ -156,7 +158,8 @@ class NodeServer:
         _check_upgrade(request)
         tty = bool(container.get("tty"))
         wanted = Wanted(asked.stdin, asked.stdout, asked.stderr and not tty, tty)
-        return await bridge(request, await self._runtime.attach_url(running.id, wanted.as_cri()), wanted)
+        async with connected(await self._runtime.attach_url(running.id, wanted.as_cri())) as runtime:
+            return await bridge(request, runtime, wanted)
 
     async def _port_forward(self, request: web.Request) -> web.StreamResponse:
         sandbox = self._known_pod(request).observed.sandbox

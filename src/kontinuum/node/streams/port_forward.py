@@ -8,8 +8,8 @@ from urllib.parse import urlencode, urlsplit
 from aiohttp import web
 from aiohttp.web_response import StreamResponse
 
+from kontinuum.foundation.spdy_client import StreamingFailed
 from kontinuum.foundation.takeover import Taken, join, take_over
-from kontinuum.node.streams.spdy import StreamingFailed
 
 PASSED = ("Connection", "Upgrade", "X-Stream-Protocol-Version", "Sec-WebSocket-Protocol", "Sec-WebSocket-Key",
           "Sec-WebSocket-Version", "Sec-WebSocket-Extensions")  # fmt: skip

@@ -1,189 +1,43 @@
-"""A SPDY/3.1 client, as far as containerd's streaming endpoint needs one.
-
-containerd 1.6 also speaks WebSocket, but there nobody can say that standard input has ended: ``echo hi | kubectl exec
--i pod -- cat`` would never return. SPDY can half-close a stream.
-
-What is left out: SPDY's flow control, which containerd's side neither keeps nor expects (TCP's does, once we do not
-read); pushed streams; and reading headers, which hold nothing that we do not know.
-"""
+"""The runtime's streaming endpoint, which is had once by a URL."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import struct
-from collections import deque
-from typing import Self
-from urllib.parse import urlsplit
+from collections.abc import AsyncIterator
+from urllib.parse import SplitResult, urlsplit
 
-from kontinuum.foundation.errors import Retryable
-from kontinuum.foundation.spdy import HeaderWriter
-from kontinuum.foundation.tasks import cancel
-
-SYN_STREAM, RST_STREAM, PING = 1, 3, 6
-CONTROL = 0x80
-VERSION = 3
-FIN = 1
-LARGEST_FRAME = 32 << 10
-UNREAD_FRAMES = 16
-"""Of one stream, and containerd's are of 32 KiB at most: a client that reads slowly must not fill this process. All
-streams of a connection wait then; they have one reader anyway."""
-REMOTE_COMMAND = "v4.channel.k8s.io"
+from kontinuum.foundation.spdy_client import REMOTE_COMMAND, SpdyConnection, StreamingFailed
 
 
-class StreamingFailed(Retryable):
-    """The runtime's streaming endpoint refused or vanished."""
+@contextlib.asynccontextmanager
+async def connected(url: str) -> AsyncIterator[SpdyConnection]:
+    """Raises StreamingFailed."""
+    place = urlsplit(url)
+    try:
+        reader, writer = await asyncio.open_connection(place.hostname, place.port)
+    except OSError as error:
+        raise StreamingFailed(f"connecting to the runtime's stream: {error}") from error
+    try:
+        await _upgrade(place, reader, writer)
+    except BaseException:
+        writer.close()
+        raise
+    async with SpdyConnection(reader, writer) as connection:
+        yield connection
 
 
-class SpdyStream:
-    """One stream, both ways. ``read`` ends with b"" when the other side has closed its half."""
-
-    def __init__(self, connection: SpdyConnection, number: int) -> None:
-        self._connection = connection
-        self.number = number
-        self._arrived: deque[bytes] = deque()
-        self._is_over = False
-        self._news = asyncio.Event()
-        self._room = asyncio.Event()
-
-    @property
-    def unread(self) -> int:
-        """Pieces that wait to be read."""
-        return len(self._arrived)
-
-    async def read(self) -> bytes:
-        while not (self._arrived or self._is_over):
-            self._news.clear()
-            await self._news.wait()
-        self._room.set()
-        return self._arrived.popleft() if self._arrived else b""
-
-    async def read_all(self) -> bytes:
-        content = b""
-        while part := await self.read():
-            content += part
-        return content
-
-    async def write(self, content: bytes) -> None:
-        for start in range(0, len(content), LARGEST_FRAME):
-            await self._connection.send_data(self.number, 0, content[start : start + LARGEST_FRAME])
-
-    async def close_write(self) -> None:
-        """Say that nothing more will be written; reading goes on."""
-        await self._connection.send_data(self.number, FIN, b"")
-
-    async def deliver(self, content: bytes) -> None:
-        """Returns when it is among the few that wait to be read: whoever reads slowly is written to slowly."""
-        while self.unread >= UNREAD_FRAMES:
-            self._room.clear()
-            await self._room.wait()
-        self._arrived.append(content)
-        self._news.set()
-
-    def finish(self) -> None:
-        """No more will come."""
-        self._is_over = True
-        self._news.set()
-
-
-class SpdyConnection:
-    """An upgraded connection to ``url``: an async context manager whose inside may open streams."""
-
-    def __init__(self, url: str) -> None:
-        self._url = urlsplit(url)
-        self._headers = HeaderWriter()
-        self._streams: dict[int, SpdyStream] = {}
-        self._next_number = 1
-        self._reading: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> Self:
-        try:
-            self._reader, self._writer = await asyncio.open_connection(self._url.hostname, self._url.port)
-        except OSError as error:
-            raise StreamingFailed(f"connecting to the runtime's stream: {error}") from error
-        try:
-            await self._upgrade()
-        except BaseException:
-            await self._hang_up()
-            raise
-        self._reading = asyncio.create_task(self._read_frames())
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._reading is not None:
-            await cancel(self._reading)
-        await self._hang_up()
-
-    async def _hang_up(self) -> None:
-        self._writer.close()
-        # The other side may have gone first, which is just as well.
-        with contextlib.suppress(OSError):
-            await self._writer.wait_closed()
-
-    async def _upgrade(self) -> None:
-        path = self._url.path + (f"?{self._url.query}" if self._url.query else "")
-        request = (
-            f"POST {path} HTTP/1.1\r\nHost: {self._url.netloc}\r\nContent-Length: 0\r\n"
-            f"Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: {REMOTE_COMMAND}\r\n\r\n"
-        )
-        self._writer.write(request.encode())
-        try:
-            head = (await self._reader.readuntil(b"\r\n\r\n")).decode(errors="replace")
-        except (OSError, asyncio.IncompleteReadError) as error:
-            raise StreamingFailed(f"the runtime's stream ended before it began: {error}") from error
-        status = head.splitlines()[0]
-        if status.split()[1] != "101":
-            raise StreamingFailed(f"the runtime refused the stream: {status}")
-
-    def stream(self) -> SpdyStream:
-        """The next stream, which the other side does not know of yet."""
-        number, self._next_number = self._next_number, self._next_number + 2
-        stream = self._streams[number] = SpdyStream(self, number)
-        return stream
-
-    async def open_stream(self, kind: str) -> SpdyStream:
-        """A new stream of a remote command: ``error``, ``stdin``, ``stdout``, ``stderr`` or ``resize``."""
-        stream = self.stream()
-        number = stream.number
-        body = struct.pack(">IIH", number, 0, 0) + self._headers.block({"streamtype": kind})
-        await self._send(struct.pack(">BBHI", CONTROL, VERSION, SYN_STREAM, len(body)) + body)
-        return stream
-
-    async def send_data(self, number: int, flags: int, content: bytes) -> None:
-        await self._send(struct.pack(">II", number, flags << 24 | len(content)) + content)
-
-    async def _send(self, frame: bytes) -> None:
-        try:
-            self._writer.write(frame)
-            await self._writer.drain()
-        except OSError as error:
-            raise StreamingFailed(f"writing to the runtime's stream: {error}") from error
-
-    async def _read_frames(self) -> None:
-        try:
-            while True:
-                head = await self._reader.readexactly(8)
-                flags, length = head[4], int.from_bytes(head[5:8])
-                body = await self._reader.readexactly(length)
-                if head[0] & CONTROL:
-                    await self._control(int.from_bytes(head[2:4]), body)
-                else:
-                    stream = self._streams.get(int.from_bytes(head[:4]))
-                    if stream is not None and body:
-                        await stream.deliver(body)
-                    if stream is not None and flags & FIN:
-                        stream.finish()
-        except (OSError, asyncio.IncompleteReadError):
-            # The end of the connection is the end of every stream on it.
-            return
-        finally:
-            for stream in self._streams.values():
-                stream.finish()
-
-    async def _control(self, kind: int, body: bytes) -> None:
-        if kind == PING:
-            await self._send(struct.pack(">BBHI", CONTROL, VERSION, PING, len(body)) + body)
-        elif kind == RST_STREAM:
-            stream = self._streams.get(int.from_bytes(body[:4]) & 0x7FFFFFFF)
-            if stream is not None:
-                stream.finish()
+async def _upgrade(place: SplitResult, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    path = place.path + (f"?{place.query}" if place.query else "")
+    request = (
+        f"POST {path} HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Length: 0\r\n"
+        f"Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: {REMOTE_COMMAND}\r\n\r\n"
+    )
+    writer.write(request.encode())
+    try:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode(errors="replace")
+    except (OSError, asyncio.IncompleteReadError) as error:
+        raise StreamingFailed(f"the runtime's stream ended before it began: {error}") from error
+    status = head.splitlines()[0]
+    if status.split()[1] != "101":
+        raise StreamingFailed(f"the runtime refused the stream: {status}")

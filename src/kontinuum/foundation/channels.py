@@ -1,10 +1,11 @@
-"""Exec and attach: WebSocket channels on one side, SPDY streams on the other.
+"""Commands from afar: WebSocket channels on one side, SPDY streams on the other.
 
     client ──0 stdin──▶            ──stdin──▶
            ◀─1 stdout─             ◀─stdout──
-           ◀─2 stderr─   bridge    ◀─stderr──   containerd
+           ◀─2 stderr─   bridge    ◀─stderr──   containerd, or a kubelet before it
            ◀─3 error──             ◀─error───   (a Status: how it ended)
            ──4 resize─▶            ──resize──▶
+
 The first byte of a message names the channel. Clients choose how that is spoken by the WebSocket's subprotocol:
 
 | subprotocol                         | messages                              | what comes on channel 3   |
@@ -25,9 +26,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from aiohttp import WSMsgType, web
+from aiohttp.web_request import BaseRequest
 
+from kontinuum.foundation.spdy_client import SpdyConnection, SpdyStream
 from kontinuum.foundation.tasks import cancel
-from kontinuum.node.streams.spdy import SpdyConnection, SpdyStream
 
 PROTOCOLS = (
     "v5.channel.k8s.io", "v4.channel.k8s.io", "v4.base64.channel.k8s.io", "channel.k8s.io", "base64.channel.k8s.io",
@@ -64,36 +66,46 @@ class Wanted:
     def as_cri(self) -> dict[str, bool]:
         return {"stdin": self.stdin, "stdout": self.stdout, "stderr": self.stderr, "tty": self.tty}
 
+    def as_kubelet(self) -> list[tuple[str, str]]:
+        """The query by which a kubelet is asked: it knows the older words alone, and yes only as 1."""
+        asked = {"input": self.stdin, "output": self.stdout, "error": self.stderr, "tty": self.tty}
+        return [(word, "1") for word, is_asked in asked.items() if is_asked]
+
     @property
     def is_empty(self) -> bool:
         return not (self.stdin or self.stdout or self.stderr)
 
 
 async def bridge(
-    request: web.Request, url: str, wanted: Wanted, *, begun: Callable[[], None] = lambda: None
+    request: BaseRequest,
+    runtime: SpdyConnection,
+    wanted: Wanted,
+    *,
+    begun: Callable[[], None] = lambda: None,
+    largest: int = 0,
 ) -> web.WebSocketResponse:
-    """Carry one exec or attach between ``request``'s WebSocket and the runtime's one-use ``url``.
+    """Carry one exec or attach between ``request``'s WebSocket and ``runtime``, until either side ends.
 
-    ``begun`` is called whenever the process writes something.
+    ``begun`` is called whenever the process writes something; ``largest``: bytes of a message that the client may send
+    (0: any).
     """
-    async with SpdyConnection(url) as runtime:
-        # The order in which the runtime expects them does not matter, but it waits for all before it begins.
-        error = await runtime.open_stream("error")
-        stdin = await runtime.open_stream("stdin") if wanted.stdin else None
-        stdout = await runtime.open_stream("stdout") if wanted.stdout else None
-        stderr = await runtime.open_stream("stderr") if wanted.stderr else None
-        resize = await runtime.open_stream("resize") if wanted.tty else None
-        socket = web.WebSocketResponse(protocols=PROTOCOLS, heartbeat=PING_SECONDS, max_msg_size=0)
-        await socket.prepare(request)
-        inwards = asyncio.create_task(_inwards(socket, stdin, resize))
-        outwards = asyncio.create_task(_outwards(socket, stdout, stderr, error, begun))
-        try:
-            # Whoever ends first ends both: the process, or a client that went away.
-            await asyncio.wait({inwards, outwards}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            await cancel(inwards, outwards)
-        await socket.close()
-        return socket
+    # The order in which the runtime expects them does not matter, but it waits for all before it begins.
+    error = await runtime.open_stream("error")
+    stdin = await runtime.open_stream("stdin") if wanted.stdin else None
+    stdout = await runtime.open_stream("stdout") if wanted.stdout else None
+    stderr = await runtime.open_stream("stderr") if wanted.stderr else None
+    resize = await runtime.open_stream("resize") if wanted.tty else None
+    socket = web.WebSocketResponse(protocols=PROTOCOLS, heartbeat=PING_SECONDS, max_msg_size=largest)
+    await socket.prepare(request)
+    inwards = asyncio.create_task(_inwards(socket, stdin, resize))
+    outwards = asyncio.create_task(_outwards(socket, stdout, stderr, error, begun))
+    try:
+        # Whoever ends first ends both: the process, or a client that went away.
+        await asyncio.wait({inwards, outwards}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await cancel(inwards, outwards)
+    await socket.close()
+    return socket
 
 
 async def _inwards(socket: web.WebSocketResponse, stdin: SpdyStream | None, resize: SpdyStream | None) -> None:
