@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.apiserver.policies import mutating, put_in_force
 from tests.apiserver.serving import PODS, Api, pod
 
 CLASSES = "/apis/node.k8s.io/v1/runtimeclasses"
@@ -52,6 +53,32 @@ async def test_a_pod_that_contradicts_its_class_is_forbidden(api: Api) -> None:
     assert elsewhere.code == 403 and "conflict" in elsewhere.body["message"]
     lighter = await api.create(PODS, pod("p", runtimeClassName="c", overhead={"cpu": "1m"}))
     assert lighter.code == 403 and "Overhead" in lighter.body["message"]
+    unreadable = await api.create(PODS, pod("p", runtimeClassName="c", overhead={"cpu": "much"}))
+    assert unreadable.code in (400, 422), unreadable.body
+
+
+async def test_the_same_overhead_may_be_written_otherwise(api: Api) -> None:
+    await api.create(CLASSES, runtime_class("c", overhead={"podFixed": {"cpu": "20m", "memory": "128Mi"}}))
+    made = await api.create(PODS, pod("p", runtimeClassName="c", overhead={"memory": "131072Ki", "cpu": "0.02"}))
+    assert made.code == 201, made.body
+    assert made.body["spec"]["overhead"] == {"cpu": "20m", "memory": "128Mi"}
+
+
+RULE = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
+CLASSLESS = [{"name": "classless", "expression": "!has(object.spec.runtimeClassName)"}]
+
+
+async def test_a_class_that_a_policy_gives_comes_with_all_that_belongs_to_it(api: Api) -> None:
+    selector = {"kontinuum.dev/class.microvm": "true"}
+    belongs = {"overhead": {"podFixed": {"cpu": "20m"}}, "scheduling": {"nodeSelector": selector}}
+    await api.create(CLASSES, runtime_class("microvm", **belongs))
+    await api.create(CLASSES, runtime_class("container"))
+    default = 'Object{spec: Object.spec{runtimeClassName: "microvm"}}'
+    await put_in_force(api, mutating("default", default, match=RULE, matchConditions=CLASSLESS))
+    spec = (await api.create(PODS, pod("classless"))).body["spec"]
+    assert (spec["runtimeClassName"], spec["overhead"], spec["nodeSelector"]) == ("microvm", {"cpu": "20m"}, selector)
+    chosen = (await api.create(PODS, pod("chosen", runtimeClassName="container"))).body["spec"]
+    assert chosen["runtimeClassName"] == "container" and "overhead" not in chosen
 
 
 @pytest.mark.parametrize(

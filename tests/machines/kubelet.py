@@ -221,6 +221,7 @@ state = "{self.run}/containerd"
             "serverTLSBootstrap": True,
             "rotateCertificates": True,
             "resolvConf": "/etc/resolv.conf",
+            "clusterDomain": "cluster.local",
             "port": 0,
             "address": self.address,
             "healthzPort": 0,

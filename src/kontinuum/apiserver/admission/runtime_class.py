@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from kontinuum.api.kubernetes.resources import PODS, RUNTIMECLASSES
 from kontinuum.api.kubernetes.tolerations import merge
-from kontinuum.api.machinery import status
+from kontinuum.api.machinery import quantity, status
 from kontinuum.api.machinery.objects import Object
 from kontinuum.apiserver.admission.chain import Attributes, Base, Reader
 
@@ -38,7 +40,7 @@ def merge_class(spec: Object, runtime_class: Object) -> str:
     """Merge the class into the pod's ``spec`` in place. Answers what is wrong, "" if nothing is."""
     fixed = (runtime_class.get("overhead") or {}).get("podFixed")
     if fixed:
-        if spec.get("overhead") not in (None, {}, fixed):
+        if amounts(spec.get("overhead") or fixed) != amounts(fixed):
             return "Pod's Overhead doesn't match RuntimeClass's defined Overhead"
         spec["overhead"] = dict(fixed)
     elif spec.get("overhead"):
@@ -56,6 +58,11 @@ def merge_class(spec: Object, runtime_class: Object) -> str:
     if tolerations := merge(spec.get("tolerations") or [], scheduling.get("tolerations") or []):
         spec["tolerations"] = tolerations
     return ""
+
+
+def amounts(overhead: Object) -> dict[str, Decimal]:
+    """One amount may be written in many ways."""
+    return {name: quantity.parse(amount) for name, amount in overhead.items()}
 
 
 def _rejected(attributes: Attributes, problem: str) -> status.ApiError:
