@@ -124,7 +124,7 @@ def test_unknown_fields_at_the_root_are_accepted(any_kubectl: Kubectl, define: A
 @pytest.mark.behaviour("CustomResourcePublishOpenAPI works for CRD preserving unknown fields in an embedded object")
 def test_unknown_fields_below_are_accepted(any_kubectl: Kubectl, define: Any) -> None:
     group = define(KEEPS_BELOW)
-    anything = one(group, spec={"b": [{"c": "d"}], "dummy": {"any": 1}})
+    anything = one(group, spec={"a": None, "b": [{"c": "d"}], "dummy": {"any": 1}})
     for command in ("create", "apply"):
         any_kubectl(command, "--validate=true", "-f", "-", stdin=anything)
         any_kubectl("delete", f"testcrds.{group}", "it")

@@ -80,14 +80,16 @@ def _published(source: Any, *, version: int) -> Any:
 def _simplify(found: Object, source: Object) -> None:
     for name in LOGIC:
         found.pop(name, None)
-    if found.pop("nullable", False) or source.get("x-kubernetes-preserve-unknown-fields"):
-        gone = STRUCTURE if source.get("nullable") else STRUCTURE[:3]
-        for name in gone:
+    nullable, open_ended = found.pop("nullable", False), source.get("x-kubernetes-preserve-unknown-fields")
+    if nullable or open_ended:
+        for name in STRUCTURE if nullable else STRUCTURE[:3]:
             found.pop(name, None)
-    if source.get("x-kubernetes-int-or-string"):
+    # An object of which nothing is known is no object to kubectl, which cannot have null as a field of one.
+    untyped = ("object", "array") if open_ended else ("array",) if "items" not in found else ()
+    if source.get("x-kubernetes-int-or-string") or found.get("type") in untyped:
         found.pop("type", None)
-    nullable = {key for key, one in (source.get("properties") or {}).items() if one.get("nullable")}
-    required = [name for name in found.get("required") or () if name not in nullable]
+    may_be_null = {key for key, one in (source.get("properties") or {}).items() if one.get("nullable")}
+    required = [name for name in found.get("required") or () if name not in may_be_null]
     found.pop("required", None)
     if required:
         found["required"] = required
