@@ -15,11 +15,11 @@ PYTEST = $(PYTHON) -m pytest -q -n $(WORKERS)
 # What else pytest is told: make test-quick SELECT="-k etcd"
 SELECT ?=
 
-.PHONY: help setup packages venv assets kubectls check test test-quick test-machines test-long demo bench clean
+.PHONY: help setup packages venv assets kubectls check test test-quick test-machines test-long conformance-suite demo bench clean
 .DEFAULT_GOAL := help
 
 help: ## what there is to make
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
 
 setup: packages venv assets ## distribution packages, virtual environment, images, guest kernel
 
@@ -63,6 +63,9 @@ test-machines: setup kubectls ## machine tests: root, real containers and VMs
 
 test-long: setup kubectls ## an hour more: every test with every kubectl, hundreds of kills
 	$(PYTEST) --dist loadscope -m long $(SELECT)
+
+conformance-suite: setup kubectls ## Kubernetes' own conformance tests (1.20, of Debian's source), most of an hour
+	$(PYTHON) -m tools.suite build/suite $(SELECT)
 
 demo: setup ## start the platform, run one image as containers and as microVMs
 	$(BIN)/kontinuum up --detach --data-dir $(DATA_DIR)
