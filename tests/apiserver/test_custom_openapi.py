@@ -144,7 +144,9 @@ async def test_version_3_says_what_the_schema_says_and_version_2_what_it_can(api
     assert spec["properties"]["litres"] == {"type": "integer", "minimum": 0}
     assert spec["properties"]["owner"] == {}
     assert spec["properties"]["share"] == {"x-kubernetes-int-or-string": True}
-    assert spec["properties"]["any"] == {"x-kubernetes-preserve-unknown-fields": True}, "kubectl would refuse null in it"
+    assert spec["properties"]["any"] == {"x-kubernetes-preserve-unknown-fields": True}, (
+        "kubectl would refuse null in it"
+    )
     assert simple["properties"]["metadata"]["$ref"] == f"#/definitions/{META}"
 
 
