@@ -218,7 +218,7 @@ SCHEMAS = st.recursive(
         optional={
             "minimum": st.integers(-3, 3) | st.just(0.5),
             "maxLength": st.integers(0, 3),
-            "default": st.booleans() | st.integers() | st.lists(WORDS),
+            "default": st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.lists(WORDS),
             "enum": st.lists(WORDS | st.integers(0, 2), min_size=1, max_size=2),
             "$ref": WORDS,
             "x-kubernetes-preserve-unknown-fields": st.just(True),

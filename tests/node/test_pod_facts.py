@@ -138,6 +138,12 @@ def test_a_pods_limits_are_sums_only_where_every_container_has_one() -> None:
     assert (cgroups.pod_limits(init, 0).cpu_limit, cgroups.pod_limits(init, 0).memory_limit) == (3000, 1 << 30)
 
 
+def test_a_machine_may_use_more_than_its_guest_gives_to_its_containers() -> None:
+    limited = cgroups.PodLimits(cpu_request=500, cpu_limit=10, memory_limit=1 << 20, pids=9)
+    assert cgroups.with_headroom(limited) == cgroups.PodLimits(500, 110, 1 << 20, 9)
+    assert cgroups.with_headroom(cgroups.PodLimits(500)) == cgroups.PodLimits(500)
+
+
 def test_what_a_pod_says_of_itself_as_a_whole_comes_first() -> None:
     """KEP-2837: its class, the limits of containers that have none, who is killed first, what a container learns."""
     amounts = {"cpu": "1", "memory": "512Mi"}

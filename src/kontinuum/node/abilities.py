@@ -14,6 +14,10 @@ from kontinuum.foundation.errors import Refused
 from kontinuum.node import pods
 from kontinuum.node.user_namespaces import has_own
 
+MACHINES = ("microvm", "vm")
+"""Handlers whose pods have a kernel of their own, in a machine of a size that stays: a volume reaches them as a disk, or
+not at all (decision 0054)."""
+
 
 class NotOffered(Refused):
     """The pod asks for what its class cannot do; the message says what and why."""

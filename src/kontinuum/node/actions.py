@@ -149,8 +149,7 @@ class Hands:
             await self.prepare_volumes(pod, ())
             self._remembered.sandbox_attempts = action.attempt + 1
             log_directory(settings, pod).mkdir(parents=True, exist_ok=True)
-            limits = cgroups.pod_limits(pod, settings.pod_pids_limit)
-            cgroups.create(qos.cgroup_of(settings, pod), limits, tools.cgroup_root)
+            cgroups.create(qos.cgroup_of(settings, pod), self._limits(pod, handler), tools.cgroup_root)
             config = self._sandbox_config(pod, action.attempt)
             await self._runtime.run_sandbox(config, handler)
         except CannotMount as error:
@@ -169,6 +168,10 @@ class Hands:
     def _sandbox_config(self, pod: Object, attempt: int) -> Config:
         config = sandbox_config(pod, attempt, self._tools.settings, self._tools.host_resolver)
         return user_namespaces.mapped(config, self._users(pod))
+
+    def _limits(self, pod: Object, handler: str) -> cgroups.PodLimits:
+        limits = cgroups.pod_limits(pod, self._tools.settings.pod_pids_limit)
+        return cgroups.with_headroom(limits) if handler in abilities.MACHINES else limits
 
     def _users(self, pod: Object) -> Users | None:
         """Raises what ``UserNamespaces.of`` raises."""
@@ -306,9 +309,10 @@ class Hands:
         """
         tools, remembered = self._tools, self._remembered
         parent = qos.cgroup_of(tools.settings, pod)
-        now = cgroups.pod_limits(pod, tools.settings.pod_pids_limit)
+        handler = observed.sandbox.handler if observed.sandbox else ""
+        now = self._limits(pod, handler)
         held = {one["name"]: holds for one, holds in resize.differing(pod, observed, remembered.actuated)}
-        before = cgroups.pod_limits(resize.with_resources(pod, held), tools.settings.pod_pids_limit)
+        before = self._limits(resize.with_resources(pod, held), handler)
         remembered.resizing = True
         try:
             cgroups.create(parent, cgroups.loosest(before, now), tools.cgroup_root)

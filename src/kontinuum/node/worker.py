@@ -24,6 +24,7 @@ from kontinuum.foundation.clock import parse_rfc3339, rfc3339
 from kontinuum.foundation.errors import KontinuumError, Retryable
 from kontinuum.foundation.tasks import cancel
 from kontinuum.node import cgroups, log_files, log_rotation, pods, qos, resize
+from kontinuum.node.abilities import MACHINES
 from kontinuum.node.actions import Hands
 from kontinuum.node.admission import Refusal
 from kontinuum.node.backoff_events import BackoffEvents
@@ -50,8 +51,6 @@ REFRESH_SECONDS = 20.0
 """How often volumes of files are compared with their sources."""
 
 TOO_LONG = "Pod was active on the node longer than the specified deadline"
-MACHINES = ("microvm",)
-"""Handlers whose pods have a machine of their own, of a size that stays."""
 BOOKKEEPING = ("resourceVersion", "managedFields")
 """Metadata that changes with every write, our own included."""
 

@@ -9,6 +9,7 @@ from kontinuum.api.kubernetes.claims import claimed_volumes
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.errors import KontinuumError
 from kontinuum.node import pods
+from kontinuum.node.abilities import MACHINES
 from kontinuum.node.volumes import (
     atomic,
     config_map,
@@ -82,7 +83,7 @@ async def _prepare_one(volume: Object, context: Context, place: Path) -> Path:
             return found.path
     elif kind == "emptyDir":
         handler = await context.sources.handler(pods.isolation_class(context.pod))
-        if handler in persistent.OF_MACHINES and not source.get("medium"):
+        if handler in MACHINES and not source.get("medium"):
             await context.scratch.prepare(context.pod, source, place, group)
             return place
         empty_dir.prepare(source, place)

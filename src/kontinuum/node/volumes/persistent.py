@@ -11,11 +11,9 @@ from kontinuum.api.kubernetes.claims import claimed_volumes, is_made_for
 from kontinuum.api.machinery import quantity
 from kontinuum.api.machinery.objects import Object, annotations_of, name_of
 from kontinuum.node import pods
+from kontinuum.node.abilities import MACHINES
 from kontinuum.node.volumes import host_path, provisioned
 from kontinuum.node.volumes.context import CannotMount, Context, UnsupportedVolume
-
-OF_MACHINES = ("microvm", "vm")
-"""Handlers whose pods have a kernel of their own: a volume reaches them as a disk, or not at all (decision 0054)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +59,8 @@ async def find(claim_name: str, context: Context, *, is_ephemeral: bool) -> Plac
         place = Path(spec["hostPath"]["path"])
         if not provisioned.is_directory(place):
             _check_use(context.pod, claim_name, volume, handler)
-            return Disk(place, claim, volume, handler in OF_MACHINES)
-    if handler in OF_MACHINES:
+            return Disk(place, claim, volume, handler in MACHINES)
+    if handler in MACHINES:
         text = f"volume {name_of(volume)} is a directory of this node, and the isolation class {handler} needs a disk"
         raise UnsupportedVolume(f"{text}: use a volume of the provisioner {PROVISIONER}, or the class container")
     return _place(volume)
@@ -81,7 +79,7 @@ def _check_use(pod: Object, claim_name: str, volume: Object, handler: str) -> No
         raise UnsupportedVolume(f"volume {name_of(volume)}: the isolation class {handler} has no block devices")
     only_read = [(one.get("persistentVolumeClaim") or {}).get("readOnly") for one in pod["spec"].get("volumes") or ()
                  if one["name"] in claimed]  # fmt: skip
-    if is_block and handler in OF_MACHINES and any(only_read):
+    if is_block and handler in MACHINES and any(only_read):
         text = f"the isolation class {handler} has no block devices that are only read"
         raise UnsupportedVolume(f"volume {name_of(volume)}: {text}")
 
