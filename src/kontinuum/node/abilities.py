@@ -15,8 +15,10 @@ from kontinuum.node import pods
 from kontinuum.node.user_namespaces import has_own
 
 MACHINES = ("microvm", "vm")
-"""Handlers whose pods have a kernel of their own, in a machine of a size that stays: a volume reaches them as a disk, or
-not at all (decision 0054)."""
+"""Handlers whose pods have a kernel of their own, in a machine of a size that stays.
+
+A volume reaches them as a disk, or not at all (decision 0054).
+"""
 
 
 class NotOffered(Refused):
