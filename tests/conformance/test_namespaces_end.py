@@ -64,6 +64,10 @@ def test_pods_go_before_everything_else(any_kubectl: Kubectl, other: str) -> Non
     kubectl.eventually("True", "get", "namespace", other, "-o", f"jsonpath={REMAINING}.status}}")
     told = kubectl("get", "namespace", other, "-o", f"jsonpath={REMAINING}.message}}")
     assert "configmaps. has " in told and "pods. has 1 resource instances" in told
+    # The suite waits for this one, whatever it says.
+    assert "NamespaceDeletionContentFailure" in kubectl(
+        "get", "namespace", other, "-o", "jsonpath={.status.conditions}"
+    )
     assert kubectl("get", "pod", "p", "-n", other, "-o", "jsonpath={.metadata.deletionTimestamp}")
     assert kubectl("get", "configmap", "c", "-n", other, "-o", "jsonpath={.metadata.deletionTimestamp}") == ""
     kubectl("patch", "pod", "p", "-n", other, "--type=merge", "-p", '{"metadata": {"finalizers": null}}')

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kontinuum.api.kubernetes.resources import NAMESPACES, PODS
-from kontinuum.api.machinery.conditions import find, set_condition
+from kontinuum.api.machinery.conditions import set_condition
 from kontinuum.api.machinery.objects import Object, name_of, namespace_of, uid_of
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.api.machinery.status import ApiError
@@ -64,6 +64,7 @@ def plan(namespace: Object, content: Content, now: float) -> Plan:
 
 
 def _conditions(namespace: Object, content: Content, now: float) -> list[Object]:
+    """All of Kubernetes' conditions, the good ones too: they tell that the namespace has been looked into."""
     # With a dot behind the core group's resources too, as Kubernetes writes them here.
     kinds = Counter(f"{resource.plural}.{resource.group}" for resource, _ in content.objects)
     holders = Counter(one for _, obj in content.objects for one in obj["metadata"].get("finalizers") or ())
@@ -75,6 +76,13 @@ def _conditions(namespace: Object, content: Content, now: float) -> list[Object]
             ("DiscoveryFailed", f"Discovery failed for some groups: {', '.join(content.unknown_groups)}"),
             ("ResourcesDiscovered", "All resources successfully discovered"),
             bool(content.unknown_groups),
+        ),
+        (
+            # Ours cannot fail: what discovery tells is parsed where it is read. Kubernetes' clients look for it.
+            "NamespaceDeletionGroupVersionParsingFailure",
+            ("GroupVersionParsingFailed", ""),
+            ("ParsedGroupVersions", "All legacy kube types successfully parsed"),
+            False,
         ),
         (
             "NamespaceDeletionContentFailure",
@@ -98,12 +106,7 @@ def _conditions(namespace: Object, content: Content, now: float) -> list[Object]
     conditions: list[Object] = list((namespace.get("status") or {}).get("conditions") or ())
     for kind, bad, good, is_bad in facts:
         reason, message = bad if is_bad else good
-        old = find(conditions, kind)
-        if is_bad or (old is not None and old["status"] == "True"):
-            # A condition that was never bad is not worth a write.
-            conditions = set_condition(
-                conditions, kind, is_bad, now=rfc3339(now), reason=reason, message=message
-            )  # fmt: skip
+        conditions = set_condition(conditions, kind, is_bad, now=rfc3339(now), reason=reason, message=message)
     return conditions
 
 
