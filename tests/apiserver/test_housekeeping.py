@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 from tests.apiserver.serving import Certificates, make_certificates, serving
 
-from kontinuum.api.kubernetes.resources import EVENTS
+from kontinuum.api.kubernetes.resources import CONFIGMAPS, EVENTS
+from kontinuum.api.machinery.status import ApiError
 from kontinuum.apiserver import housekeeping
 from kontinuum.apiserver.app import ApiServer
+from kontinuum.apiserver.reading import ListOptions, read_list
+from kontinuum.apiserver.selection import Selection
 from kontinuum.apiserver.settings import ServerSettings
 from kontinuum.foundation import virtual_time
 from kontinuum.foundation.addresses import AddressTaken
@@ -41,6 +44,31 @@ async def during(seconds: float, world: World, *work: Callable[[], Awaitable[Non
     failed = [task.exception() for task in tasks if task.done()]
     await cancel(*tasks)
     assert failed == []
+
+
+def test_a_continue_token_expires_although_nothing_has_changed() -> None:
+    async def main() -> None:
+        world = World(compaction_seconds=300)
+        context, served = world.context, world.context.served[CONFIGMAPS]
+        for name in "abc":
+            body = served.layout.encode({"metadata": {"name": name, "namespace": "n"}})
+            await world.store.create(served.layout.key("n", name), body)
+        tasks = [asyncio.ensure_future(context.feed.run())]
+        tasks.append(asyncio.ensure_future(housekeeping.compact_history(context)))
+        await asyncio.sleep(1)
+        page = await read_list(context, served, Selection(), ListOptions(limit=1))
+        other = context.served[EVENTS].layout
+        await world.store.create(other.key("n", "x"), other.encode({"metadata": {"name": "x", "namespace": "n"}}))
+        await asyncio.sleep(300)
+        again = await read_list(context, served, Selection(), ListOptions(limit=1, continue_=page.continue_))
+        assert len(again.entries) == 1 and again.revision == page.revision
+        await asyncio.sleep(300)
+        with pytest.raises(ApiError) as caught:
+            await read_list(context, served, Selection(), ListOptions(limit=1, continue_=page.continue_))
+        assert (caught.value.code, caught.value.reason) == (410, "Expired")
+        await cancel(*tasks)
+
+    virtual_time.run(main)
 
 
 def test_history_is_forgotten_one_period_late() -> None:

@@ -92,6 +92,8 @@ class Context:
     decoded: Decoded = field(default_factory=Decoded)
     identity: Identity = field(init=False)
     """Set before the first request is answered."""
+    history_begins: int = 0
+    """The revision from which on lists of the past are answered, as of the last compaction by this server."""
 
     @property
     def served(self) -> Mapping[Resource, Served]:

@@ -35,6 +35,7 @@ async def compact_history(context: Context) -> None:
         now = await context.store.revision()
         if before:
             await context.store.compact(before)
+            context.history_begins = before
         before = now
 
 

@@ -104,9 +104,13 @@ async def read_list(context: Context, served: Served, selection: Selection, opti
 async def _as_of(
     context: Context, served: Served, selection: Selection, revision: int, *, after: str, limit: int
 ) -> Slice:
-    """The state at ``revision``: from the cache if nothing has changed since, else from the store's history."""
+    """The state at ``revision``: from the cache if nothing has changed since, else from the store's history.
+
+    What history has forgotten is too old even where nothing has changed: tokens expire alike in all collections, and
+    Kubernetes' conformance suite waits for one of a collection that nobody touches.
+    """
     await context.wait_revision(revision)
-    if served.cache.changed <= revision:
+    if served.cache.changed <= revision and revision >= context.history_begins:
         return _present(served, selection, revision, after=after, limit=limit)
     try:
         return await _past(context, served, selection, revision, after=after, limit=limit)
