@@ -51,6 +51,7 @@ LISTEN = f"127.0.0.1:{free_port()}"
 
 
 def test_up_returns_when_everything_is_ready_and_says_what_runs(own: OwnPlatform) -> None:
+    assert own.kubectl("get", "nodes", "--output", "name").stdout.startswith("node/")
     status = own.status()
     assert status["ready"] is True
     assert [part["name"] for part in status["parts"]] == PARTS

@@ -111,10 +111,10 @@ async def node(settings: Settings, clock: Clock) -> None:
     from kontinuum.node import agent
 
     client = _client(settings, "node")
-    notify_ready()
     _settle_later()
     try:
-        await agent.run(client, clock, settings.node, on_drain=_on_drain)
+        # Ready is a node that the API knows: whoever waited for that may ask for it at once.
+        await agent.run(client, clock, settings.node, registered=notify_ready, on_drain=_on_drain)
     finally:
         await client.close()
 

@@ -83,11 +83,13 @@ async def run(
     clock: Clock,
     settings: NodeSettings,
     *,
+    registered: Callable[[], object] = lambda: None,
     on_drain: Callable[[Callable[[], None]], None] | None = None,
 ) -> None:
     """Run the agent of this machine until cancelled. containerd must run, or be about to.
 
-    ``on_drain`` is given what whoever wants the pods to end in order is to call.
+    ``registered`` is called once, when the Node object is there; ``on_drain`` is given what whoever wants the pods to
+    end in order is to call.
     """
     allow_open_files(MANY_FILES)
     await network.prepare(settings)
@@ -161,6 +163,7 @@ async def run(
                 group.create_task(services.run())
                 group.create_task(agent.run())
                 await heartbeat.register()
+                registered()
                 events.event(heartbeat.node, "Normal", "Starting", "Starting kubelet.")
                 group.create_task(heartbeat.run())
                 group.create_task(collector.run())
