@@ -15,7 +15,7 @@ PYTEST = $(PYTHON) -m pytest -q -n $(WORKERS)
 # What else pytest is told: make test-quick SELECT="-k etcd"
 SELECT ?=
 
-.PHONY: help setup packages venv assets kubectls check test test-quick test-machines test-long conformance-suite demo bench clean
+.PHONY: help setup packages venv assets kubectls check test test-quick test-machines test-long test-kubelet conformance-suite demo bench clean
 .DEFAULT_GOAL := help
 
 help: ## what there is to make
@@ -66,6 +66,11 @@ test-long: setup kubectls ## an hour more: every test with every kubectl, hundre
 
 conformance-suite: setup kubectls ## Kubernetes' own conformance tests (1.20, of Debian's source), most of an hour
 	$(PYTHON) -m tools.suite build/suite $(SELECT)
+
+test-kubelet: setup kubectls ## the shim under a real kubelet of yours: KUBELET=/path/to/kubelet (of 1.20)
+	test -x "$(KUBELET)" || { echo "KUBELET=/path/to/kubelet is needed"; exit 2; }
+	KUBELET=$(abspath $(KUBELET)) $(PYTHON) -m pytest -q -m machine tests/machines/test_under_a_kubelet.py \
+	    $(addprefix tests/machines/pods/test_,lives.py processes.py rights.py tools.py volumes_of_files.py) $(SELECT)
 
 demo: setup ## start the platform, run one image as containers and as microVMs
 	$(BIN)/kontinuum up --detach --data-dir $(DATA_DIR)

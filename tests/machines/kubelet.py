@@ -1,6 +1,6 @@
 """A real kubelet on this machine, with our API server above it and our shim below: nothing of our node agent's.
 
-``KUBELET`` names its program (1.20 or newer, for cgroup v1 or v2 as the machine has it). The runtime is put on
+``KUBELET`` names its program (1.20, or a newer one that knows --container-runtime). The runtime is put on
 the host as docs/how-to/runtime-under-kubernetes.md says, beside a containerd with a bridge of its own; the node joins
 with a bootstrap token and asks for its certificates, as any kubelet does.
 
@@ -36,6 +36,39 @@ CLASSES = {"container": "runc", "microvm": "microvm"}
 """The RuntimeClasses and their handlers."""
 LABEL = "example.org/microvm"
 READY_SECONDS = 120.0
+NO_SERVICES = "there is neither a network part nor a DNS"
+LATER = "the kubelet is too old for it"
+OTHERWISE = "it is our node agent's own way"
+LEFT_OUT = {
+    "a_class_of_one_s_own_runs_pods": NO_SERVICES,
+    "a_pod_learns_how_tokens_are_checked": NO_SERVICES,
+    "an_application_of_three_parts_works_and_is_stopped": NO_SERVICES,
+    "a_container_s_own_rules_say_after_which_end_it_runs_again": LATER,
+    "a_grpc_server_says_how_it_is": LATER,
+    "a_pod_is_resized_by_replacing_it": LATER,
+    "a_visitor_looks_around": LATER,
+    "amounts_that_the_kernel_cannot_tell_apart_are_shown_as_asked": LATER,
+    "an_images_volume_is_pulled_from_its_registry": LATER,
+    "guaranteed_containers_grow_together": LATER,
+    "guaranteed_containers_shrink_together": LATER,
+    "limits_of_the_pod_as_a_whole_hold_for_its_containers": LATER,
+    "sidecars_end_after_those_whom_they_serve": LATER,
+    "six_containers_change_each_in_its_own_way": LATER,
+    "the_files_of_an_image_are_a_volume": LATER,
+    "variables_come_from_files_that_the_pod_has_written": LATER,
+    "variables_tell_of_the_pod": LATER,
+    "a_log_that_has_grown_too_large_is_begun_anew": OTHERWISE,
+    "a_pod_that_writes_more_than_it_may_is_evicted": OTHERWISE,
+    "a_profile_of_apparmor_is_held": OTHERWISE,
+    "a_projected_volume_follows_the_pod": "a kubelet adds annotations to what the pod sees",
+    "a_replication_controller_is_looked_after": "a kubelet's events say it in other words",
+    "a_volume_follows_the_pod": "a kubelet adds annotations to what the pod sees",
+    "an_image_that_cannot_be_had_keeps_the_pod_waiting_and_says_why": OTHERWISE,
+    "groups_of_the_image_are_left_out": LATER,
+    "kernel_parameters_that_may_harm_others_are_set": OTHERWISE,
+    "users_of_a_pod_are_not_those_of_the_host": LATER,
+}
+"""Cases of ``pods/`` that no kubelet of this sort can stand, whatever its runtime."""
 TUNABLES = {
     "vm/overcommit_memory": "1",
     "vm/panic_on_oom": "0",
@@ -159,10 +192,10 @@ class Theirs:
             for given in ("cpuset.cpus", "cpuset.mems"):
                 if (hierarchy / given).exists():
                     (group / given).write_text((hierarchy / given).read_text())
-        (theirs / "config.toml").write_text(self._containerd_config())
+        (theirs / "config.toml").write_text(self.containerd_config())
         (theirs / "cni/10-theirs.conflist").write_text(json.dumps(self._network()))
 
-    def _containerd_config(self) -> str:
+    def containerd_config(self) -> str:
         place = self.directory / "containerd"
         return f"""\
 version = 2
