@@ -67,8 +67,9 @@ test-long: setup kubectls ## an hour more: every test with every kubectl, hundre
 conformance-suite: setup kubectls ## Kubernetes' own conformance tests (1.20, of Debian's source), most of an hour
 	$(PYTHON) -m tools.suite build/suite $(SELECT)
 
-test-kubelet: setup kubectls ## the shim under a real kubelet of yours: KUBELET=/path/to/kubelet (of 1.20)
-	test -x "$(KUBELET)" || { echo "KUBELET=/path/to/kubelet is needed"; exit 2; }
+test-kubelet: KUBELET ?= build/suite/programs/kubelet
+test-kubelet: setup kubectls ## the shim under a real kubelet: of Debian's source, or KUBELET=/path/to/one
+	test -x "$(KUBELET)" || $(PYTHON) -m tools.suite.source build/suite
 	KUBELET=$(abspath $(KUBELET)) $(PYTHON) -m pytest -q -m machine tests/machines/test_under_a_kubelet.py \
 	    $(addprefix tests/machines/pods/test_,lives.py processes.py rights.py tools.py volumes_of_files.py) $(SELECT)
 

@@ -25,6 +25,12 @@ def test_every_test_is_told_of_once_and_only_what_was_expected_is_good(
     assert all(name in str(verdict) for name in (*verdict.failed, *verdict.stale, *verdict.not_run))
 
 
+@pytest.mark.parametrize(("result", "is_excused"), [("passed", False), ("failed", True)])
+def test_a_test_that_races_may_pass_and_fail(result: Result, is_excused: bool) -> None:
+    verdict = judge({"[sig-node] Race [Conformance]": result}, {"[sig-node] Race [Conformance]": "Sometimes late"})
+    assert verdict.is_good and bool(verdict.excused) == is_excused
+
+
 def test_a_test_counts_as_its_worst_run_and_only_if_it_was_asked_for(tmp_path: Path) -> None:
     skipped, failure = "<skipped></skipped>", '<failure type="Failure">no</failure>'
     report(tmp_path / "together/junit_01.xml", pods="", taints=skipped, jobs=failure)

@@ -100,7 +100,14 @@ async def recipes(source: Path, programs: Path) -> list[Recipe]:
         packages=("busybox-static", *await closure(*TOOLS)),
         directories=(*BUSYBOX_IMAGE.directories, "uploads"),
         prepare=with_files(
-            agnhost, links={"agnhost-2": "agnhost", "usr/local/bin/iperf": "/usr/bin/iperf", "bin/nc": "nc.openbsd"}
+            agnhost,
+            links={
+                "agnhost-2": "agnhost",
+                "usr/local/bin/iperf": "/usr/bin/iperf",
+                "bin/nc": "nc.openbsd",
+                # Busybox's own shell would call its own nc, wherever another one lies.
+                "bin/sh": "bash",
+            },
         ),
     )
 

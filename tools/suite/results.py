@@ -1,7 +1,8 @@
 """What a run of the suite says, beside what is known of it.
 
 ``cannot.txt`` has the tests that cannot pass: the name on a line of its own, and below it, indented, the reason. Every
-other must: a failure without a reason is a defect, and so is a reason for a test that passes.
+other must: a failure without a reason is a defect, and so is a reason for a test that passes. A reason that begins with
+"Sometimes" is that of a test which races with what it tests.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Literal
 
 Result = Literal["passed", "failed", "not run"]
 KNOWN = Path(__file__).with_name("cannot.txt")
+SOMETIMES = "Sometimes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def judge(results: Mapping[str, Result], reasons: Mapping[str, str]) -> Verdict:
         passed=tuple(passed),
         excused={name: reasons[name] for name in failed if name in reasons},
         failed=tuple(name for name in failed if name not in reasons),
-        stale=tuple(name for name in passed if name in reasons),
+        stale=tuple(name for name in passed if name in reasons and not reasons[name].startswith(SOMETIMES)),
         not_run=tuple(named("not run")),
     )
 

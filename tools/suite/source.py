@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -57,20 +58,34 @@ def fetch(directory: Path) -> Path:
 
 def build(source: Path, programs: Path) -> None:
     """What is not in ``programs`` yet, with Debian's Go and without a network: minutes of two processors."""
-    programs.mkdir(parents=True, exist_ok=True)
-    workspace = source.parents[len(Path(IMPORT_PATH).parts) - 1]
-    environment = {
-        "GO111MODULE": "off", "GOPROXY": "off", "GOFLAGS": "", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0",
-        "GOPATH": str(workspace), "GOCACHE": os.environ.get("GOCACHE") or str(programs.parent / "go-cache"),
-    }  # fmt: skip
+    environment = _environment(source, programs)
     for name, packages in PROGRAMS.items():
         _build(["go", "build", "-ldflags", "-s -w"], packages, programs / name, source, environment)
     if not (programs / "e2e.test").exists():
         _embed(programs, source, environment)
+    _build(["go", "test", "-c", "-ldflags", _flags()], ["./test/e2e"], programs / "e2e.test", source, environment)
+
+
+def build_kubelet(source: Path, programs: Path) -> None:
+    """``programs/kubelet``, likewise; the suite itself does not need it (``make test-kubelet`` does)."""
+    command = ["go", "build", "-ldflags", _flags()]
+    _build(command, ["./cmd/kubelet"], programs / "kubelet", source, _environment(source, programs))
+
+
+def _environment(source: Path, programs: Path) -> dict[str, str]:
+    programs.mkdir(parents=True, exist_ok=True)
+    workspace = source.parents[len(Path(IMPORT_PATH).parts) - 1]
+    return {
+        "GO111MODULE": "off", "GOPROXY": "off", "GOFLAGS": "", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0",
+        "GOPATH": str(workspace), "GOCACHE": os.environ.get("GOCACHE") or str(programs.parent / "go-cache"),
+    }  # fmt: skip
+
+
+def _flags() -> str:
+    """The linker's: a program says of which version it is."""
     major, minor, _ = VERSION.removeprefix("v").split(".")
     told = {"gitVersion": VERSION, "gitMajor": major, "gitMinor": minor, "gitTreeState": "archive"}
-    flags = " ".join(["-s -w", *(f"-X k8s.io/component-base/version.{key}={value}" for key, value in told.items())])
-    _build(["go", "test", "-c", "-ldflags", flags], ["./test/e2e"], programs / "e2e.test", source, environment)
+    return " ".join(["-s -w", *(f"-X k8s.io/component-base/version.{key}={value}" for key, value in told.items())])
 
 
 def _private_apt(directory: Path) -> list[str]:
@@ -133,3 +148,8 @@ def _run(
     if done.returncode:
         raise Impossible(f"{' '.join(map(str, command))}: exit code {done.returncode}")
     return done.stdout or ""
+
+
+if __name__ == "__main__":
+    place = Path(sys.argv[1]).resolve()
+    build_kubelet(fetch(place), place / "programs")
