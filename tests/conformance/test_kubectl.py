@@ -133,6 +133,16 @@ def test_deployments_are_scaled_patched_and_rolled(kubectl: Kubectl) -> None:
     assert "NewReplicaSet:" in kubectl("describe", "deployment", "web")
 
 
+def test_a_daemon_set_is_not_rolled_back_to_what_it_is(any_kubectl: Kubectl) -> None:
+    """kubectl compares a revision's text with what it would write itself, byte by byte."""
+    kubectl = any_kubectl
+    kubectl(
+        "apply", "-f", "-", stdin=DEPLOYMENT.replace("kind: Deployment", "kind: DaemonSet").replace("replicas: 2", "")
+    )
+    kubectl.eventually("1", "get", "controllerrevisions", "-o", "jsonpath={.items[*].revision}")
+    assert "skipped rollback" in kubectl("rollout", "undo", "daemonset", "web", "--to-revision=1")
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -18,6 +18,8 @@ from pathlib import Path
 from tools.suite import images, source
 from tools.suite.results import KNOWN, judge, read_reasons, read_reports
 
+from kontinuum.foundation.errors import KontinuumError
+
 ROOT = Path(__file__).parents[2]
 KUBECTL = ROOT / "build/kubectl/kubectl.1.20"
 """The tests read what the kubectl of their own version prints."""
@@ -40,10 +42,10 @@ def main() -> int:
     try:
         tree = source.fetch(directory)
         source.build(tree, directory / "programs")
-    except source.Impossible as error:
+        asyncio.run(images.make(tree, directory / "programs", directory / "images"))
+    except (source.Impossible, KontinuumError) as error:
         print(f"suite: {error}", file=sys.stderr)
         return 2
-    asyncio.run(images.make(tree, directory / "programs", directory / "images"))
     reports = directory / "reports"
     shutil.rmtree(reports, ignore_errors=True)
     apart = ["unshare", "--mount", "--net", "--propagation", "private", "sh", "-c", APART, "suite"]

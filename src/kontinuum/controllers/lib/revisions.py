@@ -35,8 +35,9 @@ class History:
 
 
 def data_of(template: Object) -> Object:
-    """The patch that puts ``template`` back."""
-    return {"spec": {"template": {**without_nulls(template), "$patch": "replace"}}}
+    """The patch that puts ``template`` back. kubectl compares its text with that of its own making, whose keys are sorted."""
+    data: Object = orjson.loads(_sorted({"spec": {"template": {**without_nulls(template), "$patch": "replace"}}}))
+    return data
 
 
 def history(owner: Object, resource: Resource, found: Iterable[Object]) -> History:
@@ -61,7 +62,11 @@ def surplus(revisions: Sequence[Object], used: Iterable[str], limit: int) -> lis
 
 
 def _is_same(one: object, other: object) -> bool:
-    return orjson.dumps(one, option=orjson.OPT_SORT_KEYS) == orjson.dumps(other, option=orjson.OPT_SORT_KEYS)
+    return _sorted(one) == _sorted(other)
+
+
+def _sorted(value: object) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 def _new_revision(owner: Object, resource: Resource, data: Object, number: int) -> Object:
