@@ -35,7 +35,7 @@ class History:
 
 
 def data_of(template: Object) -> Object:
-    """The patch that puts ``template`` back, its keys sorted: kubectl compares its text with what it would write itself."""
+    """The patch that puts ``template`` back, its keys sorted: kubectl compares its text with what it would write."""
     data: Object = orjson.loads(_sorted({"spec": {"template": {**without_nulls(template), "$patch": "replace"}}}))
     return data
 
