@@ -70,7 +70,8 @@ conformance-suite: setup kubectls ## Kubernetes' own conformance tests (1.20, of
 test-kubelet: KUBELET ?= build/suite/programs/kubelet
 test-kubelet: setup kubectls ## the shim under a real kubelet: of Debian's source, or KUBELET=/path/to/one
 	test -x "$(KUBELET)" || $(PYTHON) -m tools.suite.source build/suite
-	KUBELET=$(abspath $(KUBELET)) $(PYTHON) -m pytest -q -m machine tests/machines/test_under_a_kubelet.py \
+	KUBELET=$(abspath $(KUBELET)) $(PYTHON) -m pytest -q -m machine tests/machines/test_under_a_kubelet.py $(SELECT)
+	KUBELET=$(abspath $(KUBELET)) $(PYTHON) -m pytest -q -m machine \
 	    $(addprefix tests/machines/pods/test_,lives.py processes.py rights.py tools.py volumes_of_files.py) $(SELECT)
 
 demo: setup ## start the platform, run one image as containers and as microVMs

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tools.suite.results import KNOWN, Result, judge, read_reasons, read_reports
+from tools.suite.results import KNOWN, Result, judge, known, read_reasons, read_reports
 
+CLASSES = ("container", "sandbox", "microvm")
 NAMES = st.sampled_from([f"[sig-apps] Thing {number} [Conformance]" for number in range(5)])
 RESULTS = st.sampled_from(["passed", "failed", "not run"])
 
@@ -70,4 +71,6 @@ def test_reasons_are_read_with_their_tests() -> None:
 
 
 def test_the_known_ones_have_reasons_and_are_conformance_tests() -> None:
-    assert all(name.endswith("[Conformance]") for name in read_reasons(KNOWN.read_text()))
+    files = [one for isolation_class in ("", *CLASSES) for one in known(isolation_class)]
+    assert all(name.endswith("[Conformance]") for one in files for name in read_reasons(one.read_text()))
+    assert known("sandbox") != known("container") == [KNOWN]

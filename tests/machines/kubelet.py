@@ -145,6 +145,7 @@ class Theirs:
             "--bootstrap-kubeconfig", self.directory / "bootstrap.conf",
             "--root-dir", self.directory / "kubelet",
             "--cert-dir", self.directory / "kubelet/pki",
+            "--seccomp-profile-root", self.platform.data_dir / "seccomp",
             "--volume-plugin-dir", self.directory / "kubelet/plugins",
             "--hostname-override", NODE,
             "--node-ip", self.address,

@@ -1,6 +1,6 @@
 """Runs Kubernetes' own conformance tests against Kontinuum on this machine, and says what came of it.
 
-    python -m tools.suite DIRECTORY [--focus REGEX] [--workers N]
+    python -m tools.suite DIRECTORY [--focus REGEX] [--workers N] [--class CLASS]
 
 See docs/how-to/conformance-suite.md. ``DIRECTORY`` keeps the source, the programs and the images, and gets the reports.
 """
@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from tools.suite import images, source
-from tools.suite.results import KNOWN, judge, read_reasons, read_reports
+from tools.suite.results import judge, known, read_reasons, read_reports
 
 from kontinuum.foundation.errors import KontinuumError
 
@@ -34,6 +34,7 @@ def main() -> int:
         "--focus", default="", help="only conformance tests whose names this regular expression matches"
     )
     parser.add_argument("--workers", type=int, default=4, help="tests side by side")
+    parser.add_argument("--class", dest="isolation_class", default="", help="the isolation class of every pod")
     asked = parser.parse_args()
     directory = asked.directory.resolve()
     if os.geteuid():
@@ -49,9 +50,11 @@ def main() -> int:
     reports = directory / "reports"
     shutil.rmtree(reports, ignore_errors=True)
     apart = ["unshare", "--mount", "--net", "--propagation", "private", "sh", "-c", APART, "suite"]
-    suite = [sys.executable, "-m", "tools.suite.run", directory, tree, KUBECTL, asked.focus, str(asked.workers)]
+    how = [asked.focus, str(asked.workers), asked.isolation_class]
+    suite = [sys.executable, "-m", "tools.suite.run", directory, tree, KUBECTL, *how]
     subprocess.run([*apart, *suite], cwd=ROOT, check=True)
-    verdict = judge(read_reports(reports, asked.focus), read_reasons(KNOWN.read_text()))
+    reasons = [read_reasons(one.read_text()) for one in known(asked.isolation_class)]
+    verdict = judge(read_reports(reports, asked.focus), {name: why for one in reasons for name, why in one.items()})
     print(verdict)
     return 0 if verdict.is_good else 1
 

@@ -52,6 +52,12 @@ def conformance(focus: str) -> str:
     return rf"({focus}).*\[Conformance\]"
 
 
+def known(isolation_class: str = "") -> list[Path]:
+    """The files with reasons that hold where all pods are of this class."""
+    of_class = KNOWN.with_stem(f"{KNOWN.stem}-{isolation_class}")
+    return [KNOWN, of_class] if of_class.exists() else [KNOWN]
+
+
 def judge(results: Mapping[str, Result], reasons: Mapping[str, str]) -> Verdict:
     def named(result: Result) -> list[str]:
         return sorted(name for name, one in results.items() if one == result)

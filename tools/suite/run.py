@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.suite import classes
 from tools.suite.results import conformance
 
 KONTINUUM = Path(sys.executable).with_name("kontinuum")
@@ -29,6 +30,8 @@ class Suite:
     focus: str
     """A regular expression: only tests whose names it matches."""
     workers: int
+    isolation_class: str
+    """Of all pods; empty: as they come."""
 
     @property
     def programs(self) -> Path:
@@ -54,6 +57,8 @@ def run(suite: Suite) -> None:
         kontinuum("up", "--detach", "--nodes", "2", data=suite.data)
         for image in sorted(suite.images.glob("*.tar")):
             kontinuum("image", "import", "--host", "*", image, data=suite.data)
+        if suite.isolation_class:
+            classes.give(classes.kubectl(suite.kubectl, suite.data / "kubeconfig"), suite.isolation_class)
         with beside(sys.executable, "-m", "tools.suite.tokens", suite.data / "kubeconfig"):
             part(suite, "together", suite.workers, "-focus", conformance(suite.focus), "-skip", ALONE)
             # Regular expressions know no "and"; the mark of the conformance tests is always the last of a name.
@@ -97,4 +102,5 @@ if __name__ == "__main__":
         parser.add_argument(place, type=Path)
     parser.add_argument("focus")
     parser.add_argument("workers", type=int)
+    parser.add_argument("isolation_class")
     run(Suite(**vars(parser.parse_args())))
