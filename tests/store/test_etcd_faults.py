@@ -136,13 +136,16 @@ def must_be_one_history(seen: list[Change], acknowledged: list[Record]) -> None:
     for record in acknowledged:
         change = by_revision[record.revision]
         assert (change.key, change.value, change.created) == (record.key, record.value, record.created)
-    present: dict[str, bytes] = {}
+    present: dict[str, Change] = {}
     for change in seen:
-        assert change.previous == present.get(change.key), f"{change.key} changed without an event"
+        before = present.get(change.key)
+        created = before.created if before is not None else change.revision
+        assert change.created == created, f"{change.key} changed without an event"
         if change.deleted:
+            assert before is not None and change.value == before.value, f"{change.key} changed without an event"
             del present[change.key]
         else:
-            present[change.key] = change.value
+            present[change.key] = change
 
 
 async def test_without_a_quorum_writes_and_reads_are_refused_in_clear_words_until_it_is_back(whole: Cluster) -> None:

@@ -218,9 +218,9 @@ class _Watches:
         await store.update("pods/a/x", b"two", expected=1)
         await store.delete("pods/a/x", expected=2)
         assert await take(changes, 3) == [
-            Change(key="pods/a/x", revision=1, value=b"one", previous=None, deleted=False, created=1),
-            Change(key="pods/a/x", revision=2, value=b"two", previous=b"one", deleted=False, created=1),
-            Change(key="pods/a/x", revision=3, value=b"two", previous=b"two", deleted=True, created=1),
+            Change(key="pods/a/x", revision=1, value=b"one", deleted=False, created=1),
+            Change(key="pods/a/x", revision=2, value=b"two", deleted=False, created=1),
+            Change(key="pods/a/x", revision=3, value=b"two", deleted=True, created=1),
         ]
 
     async def test_a_live_watch_tells_the_same_as_the_history(self, store: Store) -> None:
@@ -314,8 +314,8 @@ class _Compactions:
         await store.compact(2)
         assert [record.value for record in (await store.list("pods/", revision=2)).records] == [b"one", b"two"]
         assert await take(store.watch("pods/", after=2), 2) == [
-            Change(key="pods/a/x", revision=3, value=b"three", previous=b"one", deleted=False, created=1),
-            Change(key="pods/a/y", revision=4, value=b"two", previous=b"two", deleted=True, created=2),
+            Change(key="pods/a/x", revision=3, value=b"three", deleted=False, created=1),
+            Change(key="pods/a/y", revision=4, value=b"two", deleted=True, created=2),
         ]
 
     async def test_a_live_watch_survives_compaction(self, store: Store) -> None:

@@ -81,12 +81,11 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One event of the log. A deletion's ``value`` is the last one; ``previous`` is the one before, None if created."""
+    """One event of the log. A deletion's ``value`` is the last one that there was."""
 
     key: str
     revision: int
     value: bytes
-    previous: bytes | None
     deleted: bool
     created: int
 

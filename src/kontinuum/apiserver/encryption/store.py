@@ -116,10 +116,7 @@ class EncryptedStore:
 
     def _shown(self, change: Change) -> Change:
         value = self._plain(change.key, change.value)
-        previous = self._plain(change.key, change.previous) if change.previous is not None else None
-        if value is change.value and previous is change.previous:
-            return change
-        return replace(change, value=value, previous=previous)
+        return change if value is change.value else replace(change, value=value)
 
 
 def _forgotten(error: Undecryptable, now: int) -> Compacted:

@@ -101,19 +101,15 @@ async def _changes(members: Members, session: Session, era: Era, response: Any, 
 
 def _change(era: Era, event: Any, revision: int) -> Change:
     deleted = event.type == requests.DELETE
-    has_previous = event.HasField("prev_kv")
-    is_creation = not deleted and event.kv.create_revision == event.kv.mod_revision
-    if not has_previous and not is_creation:
-        raise Compacted(f"watching: what revision {revision} replaced is forgotten already", oldest=revision)
-    previous = event.prev_kv.value if has_previous and not is_creation else None
-    created = event.prev_kv.create_revision if deleted else event.kv.create_revision
+    if deleted and not event.HasField("prev_kv"):
+        raise Compacted(f"watching: what revision {revision} deleted is forgotten already", oldest=revision)
+    told = event.prev_kv if deleted else event.kv
     return Change(
         key=era.name(event.kv.key),
         revision=revision,
-        value=event.prev_kv.value if deleted else event.kv.value,
-        previous=previous,
+        value=told.value,
         deleted=deleted,
-        created=era.ours(created),
+        created=era.ours(told.create_revision),
     )
 
 

@@ -94,7 +94,6 @@ class MemoryStore:
             key=record.key,
             revision=record.revision,
             value=record.value,
-            previous=before.value if before else None,
             deleted=deleted,
             created=record.created,
         )

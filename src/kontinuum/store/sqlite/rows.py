@@ -114,13 +114,13 @@ def compacted(connection: sqlite3.Connection) -> int:
 
 def changes(
     connection: sqlite3.Connection, *, first: str, end: str, after: int, upto: int
-) -> list[tuple[str, int, bytes, bytes | None, int, int]]:
-    """Key, revision, value, previous value, deletion and creation of the changes of keys in [first, end).
+) -> list[tuple[str, int, bytes, int, int]]:
+    """Key, revision, value (of a deletion the last one), deletion and creation of the changes of keys in [first, end).
 
     Revisions are in (after, upto], in order.
     """
     return connection.execute(
-        "SELECT log.key, log.revision, coalesce(log.value, before.value), before.value, log.deleted, log.created"
+        "SELECT log.key, log.revision, coalesce(log.value, before.value), log.deleted, log.created"
         " FROM log LEFT JOIN log AS before ON before.revision = log.previous"
         " WHERE log.revision > ? AND log.revision <= ? AND log.key >= ? AND log.key < ? ORDER BY log.revision",
         (after, upto, first, end),

@@ -95,8 +95,8 @@ class SqliteStore:
         with explaining(self._database.path, "reading history"), self._snapshot(after):
             found = rows.changes(self._reader, first=prefix, end=end_of(prefix), after=after, upto=upto)
         changes = [
-            Change(key=key, revision=revision, value=value, previous=previous, deleted=bool(deleted), created=created)
-            for key, revision, value, previous, deleted, created in found
+            Change(key=key, revision=revision, value=value, deleted=bool(deleted), created=created)
+            for key, revision, value, deleted, created in found
         ]
         return changes, upto if upto < present else None
 

@@ -189,28 +189,35 @@ class Writer:
             return batch
         batch.rows = [row for _, row in accepted]
         try:
-            previous = self._append(batch.rows)
+            deleted = self._append(batch.rows)
         except Exception as error:
             # A refusal may rest on a neighbour that did not happen, so it falls with the rest.
             failure = self._failure("writing", error)
             return Batch(refusals=[(write.answer, failure) for write in writes])
-        for (write, row), before in zip(accepted, previous, strict=True):
-            value = before if row.deleted else row.value
-            assert value is not None  # a deletion has a previous value, every other row its own
-            batch.changes.append(Change(row.key, row.revision, value, before, row.deleted, row.created))
+        for write, row in accepted:
+            value = deleted[row.revision] if row.value is None else row.value
+            batch.changes.append(Change(row.key, row.revision, value, row.deleted, row.created))
             batch.records.append((write.answer, Record(row.key, value, row.created, row.revision)))
         self._adopt(plan)
         return batch
 
-    def _append(self, appended: Sequence[Row]) -> list[bytes | None]:
-        """Commit the rows; answers the value that each replaced."""
-        # Those are read first, since nothing may fail once the rows are durable. One may be of the same batch.
-        values = {row.revision: row.value for row in appended}
-        replaced = [row.previous for row in appended if row.previous is not None and row.previous not in values]
-        values |= dict(zip(replaced, rows.values(self._connection, replaced), strict=True))
+    def _append(self, appended: Sequence[Row]) -> dict[int, bytes]:
+        """Commit the rows; answers the last value of what they delete, by the deletion's revision."""
+        # Read first, since nothing may fail once the rows are durable.
+        last = self._last_values(appended)
         with self._transaction(begins=len(appended) > rows.AT_ONCE):
             rows.append(self._connection, appended)
-        return [None if row.previous is None else values[row.previous] for row in appended]
+        return last
+
+    def _last_values(self, appended: Sequence[Row]) -> dict[int, bytes]:
+        deletions = {row.revision: row.previous for row in appended if row.deleted and row.previous is not None}
+        if not deletions:
+            return {}
+        # What was written in the same batch is not to be read yet.
+        known = {row.revision: row.value for row in appended}
+        stored = [one for one in deletions.values() if one not in known]
+        known |= dict(zip(stored, rows.values(self._connection, stored), strict=True))
+        return {revision: value for revision, one in deletions.items() if (value := known[one]) is not None}
 
     def _adopt(self, plan: Plan) -> None:
         self._revision = plan.revision
