@@ -34,7 +34,7 @@ from kontinuum.apiserver.documents import Documents
 from kontinuum.apiserver.fairness import report
 from kontinuum.apiserver.fairness.fairness import Fairness, Flow
 from kontinuum.apiserver.fairness.level import Seat
-from kontinuum.apiserver.fairness.width import width_of
+from kontinuum.apiserver.fairness.width import WIDE, width_of
 from kontinuum.apiserver.health import ENDPOINTS, Health
 from kontinuum.apiserver.identifiers import new_uuid
 from kontinuum.apiserver.negotiation import negotiate
@@ -141,8 +141,10 @@ class Handler:
             seat.leave()
 
     def _width(self, question: _Question, flow: Flow) -> int:
-        served = self._context.served.get(question.route.resource) if question.route is not None else None
-        return width_of(question.asked, served, question.query, flow.level.widest) if served is not None else 1
+        asked, route = question.asked, question.route
+        if asked.verb not in WIDE or route is None or (served := self._context.served.get(route.resource)) is None:
+            return 1
+        return width_of(asked, served, question.query, flow.level.widest)
 
     async def _author(self, request: Request, path: str, query: Mapping[str, str]) -> User:
         """Raises ApiError 401."""

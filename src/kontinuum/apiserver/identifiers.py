@@ -11,6 +11,10 @@ SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 """No vowels and no look-alikes, so that a random name is never a word (apimachinery ``util/rand``)."""
 SUFFIX_LENGTH = 5
 
+VERSION_BITS = 0x4 << 76 | 0b10 << 62
+"""Of a UUID's 128 bits those that say its version, 4, and its variant."""
+RANDOM_BITS = (1 << 128) - 1 & ~(0xF << 76 | 0b11 << 62)
+
 _chance = random.Random()
 
 
@@ -21,8 +25,8 @@ def seed(number: int) -> None:
 
 def new_uuid() -> str:
     """A random UUID (RFC 9562, version 4) as text."""
-    text = f"{_chance.getrandbits(128):032x}"
-    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{'89ab'[int(text[16], 16) & 3]}{text[17:20]}-{text[20:]}"
+    text = f"{_chance.getrandbits(128) & RANDOM_BITS | VERSION_BITS:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def new_suffix() -> str:

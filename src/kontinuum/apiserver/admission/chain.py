@@ -109,6 +109,11 @@ class Plugin(Protocol):
         """The resources whose requests it looks at; None: whatever is asked."""
         ...
 
+    @property
+    def looks_below(self) -> bool:
+        """Whether it looks at requests about subresources too: status, binding, exec ..."""
+        ...
+
     async def admit(self, attributes: Attributes, reader: Reader) -> None:
         """Change ``attributes.obj``."""
         ...
@@ -124,6 +129,10 @@ class Base:
     @property
     def concerns(self) -> Collection[Resource] | None:
         return None
+
+    @property
+    def looks_below(self) -> bool:
+        return True
 
     async def admit(self, attributes: Attributes, reader: Reader) -> None:
         """Changes nothing."""
@@ -147,23 +156,28 @@ class Chain:
         # Most plug-ins do one of the two, and for few resources; calling only those keeps writes cheap.
         self._admitting = [one for one in plugins if type(one).admit is not Base.admit]
         self._validating = [one for one in plugins if type(one).validate is not Base.validate]
-        self._concerned: dict[Resource, tuple[list[Plugin], list[Plugin]]] = {}
+        self._concerned: dict[tuple[Resource, bool], tuple[list[Plugin], list[Plugin]]] = {}
 
-    def _of(self, resource: Resource) -> tuple[list[Plugin], list[Plugin]]:
-        """Who admits, and who validates, requests about ``resource``."""
-        found = self._concerned.get(resource)
+    def _of(self, attributes: Attributes) -> tuple[list[Plugin], list[Plugin]]:
+        """Who admits, and who validates, such requests."""
+        key = resource, is_below = attributes.resource, bool(attributes.subresource)
+        found = self._concerned.get(key)
         if found is None:
             if len(self._concerned) >= MOST_RESOURCES:
                 self._concerned.clear()
             admitting, validating = (
-                [one for one in some if one.concerns is None or resource in one.concerns]
+                [
+                    one
+                    for one in some
+                    if (one.concerns is None or resource in one.concerns) and (one.looks_below or not is_below)
+                ]
                 for some in (self._admitting, self._validating)
             )
-            found = self._concerned[resource] = admitting, validating
+            found = self._concerned[key] = admitting, validating
         return found
 
     async def admit(self, attributes: Attributes, reader: Reader) -> None:
-        admitting, _ = self._of(attributes.resource)
+        admitting, _ = self._of(attributes)
         for plugin in admitting:
             await plugin.admit(attributes, reader)
         if attributes.is_changed_outside:
@@ -173,7 +187,7 @@ class Chain:
                 await plugin.admit(attributes, reader)
 
     async def validate(self, attributes: Attributes, reader: Reader) -> None:
-        for plugin in self._of(attributes.resource)[1]:
+        for plugin in self._of(attributes)[1]:
             await plugin.validate(attributes, reader)
 
     async def review(self, attributes: Attributes, reader: Reader) -> None:

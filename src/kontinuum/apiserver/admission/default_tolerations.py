@@ -20,11 +20,11 @@ class DefaultTolerations(Base):
     """See the module."""
 
     concerns = frozenset({PODS})
+    looks_below = False
 
     async def admit(self, attributes: Attributes, reader: Reader) -> None:
         pod = attributes.obj
-        is_written = attributes.operation in ("CREATE", "UPDATE") and not attributes.subresource
-        if attributes.resource == PODS and is_written and pod:
+        if attributes.operation in ("CREATE", "UPDATE") and pod:
             add_tolerations(pod.setdefault("spec", {}))
 
 

@@ -43,18 +43,20 @@ class RuleResolver(Protocol):
 class Escalation(Base):
     """See the module."""
 
+    concerns = frozenset({*ROLES, *BINDINGS})
+
     def __init__(self, authorizer: authz.Authorizer, resolver: RuleResolver) -> None:
         self._authorizer = authorizer
         self._resolver = resolver
 
     async def admit(self, attributes: Attributes, reader: Reader) -> None:
-        if attributes.resource.group != r.ROLES.group or attributes.operation not in ("CREATE", "UPDATE"):
+        if attributes.operation not in ("CREATE", "UPDATE"):
             return
         if authz.MASTERS in attributes.user.groups or _is_for_collection_only(attributes.obj, attributes.old):
             return
         if attributes.resource in ROLES:
             self._check_role(attributes)
-        elif attributes.resource in BINDINGS:
+        else:
             self._check_binding(attributes)
 
     def _check_role(self, asked: Attributes) -> None:

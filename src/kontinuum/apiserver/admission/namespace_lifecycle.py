@@ -12,11 +12,13 @@ IMMORTAL = frozenset({"default", "kube-system", "kube-public"})
 class NamespaceLifecycle(Base):
     """See the module."""
 
+    looks_below = False
+
     async def admit(self, attributes: Attributes, reader: Reader) -> None:
         if attributes.verb == "delete" and attributes.resource == NAMESPACES and attributes.name in IMMORTAL:
             raise status.forbidden(NAMESPACES, attributes.name, "this namespace may not be deleted")
         # Events and leases of an ending namespace are refused as well; updates and deletes go on.
-        if attributes.verb != "create" or not attributes.namespace or attributes.subresource:
+        if attributes.verb != "create" or not attributes.namespace:
             return
         namespace = await reader.find(NAMESPACES, "", attributes.namespace)
         if namespace is None:

@@ -17,10 +17,11 @@ class Priority(Base):
     """See the module."""
 
     concerns = frozenset({PODS, PRIORITYCLASSES})
+    looks_below = False
 
     async def admit(self, attributes: Attributes, reader: Reader) -> None:
         pod = attributes.obj
-        if attributes.resource != PODS or attributes.subresource or pod is None:
+        if attributes.resource != PODS or pod is None:
             return
         spec = pod.setdefault("spec", {})
         if attributes.operation == "UPDATE":
@@ -33,7 +34,7 @@ class Priority(Base):
     async def validate(self, attributes: Attributes, reader: Reader) -> None:
         """Only one class may be the default."""
         obj = attributes.obj
-        if attributes.resource != PRIORITYCLASSES or attributes.subresource or not (obj and obj.get("globalDefault")):
+        if attributes.resource != PRIORITYCLASSES or not (obj and obj.get("globalDefault")):
             return
         default = default_class(await reader.list(PRIORITYCLASSES))
         if default is not None and (attributes.operation == "CREATE" or name_of(default) != name_of(obj)):

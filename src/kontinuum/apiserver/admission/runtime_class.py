@@ -15,10 +15,11 @@ class RuntimeClass(Base):
     """See the module."""
 
     concerns = frozenset({PODS})
+    looks_below = False
 
     async def admit(self, attributes: Attributes, reader: Reader) -> None:
         pod = attributes.obj
-        if attributes.resource != PODS or attributes.verb != "create" or attributes.subresource or pod is None:
+        if attributes.verb != "create" or pod is None:
             return
         spec = pod.get("spec") or {}
         name = spec.get("runtimeClassName")

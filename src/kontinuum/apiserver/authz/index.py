@@ -91,14 +91,18 @@ class Index:
         self._binding_caches = [(one, one.follow()) for one in (caches.cluster_role_bindings, caches.role_bindings)]
         self._role_of_key: dict[str, tuple[str, str]] = {}
 
-    def refresh(self) -> None:
-        """Take in what has changed since the last call."""
+    def refresh(self) -> bool:
+        """Take in what has changed since the last call; whether anything has."""
+        is_changed = False
         for cache, keys in self._role_caches:
             while keys:
+                is_changed = True
                 self._take_role(cache, keys.pop())
         for cache, keys in self._binding_caches:
             while keys:
+                is_changed = True
                 self._take_binding(cache, keys.pop())
+        return is_changed
 
     def role(self, role: tuple[str, str]) -> RoleRules | None:
         return self._roles.get(role)

@@ -10,24 +10,41 @@ from kontinuum.apiserver.authz.authorizer import Attributes, Decision, Opinion, 
 from kontinuum.apiserver.authz.index import Bound, Caches, Index
 from kontinuum.apiserver.authz.rules import Question
 
+Sort = tuple[str, tuple[str, ...], str, str, str, str, str, str]
+MOST_ALLOWED = 4096
+
 
 class Rbac:
     """Answers from the caches' Roles, ClusterRoles and their bindings."""
 
     def __init__(self, caches: Caches) -> None:
         self._index = Index(caches)
+        self._allowed: dict[Sort, Decision] = {}
+        """What was allowed whatever the object's name, until a rule or binding changes: a program asks for the same
+        thing about one object after the other."""
 
     def decide(self, attributes: Attributes) -> Decision:
-        index = self._index
-        index.refresh()
+        index = self._current()
+        sort = _sort_of(attributes)
+        known = self._allowed.get(sort)
+        if known is not None:
+            return known
         question = Question.of(attributes)
         missing: list[Bound] = []
+        is_same_for_all = True
         for bound in index.bound(attributes.user, attributes.namespace if attributes.is_resource else ""):
             role = index.role(bound.role)
             if role is None:
                 missing.append(bound)
-            elif role.allow(question):
-                return Decision(Opinion.ALLOW, bound.reason)
+                continue
+            is_same_for_all = is_same_for_all and not role.heeds_name(question)
+            if role.allow(question):
+                decision = Decision(Opinion.ALLOW, bound.reason)
+                if is_same_for_all:
+                    if len(self._allowed) >= MOST_ALLOWED:
+                        self._allowed.clear()
+                    self._allowed[sort] = decision
+                return decision
         if missing:
             problem = _problem(missing)
             return Decision(Opinion.NONE, f"RBAC: {problem}", problem)
@@ -35,8 +52,7 @@ class Rbac:
 
     def held(self, user: User, namespace: str) -> tuple[list[Object], str]:
         """Every rule that applies to ``user`` in ``namespace``, and which roles could not be found ("" if none)."""
-        index = self._index
-        index.refresh()
+        index = self._current()
         rules: list[Object] = []
         missing: list[Bound] = []
         for bound in index.bound(user, namespace):
@@ -58,9 +74,20 @@ class Rbac:
 
     def role_rules(self, kind: str, namespace: str, name: str) -> list[Object] | None:
         """The rules that a roleRef of a binding in ``namespace`` names; None if there is no such role."""
-        self._index.refresh()
-        role = self._index.role((namespace if kind == "Role" else "", name))
+        role = self._current().role((namespace if kind == "Role" else "", name))
         return role.rules if role is not None else None
+
+    def _current(self) -> Index:
+        """The index as it is now. Whoever lets it take in a change forgets what was allowed before."""
+        if self._index.refresh():
+            self._allowed.clear()
+        return self._index
+
+
+def _sort_of(asked: Attributes) -> Sort:
+    """All that is asked but the object's name."""
+    user, path = asked.user, asked.path
+    return user.name, user.groups, asked.verb, asked.group, asked.resource, asked.subresource, asked.namespace, path
 
 
 def _problem(missing: Iterable[Bound]) -> str:

@@ -78,6 +78,10 @@ class RoleRules:
                     return True
         return False
 
+    def heeds_name(self, question: Question) -> bool:
+        """Whether the answer to the question may be another for an object of another name."""
+        return any(grant.names is not None for key in question.keys for grant in self._grants.get(key, ()))
+
     def _allows_path(self, verb: str, path: str) -> bool:
         return any(
             (verb in verbs or ALL in verbs) and any(path_matches(pattern, path) for pattern in patterns)

@@ -12,11 +12,13 @@ from kontinuum.apiserver.authz.authorizer import Attributes
 from kontinuum.apiserver.catalog import Served
 
 OBJECTS_PER_SEAT = 100
+WIDE = frozenset({"list", "watch"})
+"""All other requests take one seat."""
 
 
 def width_of(asked: Attributes, served: Served, query: Mapping[str, str], widest: int) -> int:
     """Seats, at most ``widest``. A watch counts while it sends what there is at its beginning."""
-    if asked.verb not in ("list", "watch") or asked.name:
+    if asked.verb not in WIDE or asked.name:
         return 1
     if asked.verb == "watch" and query.get("resourceVersion", "") not in ("", "0"):
         return 1

@@ -29,19 +29,20 @@ ANYTHING = "*"
 class ParameterAccess(Base):
     """See the module."""
 
+    concerns = frozenset({*POLICIES, *POLICIES.values()})
+    looks_below = False
+
     def __init__(self, authorizer: authz.Authorizer, catalog: Catalog) -> None:
         self._authorizer = authorizer
         self._catalog = catalog
 
     async def validate(self, attributes: Attributes, reader: Reader) -> None:
-        if attributes.resource.group != r.VALIDATINGADMISSIONPOLICIES.group or attributes.operation not in WRITES:
-            return
-        if attributes.subresource or attributes.obj is None or authz.MASTERS in attributes.user.groups:
+        if attributes.operation not in WRITES or attributes.obj is None or authz.MASTERS in attributes.user.groups:
             return
         spec, old = attributes.obj.get("spec") or {}, (attributes.old or {}).get("spec") or {}
         if attributes.resource in POLICIES.values():
             self._check_policy(attributes, spec, old)
-        elif attributes.resource in POLICIES:
+        else:
             await self._check_binding(attributes, spec, old, reader)
 
     def _check_policy(self, asked: Attributes, spec: Object, old: Object) -> None:
