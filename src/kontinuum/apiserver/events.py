@@ -80,6 +80,9 @@ class Event:
 
         An update that enters a selection is ADDED, one that leaves it DELETED (apiserver's ``cacheWatcher``).
         """
+        if self.previous is self.entry and not self.deleted:
+            # Most changes: every selection takes the object before it for the one after it.
+            return "MODIFIED" if selection.matches(self.entry) else ""
         before = self.previous is not None and selection.matches(self.previous)
         after = not self.deleted and selection.matches(self.entry)
         if after:

@@ -278,8 +278,12 @@ async def _watchers_turn() -> None:
 
 async def _stored(served: Served, record: Record, value: bytes, *, created: bool = False) -> Stored:
     """``value`` is in the form that is stored."""
-    shown = await versions.present_one(served.converter, served.layout.splice(value, record.revision))
-    return Stored(shown, created)
+    entry = served.cache.get(record.key)
+    if entry is not None and entry.revision == record.revision:
+        whole = entry.value  # The cache has had its turn already, and has put together the same bytes.
+    else:
+        whole = served.layout.splice(value, record.revision)
+    return Stored(await versions.present_one(served.converter, whole), created)
 
 
 async def _present(served: Served, value: bytes) -> Stored:

@@ -37,7 +37,9 @@ class SqliteStore:
         self._broadcast = Broadcast()
         self._pasts: Pasts[Head] = Pasts()
         self._closed = False
-        self._writer = Writer(database, history=history, loop=asyncio.get_running_loop(), deliver=self._receive)
+        # Kept, because to ask which one runs takes a system call.
+        self._loop = asyncio.get_running_loop()
+        self._writer = Writer(database, history=history, loop=self._loop, deliver=self._receive)
         self._index = Index(self._writer.heads, revision=self._writer.revision)
         self._writer.start()
 
@@ -105,7 +107,7 @@ class SqliteStore:
 
     async def compact(self, revision: int) -> None:
         self._must_be_open()
-        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[None] = self._loop.create_future()
         self._writer.submit(Compaction(revision, answer))
         await answer
         self._pasts.forget(revision)
@@ -123,7 +125,7 @@ class SqliteStore:
         self, action: Literal["create", "update", "delete"], key: str, value: bytes, *, expected: int
     ) -> Record:
         self._must_be_open()
-        answer: asyncio.Future[Record] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Record] = self._loop.create_future()
         self._writer.submit(Write(action, key, value, expected, answer))
         return await answer
 
