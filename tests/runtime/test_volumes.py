@@ -14,7 +14,7 @@ from kontinuum.foundation.tasks import cancel
 from kontinuum.runtime.guest.fake import FakeGuest
 from kontinuum.runtime.guest.port import FILE_LIMIT
 from kontinuum.runtime.oci import SpecRefused
-from kontinuum.runtime.volumes import Volumes, fingerprint
+from kontinuum.runtime.volumes import Volumes, fingerprint, unbound
 
 LIMIT = 1 << 20
 
@@ -72,6 +72,33 @@ async def test_parts_of_a_pods_volume_are_parts_of_one_copy(tmp_path: Path) -> N
     kubelet.mkdir(parents=True)
     (place,) = (await volumes.provide(guest, [bind(kubelet)])).values()
     assert place.endswith("/x")
+
+
+async def test_a_part_that_a_kubelet_has_bound_elsewhere_is_found_in_its_volume(tmp_path: Path) -> None:
+    """A link stands for the kubelet's bind mount: both lead to the same inode."""
+    pod = tmp_path / "pods/uid"
+    volume, settings = pod / "volumes/kubernetes.io~empty-dir/cache", pod / "volumes/kubernetes.io~configmap/settings"
+    (volume / "a/b").mkdir(parents=True)
+    (volume / "a/file").write_text("x")
+    project(settings, "..1", "old")
+    parts = [bound(pod, "cache", 0, volume / "a/b"), bound(pod, "cache", 1, volume / "a/file")]
+    of_settings = bound(pod, "settings", 2, settings / "key")
+    guest, volumes = FakeGuest(tmp_path / "guest"), Volumes(limit_bytes=LIMIT, attach=no_disks)
+    first, second = [(await volumes.provide(guest, [bind(part)]))[str(part)] for part in parts]
+    whole = (await volumes.provide(guest, [bind(volume)]))[str(volume)]
+    assert (first, second) == (f"{whole}/a/b", f"{whole}/a/file")
+    (alone,) = (await volumes.provide(guest, [bind(of_settings, "ro")])).values()
+    (all_of_them,) = (await volumes.provide(guest, [bind(settings, "ro")])).values()
+    assert not alone.startswith(all_of_them) and inside(guest, alone).read_text() == "old"
+    nobodys = bound(pod, "gone", 3, tmp_path)
+    assert unbound(nobodys) == nobodys
+
+
+def bound(pod: Path, volume: str, number: int, part: Path) -> Path:
+    place = pod / "volume-subpaths" / volume / "main" / str(number)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(part)
+    return place
 
 
 async def test_a_file_lies_in_the_guest_under_its_own_name(tmp_path: Path) -> None:

@@ -32,6 +32,11 @@ log = structlog.get_logger(__name__)
 WHOLE = ("pods/*/volumes/*~*/*", "pods/*/volumes/*")
 """Where node agents (the kubelet, ours) keep a pod's volumes. One of which a part is mounted is copied whole, so that
 another container which mounts another part of it, or all of it, sees the same files."""
+PART = "pods/*/volume-subpaths/*/*/*"
+"""Where a kubelet binds the part of a volume that a container mounts: below the names of volume and container, a number.
+What is mounted says nothing of where in the volume it lies; its inode does."""
+AS_MADE = ("kubernetes.io~configmap", "kubernetes.io~secret", "kubernetes.io~downward-api", "kubernetes.io~projected")
+"""Volumes of which a part stays what it was when it was mounted, while the whole is renewed: nothing is shared."""
 GUEST_HOME = "/run/kontinuum/volumes"
 SHARED_MEMORY = "/dev/shm"
 
@@ -108,7 +113,7 @@ class Volumes:
 
     async def _place(self, guest: Guest, mount: Document) -> str:
         """Where the mount's source lies in the guest, as a part of its whole volume."""
-        source = Path(mount["source"])
+        source = unbound(Path(mount["source"]))
         volume = await self._provide_one(guest, mount, whole(source))
         below = source.relative_to(volume.source)
         if not below.parts:
@@ -179,6 +184,30 @@ def whole(source: Path) -> Path:
             if path.match(pattern):
                 return path
     return source
+
+
+def unbound(source: Path) -> Path:
+    """Where in its volume a part lies that a kubelet has bound elsewhere (see PART); any other ``source`` itself."""
+    if not source.match(PART):
+        return source
+    name, pod = source.parents[1].name, source.parents[3]
+    volumes = [one for one in pod.glob("volumes/*~*/*") if one.name == name and one.parent.name not in AS_MADE]
+    found = (place for volume in volumes for place in _places(volume) if _is_same(place, source))
+    return next(found, source)
+
+
+def _places(volume: Path) -> Iterator[Path]:
+    """The volume and everything in it, what lies near first in each directory; links are not followed."""
+    for directory, _, files in os.walk(volume):
+        yield Path(directory)
+        yield from (Path(directory, name) for name in files)
+
+
+def _is_same(place: Path, source: Path) -> bool:
+    try:
+        return os.path.samestat(place.lstat(), source.stat())
+    except FileNotFoundError:
+        return False
 
 
 def pack(source: Path, *, limit_bytes: int) -> bytes:
