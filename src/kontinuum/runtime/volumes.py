@@ -33,8 +33,8 @@ WHOLE = ("pods/*/volumes/*~*/*", "pods/*/volumes/*")
 """Where node agents (the kubelet, ours) keep a pod's volumes. One of which a part is mounted is copied whole, so that
 another container which mounts another part of it, or all of it, sees the same files."""
 PART = "pods/*/volume-subpaths/*/*/*"
-"""Where a kubelet binds the part of a volume that a container mounts: below the names of volume and container, a number.
-What is mounted says nothing of where in the volume it lies; its inode does."""
+"""Where a kubelet binds the part of a volume that a container mounts: below the volume's name, the container's, a
+number. What is mounted says nothing of where in the volume it lies; its inode does."""
 AS_MADE = ("kubernetes.io~configmap", "kubernetes.io~secret", "kubernetes.io~downward-api", "kubernetes.io~projected")
 """Volumes of which a part stays what it was when it was mounted, while the whole is renewed: nothing is shared."""
 GUEST_HOME = "/run/kontinuum/volumes"
