@@ -115,7 +115,7 @@ async def test_pods_reach_each_other_by_address_service_and_name(pair: Platform)
         found = await asyncio.gather(*(world.running(server(*place)) for place in places))
         pods = dict(zip(places, found, strict=True))
         other = {FIRST: SECOND, SECOND: FIRST}
-        for (_, node), pod in pods.items():
+        for (own, node), pod in pods.items():
             app = pod["metadata"]["labels"]["app"]
             spec = {"selector": {"app": app}, "ports": [{"port": 80, "targetPort": PAGE}], "type": "NodePort"}
             made = await world.create("Service", app, spec=spec)
@@ -124,6 +124,10 @@ async def test_pods_reach_each_other_by_address_service_and_name(pair: Platform)
                 client = name_of(pods[one, other[node]])
                 assert await answers(world, client, f"{ip(pod)}:{PAGE}") == name, "by its address"
                 assert await answers(world, client, app) == name, "by its Service's name"
+            (beside,) = (name_of(pods[one, node]) for one in CLASSES if one != own)
+            assert await answers(world, beside, f"{ADDRESSES[other[node]]}:{port}") == name, (
+                "by the other host and back"
+            )
             for address in ADDRESSES.values():
                 assert await until("an answer", lambda: fetched_here(f"{address}:{port}")) == name  # noqa: B023
             assert (await world.execute(name, "hostname")).strip() == name
