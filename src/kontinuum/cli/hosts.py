@@ -334,8 +334,8 @@ async def _boot(host: Host, clock: Clock) -> None:
     record = _record(host)
     make_directory(record.parent)
     replace_file(record, f"{holder.pid} {holder.started}\n", mode=0o600)
-    # Where br_netfilter is loaded, a node port is translated while the packet is still the bridge's. If it leads back to
-    # a pod of the host that asks, the bridge has to send it where it came from, which it does only when told to.
+    # Where br_netfilter is loaded, a node port is translated while the packet is still the bridge's. If it leads back
+    # to a pod of the host that asks, the bridge has to send it where it came from, which it does only when told to.
     await _batch(
         f"link add {host.wire} type veth peer name eth0 netns {pid}",
         f"link set {host.wire} master {host.bridge} up",
