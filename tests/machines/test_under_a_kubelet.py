@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
+from tests.kubectls import kubectl_programs
 from tests.lifetimes import told_of
 from tests.machines import kubelet
 from tests.machines.kubelet import CLASSES, NODE, Theirs, hierarchies
@@ -66,6 +69,40 @@ def test_each_class_has_its_kernel(theirs: Theirs) -> None:
     assert kernels[0] == os.uname().release != kernels[1]
 
 
+@pytest.mark.parametrize("kubectl", [min(kubectl_programs()), max(kubectl_programs())])
+def test_what_is_typed_arrives_and_ends(theirs: Theirs, kubectl: int) -> None:
+    """Over SPDY from an old kubectl, over a WebSocket from a new one."""
+    program = [str(kubectl_programs()[kubectl]), "--kubeconfig", str(theirs.platform.kubeconfig)]
+    for one in CLASSES:
+        name = f"typed-{kubectl}-{one}"
+        started(theirs, name, one, "cat; echo the end; sleep 1000", container={"stdin": True, "stdinOnce": True})
+        for arguments, expected in (
+            (("exec", "-i", name, "--", "cat"), "hello\n"),
+            (("exec", "-i", name, "--", "sh", "-c", "cat >&2; exit 3"), ""),
+            (("attach", "-i", name, "--pod-running-timeout=60s"), "hello\nthe end\n"),
+        ):
+            talk = subprocess.Popen([*program, *arguments], stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True)
+            if arguments[0] == "attach":
+                said = attached(talk, "hello\n", lines=2)
+            else:
+                said, errors = talk.communicate("hello\n", timeout=60)
+                assert "hello" in said + errors
+                assert talk.returncode == (3 if "exit 3" in arguments[-1] else 0)
+            assert said == expected
+        theirs.platform.kubectl("delete", "pod", name, "--wait=false")
+
+
+def attached(talk: subprocess.Popen[str], text: str, *, lines: int) -> str:
+    """What comes back of ``text``; the container would go on."""
+    assert talk.stdin and talk.stdout
+    with talk:
+        talk.stdin.write(text)
+        talk.stdin.close()
+        said = "".join(talk.stdout.readline() for _ in range(lines))
+        talk.kill()
+    return said
+
+
 def test_the_kubelet_measures_both_alike(theirs: Theirs) -> None:
     work = "x=$(head -c 4000000 /dev/zero | tr '\\0' x); while :; do :; done"
     for one in CLASSES:
@@ -82,6 +119,12 @@ def test_the_kubelet_measures_both_alike(theirs: Theirs) -> None:
         return [f"{name}: {said}" for name, said in counted.items() if not all(map(is_counted, said))]
 
     wait_until("the kubelet to measure every pod and container", lambda: not uncounted(), seconds=SECONDS)
+
+    def are_told() -> bool:
+        told = theirs.platform.kubectl("top", "pods", check=False).stdout
+        return all(f"measured-{one}" in told for one in CLASSES)
+
+    wait_until("kubectl top to tell of both", are_told, seconds=SECONDS)
     for one in CLASSES:
         theirs.platform.delete("pod", f"measured-{one}")
 
