@@ -17,6 +17,7 @@ from kontinuum.client.transport.fake import FakeApi
 from kontinuum.foundation import process, virtual_time
 from kontinuum.foundation.clock import VirtualClock
 from kontinuum.foundation.tasks import cancel
+from kontinuum.node import pods
 from kontinuum.node.container_mounts import volume_devices, volume_mounts
 from kontinuum.node.erasing import Eraser
 from kontinuum.node.settings import NodeSettings
@@ -25,12 +26,13 @@ from kontinuum.node.volumes import growth, mounting, provisioned
 from kontinuum.node.volumes.context import CannotMount, Context
 
 BOUND = {"pv.kubernetes.io/bind-completed": "yes"}
+MOUNTING = {"name": "main", "volumeMounts": [{"name": "data", "mountPath": "/data"}]}
 
 
 def a_pod(**spec: Any) -> Object:
     volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": "c"}}]
     metadata = {"name": "p", "namespace": "default", "uid": "u"}
-    return {"metadata": metadata, "spec": {"containers": [], "volumes": volumes, **spec}}
+    return {"metadata": metadata, "spec": {"containers": [MOUNTING], "volumes": volumes, **spec}}
 
 
 def prepare(tmp_path: Path, volume: Object | None, *, bound: bool = True, **spec: Any) -> Path:
@@ -51,6 +53,16 @@ def prepare(tmp_path: Path, volume: Object | None, *, bound: bool = True, **spec
         return (await mounting.prepare(context, tmp_path / "pod"))["data"]
 
     return virtual_time.run(main)
+
+
+def test_a_volume_that_no_container_uses_keeps_no_pod_waiting(tmp_path: Path) -> None:
+    pod = a_pod(containers=[{"name": "main"}])
+    context = Context(pod, None, None, None, None, None)  # type: ignore[arg-type]
+    assert asyncio.run(mounting.prepare(context, tmp_path)) == {}
+    looking = {"name": "visitor", "volumeDevices": [{"name": "data", "devicePath": "/dev/x"}]}
+    file = {"name": "main", "env": [{"name": "A", "valueFrom": {"fileKeyRef": {"volumeName": "data"}}}]}
+    for used in ({"ephemeralContainers": [looking]}, {"initContainers": [MOUNTING]}, {"containers": [file]}):
+        assert pods.used_volumes(a_pod(**{"containers": [], **used})) == {"data"}
 
 
 def ours(path: Path) -> Object:

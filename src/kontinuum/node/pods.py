@@ -41,6 +41,17 @@ def all_containers(pod: Object) -> Iterator[Object]:
     yield from containers(pod)
 
 
+def used_volumes(pod: Object) -> set[str]:
+    """The volumes that a container mounts, has as a device, or takes variables from."""
+    found: set[str] = set()
+    for container in (*all_containers(pod), *ephemeral_containers(pod)):
+        for field in ("volumeMounts", "volumeDevices"):
+            found.update(one["name"] for one in container.get(field) or ())
+        sources = (one.get("valueFrom") or {} for one in container.get("env") or ())
+        found.update(one["fileKeyRef"]["volumeName"] for one in sources if "fileKeyRef" in one)
+    return found
+
+
 def find_container(pod: Object, name: str) -> Object | None:
     everything = [*all_containers(pod), *ephemeral_containers(pod)]
     return next((container for container in everything if container["name"] == name), None)

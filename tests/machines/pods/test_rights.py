@@ -104,7 +104,10 @@ async def paths_of_the_host_are_what_they_are_said_to_be(world: World) -> None:
     mounts = [mounted(name, f"/{name}") for name in paths]
     script = "[ -d /made ] && [ -d /there/made ] && [ -f /file ] && echo right"
     assert await world.printed(world.pod(script, volumes=volumes, container={"volumeMounts": mounts})) == ["right"]
-    wrong = world.pod(name="wrong", volumes=[{"name": "v", "hostPath": {"path": f"{top}/file", "type": "Directory"}}])
+    no_directory: Object = {"name": "v", "hostPath": {"path": f"{top}/file", "type": "Directory"}}
+    wrong = world.pod(name="wrong", volumes=[no_directory], container={"volumeMounts": [mounted("v", "/v")]})
+    await world.running(world.pod(name="unused", volumes=[no_directory]))
+    await world.delete("Pod", world.name("unused"), grace_seconds=0)
     await world.start(wrong)
     await world.event_that(wrong["metadata"]["name"], "FailedMount", "is not a directory")
     await world.delete("Pod", wrong["metadata"]["name"], grace_seconds=0)

@@ -45,12 +45,17 @@ def volumes_below(pod_directory: Path) -> Path:
 
 
 async def prepare(context: Context, pod_directory: Path) -> dict[str, Path]:
-    """Set up every volume of the pod; answers where each is on this machine. Repeating it refreshes the files.
+    """Set up every volume that a container uses; answers where each is here. Repeating it refreshes the files.
+
+    What nobody uses is left alone, and keeps no pod waiting, as under a kubelet.
 
     Raises CannotMount, its message in the kubelet's words.
     """
     places: dict[str, Path] = {}
+    used = pods.used_volumes(context.pod)
     for volume in context.pod["spec"].get("volumes") or ():
+        if volume["name"] not in used:
+            continue
         try:
             places[volume["name"]] = await _prepare_one(volume, context, place_of(pod_directory, volume))
         except (KontinuumError, OSError) as error:
