@@ -258,10 +258,13 @@ state = "{self.run}/containerd"
             "rotateCertificates": True,
             "resolvConf": "/etc/resolv.conf",
             # The cases come all at once; a kubelet would tell and ask no more than five times a second.
-            "eventRecordQPS": 0,
+            "eventRecordQPS": 100,
+            "eventBurst": 200,
             "kubeAPIQPS": 100,
             "kubeAPIBurst": 200,
             "clusterDomain": "cluster.local",
+            # Nobody answers there; without it there would be an event about each pod each time that it is looked at.
+            "clusterDNS": [self.server],
             "port": 0,
             "address": self.address,
             "healthzPort": 0,

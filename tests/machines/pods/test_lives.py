@@ -57,7 +57,7 @@ async def what_is_not_alive_is_started_again(world: World) -> None:
         name = pod["metadata"]["name"]
         await world.pod_that(name, again, "to have been restarted")
         assert seen == sorted(seen)
-        assert [one for one in await world.events(name) if one["reason"] == "Unhealthy"]
+        await world.event_that(name, "Unhealthy", "")
         await world.delete("Pod", name)
 
     await asyncio.gather(restarted(file, 2), restarted(page, 1))
