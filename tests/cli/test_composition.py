@@ -105,11 +105,15 @@ def test_the_kubeconfig_is_complete_in_itself(tmp_path: Path) -> None:
     assert document["current-context"] == document["contexts"][0]["name"]
 
 
-def test_preparing_twice_changes_nothing_and_secrets_are_the_owners_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an installation has outside its data is inside."""
     for name in ("run", "templates"):
         monkeypatch.setattr(composing.Installation, name, property(lambda self, name=name: self.data / name))
+
+
+@pytest.mark.usefixtures("at_home")
+def test_preparing_twice_changes_nothing_and_secrets_are_the_owners_alone(tmp_path: Path) -> None:
     settings = load(tmp_path / "data")
     assert prepare(settings, RealClock()) > 200 * DAY
     config = settings.installation.kubeconfig
@@ -123,6 +127,17 @@ def test_preparing_twice_changes_nothing_and_secrets_are_the_owners_alone(
         assert file is not None and file in before
     assert server.client_ca is not None and server.front_proxy_ca is not None
     assert server.client_ca.read_bytes() != server.front_proxy_ca.read_bytes(), "a client could speak for everybody"
+
+
+@pytest.mark.usefixtures("at_home")
+def test_a_part_alone_leaves_what_is_the_servers(tmp_path: Path) -> None:
+    """Its own settings do not say where the server listens, which was told so by its command line."""
+    listening = composing.load(data_dir=tmp_path, listen="192.0.2.1:7000", environment={})
+    prepare(listening, RealClock())
+    files = (listening.installation.kubeconfig, listening.installation.pki / "server.crt")
+    written = [one.read_bytes() for one in files]
+    prepare(composing.load(data_dir=tmp_path, environment={}), RealClock(), serves=False)
+    assert [one.read_bytes() for one in files] == written
 
 
 async def test_every_part_has_a_log_of_its_own_and_a_way_to_say_that_it_is_ready(tmp_path: Path) -> None:

@@ -22,20 +22,24 @@ from kontinuum.foundation.pki import Authority, KeyPair
 CLUSTER_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
 
 
-def prepare(settings: Settings, clock: Clock) -> float:
+def prepare(settings: Settings, clock: Clock, *, serves: bool = True) -> float:
     """Make directories, certificates, tokens and kubeconfig. Returns the seconds until a certificate wants renewal.
+
+    ``serves``: whether the API server is among what starts. A part alone need not be told where that listens: it leaves
+    the server's certificate and a kubeconfig that is there as they are.
 
     Raises OSError (a full or read-only disk), pki.AuthorityBroken.
     """
     paths = settings.installation
     make_directories(paths)
     authority = Authority.ensure(paths.pki, clock)
-    pairs = issue(settings, authority)
+    pairs = issue(settings, authority, serves=serves)
     if settings.server.service_account_key is not None:
         jwt.ensure_key(settings.server.service_account_key)
     if settings.server.socket_tokens is not None:
         ensure_tokens(settings.server.socket_tokens, identities(settings).values())
-    write_if_changed(paths.kubeconfig, kubeconfig(settings, authority.certificate, pairs["admin"]), mode=0o600)
+    if serves or not paths.kubeconfig.exists():
+        write_if_changed(paths.kubeconfig, kubeconfig(settings, authority.certificate, pairs["admin"]), mode=0o600)
     proxies = Authority.ensure(paths.front_proxy, clock, name="kontinuum-front-proxy")
     proxy = proxies.ensure_client("client", user=FRONT_PROXY)
     return min(proxies.renew_after(proxy), *(authority.renew_after(pair) for pair in pairs.values()))
@@ -49,7 +53,7 @@ def make_directories(paths: Installation) -> None:
     make_directory(paths.templates, mode=0o700)
 
 
-def issue(settings: Settings, authority: Authority) -> dict[str, KeyPair]:
+def issue(settings: Settings, authority: Authority, *, serves: bool) -> dict[str, KeyPair]:
     """Every certificate of one machine, by name. Users and groups are those that Kubernetes' own parts have."""
     node, host = settings.node.name, settings.server.listen.rpartition(":")[0].strip("[]")
     listening = [host] if host not in ("", "0.0.0.0", "::", "*") else []
@@ -62,9 +66,10 @@ def issue(settings: Settings, authority: Authority) -> dict[str, KeyPair]:
         name: authority.ensure_client(name, user=user, groups=groups)
         for name, (user, groups) in identities(settings).items()
     }
+    server = {"server": authority.ensure_server("server", common_name="kube-apiserver", hosts=hosts)} if serves else {}
     return {
         **clients,
-        "server": authority.ensure_server("server", common_name="kube-apiserver", hosts=hosts),
+        **server,
         "node-client": authority.ensure_client(
             "node-client", user="kube-apiserver-kubelet-client", groups=["system:masters"]
         ),

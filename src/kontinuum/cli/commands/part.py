@@ -21,7 +21,7 @@ from kontinuum.foundation.clock import RealClock
 def run_part(name: str, *, data_dir: Path, config: Path | None, listen: str = "", store: str = "") -> None:
     """Make sure of directories and certificates, then become the part. Does not return."""
     settings = composing.load(data_dir=data_dir, listen=listen, store=store, config=config, environment=os.environ)
-    prepare(settings, RealClock())
+    prepare(settings, RealClock(), serves=name == "server")
     _become(name, settings)
 
 
