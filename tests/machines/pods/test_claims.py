@@ -125,6 +125,12 @@ async def a_volume_changes_its_class_and_is_never_in_two(world: World) -> None:
 
     await until("the container to wait", is_refused)
     await world.patch("PersistentVolumeClaim", world.name(), {"spec": {"resources": {"requests": {"storage": "48Mi"}}}})
+
+    async def is_to_grow() -> Any:
+        return (await world.get("PersistentVolumeClaim", world.name()))["status"].get("conditions")
+
+    # Not every host lets a volume grow that is mounted: it does before the next pod has it.
+    await until("the volume to be larger than its file system", is_to_grow)
     await world.delete("Pod", first)
     await world.pod_that(second, is_ready, "to follow the machine")
     await world.log_that(second, lambda text: text.split() == ["machine", "container"], "to tell who wrote")
