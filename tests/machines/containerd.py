@@ -142,3 +142,28 @@ async def _remove_all(settings: NodeSettings) -> None:
 
 if __name__ == "__main__":
     asyncio.run(_remove_all(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=NodeSettings)))
+
+
+def administrators(directory: Path, *, state: Path, socket: Path) -> str:
+    """A configuration that somebody else wrote: as far from ours as this host allows."""
+    return f"""\
+version = 2
+root = "{directory}/root"
+state = "{state}"
+
+[grpc]
+  address = "{socket}"
+
+[plugins."io.containerd.grpc.v1.cri"]  # keep!
+  sandbox_image = "localhost/pause:1"
+  disable_apparmor = true
+  restrict_oom_score_adj = true
+  tolerate_missing_hugetlb_controller = true
+  disable_hugetlb_controller = true
+  netns_mounts_under_state_dir = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/usr/lib/cni"
+    conf_dir = "{directory}/cni"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+"""

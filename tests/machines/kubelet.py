@@ -22,7 +22,7 @@ from pathlib import Path
 
 from tests.kubectls import newest_kubectl
 from tests.lifetimes import BOUND, afterwards, kill, told_of
-from tests.machines.containerd import enter_private_mounts
+from tests.machines.containerd import administrators, enter_private_mounts
 from tests.machines.networks import own_network, own_services
 from tests.machines.platform import KONTINUUM, Object, Platform, wait_until
 from tests.machines.shim import ASSETS
@@ -195,32 +195,8 @@ class Theirs:
             for given in ("cpuset.cpus", "cpuset.mems"):
                 if (hierarchy / given).exists():
                     (group / given).write_text((hierarchy / given).read_text())
-        (theirs / "config.toml").write_text(self.containerd_config())
+        (theirs / "config.toml").write_text(administrators(theirs, state=self.run / "containerd", socket=self.socket))
         (theirs / "cni/10-theirs.conflist").write_text(json.dumps(self._network()))
-
-    def containerd_config(self) -> str:
-        place = self.directory / "containerd"
-        return f"""\
-version = 2
-root = "{place}/root"
-state = "{self.run}/containerd"
-
-[grpc]
-  address = "{self.socket}"
-
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "localhost/pause:1"
-  disable_apparmor = true
-  restrict_oom_score_adj = true
-  tolerate_missing_hugetlb_controller = true
-  disable_hugetlb_controller = true
-  netns_mounts_under_state_dir = true
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
-    conf_dir = "{place}/cni"
-  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-    runtime_type = "io.containerd.runc.v2"
-"""
 
     def _network(self) -> Object:
         ipam = {

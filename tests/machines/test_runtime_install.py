@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.lifetimes import BOUND, afterwards, told_of
-from tests.machines.containerd import busybox_archive, enter_private_mounts, pause_archive
+from tests.machines.containerd import administrators, busybox_archive, enter_private_mounts, pause_archive
 from tests.machines.networks import own_network
 from tests.machines.platform import KONTINUUM
 from tests.machines.shim import ASSETS
@@ -28,28 +28,7 @@ pytestmark = pytest.mark.machine
 
 
 def configuration(directory: Path) -> str:
-    """An administrator's, as far from ours as this host allows."""
-    return f"""\
-version = 2
-root = "{directory}/root"
-state = "{directory}/state"
-
-[grpc]
-  address = "{directory}/c.sock"
-
-[plugins."io.containerd.grpc.v1.cri"]  # keep!
-  sandbox_image = "localhost/pause:1"
-  disable_apparmor = true
-  restrict_oom_score_adj = true
-  tolerate_missing_hugetlb_controller = true
-  disable_hugetlb_controller = true
-  netns_mounts_under_state_dir = true
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
-    conf_dir = "{directory}/cni"
-  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-    runtime_type = "io.containerd.runc.v2"
-"""
+    return administrators(directory, state=directory / "state", socket=directory / "c.sock")
 
 
 def network(directory: Path) -> str:
