@@ -21,6 +21,7 @@ from msgspec.structs import replace
 
 from kontinuum.cli.settings import Settings
 from kontinuum.foundation.clock import Clock
+from kontinuum.foundation.priority import step_forward
 from kontinuum.foundation.sockets import notify_ready
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ async def server(settings: Settings, clock: Clock) -> None:
     from kontinuum.cli.stores import open_store
 
     sys.setswitchinterval(SWITCH_SECONDS)
+    # All others are its clients: what they do meanwhile with the processor it needs, they wait for afterwards.
+    step_forward("the API server waits its turn behind its clients")
     store = await open_store(settings)
     try:
         api = ApiServer(store, settings.server, clock)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import os
 
 import structlog
 
@@ -23,6 +22,7 @@ from kontinuum.api.machinery.objects import Object, labels_of, name_of
 from kontinuum.client.informer import Change, Handler, Informer
 from kontinuum.client.rest import Client
 from kontinuum.foundation.clock import Clock
+from kontinuum.foundation.priority import step_forward
 from kontinuum.node import network
 from kontinuum.node.dns import service as dns_service
 from kontinuum.node.dns.dns import Dns
@@ -41,8 +41,6 @@ from kontinuum.node.settings import NodeSettings
 log = structlog.get_logger(__name__)
 
 ZONE = "topology.kubernetes.io/zone"
-PRIORITY = -10
-"""Our nice value."""
 HEALTH_PORT = 10256
 """kube-proxy's, asked by load balancers."""
 
@@ -52,7 +50,8 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
 
     Raises NftablesMissing, TransactionRefused if the kernel lacks what the rules need, ProgramFailed, OSError.
     """
-    _step_forward()
+    # We are asked in every connection, and need a millisecond each time.
+    step_forward("names and Services wait their turn behind busy pods")
     await network.prepare(settings)
     networks = networks_of(settings)
     services = Informer(client, SERVICES, clock=clock)
@@ -93,14 +92,6 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
         if settings.proxy:
             group.create_task(proxy.run())
             await _serve_health(proxy.figures, settings)
-
-
-def _step_forward() -> None:
-    """Be served before what pods compute: we are asked in every connection, and need a millisecond each time."""
-    try:
-        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
-    except PermissionError as error:
-        log.info("names and Services wait their turn behind busy pods", error=str(error))
 
 
 def networks_of(settings: NodeSettings) -> Networks:
