@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 from pathlib import Path
 
@@ -88,3 +89,35 @@ async def test_a_disk_that_is_no_file_system_is_refused_by_name(lab: Lab, tmp_pa
             await guest.mount_disk(VolumeDisk(disk, "ext4", PLACE))
         await machine.detach_disk(disk)
         assert await machine.attach_disk(path, read_only=False) == disk, "it was let go of"
+
+
+async def test_a_full_disk_of_the_host_is_an_error_for_who_writes_and_holds_nobody_up(lab: Lab, tmp_path: Path) -> None:
+    """The image may grow beyond the room that there is for it, as images of volumes may."""
+    room = tmp_path / "room"
+    room.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", room], check=True)
+    try:
+        image = room / "disk"
+        with image.open("wb") as file:
+            file.truncate(64 * MEBIBYTE)
+        subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", "-J", "size=4", image], check=True)
+        async with lab.machine("first") as (machine, guest), asyncio.timeout(100):
+            await guest.identify(identity())
+            running = await with_volume(lab, machine, guest, await machine.attach_disk(image, read_only=False))
+            assert (await running.shell("echo kept > /data/kept; sync")).exit.status == 0
+            fill = await running.shell("dd if=/dev/zero of=/data/large bs=1M count=40 conv=fsync")
+            assert (fill.exit.status, b"Input/output error" in fill.stderr) == (1, True), fill
+            assert (await running.shell("cat /data/kept")).words == ["kept"]
+            await guest.remove_container("main")
+            with pytest.raises(GuestRefused):
+                await guest.unmount_disk(PLACE)  # not all that was written is there, and that is said
+        subprocess.run(["mount", "-o", "remount,size=100m", room], check=True)
+        async with lab.machine("second") as (machine, guest):
+            await guest.identify(identity())
+            running = await with_volume(lab, machine, guest, await machine.attach_disk(image, read_only=False))
+            assert (await running.shell("cat /data/kept; rm -f /data/large")).words == ["kept"]
+            assert (await running.shell("dd if=/dev/zero of=/data/more bs=1M count=40 conv=fsync")).exit.status == 0
+            await guest.remove_container("main")
+            await guest.unmount_disk(PLACE)
+    finally:
+        subprocess.run(["umount", "--lazy", room], check=True)

@@ -108,7 +108,8 @@ class Volumes:
             try:
                 await guest.unmount_disk(volume.guest_path)
             except GuestRefused as error:
-                # A process that outlives its container holds it; what was written is on the disk all the same.
+                # A process that outlives its container holds it, and what was written is on the disk all the same; or
+                # the host's disk is full, and whoever waited for the end of a write was told.
                 log.warning("a disk was not unmounted", source=str(volume.source), reason=str(error))
 
     async def _place(self, guest: Guest, mount: Document) -> str:

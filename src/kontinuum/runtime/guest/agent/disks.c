@@ -76,13 +76,14 @@ static uint64_t size_of(const char *device) {
     return size;
 }
 
-/* A file system that is smaller than its disk grows: its volume has been expanded since it was last used. */
+/* A file system that is smaller than its disk grows: its volume has been expanded since it was last used. One that has
+ * seen an error (the host's disk was full) the kernel does not enlarge; what is in it is not to be lost for that. */
 static bool fill_disk(int root, uint64_t size) {
     struct statfs about;
     if (fstatfs(root, &about))
         return false;
     uint64_t blocks = size / (uint64_t)about.f_bsize;
-    return ioctl(root, EXT4_RESIZE, &blocks) == 0;
+    return ioctl(root, EXT4_RESIZE, &blocks) == 0 || errno == EPERM;
 }
 
 static bool give_to_group(int root, gid_t group) {

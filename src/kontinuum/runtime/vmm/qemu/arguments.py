@@ -143,7 +143,9 @@ def block_node(files: int, *, name: str, read_only: bool) -> dict[str, Any]:
 
 def scsi_disk(target: int, *, node: str) -> dict[str, Any]:
     """A disk for the monitor's ``device_add``, which the guest finds under this target of its SCSI bus."""
-    return {"driver": "scsi-hd", "id": f"{SCSI}{target}", "bus": f"{SCSI}.0", "scsi-id": target, "drive": node}
+    # Left to itself QEMU stops the whole machine when the host's disk is full, and whoever asks its agent waits.
+    errors = {"werror": "report", "rerror": "report"}
+    return {"driver": "scsi-hd", "id": f"{SCSI}{target}", "bus": f"{SCSI}.0", "scsi-id": target, "drive": node} | errors
 
 
 def blank_node(*, name: str) -> dict[str, Any]:
