@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from tests.machines import containerd, shim
 from tests.machines.platform import wires
 from tests.machines.shim import Host, Pod, wait_until
 
-from kontinuum.node.port import RuntimeFailed
+from kontinuum.node.port import RuntimeFailed, RuntimeTimedOut
 from kontinuum.runtime import records
 
 pytestmark = [pytest.mark.machine, pytest.mark.asyncio(loop_scope="module")]
@@ -25,6 +26,9 @@ EXITED = 2
 CYCLES = 30
 EXECS, AT_ONCE = 20, 5
 FLOOD_BYTES = 8 << 20
+PAGE = 4096
+UNDEFINED = b"\x0f\x0b"
+"""An instruction that no processor has."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -157,6 +161,68 @@ async def test_a_full_disk_is_told_and_over_when_there_is_room_again(host: Host)
         subprocess.run(["umount", "--lazy", images], check=True)
     await pod.run("again", "sleep", "1000")
     await pod.remove()
+
+
+async def test_an_agent_that_dies_ends_its_machine_and_a_spoilt_template_costs_no_pod(host: Host) -> None:
+    """No process of a guest can kill its agent. What a machine has not written it reads in its template, though: who
+    spoils the agent's program there kills it."""
+    pod = await host.pod("headless")
+    container = await pod.run("c", "sleep", "1000")
+    [memory] = Path(host.runtime.templates_dir).glob("*/memory")
+    spoil_agent(memory)
+    with contextlib.suppress(RuntimeFailed, RuntimeTimedOut):
+        await host.cri.execute(container, ["true"], 30)
+    assert (await pod.exited(container, seconds=240)).exit_code == 137
+    await wait_not_ready(host, pod)
+    await pod.remove()
+    await wait_until(lambda: not host.shims() and not host.machines())
+    assert list(host.runtime.sandboxes.iterdir()) == []
+    following = await host.pod("following")
+    assert (await following.exited(await following.run("c", "sh", "-c", "exit 4"))).exit_code == 4
+    await following.remove()
+    [discarded] = (memory.parent.parent / "discarded").iterdir()
+    assert (discarded.name, discarded.read_text()) == (
+        memory.parent.name,
+        "its files are not what they were when it was finished",
+    )
+
+
+def spoil_agent(memory: Path) -> None:
+    """Write over the agent's program wherever it lies in the memory of a machine."""
+    agent = (shim.ASSETS / "guest" / "agent").read_bytes()
+    pages = {agent[at : at + PAGE] for at in range(PAGE, len(agent) - PAGE, PAGE)}
+    with memory.open("r+b", buffering=0) as file:
+        for at in range(0, memory.stat().st_size, PAGE):
+            page = os.pread(file.fileno(), PAGE, at)
+            if page in pages and any(page):
+                os.pwrite(file.fileno(), UNDEFINED * (PAGE // len(UNDEFINED)), at)
+
+
+@pytest.mark.long
+async def test_a_machine_that_stands_still_is_removed_like_any_other(host: Host) -> None:
+    pod = await host.pod("frozen")
+    container = await pod.run("c", "sleep", "1000")
+    [machine] = [pid for pid in host.machines() if is_machine_of(pod, pid)]
+    os.kill(machine, signal.SIGSTOP)
+    with pytest.raises(RuntimeTimedOut):
+        await host.cri.execute(container, ["true"], 1)
+    await host.cri.stop_container(container, 1)
+    assert (await pod.status(container)).exit_code == 137
+    await pod.remove()
+    await wait_until(lambda: not host.shims() and not host.machines())
+
+
+@pytest.mark.long
+async def test_a_machine_that_stands_still_is_missed_without_being_asked_to_end(host: Host) -> None:
+    """Its clock is asked for now and then, and an answer is waited for no longer than two minutes."""
+    pod = await host.pod("missed")
+    container = await pod.run("c", "sleep", "1000")
+    [machine] = [pid for pid in host.machines() if is_machine_of(pod, pid)]
+    os.kill(machine, signal.SIGSTOP)
+    assert (await pod.exited(container, seconds=400)).exit_code == 137
+    await wait_not_ready(host, pod)
+    await pod.remove()
+    await wait_until(lambda: not host.shims() and not host.machines())
 
 
 async def test_dozens_of_pods_leave_nothing(host: Host) -> None:

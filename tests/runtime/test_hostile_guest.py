@@ -142,10 +142,25 @@ async def test_a_guest_that_reads_nothing_is_lost_before_what_waits_for_it_grows
     await guest.close()
 
 
-async def test_a_guest_that_never_answers_does_not_keep_whoever_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_guest_that_never_answers_does_not_keep_whoever_asked() -> None:
     guest, _reader = connected(Ignored())
     with pytest.raises(GuestLost, match="STATS"):
         await guest._ask(Kind.STATS, protocol.text("main"), seconds=0.01)
+    assert "STATS" in await guest.wait_lost(), "a guest that says nothing at all is lost for everybody"
+    await guest.close()
+
+
+async def test_a_guest_that_does_not_answer_but_speaks_is_not_lost() -> None:
+    guest, reader = connected(Ignored())
+    asking = asyncio.ensure_future(guest._ask(Kind.STATS, protocol.text("main"), seconds=0.05))
+    await asyncio.sleep(0)
+    reader.feed_data(protocol.encode(Frame(Kind.DATA, 99, b"of a process that has ended", STDOUT)))
+    with pytest.raises(GuestLost, match="STATS"):
+        await asking
+    answering = asyncio.ensure_future(guest.read_file("/file"))
+    await asyncio.sleep(0)
+    reader.feed_data(protocol.encode(Frame(Kind.OK, 3, b"content")))
+    assert await answering == b"content"
     await guest.close()
 
 

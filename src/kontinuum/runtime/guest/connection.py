@@ -39,6 +39,10 @@ _DISK_SECONDS, _DISK_PAUSE = 10.0, 0.005
 ANSWER_SECONDS = 120.0
 """For one request. Under translation on a crowded host, seconds were seen; an agent that never answers must not keep
 whoever asked for ever, because there is one who asks every few seconds."""
+SIGNAL_SECONDS = 20.0
+"""For a signal, which costs the agent nothing, and comes when a pod is to end: containerd waits with it."""
+_STEPS = 5
+"""In which it is waited: if we were stopped, and our machine with us, that took no longer than one of them."""
 TREE_SECONDS = 900.0
 UNREAD_LIMIT = 2 << 20
 """Bytes that may wait for an agent that does not read: a request and some credit."""
@@ -88,6 +92,8 @@ class AgentConnection(Guest):
         self._grants: dict[tuple[int, int], Grant] = {}
         self._exits: dict[int, asyncio.Future[Exit]] = {}
         self._lost: GuestLost | None = None
+        self._heard = 0
+        """How often something came from the agent."""
         self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._sorter = asyncio.get_running_loop().create_task(self._sort())
 
@@ -203,7 +209,8 @@ class AgentConnection(Guest):
             await self._writer.wait_closed()
 
     async def signal(self, process: int, number: int, *, whole_container: bool) -> None:
-        await self._ask(Kind.SIGNAL, protocol.signal(process, number, whole_container=whole_container))
+        payload = protocol.signal(process, number, whole_container=whole_container)
+        await self._ask(Kind.SIGNAL, payload, seconds=SIGNAL_SECONDS)
 
     async def resize(self, process: int, *, rows: int, columns: int) -> None:
         await self._ask(Kind.RESIZE, protocol.resize(process, rows=rows, columns=columns))
@@ -241,17 +248,26 @@ class AgentConnection(Guest):
         return self._next_id
 
     async def _ask(self, kind: Kind, payload: bytes, *, number: int = 0, seconds: float = ANSWER_SECONDS) -> bytes:
+        """The agent's answer. Raises GuestLost, and the guest is lost for everybody if it has said nothing else either:
+        it is frozen, or dead, and its machine runs on as if nothing were."""
         number = number or self._new_id()
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._asked[number] = answer
+        heard = self._heard
         try:
-            async with asyncio.timeout(seconds):
-                await self.send(Frame(kind, number, payload))
-                return await answer
-        except TimeoutError as error:
-            raise GuestLost(f"the agent has not answered {kind.name} for {seconds:g} s") from error
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self.send(Frame(kind, number, payload))
+                for _ in range(_STEPS):
+                    await asyncio.wait({answer}, timeout=seconds / _STEPS)
+                    if answer.done():
+                        return answer.result()
         finally:
             self._asked.pop(number, None)
+        silence = GuestLost(f"the agent has not answered {kind.name} for {seconds:g} s")
+        if heard == self._heard:
+            self._lose(silence)
+        raise silence
 
     async def _ask_until_seen(self, kind: Kind, payload: bytes) -> None:
         """Something that needs a disk: the guest's kernel may notice it a moment after it was attached."""
@@ -269,6 +285,7 @@ class AgentConnection(Guest):
         splitter = protocol.Splitter()
         try:
             while data := await self._reader.read(_READ):
+                self._heard += 1
                 for frame in splitter.feed(data):
                     self._handle(frame)
             self._lose(GuestLost("the agent's socket was closed"))
