@@ -9,6 +9,7 @@ import os
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.lifetimes import BOUND, afterwards, told_of
@@ -23,6 +24,7 @@ from kontinuum.images.layers import Limits
 from kontinuum.images.manifests import Platform
 from kontinuum.images.services import Containerd
 from kontinuum.node.cri import CriClient
+from kontinuum.node.port import RuntimeFailed
 
 pytestmark = pytest.mark.machine
 
@@ -89,6 +91,8 @@ async def test_a_pod_of_our_handler_runs_on_any_containerd(tmp_path: Path) -> No
                             await import_archive(store, file, Wish(Platform.here()), Limits(), lambda *_: None)
                 kernels = [await kernel_of_a_pod(cri, tmp_path, handler) for handler in ("machine", "")]
                 assert kernels[1] == os.uname().release != kernels[0]
+                with pytest.raises(RuntimeFailed, match="hostNetwork is not offered by microVMs"):
+                    await kernel_of_a_pod(cri, tmp_path, "machine", named="host", namespace_options={"network": 2})
         finally:
             said = kontinuum(*uninstall)
     assert str(theirs / "config.toml") in said
@@ -100,12 +104,13 @@ async def test_a_pod_of_our_handler_runs_on_any_containerd(tmp_path: Path) -> No
     assert not left
 
 
-async def kernel_of_a_pod(cri: CriClient, directory: Path, handler: str) -> str:
-    name = handler or "plain"
+async def kernel_of_a_pod(cri: CriClient, directory: Path, handler: str, *, named: str = "", **security: Any) -> str:
+    name = named or handler or "plain"
     group = f"/kontinuum-installed-{os.getpid()}"
     sandbox = {
         "metadata": {"name": name, "uid": f"{name}-uid", "namespace": "default", "attempt": 0},
-        "hostname": name, "log_directory": str(directory / name), "linux": {"cgroup_parent": f"{group}/{name}"},
+        "hostname": name, "log_directory": str(directory / name),
+        "linux": {"cgroup_parent": f"{group}/{name}", "security_context": security},
     }  # fmt: skip
     (directory / name).mkdir()
     container = {

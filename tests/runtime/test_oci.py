@@ -18,6 +18,12 @@ def annotated(**annotations: str) -> dict[str, Any]:
     return {"annotations": {CRI + name.replace("_", "-"): value for name, value in annotations.items()}}
 
 
+def sandbox(*shared: str, **annotations: str) -> dict[str, Any]:
+    """A pod's, which shares these namespaces with the host."""
+    own = [{"type": kind} for kind in ("network", "pid", "ipc") if kind not in shared]
+    return {**annotated(container_type="sandbox", **annotations), "linux": {"namespaces": own}}
+
+
 def test_roles_are_told_by_containerds_annotation() -> None:
     assert oci.role_of(annotated(container_type="sandbox")) is Role.SANDBOX
     assert oci.role_of(annotated(container_type="container")) is Role.MEMBER
@@ -31,19 +37,23 @@ def test_a_member_names_its_sandbox() -> None:
 
 
 def test_a_pods_limits_come_from_its_sandbox() -> None:
-    limits = annotated(
-        container_type="sandbox", sandbox_memory="134217728", sandbox_cpu_quota="150000", sandbox_cpu_period="50000"
-    )
+    limits = sandbox(sandbox_memory="134217728", sandbox_cpu_quota="150000", sandbox_cpu_period="50000")
     pod = oci.pod_of(limits, "s")
     assert pod.resources == Resources(memory_bytes=134217728, cpu_quota_microseconds=300_000)
     assert pod.resources.cpus == 3
-    assert oci.pod_of(annotated(container_type="sandbox", sandbox_memory="0"), "s").resources == Resources()
+    assert oci.pod_of(sandbox(sandbox_memory="0"), "s").resources == Resources()
 
 
 def test_a_pod_has_the_network_namespace_that_cni_prepared() -> None:
     namespaces = [{"type": "pid"}, {"type": "network", "path": "/run/netns/x"}]
     assert oci.pod_of({"linux": {"namespaces": namespaces}}, "s").network_namespace == Path("/run/netns/x")
     assert oci.pod_of({"linux": {"namespaces": [{"type": "pid"}]}}, "s").network_namespace is None
+
+
+@pytest.mark.parametrize(("shared", "field"), [("network", "hostNetwork"), ("pid", "hostPID"), ("ipc", "hostIPC")])
+def test_a_pod_that_would_share_with_the_host_is_refused_by_the_name_of_its_field(shared: str, field: str) -> None:
+    with pytest.raises(SpecRefused, match=f"^{field} is not offered by microVMs: "):
+        oci.pod_of(sandbox(shared), "s")
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,12 @@ _CAPABILITY_NAMES = (
 )
 CAPABILITIES = tuple(_CAPABILITY_NAMES.split())
 """By bit number, as in <linux/capability.h>."""
+_OF_THE_HOST = {
+    "network": "hostNetwork is not offered by microVMs: the machine has its own kernel, and with it its own network",
+    "pid": "hostPID is not offered by microVMs: the machine's kernel knows no process of the host",
+    "ipc": "hostIPC is not offered by microVMs: the machine's kernel shares no memory with processes of the host",
+}
+"""What a pod is told that asks for a namespace of the host's. Our own node agent refuses it before (node/abilities)."""
 
 
 class SpecRefused(Refused):
@@ -73,7 +79,7 @@ class Pod:
     id: str
     hostname: str
     network_namespace: Path | None
-    """None: the pod shares the host's network, which a machine cannot."""
+    """None: there is no network but the machine's loopback (``ctr run``)."""
     cgroup: str
     """Path below each cgroup hierarchy, or empty."""
     resources: Resources
@@ -105,8 +111,16 @@ def sandbox_id_of(spec: Document) -> str:
 
 
 def pod_of(spec: Document, container: str) -> Pod:
-    """The pod, from its sandbox container's specification (or that of a container alone)."""
+    """The pod, from its sandbox container's specification (or that of a container alone).
+
+    Raises SpecRefused for a pod that wants to share with the host what a machine cannot.
+    """
     linux = spec.get("linux") or {}
+    if role_of(spec) is Role.SANDBOX:
+        own = {namespace.get("type") for namespace in linux.get("namespaces") or ()}
+        for kind, why in _OF_THE_HOST.items():
+            if kind not in own:
+                raise SpecRefused(why)
     return Pod(
         id=container,
         hostname=spec.get("hostname") or container[:12],
