@@ -53,7 +53,7 @@ def data_directory() -> Iterator[Path]:
             yield installation.data
         finally:
             # Outside the data directory a server on its own leaves its socket, and two directories as any part would.
-            for file in (installation.api_socket, installation.api_tokens):
+            for file in (installation.api_socket, installation.api_tokens, installation.told):
                 file.unlink(missing_ok=True)
             for outside in (installation.run, installation.templates):
                 if outside.exists():

@@ -18,13 +18,15 @@ from msgspec.structs import replace
 from tests.ports import free_port
 
 from kontinuum.api.kubernetes import bootstrap
-from kontinuum.api.kubernetes.resources import CERTIFICATESIGNINGREQUESTS, NODES, SECRETS
+from kontinuum.api.kubernetes.resources import CERTIFICATESIGNINGREQUESTS, EVENTS, NODES, SECRETS
 from kontinuum.api.machinery.objects import name_of
 from kontinuum.apiserver.app import ApiServer
 from kontinuum.cli import joining, membership
 from kontinuum.cli import settings as composing
 from kontinuum.cli.assemble import administrator
 from kontinuum.cli.commands import token as tokens
+from kontinuum.cli.commands.part import leave_word
+from kontinuum.cli.exits import NotRunning
 from kontinuum.cli.preparation import prepare
 from kontinuum.cli.settings import Settings
 from kontinuum.client.connect import connect
@@ -89,7 +91,8 @@ def host(directory: Path, of: Settings, name: str = "b", **node: Any) -> Setting
 
 async def test_a_token_is_all_it_takes_and_is_needed_only_once(tmp_path: Path) -> None:
     async with cluster(tmp_path / "a") as own:
-        made = await tokens.create(own, CLOCK, ttl=3600)
+        leave_word(own)
+        made = await tokens.create(tokens.running_settings(tmp_path / "a"), CLOCK, ttl=3600)
         assert made["command"].endswith(f"--server {made['server']} --token {made['token']} --ca-hash {made['caHash']}")
         wanted = host(tmp_path / "b", own)
         await joining.join(wanted, made["token"], [made["caHash"]], CLOCK)
@@ -123,6 +126,8 @@ async def test_a_token_is_all_it_takes_and_is_needed_only_once(tmp_path: Path) -
         # After its end nobody takes it any more, and the operator is told what to do.
         with pytest.raises(certificates.MembershipOver, match="join again"):
             await joining.prepare_member(again, VirtualClock(time.time() + 10 * 365 * 86400))
+    with pytest.raises(NotRunning, match="start it: kontinuum up"):
+        tokens.running_settings(tmp_path / "a")
 
 
 class _Hasty(VirtualClock):
@@ -203,15 +208,19 @@ async def test_a_node_gets_no_certificate_that_others_would_take_for_somebody_el
             )
         )  # fmt: skip
         try:
-            hosts = {
-                "the API server": ["127.0.0.1"],
-                "a Service": ["10.96.0.1"],
-                "the API server's name": ["kubernetes.default.svc"],
-                "another node": ["a"],
+            refused = {
+                "the address 127.0.0.1 is loopback's or a Service's, and no node's": ("b", ["127.0.0.1"]),
+                "the address 10.96.0.1 is loopback's or a Service's, and no node's": ("b", ["10.96.0.1"]),
+                "the address 192.0.2.1 is an API server's or another node's too": ("b", ["192.0.2.1"]),
+                "the name kubernetes.default.svc is not the node's alone": ("b", ["kubernetes.default.svc"]),
+                "the name a is not the node's alone": ("b", ["a"]),
+                "the subject is system:node:a, the requester system:node:b": ("a", ["a"]),
             }
-            asked = [kind for names in hosts.values() for kind in certificates.kinds("b", names)[2:]]
-            asked += certificates.kinds("a", ["a"])[2:]
-            names = [await ask(member, kind) for kind in asked]
+            async with administrator(own) as client:
+                address = {"addresses": [{"type": "InternalIP", "address": "192.0.2.1"}]}
+                await client.patch(NODES, "a", {"status": address}, subresource="status")
+            asked = {why: certificates.kinds(name, hosts)[2] for why, (name, hosts) in refused.items()}
+            names = {await ask(member, kind): why for why, kind in asked.items()}
             # One that is granted, asked for last: the others have been looked at when it is there.
             granted = await ask(member, certificates.kinds("b", ["b", "192.0.2.9"])[2])
             async with asyncio.timeout(30), administrator(own) as client:
@@ -220,7 +229,16 @@ async def test_a_node_gets_no_certificate_that_others_would_take_for_somebody_el
                     await asyncio.sleep(0.05)
                     found = (await client.list(CERTIFICATESIGNINGREQUESTS)).items
                     issued = {name_of(one) for one in found if one.get("status")}
-            assert not issued & set(names)
+                assert not issued & set(names)
+                # Who waits for nobody knows is told: kubectl describe csr.
+                told: dict[str, str] = {}
+                while len(told) < len(names):
+                    await asyncio.sleep(0.05)
+                    events = (await client.list(EVENTS, fields="reason=NotApproved")).items
+                    told = {one["involvedObject"]["name"]: one["message"] for one in events}
+            assert told == {
+                name: f"{why}; if it is to have it: kubectl certificate approve {name}" for name, why in names.items()
+            }
         finally:
             await member.close()
 

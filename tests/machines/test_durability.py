@@ -18,6 +18,7 @@ from tests.servers import KONTINUUM, Server, data_directory
 from kontinuum.api.kubernetes.resources import CONFIGMAPS
 from kontinuum.api.machinery.objects import Object, name_of
 from kontinuum.api.machinery.status import ApiError
+from kontinuum.cli.commands import token as tokens
 from kontinuum.cli.exits import Exit
 from kontinuum.store.sqlite import SqliteStore
 
@@ -42,6 +43,7 @@ async def test_a_full_disk_refuses_writes_clearly_and_nothing_else(directory: Pa
     server = Server(directory, disk="-t tmpfs -o size=12m none")
     server.start()
     client = await server.connect()
+    assert tokens.running_settings(directory).server.listen == server.address, "a token can be made there"
     history, ballast = History(), server.files / "ballast"
     async with contextlib.AsyncExitStack() as cleaning:
         cleaning.callback(server.kill)

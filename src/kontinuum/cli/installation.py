@@ -71,6 +71,11 @@ class Installation:
         return self.run / "state.json"
 
     @property
+    def told(self) -> Path:
+        """The settings that the supervisor was told, or the API server where that runs alone."""
+        return self.run / "settings.json"
+
+    @property
     def api_socket(self) -> Path:
         """Where the API server listens for this machine's own parts."""
         return self.run / "api.sock"

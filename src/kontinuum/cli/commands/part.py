@@ -12,16 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from kontinuum.cli import settings as composing
+from kontinuum.cli import state
 from kontinuum.cli.preparation import prepare
 from kontinuum.cli.settings import Settings
 from kontinuum.cli.slim import SLIM
 from kontinuum.foundation.clock import RealClock
+from kontinuum.foundation.files import replace_file
 
 
 def run_part(name: str, *, data_dir: Path, config: Path | None, listen: str = "", store: str = "") -> None:
     """Make sure of directories and certificates, then become the part. Does not return."""
     settings = composing.load(data_dir=data_dir, listen=listen, store=store, config=config, environment=os.environ)
     prepare(settings, RealClock(), serves=name == "server")
+    if name == "server":
+        leave_word(settings)
     _become(name, settings)
 
 
@@ -35,6 +39,13 @@ def run_attached(name: str, *, kubeconfig: Path, config: Path | None, overrides:
     settings = composing.load(kubeconfig=kubeconfig, config=config, overrides=overrides, environment=os.environ)
     reading.load(kubeconfig, context=settings.context)
     _become(name, settings)
+
+
+def leave_word(settings: Settings) -> None:
+    """For commands that must know how the API server was started (``token``); a supervisor has said it already."""
+    paths = settings.installation
+    if state.read(paths.state) is None:
+        replace_file(paths.told, composing.encode(settings), mode=0o600)
 
 
 def _become(name: str, settings: Settings) -> None:

@@ -24,6 +24,7 @@ from kontinuum.client.rest import Client
 from kontinuum.foundation.clock import Clock, parse_rfc3339
 from kontinuum.foundation.errors import Refused, Retryable
 from kontinuum.foundation.pki import fingerprint
+from kontinuum.foundation.sockets import is_listening
 
 LETTERS = string.ascii_lowercase + string.digits
 SIGNED_SECONDS = 10.0
@@ -60,7 +61,7 @@ async def create(
     if not server:
         raise NotReachable(
             f"the API server listens at {settings.server.listen}, which only this machine reaches; start it anew where "
-            "others do: kontinuum down, and kontinuum up --listen ADDRESS:6443"
+            "others do: kontinuum down, and kontinuum up --listen ADDRESS:6443 (or server, where that runs alone)"
         )
     token = token or f"{_chosen(6)}.{_chosen(16)}"
     try:
@@ -172,7 +173,7 @@ async def _wait_signed(client: Client, clock: Clock, token_id: str) -> None:
         await clock.sleep(0.1)
     raise Retryable(
         f"the token {token_id} was made, but nobody has signed cluster-info with it within {SIGNED_SECONDS:g} s: "
-        "do the controllers run? (kontinuum status)"
+        "do the controllers run? (kontinuum status, or kontinuum controllers beside kontinuum server)"
     )
 
 
@@ -181,11 +182,14 @@ def _chosen(length: int) -> str:
 
 
 def running_settings(data_dir: Path) -> Settings:
-    """Those of the platform that runs here. Raises NotRunning, or Refused on a machine that is a member itself."""
+    """Those of the platform, or the API server alone, that runs here.
+
+    Raises NotRunning, or Refused on a machine that is a member itself.
+    """
     paths = Installation.at(data_dir)
-    if state.read(paths.state) is None:
-        raise NotRunning(f"no platform runs with the data directory {paths.data}; start it: kontinuum up")
-    settings = decode((paths.run / "settings.json").read_bytes())
+    if not paths.told.exists() or (state.read(paths.state) is None and not is_listening(paths.api_socket)):
+        raise NotRunning(f"no API server runs with the data directory {paths.data}; start it: kontinuum up")
+    settings = decode(paths.told.read_bytes())
     if settings.member_of:
         raise Refused(f"this machine is a member of another's cluster: make tokens at {settings.member_of}")
     return settings

@@ -60,7 +60,7 @@ def supervise(settings: composing.Settings, *, detach: bool, say: str) -> None:
     own = (*node.gateways, settings.hosts.address_of(1))
     _wait_free(node.listens_at, early=node.address in own)
     make_directory(paths.run, mode=0o700)
-    told = paths.run / "settings.json"
+    told = paths.told
     replace_file(told, composing.encode(settings), mode=0o600)
     command = supervisor_command(told)
     if detach:
@@ -122,7 +122,7 @@ def stop_pods_of_the_dead(settings: composing.Settings) -> None:
     from kontinuum.foundation import process
 
     paths = settings.installation
-    told = paths.run / "settings.json"
+    told = paths.told
     replace_file(told, composing.encode(settings), mode=0o600)
     done = asyncio.run(process.run(*supervisor_command(told, "--stop-pods"), timeout=120, check=False))
     if done.code != Exit.OK:

@@ -64,8 +64,10 @@ def serving_refusal(asked: Asked, node: str, known: Reserved) -> str:
         if name != node or name in known.names or name.partition(".")[0] in CLUSTER_NAMES:
             return f"the name {name} is not the node's alone"
     for address in asked.addresses:
-        if canonical(address) in known.addresses or is_inside(address, known.networks):
-            return f"the address {address} is not the node's alone"
+        if is_inside(address, known.networks):
+            return f"the address {address} is loopback's or a Service's, and no node's"
+        if canonical(address) in known.addresses:
+            return f"the address {address} is an API server's or another node's too"
     return ""
 
 

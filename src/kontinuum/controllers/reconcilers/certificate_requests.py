@@ -11,7 +11,7 @@ from base64 import b64encode
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from kontinuum.api.kubernetes.bootstrap import INFO, INFO_NAMESPACE, clusters_of
@@ -43,8 +43,17 @@ OTHERS = ("nodeclient", "Auto approving kubelet client certificate after Subject
 """What somebody must be allowed to create for a node's request of theirs to be approved, and what is said then."""
 SERVING = "Auto approving kubelet serving certificate: names and addresses are the node's alone."
 NETWORK = "Auto approving the certificate of a node's network part."
+LEFT_TO_PEOPLE = "NotApproved"
+"""The event's reason by which people learn that a node waits for them."""
 REVIEWED = {"user": "username", "uid": "uid", "groups": "groups", "extra": "extra"}
 """Who asks, as a review and as a request call it."""
+
+
+class Verdict(NamedTuple):
+    """With which words a request is approved, or what speaks against it; without either it is for people to judge."""
+
+    approval: str = ""
+    objection: str = ""
 
 
 class CertificateApproval:
@@ -56,6 +65,7 @@ class CertificateApproval:
     def __init__(self, context: Context) -> None:
         self._client = context.client
         self._clock = context.clock
+        self._events = context.recorder("certificatesigningrequest-approving-controller")
         self._is_asked_for_hosts = bool(context.settings.approve_hosts)
         self._service_networks = split(context.settings.service_cidrs)
 
@@ -72,29 +82,35 @@ class CertificateApproval:
         asked = signers.read(csr)
         if signers.PROBLEMS[signer](asked):
             return DONE
-        if message := await judges[signer](csr["spec"], asked):
-            approved = with_condition(csr, "Approved", "AutoApproved", message, self._clock.time())
+        verdict = await judges[signer](csr["spec"], asked)
+        if verdict.approval:
+            approved = with_condition(csr, "Approved", "AutoApproved", verdict.approval, self._clock.time())
             await self._client.update(CERTIFICATESIGNINGREQUESTS, approved, subresource="approval")
+        elif verdict.objection:
+            message = f"{verdict.objection}; if it is to have it: kubectl certificate approve {name_of(csr)}"
+            self._events.event(csr, "Warning", LEFT_TO_PEOPLE, message)
         return DONE
 
-    # Each says with which words it approves; "": it leaves the request to people.
-
-    async def _client_certificate(self, spec: Object, asked: Asked) -> str:
+    async def _client_certificate(self, spec: Object, asked: Asked) -> Verdict:
         is_own = spec.get("username") == asked.common_name
         for subresource, message in (OWN, OTHERS) if is_own else (OTHERS,):
             if await may_create(self._client, spec, subresource):
-                return message
-        return ""
+                return Verdict(message)
+        return Verdict()
 
-    async def _serving_certificate(self, spec: Object, asked: Asked) -> str:
+    async def _serving_certificate(self, spec: Object, asked: Asked) -> Verdict:
         if not (node := hosts.requesting_node(spec)):
-            return ""
+            return Verdict()
         nodes = (await self._client.list(NODES)).items
         known = hosts.reserved(nodes, await self._servers(), self._service_networks, node=node)
-        return "" if hosts.serving_refusal(asked, node, known) else SERVING
+        objection = hosts.serving_refusal(asked, node, known)
+        return Verdict(objection=objection) if objection else Verdict(SERVING)
 
-    async def _network_certificate(self, spec: Object, asked: Asked) -> str:
-        return NETWORK if hosts.requesting_node(spec) and not hosts.network_refusal(asked) else ""
+    async def _network_certificate(self, spec: Object, asked: Asked) -> Verdict:
+        if not hosts.requesting_node(spec):
+            return Verdict()
+        objection = hosts.network_refusal(asked)
+        return Verdict(objection=objection) if objection else Verdict(NETWORK)
 
     async def _servers(self) -> list[str]:
         """Where API servers are reached: behind the Service ``kubernetes``, and where machines that join find them."""
