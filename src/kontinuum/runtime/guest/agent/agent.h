@@ -36,6 +36,7 @@ void watch(struct source *source, uint32_t events);
 
 /* files.c */
 bool write_file(const char *path, const char *text);
+char *map_file(const char *path, size_t size); /* a new one, of zeros; what is written there is in the file. NULL: errno */
 ssize_t read_file(const char *path, char *buffer, size_t size); /* always ends with a zero; -1 on error */
 bool make_directories(const char *path, mode_t mode);           /* mkdir -p */
 bool make_parents(const char *path);
@@ -56,10 +57,12 @@ void handle_frame(void *context, const struct frame *frame);
 
 /* identity.c, network.c, modules.c */
 void take_modules(const char *order, bool wanted); /* a list in /modules; what is not wanted is only removed */
+bool identity_prepare(struct failure *failure);
 bool identify(struct reader *request, struct failure *failure);
 /* The wall clock, in nanoseconds since the epoch. */
 bool clock_set(uint64_t nanoseconds, struct failure *failure);
 uint64_t clock_read(void);
+bool network_prepare(struct failure *failure);
 bool configure_network(struct reader *request, struct failure *failure);
 bool leave_network(struct failure *failure);
 
@@ -83,6 +86,7 @@ struct volume_disk {
 };
 /* A slot is a virtio disk's serial number; `scsiN` for the target of that number; or `NAME@SIZE`, the kernel's name for a
  * disk and how many bytes it has once the kernel has noticed what is in it now. EAGAIN: not noticed yet. */
+void disks_prepare(void);
 bool disk_find(const char *slot, char *path, size_t size);
 bool disk_mount(const struct volume_disk *disk, struct failure *failure);
 bool disk_unmount(const char *path, struct failure *failure);
@@ -94,7 +98,7 @@ struct limits {
 bool cgroup_prepare(struct failure *failure);
 bool cgroup_make(const char *id, const struct limits *limits, struct failure *failure);
 bool cgroup_limit(const char *id, const struct limits *limits, struct failure *failure);
-bool cgroup_enter(const char *id, struct failure *failure);
+int cgroup_open(const char *id); /* -1: errno */
 bool cgroup_signal(const char *id, int number);
 bool cgroup_is_empty(const char *id);
 void cgroup_remove(const char *id);
@@ -173,6 +177,7 @@ struct launch {
     uint32_t limit_count;
     int input, output, error; /* not used with a terminal */
 };
+bool spawn_prepare(struct failure *failure);
 /* The process number, and with a terminal its master in *terminal. -1 on failure. */
 pid_t spawn(const struct launch *launch, int *terminal, struct failure *failure);
 

@@ -13,11 +13,26 @@
 
 #define ROOT "/sys/fs/cgroup"
 #define CPU_PERIOD_MICROSECONDS 100000
+#define SPARE ".spare" /* no container's name begins so */
+
+/* The first container moves into a group that a template has made already. */
+static char tenant[256];
+static bool spare_is_free;
 
 static const char *path_of(const char *id, const char *file) {
     static char path[512];
+    if (*tenant && !strcmp(id, tenant))
+        id = SPARE;
     snprintf(path, sizeof path, ROOT "/%s%s%s", id, *file ? "/" : "", file);
     return path;
+}
+
+static bool make(const char *id) {
+    if (mkdir(path_of(id, ""), 0755))
+        return false;
+    /* A container whose memory ran out ends as a whole, as the kubelet has it; half a container helps nobody. */
+    write_file(path_of(id, "memory.oom.group"), "1");
+    return true;
 }
 
 bool cgroup_prepare(struct failure *failure) {
@@ -26,7 +41,8 @@ bool cgroup_prepare(struct failure *failure) {
     for (size_t i = 0; i < sizeof controllers / sizeof *controllers; i++)
         if (!write_file(ROOT "/cgroup.subtree_control", controllers[i]))
             say("cgroup controller %s: %s", controllers[i], strerror(errno));
-    return access(ROOT "/cgroup.procs", W_OK) == 0 || failed(failure, "cgroups");
+    spare_is_free = make(SPARE);
+    return spare_is_free || failed(failure, "cgroups");
 }
 
 static bool set_number(const char *id, const char *file, uint64_t value, struct failure *failure) {
@@ -47,15 +63,17 @@ bool cgroup_limit(const char *id, const struct limits *limits, struct failure *f
 }
 
 bool cgroup_make(const char *id, const struct limits *limits, struct failure *failure) {
-    if (mkdir(path_of(id, ""), 0755))
+    if (spare_is_free && strlen(id) < sizeof tenant) {
+        strcpy(tenant, id);
+        spare_is_free = false;
+    } else if (!make(id))
         return failed(failure, "make cgroup %.80s", id);
-    /* A container whose memory ran out ends as a whole, as the kubelet has it; half a container helps nobody. */
-    write_file(path_of(id, "memory.oom.group"), "1");
-    return cgroup_limit(id, limits, failure);
+    bool limited = limits->memory_bytes || limits->cpu_quota_microseconds || limits->pids;
+    return !limited || cgroup_limit(id, limits, failure);
 }
 
-bool cgroup_enter(const char *id, struct failure *failure) {
-    return write_file(path_of(id, "cgroup.procs"), "0") || failed(failure, "enter cgroup %.80s", id);
+int cgroup_open(const char *id) {
+    return open(path_of(id, ""), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
 ssize_t cgroup_processes(const char *id, char *buffer, size_t size) {
@@ -101,4 +119,6 @@ uint64_t cgroup_oom_kills(const char *id) {
 void cgroup_remove(const char *id) {
     if (rmdir(path_of(id, "")) && errno != ENOENT)
         say("cgroup %s: %s", id, strerror(errno));
+    if (!strcmp(id, tenant))
+        *tenant = 0;
 }

@@ -20,6 +20,14 @@
 #define BLOCK_FLUSH _IO(0x12, 97)
 #define EXT4_RESIZE _IOW('f', 16, uint64_t)
 
+#define SLOTS 8
+
+/* Disks that were there before the machine was anybody's, and say which slot they are. */
+static struct slot {
+    char serial[32], path[32];
+} slots[SLOTS];
+static size_t slot_count;
+
 /* Whether this is what the kernel calls the disk, by a file in /sys that says which it is. */
 static bool is_slot(const char *name, const char *slot) {
     char path[300], said[256], wanted[32];
@@ -45,7 +53,28 @@ static bool is_slot(const char *name, const char *slot) {
     return !strcmp(said, slot);
 }
 
+void disks_prepare(void) {
+    DIR *blocks = opendir("/sys/block");
+    struct dirent *entry;
+    while (blocks && slot_count < SLOTS && (entry = readdir(blocks))) {
+        struct slot *slot = &slots[slot_count];
+        char path[300];
+        snprintf(path, sizeof path, "/sys/block/%s/serial", entry->d_name);
+        if (read_file(path, slot->serial, sizeof slot->serial) <= 0)
+            continue;
+        slot->serial[strcspn(slot->serial, "\n")] = 0;
+        if (*slot->serial && snprintf(slot->path, sizeof slot->path, "/dev/%s", entry->d_name) < (int)sizeof slot->path)
+            slot_count++;
+    }
+    if (blocks)
+        closedir(blocks);
+}
+
 bool disk_find(const char *slot, char *path, size_t size) {
+    /* Of what was in it before the kernel remembers nothing: nobody has had it open since. */
+    for (size_t i = 0; i < slot_count; i++)
+        if (!strcmp(slots[i].serial, slot))
+            return snprintf(path, size, "%s", slots[i].path) < (int)size;
     DIR *blocks = opendir("/sys/block");
     struct dirent *entry;
     bool found = false;

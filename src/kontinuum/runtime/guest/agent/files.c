@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <string.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,6 +20,16 @@ bool write_file(const char *path, const char *text) {
     close(file);
     errno = number;
     return whole;
+}
+
+char *map_file(const char *path, size_t size) {
+    int file = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    char *bytes = MAP_FAILED;
+    if (file >= 0 && ftruncate(file, (off_t)size) == 0)
+        bytes = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (file >= 0)
+        close(file);
+    return bytes == MAP_FAILED ? NULL : bytes;
 }
 
 ssize_t read_file(const char *path, char *buffer, size_t size) {

@@ -15,6 +15,24 @@
 #define RNDADDENTROPY 0x40085203
 #define RNDRESEEDCRNG 0x5207
 #define ENTROPY_LIMIT 512
+#define BOOT_ID_LENGTH 37
+#define MACHINE_ID_LENGTH 32
+
+/* Open, and there to be written to, before there is a pod: in its way every step counts. */
+static int generator = -1;
+static char *boot_id, *machine_id;
+
+bool identity_prepare(struct failure *failure) {
+    generator = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
+    boot_id = map_file(BOOT_ID, BOOT_ID_LENGTH);
+    machine_id = map_file("/etc/machine-id", MACHINE_ID_LENGTH);
+    if (generator < 0 || !boot_id || !machine_id)
+        return failed(failure, "prepare an identity");
+    /* Touched, so that the page is there. */
+    memset(boot_id, '\n', BOOT_ID_LENGTH);
+    memset(machine_id, '0', MACHINE_ID_LENGTH);
+    return true;
+}
 
 bool clock_set(uint64_t nanoseconds, struct failure *failure) {
     struct timespec now = {.tv_sec = (time_t)(nanoseconds / 1000000000), .tv_nsec = (long)(nanoseconds % 1000000000)};
@@ -38,26 +56,22 @@ static bool seed(const uint8_t *bytes, uint32_t length, struct failure *failure)
         return failed(failure, "entropy of %u bytes", length);
     }
     memcpy(pool.bytes, bytes, length);
-    int random = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
-    bool seeded = random >= 0 && ioctl(random, RNDADDENTROPY, &pool) == 0 && ioctl(random, RNDRESEEDCRNG) == 0;
-    if (!seeded)
-        failed(failure, "seed the random number generator");
-    if (random >= 0)
-        close(random);
-    return seeded;
+    return (ioctl(generator, RNDADDENTROPY, &pool) == 0 && ioctl(generator, RNDRESEEDCRNG) == 0) ||
+           failed(failure, "seed the random number generator");
 }
 
 /* The kernel's own boot id was drawn in the template; containers see this one in its place. */
 static bool draw_boot_id(struct failure *failure) {
     uint8_t r[16];
-    char text[40];
+    char text[BOOT_ID_LENGTH + 1];
     if (getrandom(r, sizeof r, 0) != sizeof r)
         return failed(failure, "draw a boot id");
     r[6] = (r[6] & 0x0f) | 0x40;
     r[8] = (r[8] & 0x3f) | 0x80;
     snprintf(text, sizeof text, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x\n", r[0], r[1],
              r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9], r[10], r[11], r[12], r[13], r[14], r[15]);
-    return write_file(BOOT_ID, text) || failed(failure, "write the boot id");
+    memcpy(boot_id, text, BOOT_ID_LENGTH);
+    return true;
 }
 
 static bool set_sysctl(const char *name, const char *value, struct failure *failure) {
@@ -77,15 +91,14 @@ bool identify(struct reader *request, struct failure *failure) {
     uint32_t length;
     const uint8_t *entropy = read_bytes(request, &length);
     const char *hostname = read_text(request);
-    const char *machine_id = read_text(request);
+    const char *machine = read_text(request);
     if (request->bad)
         return true; /* the caller sees it */
     if (!clock_set(nanoseconds, failure) || !seed(entropy, length, failure) || !draw_boot_id(failure))
         return false;
     if (*hostname && sethostname(hostname, strlen(hostname)))
         return failed(failure, "set the host name");
-    if (!write_file("/etc/machine-id", machine_id))
-        return failed(failure, "write the machine id");
+    strncpy(machine_id, machine, MACHINE_ID_LENGTH);
     for (uint32_t left = read_count(request, 10); left > 0 && !request->bad; left--) {
         const char *name = read_text(request);
         const char *value = read_text(request);

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/reboot.h>
@@ -12,6 +13,8 @@
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
+
+#define HEAP_SIZES 8192
 
 static int epoll;
 static struct source children;
@@ -88,6 +91,13 @@ static void report_free_memory(void) {
         say("free page reporting: %s", strerror(errno));
 }
 
+/* A little of every size stays in use, so that the C library has room for more of it and need not ask the kernel. */
+static void warm_heap(void) {
+    for (size_t size = 8; size < HEAP_SIZES; size += size / 4 + 8)
+        if (!malloc(size))
+            say("memory: %s", strerror(errno));
+}
+
 int main(void) {
     struct failure failure;
     if (getpid() != 1) {
@@ -95,13 +105,15 @@ int main(void) {
         return 2;
     }
     signal(SIGPIPE, SIG_IGN);
+    warm_heap();
     take_modules("order", true);
     take_modules("vsock", port_is_vsock(&(unsigned){0}));
     if (!mount_machine(&failure))
         give_up(failure.text);
-    if (!cgroup_prepare(&failure))
+    if (!cgroup_prepare(&failure) || !identity_prepare(&failure) || !network_prepare(&failure) ||
+        !spawn_prepare(&failure))
         give_up(failure.text);
-    write_file("/proc/self/oom_score_adj", "-1000");
+    disks_prepare();
     raise_limits();
     report_free_memory();
     epoll = epoll_create1(EPOLL_CLOEXEC);

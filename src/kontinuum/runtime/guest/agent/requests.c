@@ -24,20 +24,24 @@ static void answer(uint32_t id, bool done, const struct failure *failure) {
         reply_refused(id, failure);
 }
 
-/* Answers: protocol version, total memory in bytes, kernel release. */
+/* Answers: protocol version, total memory in bytes, kernel release. They are looked up once, which a template has done. */
 static void hello(const struct frame *frame) {
-    uint8_t payload[128];
-    struct utsname name;
-    struct sysinfo memory;
-    uname(&name);
-    sysinfo(&memory);
-    uint32_t length = (uint32_t)strlen(name.release) + 1;
-    write_u32(payload, PROTOCOL_VERSION);
-    write_u64(payload + 4, (uint64_t)memory.totalram * memory.mem_unit);
-    write_u32(payload + 12, length);
-    memcpy(payload + 16, name.release, length);
+    static uint8_t payload[128];
+    static size_t size;
+    if (size == 0) {
+        struct utsname name;
+        struct sysinfo memory;
+        uname(&name);
+        sysinfo(&memory);
+        size_t length = strlen(name.release) + 1;
+        write_u32(payload, PROTOCOL_VERSION);
+        write_u64(payload + 4, (uint64_t)memory.totalram * memory.mem_unit);
+        write_u32(payload + 12, (uint32_t)length);
+        memcpy(payload + 16, name.release, length);
+        size = 16 + length;
+    }
     port_greet();
-    reply_ok(frame->id, payload, 16 + length);
+    reply_ok(frame->id, payload, size);
 }
 
 static void on_identify(const struct frame *frame, struct reader *reader) {

@@ -1,10 +1,11 @@
 /* From the agent to a program inside a container.
  *
- *     agent ── fork ──▶ usher: enters the cgroup and the namespaces, starts ──▶ process (a child of the agent)
- *                       tells the process's number, and ends                     assembles the root if it is the first,
- *                                                                                becomes its user, and executes
+ *     agent ── clone ──▶ process: born in the container's cgroup and process namespace; assembles the root if it is the
+ *     stands still                first, becomes its user, and executes
  *
- * The agent waits until the program runs or has failed to: a report on a socket that closes when it is executed.
+ * The agent stands still until the program runs or has failed to, and lends the process its memory meanwhile (vfork): to
+ * copy it, for a program that needs nothing of it, is most of what a fork costs. So the process writes to nothing that
+ * the agent goes on with, but for the report that it leaves (which no profile can forbid), and frees what it allocates.
  */
 #define _GNU_SOURCE
 #include "agent.h"
@@ -23,7 +24,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -35,39 +35,69 @@
 #define CAPABILITY_SYS_ADMIN 21
 #define SECCOMP_FILTER 1 /* SECCOMP_SET_MODE_FILTER */
 #define FILTER_STEP 8    /* sizeof(struct sock_filter) */
+#define STACK_SIZE (64u << 10)
+#define CLONE_INTO_CGROUP 0x200000000ull
+#define OWN_VARIABLES 3 /* PATH, HOME, TERM */
 #define DEFAULT_PATH "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-enum about { ABOUT_PROCESS, ABOUT_TERMINAL, ABOUT_FAILURE };
+/* linux/sched.h, which the static C library does not bring along */
+#ifndef SYS_clone3
+#define SYS_clone3 435
+#endif
+struct clone_arguments {
+    uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
+};
 
-struct report {
-    enum about about;
-    pid_t pid;
+/* What the process is to become, and what has come of it. */
+struct birth {
+    const struct launch *launch;
+    bool first;
+    const char **environment;
+    int namespaces; /* the container's, by its first process; -1 if it is the first */
+    int socket;     /* takes a terminal to the agent */
+    bool failed;
     struct failure failure;
 };
 
-static void send_report(int socket, const struct report *report, int descriptor) {
-    struct iovec part = {.iov_base = (void *)report, .iov_len = sizeof *report};
+static int own_processes = -1;
+
+static void send_terminal(int socket, int master) {
+    char nothing = 0;
+    struct iovec part = {.iov_base = &nothing, .iov_len = 1};
     union {
         struct cmsghdr header;
         char bytes[CMSG_SPACE(sizeof(int))];
     } control = {0};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-    if (descriptor >= 0) {
-        message.msg_control = control.bytes;
-        message.msg_controllen = sizeof control.bytes;
-        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-        header->cmsg_level = SOL_SOCKET;
-        header->cmsg_type = SCM_RIGHTS;
-        header->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
-    }
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(header), &master, sizeof master);
     while (sendmsg(socket, &message, MSG_NOSIGNAL) < 0 && errno == EINTR) {
     }
 }
 
-static void give_up(int socket, struct report *report) {
-    report->about = ABOUT_FAILURE;
-    send_report(socket, report, -1);
+static int receive_terminal(int socket) {
+    char nothing;
+    int master = -1;
+    struct iovec part = {.iov_base = &nothing, .iov_len = 1};
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+    ssize_t got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    struct cmsghdr *header = got > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+    if (header && header->cmsg_type == SCM_RIGHTS)
+        memcpy(&master, CMSG_DATA(header), sizeof master);
+    return master;
+}
+
+static void give_up(struct birth *birth) {
+    birth->failed = true;
     /* Not _exit, which tries for ever: a profile may forbid to end, and the agent waits for us. */
     syscall(SYS_exit_group, 127);
     __builtin_trap();
@@ -98,7 +128,7 @@ static bool open_terminal(const struct launch *launch, bool first, int socket, s
         return failed(failure, "give the terminal to user %u", launch->user);
     if (ioctl(slave, TIOCSCTTY, 0))
         return failed(failure, "take the terminal");
-    send_report(socket, &(struct report){.about = ABOUT_TERMINAL}, master);
+    send_terminal(socket, master);
     close(master);
     for (int standard = 0; standard < 3; standard++)
         if (dup2(slave, standard) < 0)
@@ -174,34 +204,51 @@ static bool filter_calls(const struct container *container, struct failure *fail
            failed(failure, "load the seccomp profile");
 }
 
+/* Of several values the last one counts. */
+static void set_variable(const char **environment, const char *variable) {
+    size_t name = strcspn(variable, "=") + 1;
+    while (*environment && strncmp(*environment, variable, name))
+        environment++;
+    *environment = variable;
+}
+
+static bool has_variable(const char **environment, const char *name_and_equals) {
+    while (*environment && strncmp(*environment, name_and_equals, strlen(name_and_equals)))
+        environment++;
+    return *environment;
+}
+
 /* The home directory of the image's own passwd file, as every container runtime sets it when nobody else did. */
-static void set_home(uint32_t user) {
+static const char *home_of(uint32_t user) {
+    static char home[512];
     FILE *accounts = fopen("/etc/passwd", "re");
     char line[512];
-    setenv("HOME", user == 0 ? "/root" : "/", 0);
+    strcpy(home, user == 0 ? "HOME=/root" : "HOME=/");
     while (accounts && fgets(line, sizeof line, accounts)) {
         char *rest = line, *fields[6] = {0};
         for (int i = 0; i < 6; i++)
             fields[i] = strsep(&rest, ":\n");
         if (fields[5] && *fields[2] && strtoul(fields[2], NULL, 10) == user) {
-            setenv("HOME", fields[5], 1);
+            snprintf(home, sizeof home, "HOME=%s", fields[5]);
             break;
         }
     }
     if (accounts)
         fclose(accounts);
+    return home;
 }
 
-static void set_environment(const struct launch *launch) {
-    clearenv();
-    putenv((char *)DEFAULT_PATH);
-    for (const char **variable = launch->environment; *variable; variable++)
+static void set_environment(const struct birth *birth) {
+    const char **environment = birth->environment;
+    set_variable(environment, DEFAULT_PATH);
+    for (const char **variable = birth->launch->environment; *variable; variable++)
         if (strchr(*variable, '='))
-            putenv((char *)*variable);
-    if (!getenv("HOME"))
-        set_home(launch->user);
-    if (launch->terminal)
-        setenv("TERM", "xterm", 0);
+            set_variable(environment, *variable);
+    if (!has_variable(environment, "HOME="))
+        set_variable(environment, home_of(birth->launch->user));
+    if (birth->launch->terminal && !has_variable(environment, "TERM="))
+        set_variable(environment, "TERM=xterm");
+    environ = (char **)environment;
 }
 
 static void reset_signals(void) {
@@ -211,125 +258,141 @@ static void reset_signals(void) {
     signal(SIGPIPE, SIG_DFL);
 }
 
-static void become(const struct launch *launch, bool first, int socket) {
-    struct report report = {0};
-    struct failure *failure = &report.failure;
-    umask(022);
-    setsid();
-    if ((first && !container_enter_root(launch->container, failure)) ||
-        !(launch->terminal ? open_terminal(launch, first, socket, failure) : use_pipes(launch, failure)))
-        give_up(socket, &report);
-    if (first)
-        make_directories(launch->directory, 0755);
-    if (!set_limits(launch, failure))
-        give_up(socket, &report);
-    if (chdir(launch->directory)) {
-        failed(failure, "chdir to %s", launch->directory);
-        give_up(socket, &report);
-    }
-    set_environment(launch);
-    if (!become_user(launch, failure))
-        give_up(socket, &report);
-    reset_signals();
-    if (!filter_calls(launch->container, failure))
-        give_up(socket, &report);
-    execvp(launch->arguments[0], (char *const *)launch->arguments);
-    failed(failure, "exec %.200s", launch->arguments[0]);
-    give_up(socket, &report);
+/* The first process makes the container's namespaces (those of processes and mounts it was born into). */
+static bool enter_namespaces(const struct birth *birth, struct failure *failure) {
+    if (birth->first)
+        return unshare(CLONE_NEWCGROUP) == 0 || failed(failure, "make namespaces");
+    return setns(birth->namespaces, CLONE_NEWNS | CLONE_NEWCGROUP) == 0 ||
+           failed(failure, "join the container's namespaces");
 }
 
-static bool enter_namespaces(const struct launch *launch, bool first, struct failure *failure) {
-    const int kinds = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWCGROUP;
-    if (first)
-        return unshare(kinds) == 0 || failed(failure, "make namespaces");
-    int process = (int)syscall(SYS_pidfd_open, launch->container->first, 0);
-    if (process < 0 || setns(process, kinds))
+static void become(void *argument) {
+    struct birth *birth = argument;
+    const struct launch *launch = birth->launch;
+    struct failure *failure = &birth->failure;
+    umask(022);
+    setsid();
+    if (!enter_namespaces(birth, failure) || (birth->first && !container_enter_root(launch->container, failure)) ||
+        !(launch->terminal ? open_terminal(launch, birth->first, birth->socket, failure) : use_pipes(launch, failure)))
+        give_up(birth);
+    if (birth->first)
+        make_directories(launch->directory, 0755);
+    if (!set_limits(launch, failure))
+        give_up(birth);
+    if (chdir(launch->directory)) {
+        failed(failure, "chdir to %s", launch->directory);
+        give_up(birth);
+    }
+    set_environment(birth);
+    if (!become_user(launch, failure))
+        give_up(birth);
+    reset_signals();
+    if (!filter_calls(launch->container, failure))
+        give_up(birth);
+    execvp(launch->arguments[0], (char *const *)launch->arguments);
+    failed(failure, "exec %.200s", launch->arguments[0]);
+    give_up(birth);
+}
+
+/* Returns when the process has executed a program, or ended. -1: there is none. */
+static pid_t clone_standing_still(uint64_t flags, int cgroup, struct birth *birth) {
+    static uint8_t stack[STACK_SIZE] __attribute__((aligned(16)));
+    struct clone_arguments arguments = {.flags = flags | CLONE_VM | CLONE_VFORK | CLONE_INTO_CGROUP,
+                                        .exit_signal = SIGCHLD,
+                                        .stack = (uintptr_t)stack,
+                                        .stack_size = sizeof stack,
+                                        .cgroup = (uint64_t)cgroup};
+    register void (*run)(void *) __asm__("r12") = become;
+    register void *argument __asm__("r13") = birth;
+    long pid;
+    /* By hand, because the process begins on a stack on which nothing can return. */
+    __asm__ volatile("syscall\n"
+                     "test %%rax, %%rax\n"
+                     "jnz 1f\n"
+                     "xor %%ebp, %%ebp\n"
+                     "mov %%r13, %%rdi\n"
+                     "call *%%r12\n"
+                     "ud2\n"
+                     "1:"
+                     : "=a"(pid)
+                     : "a"(SYS_clone3), "D"(&arguments), "S"(sizeof arguments), "r"(run), "r"(argument)
+                     : "rcx", "r11", "memory");
+    if (pid < 0)
+        errno = (int)-pid;
+    return pid < 0 ? -1 : (pid_t)pid;
+}
+
+/* What we start is born into the process namespace of `process`, a descriptor; our own is given back by the same way. */
+static bool bear_children_in(int process, struct failure *failure) {
+    return setns(process, CLONE_NEWPID) == 0 || failed(failure, "join the container's namespaces");
+}
+
+static pid_t start(struct birth *birth, int cgroup) {
+    struct failure *failure = &birth->failure;
+    const uint64_t made = birth->first ? CLONE_NEWNS | CLONE_NEWPID : 0;
+    if (birth->namespaces >= 0 && !bear_children_in(birth->namespaces, failure))
+        return -1;
+    char **ours = environ;
+    pid_t pid = clone_standing_still(made, cgroup, birth);
+    environ = ours;
+    if (pid < 0)
+        failed(failure, "fork");
+    if (birth->namespaces >= 0 && !bear_children_in(own_processes, failure))
+        abort(); /* the machine ends: from now on everything would be born in the wrong place */
+    return birth->failed ? -1 : pid;
+}
+
+static bool open_all(struct birth *birth, int *cgroup, int *terminal, struct failure *failure) {
+    const struct container *container = birth->launch->container;
+    int ends[2];
+    if ((*cgroup = cgroup_open(container->id)) < 0)
+        return failed(failure, "enter cgroup %.80s", container->id);
+    if (!birth->first && (birth->namespaces = (int)syscall(SYS_pidfd_open, container->first, 0)) < 0)
         return failed(failure, "join the container's namespaces");
-    close(process);
+    if (!birth->launch->terminal)
+        return true;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends))
+        return failed(failure, "socketpair");
+    *terminal = ends[0];
+    birth->socket = ends[1];
     return true;
 }
 
-static void usher(const struct launch *launch, bool first, int socket) {
-    struct report report = {0};
-    /* A process that runs out of memory should be the container's, not the agent. */
-    write_file("/proc/self/oom_score_adj", "0");
-    if (!cgroup_enter(launch->container->id, &report.failure) || !enter_namespaces(launch, first, &report.failure))
-        give_up(socket, &report);
-    pid_t pid = (pid_t)syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
-    if (pid == 0)
-        become(launch, first, socket);
-    if (pid < 0) {
-        failed(&report.failure, "fork");
-        give_up(socket, &report);
-    }
-    report = (struct report){.about = ABOUT_PROCESS, .pid = pid};
-    send_report(socket, &report, -1);
-    _exit(0);
+static void close_if_open(int descriptor) {
+    if (descriptor >= 0)
+        close(descriptor);
 }
 
-static int received_descriptor(struct msghdr *message) {
-    int descriptor = -1;
-    struct cmsghdr *header = CMSG_FIRSTHDR(message);
-    if (header && header->cmsg_type == SCM_RIGHTS)
-        memcpy(&descriptor, CMSG_DATA(header), sizeof descriptor);
-    return descriptor;
+static uint32_t count_of(const char **texts) {
+    uint32_t count = 0;
+    while (texts[count])
+        count++;
+    return count;
 }
 
-/* Until everybody on the other end has gone. True if nobody failed. */
-static bool hear_reports(int socket, pid_t *pid, int *terminal, struct failure *failure) {
-    bool fine = true;
-    for (;;) {
-        struct report report;
-        struct iovec part = {.iov_base = &report, .iov_len = sizeof report};
-        union {
-            struct cmsghdr header;
-            char bytes[CMSG_SPACE(sizeof(int))];
-        } control;
-        struct msghdr message = {
-            .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
-        ssize_t got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got != sizeof report)
-            return fine;
-        if (report.about == ABOUT_PROCESS)
-            *pid = report.pid;
-        if (report.about == ABOUT_TERMINAL)
-            *terminal = received_descriptor(&message);
-        if (report.about == ABOUT_FAILURE) {
-            *failure = report.failure;
-            fine = false;
-        }
-    }
+bool spawn_prepare(struct failure *failure) {
+    own_processes = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+    return own_processes >= 0 || failed(failure, "find our own namespaces");
 }
 
 pid_t spawn(const struct launch *launch, int *terminal, struct failure *failure) {
-    bool first = !launch->container->started;
-    int ends[2];
+    struct birth birth = {.launch = launch, .first = !launch->container->started, .namespaces = -1, .socket = -1};
+    int cgroup = -1, line = -1;
     pid_t pid = -1;
-    *terminal = -1;
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends)) {
-        failed(failure, "socketpair");
-        return -1;
+    birth.environment = calloc(count_of(launch->environment) + OWN_VARIABLES + 1, sizeof *birth.environment);
+    if (!birth.environment)
+        failed(failure, "start a process");
+    else if (open_all(&birth, &cgroup, &line, failure) && (pid = start(&birth, cgroup)) < 0)
+        *failure = birth.failure;
+    *terminal = line >= 0 ? receive_terminal(line) : -1;
+    if (pid < 0) {
+        close_if_open(*terminal);
+        *terminal = -1;
     }
-    pid_t helper = fork();
-    if (helper == 0)
-        usher(launch, first, ends[1]);
-    close(ends[1]);
-    if (helper < 0)
-        failed(failure, "fork");
-    bool fine = helper > 0 && hear_reports(ends[0], &pid, terminal, failure);
-    close(ends[0]);
-    if (helper > 0)
-        waitpid(helper, NULL, 0);
-    if (fine && pid > 0)
-        return pid;
-    if (fine) {
-        errno = ECHILD;
-        failed(failure, "the process died before it was executed");
-    }
-    if (*terminal >= 0)
-        close(*terminal);
-    *terminal = -1;
-    return -1;
+    close_if_open(line);
+    close_if_open(birth.socket);
+    close_if_open(birth.namespaces);
+    close_if_open(cgroup);
+    free(birth.environment);
+    return pid;
 }

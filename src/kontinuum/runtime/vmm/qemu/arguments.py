@@ -169,7 +169,8 @@ def _devices(lines: Lines) -> list[str]:
     # A ring in QEMU's own memory: a guest that babbles on its console cannot fill anything of the host's.
     words += ["-chardev", "ringbuf,id=console,size=16384", "-serial", "chardev:console"]
     words += ["-netdev", f"tap,id=network,fd={lines.tap},vhost=off"]
-    words += ["-device", f"virtio-net-device,netdev=network,mac={MAC}"]
+    # A clone is not a machine that has moved: it has nobody to tell where it is now, least of all before it knows.
+    words += ["-device", f"virtio-net-device,netdev=network,mac={MAC},guest_announce=off"]
     words += ["-device", f"virtio-scsi-device,id={SCSI}"]
     # What the guest frees goes back to the host, some seconds later (see agent/main.c); the balloon itself stays empty.
     words += ["-device", "virtio-balloon-device,free-page-reporting=on"]

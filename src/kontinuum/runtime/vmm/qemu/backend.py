@@ -85,6 +85,7 @@ class Qemu(CloningVmm[arguments.Hardware, QemuMachine]):
             await _keep_memory_out_of_the_state(machine)
             with template.state.open("rb") as state:
                 await machine.hand_over(state.fileno(), name="state")
+            await machine.execute("migrate-set-parameters", **{"announce-rounds": 0})
             await machine.execute("migrate-incoming", uri="fd:state")
             await self._until_loaded(machine)
             await machine.execute("cont")
