@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from kontinuum.api.kubernetes.kinds import KINDS
 from kontinuum.api.kubernetes.resources import CONFIGMAPS, DEPLOYMENTS, JOBS, LEASES, NODES, PODS, SERVICES
-from kontinuum.api.kubernetes.structure import conform
 from kontinuum.api.kubernetes.validation.pods import validate_pod_spec
 from kontinuum.api.kubernetes.warnings.objects import warnings_of
 from kontinuum.api.kubernetes.warnings.pods import of_pod
@@ -55,16 +54,6 @@ def outcome(work: Any, obj: Object) -> tuple[Any, Object]:
         return work(obj), obj
     except ApiError as error:
         return error.message, {}
-
-
-@given(SPECS)
-def test_a_spec_is_brought_into_its_structure_each_time_alike(spec: Any) -> None:
-    pod = {"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "a", "labels": None}, "spec": spec, "surplus": 1}
-    expected = outcome(lambda obj: conform(obj, "v1", "Pod"), copy(pod))
-    for _ in range(2):
-        found = outcome(POD.conform, copy(pod))
-        assert found == expected
-        assert [*found[1]] == [*expected[1]]
 
 
 @given(SPECS)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kontinuum.api.kubernetes.schema import Definition, Type, definition, definition_of
+from kontinuum.api.kubernetes.soundness import ALWAYS, Soundness
 from kontinuum.api.machinery import quantity
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.status import bad_request
@@ -28,7 +29,6 @@ GO_NAMES = {
 }  # fmt: skip
 
 
-CONDITION = "io.k8s.apimachinery.pkg.apis.meta.v1.Condition"
 EMPTY_IS_ABSENT = ("list", "map")
 """Go writes neither empty lists nor empty maps (``omitempty``); an empty object may mean something: ``emptyDir``."""
 
@@ -98,6 +98,10 @@ def _duplicate(path: str) -> str:
 
 def conform_to(doc: Object, shape: Definition) -> list[str]:
     """As ``conform``, for any definition. Raises Mismatch."""
+    return [] if _soundness.is_sound(doc, shape) else _conform_fields(doc, shape)
+
+
+def _conform_fields(doc: Object, shape: Definition) -> list[str]:
     unknown: list[str] = []
     absent: list[str] = []
     fields = shape.fields
@@ -124,10 +128,8 @@ def conform_to(doc: Object, shape: Definition) -> list[str]:
                 raise
     for key in absent:
         del doc[key]
-    if shape.name == CONDITION:
-        # Go writes these however empty they are, and typed clients refuse a condition without them.
-        doc.setdefault("reason", "")
-        doc.setdefault("message", "")
+    for key in ALWAYS.get(shape.name, ()):
+        doc.setdefault(key, "")
     return unknown
 
 
@@ -141,7 +143,7 @@ def _conform_value(value: Any, kind: Type, unknown: list[str]) -> Any:
     if form == "object":
         if type(value) is not dict:
             raise _mismatch(value, kind)
-        unknown.extend(conform_to(value, definition(kind.definition)))
+        unknown.extend(_conform_fields(value, definition(kind.definition)))
         return value
     if form == "list":
         return _conform_list(value, kind, unknown)
@@ -259,6 +261,16 @@ SCALARS: dict[str, Callable[[Any, Type], Any]] = {
     "bool": _bool, "int32": _integer, "int64": _integer, "double": _double, "bytes": _bytes, "time": _time,
     "micro-time": _time, "quantity": _quantity, "int-or-string": _int_or_string, "any": _any,
 }  # fmt: skip
+
+
+def _is_canonical(form: str, value: Any) -> bool:
+    try:
+        return type(value) is str and SCALARS[form](value, Type(form)) == value
+    except Mismatch:
+        return False
+
+
+_soundness = Soundness(_is_canonical)
 
 
 def _mismatch(value: Any, kind: Type) -> Mismatch:

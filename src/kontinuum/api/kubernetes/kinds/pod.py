@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from kontinuum.api.kubernetes.defaults.pods import default_pod
 from kontinuum.api.kubernetes.kinds.kind import AGE, NAME, Column, Kind, keep
 from kontinuum.api.kubernetes.kinds.pod_summary import summarize
@@ -19,7 +17,7 @@ from kontinuum.api.machinery.conditions import find
 from kontinuum.api.machinery.fields import FieldError
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.patches import copy
-from kontinuum.foundation.familiar import Familiar, Known
+from kontinuum.foundation.familiar import Familiar
 
 GATED = {
     "type": "PodScheduled",
@@ -47,23 +45,6 @@ class Pod(Kind):
         "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork",
         "status.phase", "status.podIP", "status.nominatedNodeName",
     )  # fmt: skip
-
-    def conform(self, obj: Object) -> list[str]:
-        """Most pods come from a template that has made others, and then only the rest has to be looked at."""
-        spec = obj.get("spec")
-        written = _conformant.written(spec) if type(spec) is dict and spec else b""
-        if not written:
-            return super().conform(obj)
-        if _conformant.get(written):
-            obj["spec"] = {}
-            try:
-                return super().conform(obj)
-            finally:
-                obj["spec"] = spec
-        unknown = super().conform(obj)
-        if not unknown and orjson.dumps(obj["spec"]) == written:
-            _conformant.keep(written, True)
-        return unknown
 
     def default(self, obj: Object) -> None:
         default_pod(obj.setdefault("spec", {}))
@@ -150,8 +131,6 @@ class Pod(Kind):
         ]
 
 
-_conformant: Known[bool] = Known()
-"""Specs that were found to be just as they would be once they had been brought into the structure of their kind."""
 _problems = Familiar(lambda spec: tuple(validate_pod_spec(spec, "spec")))
 
 
