@@ -29,6 +29,8 @@ DIFFERENCES = {
 }
 LITERAL = re.compile(r"invalid (duration|timestamp|matches) argument")
 """Kubernetes refuses a literal that cannot be read when the expression is stored, the reference when it gets there."""
+TWICE = "duplicate key in map"
+"""The reference ends with it whatever is around the map; in Go it is an error like others: ``error && false`` is false."""
 NEAR = 100
 """Microseconds: the reference answers times as floating point numbers."""
 DATA: dict[str, Any] = {
@@ -117,6 +119,8 @@ def test_a_well_typed_expression_comes_to_the_same(source: str) -> None:
     assume(not any(re.search(pattern, source) for pattern in DIFFERENCES))
     mine, expected = ours(source), theirs(source)
     if mine.kind == "refused" and LITERAL.search(mine.value):
+        return
+    if expected.kind == "error" and TWICE in expected.value:
         return
     assert mine.kind == expected.kind, (mine, expected)
     assert mine.kind != "value" or is_same(mine.value, expected.value), (mine, expected)
