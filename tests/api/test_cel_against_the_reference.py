@@ -30,7 +30,7 @@ DIFFERENCES = {
 LITERAL = re.compile(r"invalid (duration|timestamp|matches) argument")
 """Kubernetes refuses a literal that cannot be read when the expression is stored, the reference when it gets there."""
 TWICE = "duplicate key in map"
-"""The reference ends with it whatever is around the map; in Go it is an error like others: ``error && false`` is false."""
+"""Ends everything in the reference; in Go it is an error like others: ``error && false`` is false."""
 NEAR = 100
 """Microseconds: the reference answers times as floating point numbers."""
 DATA: dict[str, Any] = {
