@@ -15,6 +15,7 @@
 
 #define STATE_DIRECTORY "/run/kontinuum"
 #define BOOT_ID STATE_DIRECTORY "/boot_id"
+#define MOST_FILES 524288
 
 /* Why a request could not be done. The text is for people and names the step. */
 struct failure {

@@ -77,9 +77,9 @@ static void give_up(const char *reason) {
     _exit(1);
 }
 
-/* What container engines give their containers; the kernel gives its first process 4096, and servers want more. */
+/* Our own: each process that somebody watches takes three descriptors, and there may be hundreds. */
 static void raise_limits(void) {
-    struct rlimit files = {.rlim_cur = 1024, .rlim_max = 524288};
+    struct rlimit files = {.rlim_cur = MOST_FILES, .rlim_max = MOST_FILES};
     if (setrlimit(RLIMIT_NOFILE, &files))
         say("limit of open files: %s", strerror(errno));
 }

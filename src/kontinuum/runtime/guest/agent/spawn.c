@@ -143,7 +143,12 @@ static bool use_pipes(const struct launch *launch, struct failure *failure) {
            failed(failure, "connect the standard streams");
 }
 
+/* First what container engines give to every container: programs close all descriptors up to the soft limit, and
+ * servers raise it to the hard one. */
 static bool set_limits(const struct launch *launch, struct failure *failure) {
+    struct rlimit files = {.rlim_cur = 1024, .rlim_max = MOST_FILES};
+    if (setrlimit(RLIMIT_NOFILE, &files))
+        return failed(failure, "set the limit of open files");
     for (uint32_t i = 0; i < launch->limit_count; i++) {
         const struct limit *limit = &launch->limits[i];
         struct rlimit value = {.rlim_cur = limit->soft, .rlim_max = limit->hard};
