@@ -14,6 +14,7 @@ from kontinuum.api.kubernetes.resources import CONTROLLERREVISIONS, DAEMONSETS, 
 from kontinuum.api.machinery.objects import Object, name_of
 from kontinuum.controllers.lib.daemonsets import limits, verdict
 from kontinuum.controllers.lib.pods import is_leaving, is_ready
+from kontinuum.controllers.lib.revisions import HASH_LABEL
 
 
 def daemonset(image: str = "image:1", *, pod: Object | None = None, **spec: Any) -> Object:
@@ -140,6 +141,26 @@ def test_a_rollout_never_takes_or_adds_more_than_it_may(surge: int, unavailable:
         writes = len(cluster.faults.writes)
         await cluster.settle(900)
         assert [one for one in cluster.faults.writes[writes:] if "/leases/" not in one.path] == []
+
+    scenario(main)
+
+
+def test_two_revisions_that_say_the_same_become_one_and_no_pod_runs_anew_for_it() -> None:
+    async def main(cluster: Cluster) -> None:
+        await cluster.client.create(DAEMONSETS, daemonset())
+        await cluster.settle(20)
+        before = {pod["metadata"]["uid"] for pod in cluster.pods()}
+        [older] = cluster.everything(CONTROLLERREVISIONS)
+        metadata = {key: older["metadata"][key] for key in ("namespace", "ownerReferences")}
+        label = {"labels": {**older["metadata"]["labels"], HASH_LABEL: "twin"}}
+        newer = {**older, "metadata": {**metadata, **label, "name": "agent-twin"}, "revision": 2}
+        await cluster.kill_controllers()
+        await cluster.client.create(CONTROLLERREVISIONS, newer)
+        cluster.start_controllers()
+        await cluster.settle(60)
+        assert [name_of(one) for one in cluster.everything(CONTROLLERREVISIONS)] == ["agent-twin"]
+        assert {pod["metadata"]["uid"] for pod in cluster.pods()} == before
+        assert {pod["metadata"]["labels"][HASH_LABEL] for pod in cluster.pods()} == {"twin"}
 
     scenario(main)
 

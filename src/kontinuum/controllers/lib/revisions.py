@@ -54,6 +54,14 @@ def history(owner: Object, resource: Resource, found: Iterable[Object]) -> Histo
     return History(revisions, update, is_new=False, renumbered=highest + 1)
 
 
+def twins(history: History) -> list[Object]:
+    """The older revisions that say what ``update`` says: two controllers named one template differently."""
+    data = history.update.get("data")
+    return [
+        one for one in history.revisions if name_of(one) != name_of(history.update) and _is_same(one.get("data"), data)
+    ]
+
+
 def surplus(revisions: Sequence[Object], used: Iterable[str], limit: int) -> list[Object]:
     """The oldest revisions that nobody uses (by name), beyond ``limit``."""
     names = set(used)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from kontinuum.api.kubernetes.resources import CONTROLLERREVISIONS, DAEMONSETS, NODES, PODS
 from kontinuum.api.machinery.objects import Object, key_of, labels_of, name_of
 from kontinuum.api.machinery.selectors import from_object
@@ -16,7 +18,7 @@ from kontinuum.controllers.lib import daemonsets, owners
 from kontinuum.controllers.lib.batches import slow_start
 from kontinuum.controllers.lib.daemonsets import Plan
 from kontinuum.controllers.lib.names import FreshNames
-from kontinuum.controllers.lib.revisions import HASH_LABEL
+from kontinuum.controllers.lib.revisions import HASH_LABEL, History, twins
 from kontinuum.controllers.naming import TakenNames
 from kontinuum.foundation.backoff import Backoff
 
@@ -59,15 +61,16 @@ class DaemonSetReconciler(OwnerReconciler):
             await count_collision(writer, daemonset, DAEMONSETS)
             return DONE
         revision = labels_of(history.update)[HASH_LABEL]
+        owned = await _merge_twins(writer, history, claim.owned)
         now = self._context.clock.time()
         nodes = [node for name in sorted(self._nodes.all_keys()) if (node := self._nodes.get(name)) is not None]
         names = FreshNames(self._names.beside(daemonset))
-        step = daemonsets.plan(daemonset, nodes, claim.owned, revision, names, now)
+        step = daemonsets.plan(daemonset, nodes, owned, revision, names, now)
         wait, failure = await self._carry_out(daemonset, step, writer)
-        status = daemonsets.status(daemonset, nodes, claim.owned, revision, now)
+        status = daemonsets.status(daemonset, nodes, owned, revision, now)
         if status != (daemonset.get("status") or {}):
             await writer.update(DAEMONSETS, {**daemonset, "status": status}, subresource="status")
-        hashes = {revision, *(labels_of(pod).get(HASH_LABEL, "") for pod in claim.owned)}
+        hashes = {revision, *(labels_of(pod).get(HASH_LABEL, "") for pod in owned)}
         used = [name_of(one) for one in history.revisions if labels_of(one).get(HASH_LABEL) in hashes]
         await forget_surplus(writer, daemonset, history, used)
         if failure is not None:
@@ -127,6 +130,22 @@ class DaemonSetReconciler(OwnerReconciler):
         if old is not None and change == "updated" and _facts(node) == _facts(old):
             return
         self.look_again()
+
+
+async def _merge_twins(writer: Writer, history: History, pods: Sequence[Object]) -> list[Object]:
+    """The pods, those of the update's older twins being the update's from here on; nothing runs anew for a name.
+
+    First the pods: who is stopped in between finds the twin again, and goes on.
+    """
+    found = twins(history)
+    kept = labels_of(history.update)[HASH_LABEL]
+    merged = {labels_of(one).get(HASH_LABEL) for one in found} - {kept}
+    label = {"metadata": {"labels": {HASH_LABEL: kept}}}
+    after = [await writer.patch(PODS, pod, label) if labels_of(pod).get(HASH_LABEL) in merged else pod for pod in pods]
+    for twin in found:
+        await writer.delete(CONTROLLERREVISIONS, twin)
+        history.revisions.remove(twin)
+    return after
 
 
 def _facts(node: Object) -> tuple[object, object]:
