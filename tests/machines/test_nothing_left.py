@@ -2,51 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
-from tests.machines.networks import own_network
-from tests.machines.platform import CLASSES, Never, Platform, pod, processes, wait_until, wires
+from tests.machines.inventory import inventory, wait_nothing_more
+from tests.machines.platform import CLASSES, Platform, pod
 
 pytestmark = pytest.mark.machine
 AT_ONCE = 5
-
-
-def entries(*directories: Path) -> set[str]:
-    """All that is below the directories. What goes while they are read is not among it, as with os.walk."""
-    return {
-        f"{below}/{name}"
-        for directory in directories
-        for below, names, files in os.walk(directory)
-        for name in (*names, *files)
-    }
-
-
-def cgroups(instance: str) -> set[str]:
-    hierarchies = (Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").iterdir())
-    return {below for hierarchy in hierarchies for below, _, _ in os.walk(hierarchy / "kontinuum" / instance)}
-
-
-def inventory(platform: Platform) -> dict[str, set[str]]:
-    """Everything on this host that a pod may leave behind, by sort."""
-    state = platform.status()
-    pids = {part["name"]: part["pid"] for part in state["parts"]}
-    namespace = Path(f"/proc/{pids['containerd']}")
-    runtime = Path(state["runDir"])
-    instance = runtime.name
-    return {
-        "processes": processes(instance),
-        "network namespaces": entries(runtime / "containerd" / "io.containerd.grpc.v1.cri" / "netns"),
-        "interfaces": wires(own_network()),
-        "mounts": {line.split()[4] for line in (namespace / "mountinfo").read_text().splitlines()},
-        "cgroups": cgroups(instance),
-        "shared memory": entries(Path(f"/dev/shm/kontinuum-{instance}")),
-        "machine directories": entries(runtime / "vm"),
-        "tasks": entries(runtime / "containerd" / "io.containerd.runtime.v2.task"),
-        "pod directories": entries(platform.data_dir / "pods"),
-        "addresses": {name for name in entries(platform.data_dir / "cni") if name.rpartition("/")[2][:1].isdigit()},
-    }
 
 
 def come_and_go(platform: Platform, isolation_class: str, numbers: range) -> None:
@@ -66,12 +27,4 @@ def test_pods_come_and_go_and_leave_nothing_behind(platform: Platform, isolation
     before = inventory(platform)
     for start in range(0, count, AT_ONCE):
         come_and_go(platform, isolation_class, range(start, start + AT_ONCE))
-
-    def left() -> dict[str, set[str]]:
-        now = inventory(platform)
-        return {sort: found - before[sort] for sort, found in now.items() if found - before[sort]}
-
-    try:
-        wait_until("everything to be cleaned up", lambda: not left(), seconds=60, every=0.5)
-    except Never:
-        assert left() == {}
+    wait_nothing_more(platform, before)
