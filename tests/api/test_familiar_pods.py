@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kontinuum.api.kubernetes.kinds import KINDS
 from kontinuum.api.kubernetes.resources import CONFIGMAPS, DEPLOYMENTS, JOBS, LEASES, NODES, PODS, SERVICES
+from kontinuum.api.kubernetes.validation import metadata, names
 from kontinuum.api.kubernetes.validation.pods import validate_pod_spec
 from kontinuum.api.kubernetes.warnings.objects import warnings_of
 from kontinuum.api.kubernetes.warnings.pods import of_pod
 from kontinuum.api.machinery import managed_fields
-from kontinuum.api.machinery.comparing import _created
+from kontinuum.api.machinery.comparing import _created, compare
+from kontinuum.api.machinery.fields import FieldError
+from kontinuum.api.machinery.fieldsets import Fields
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.patches import copy, merge_patch
 from kontinuum.api.machinery.status import ApiError
+from kontinuum.foundation.familiar import Known
 
 ANYTHING: Any = st.sampled_from([None, True, False, 0, 1, 1.0, -1, 2**40, "", "a", "1000m", "1Gi", "1024Mi", [], {}])
 NAMES = st.sampled_from(["main", "side", "", "Not a name"])
@@ -74,6 +79,67 @@ def test_a_spec_is_judged_each_time_alike(spec: Any) -> None:
             pod["spec"], shape.below("spec")
         )
         assert again == pod
+
+
+TEXTS = st.sampled_from(["a", "a/b", "not a key", "", "orphan", "foregroundDeletion"])
+METADATA: Any = st.fixed_dictionaries(
+    {"name": st.sampled_from(["a", "b", "Not a name"])},
+    optional={
+        "labels": st.dictionaries(TEXTS, TEXTS, max_size=2),
+        "annotations": st.dictionaries(TEXTS, TEXTS, max_size=2),
+        "finalizers": st.lists(TEXTS, max_size=2),
+        "ownerReferences": st.lists(
+            st.fixed_dictionaries({"uid": TEXTS}, optional={"kind": TEXTS, "controller": st.booleans()}), max_size=2
+        ),
+    },
+)
+
+
+@given(METADATA, st.booleans())
+def test_metadata_is_judged_each_time_alike(meta: Object, qualified: bool) -> None:
+    def found() -> list[FieldError]:
+        return metadata.validate(
+            copy(meta), namespaced=False, check_name=names.dns_subdomain, qualified_finalizers=qualified
+        )
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Known, "written", lambda self, value: b"")
+        expected = found()
+    assert [found(), found()] == [expected, expected]
+
+
+TIMES = st.sampled_from(["2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z", None])
+CONDITIONS: Any = st.lists(
+    st.fixed_dictionaries(
+        {"type": st.sampled_from(["Ready", "Initialized", "PodScheduled"])},
+        optional={"status": st.sampled_from(["True", "False"]), "lastTransitionTime": TIMES, "reason": ANYTHING},
+    )
+    | ANYTHING,
+    max_size=4,
+)
+ADDRESSES: Any = st.lists(st.fixed_dictionaries({"ip": st.sampled_from(["10.0.0.1", "10.0.0.2"])}), max_size=2)
+STATUSES: Any = st.fixed_dictionaries(
+    {},
+    optional={
+        "conditions": CONDITIONS | ANYTHING,
+        "podIPs": ADDRESSES | ANYTHING,
+        "hostIPs": ADDRESSES,
+        "phase": ANYTHING,
+        "containerStatuses": st.lists(PARTS, max_size=2),
+    },
+)
+
+
+@given(STATUSES, STATUSES)
+def test_a_change_is_seen_each_time_alike(old: Object, new: Object) -> None:
+    def seen() -> tuple[Fields, Fields, Fields]:
+        found = compare({"status": copy(old)}, {"status": copy(new)}, POD.shape)
+        return found.added, found.modified, found.removed
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Known, "written", lambda self, value: b"")
+        expected = seen()
+    assert [seen(), seen()] == [expected, expected]
 
 
 STORED: dict[Any, Object] = {

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from kontinuum.api.kubernetes.shapes import shape_of_kind
 from kontinuum.api.machinery import fieldsets, managed_fields, merging
+from kontinuum.api.machinery.comparing import Comparison
 from kontinuum.api.machinery.managed_fields import APPLY, UPDATE, Applied, Owner, Owners
 from kontinuum.api.machinery.patches import copy
 from kontinuum.api.machinery.status import ApiError
@@ -205,6 +206,42 @@ def test_the_oldest_of_many_updaters_become_ancient_changes() -> None:
         live.owners, live.obj = managed_fields.updated(live.owners, changes, author), new
     assert len(live.owners) == 10
     assert live.owned("ancient-changes") == {".data", ".data.k0", ".data.k1", ".data.k2", ".data.k3"}
+
+
+PARTS: Any = st.sampled_from([{}, {"f:a": {}}, {".": {}, "f:a": {}}, {"f:a": {}, "f:b": {"f:c": {}}}])
+SETS: Any = st.dictionaries(st.sampled_from(["f:metadata", "f:spec", "f:status"]), PARTS, max_size=2)
+OWNERS: Any = st.lists(
+    st.builds(
+        Owner,
+        st.sampled_from(["one", "two", *(f"many{number}" for number in range(8))]),
+        st.sampled_from([APPLY, UPDATE]),
+        st.sampled_from(["v1", "v2"]),
+        st.sampled_from(["", "status"]),
+        st.sampled_from(["", "t1", "t2"]),
+        SETS,
+    ),
+    max_size=12,
+)
+
+
+@given(
+    OWNERS,
+    st.none() | OWNERS,
+    st.builds(Comparison, SETS, SETS, st.just({}) | SETS),
+    st.sampled_from(["one", "two"]),
+    st.sampled_from(["", "status"]),
+)
+def test_a_newcomer_comes_to_the_same_as_if_all_owners_were_looked_at(
+    before: list[Owner], sent: list[Owner] | None, changes: Comparison, manager: str, subresource: str
+) -> None:
+    stored = managed_fields.encode({one.identity: one for one in before})
+    written, author = copy(stored), Owner(manager, UPDATE, "v1", subresource, "t2")
+    given = None if sent is None else {one.identity: one for one in sent}
+    owners = managed_fields.decode(stored, trusted=True) if given is None else given
+    looked = managed_fields.updated(owners, changes, author)
+    expected = stored if looked is owners and given is None else managed_fields.encode(looked)
+    assert managed_fields.entries_after(stored, given, changes, author) == expected
+    assert stored == written
 
 
 def test_entries_survive_their_encoding() -> None:

@@ -66,16 +66,14 @@ def track(served: Served, call: Call, old: Object | None, new: Object, *, now: f
     """
     metadata = new["metadata"]
     stored = (old["metadata"].get("managedFields") if old is not None else None) or []
-    owners, is_stored = managed_fields.chosen(
-        metadata.get("managedFields"), stored, subresource=call.route.subresource
-    )  # fmt: skip
-    if old is not None and not owners:
+    sent = managed_fields.sent_owners(metadata.get("managedFields"), stored, subresource=call.route.subresource)
+    if old is not None and not (stored if sent is None else sent):
         metadata.pop("managedFields", None)
         return
     changes = managed_fields.changes_between(old, new, served.kind.shape)
     changes = changes.ignoring(reset_fields(served, call.route.subresource))
-    found = managed_fields.updated(owners, changes, author_of(served, call, UPDATE, now=now))
-    entries = stored if found is owners and is_stored else managed_fields.encode(found)
+    author = author_of(served, call, UPDATE, now=now)
+    entries = managed_fields.entries_after(stored, sent, changes, author)
     if entries:
         metadata["managedFields"] = entries
     else:
@@ -118,6 +116,11 @@ def reset_fields(served: Served, subresource: str) -> Fields:
     if not served.kind.has_status:
         return MEMBER
     if subresource == "status":
-        others = {f"f:{name}": MEMBER for name in served.kind.shape.fields if name not in ("status", "metadata")}
-        return {**others, "f:metadata": RESET_WITH_STATUS}
+        return _all_but_status(served.kind.shape)
     return {"f:status": MEMBER} if not subresource else MEMBER
+
+
+@lru_cache(maxsize=1024)
+def _all_but_status(shape: Shape) -> Fields:
+    others = {f"f:{name}": MEMBER for name in shape.fields if name not in ("status", "metadata")}
+    return {**others, "f:metadata": RESET_WITH_STATUS}

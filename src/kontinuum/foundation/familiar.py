@@ -48,8 +48,9 @@ class Known(Generic[T]):
 
     def keep(self, written: bytes, found: T) -> None:
         if written and len(written) <= LONGEST:
-            if len(self._found) >= MOST:
-                del self._found[next(iter(self._found))]
+            # Some look on threads: what is done here is never half done.
+            for oldest in [*self._found][: max(0, len(self._found) - MOST + 1)]:
+                self._found.pop(oldest, None)
             self._found[written] = found
 
 

@@ -14,7 +14,8 @@ from kontinuum.api.machinery.fieldsets import HERE, MEMBER, Fields, key_step, na
 from kontinuum.api.machinery.shapes import LIST, MAP, SCALAR, Shape
 from kontinuum.foundation.familiar import Familiar
 
-SPEC = "spec"
+OFTEN_ALIKE = frozenset({"metadata", "spec"})
+"""What objects from one template have alike: their labels, owner and all that is wanted of them."""
 MOST_REMEMBERED = 256
 """Combinations of a type's fields whose paths are kept: real objects come in a few, only mischief in more."""
 
@@ -38,7 +39,7 @@ class Comparison:
 
     def ignoring(self, prefixes: Fields) -> Comparison:
         """The same without what is at or below ``prefixes``."""
-        if not prefixes or self.is_same:
+        if not any(prefixes.keys() & part.keys() for part in (self.added, self.modified, self.removed)):
             return self
         return Comparison(
             without(self.added, prefixes), without(self.modified, prefixes), without(self.removed, prefixes)
@@ -185,7 +186,7 @@ def _created(new: dict[str, Any], shape: Shape) -> Fields:
         if key not in always:
             found["f:" + key] = MEMBER if kind.form == SCALAR else everything(value, kind)
         elif kind.form == MAP and not kind.is_atomic and isinstance(value, dict):
-            below = _created_spec(value, kind) if key == SPEC else _created(value, kind)
+            below = _created_alike(value, kind) if key in OFTEN_ALIKE else _created(value, kind)
             if below:
                 found["f:" + key] = below
         else:
@@ -194,7 +195,7 @@ def _created(new: dict[str, Any], shape: Shape) -> Fields:
     return found
 
 
-def _created_spec(new: dict[str, Any], shape: Shape) -> Fields:
+def _created_alike(new: dict[str, Any], shape: Shape) -> Fields:
     """As ``_created`` for what is often the same in one object after the other."""
     if shape.familiar is None:
         shape.familiar = Familiar(partial(_created, shape=shape))
@@ -204,11 +205,16 @@ def _created_spec(new: dict[str, Any], shape: Shape) -> Fields:
 def _compare_maps(old: dict[str, Any], new: dict[str, Any], shape: Shape, found: Comparison) -> None:
     for key, value in new.items():
         if key not in old:
-            found.added["f:" + key] = everything(value, shape.below(key))
+            below = shape.below(key)
+            found.added["f:" + key] = MEMBER if below.form == SCALAR else everything(value, below)
         else:
             before = old[key]
             if before is not value and (before != value or type(before) is not type(value)):
-                _compare_values(before, value, shape.below(key), "f:" + key, found)
+                below = shape.below(key)
+                if below.form == SCALAR:
+                    found.modified["f:" + key] = MEMBER
+                else:
+                    _compare_values(before, value, below, "f:" + key, found)
     if len(new) != len(old) or old.keys() != new.keys():
         for key, before in old.items():
             if key not in new:
@@ -219,15 +225,15 @@ def _compare_values(old: Any, new: Any, shape: Shape, step: str, found: Comparis
     """Two values that are there and differ."""
     shape = shape.of(old if new is None else new)
     parts = dict if shape.form == MAP else list
-    is_comparable = all(one is None or isinstance(one, parts) for one in (old, new))
+    is_comparable = (old is None or isinstance(old, parts)) and (new is None or isinstance(new, parts))
     if shape.is_whole or not is_comparable or (not old and not new):
         found.modified[step] = MEMBER
         return
-    below = Comparison({}, {}, {})
     if shape.form == MAP:
+        below = Comparison({}, {}, {})
         _compare_maps(old or {}, new or {}, shape, below)
     else:
-        _compare_lists(old or [], new or [], shape, below)
+        below = _compare_lists_alike(old or [], new or [], shape)
     if below.added:
         found.added[step] = below.added
     if below.modified:
@@ -236,7 +242,17 @@ def _compare_values(old: Any, new: Any, shape: Shape, step: str, found: Comparis
         found.removed[step] = below.removed
 
 
-def _compare_lists(old: list[Any], new: list[Any], shape: Shape, found: Comparison) -> None:
+def _compare_lists_alike(old: list[Any], new: list[Any], shape: Shape) -> Comparison:
+    """As ``_compare_lists``, for what many objects go through alike: their conditions, within the same second."""
+    if shape.change is None:
+        shape.change = Familiar(partial(_compare_lists, shape=shape))
+    found: Comparison = shape.change.of((old, new))
+    return found
+
+
+def _compare_lists(change: tuple[list[Any], list[Any]], shape: Shape) -> Comparison:
+    old, new = change
+    found = Comparison({}, {}, {})
     before, after = by_step(shape, old), by_step(shape, new)
     assert shape.element is not None
     for step, elements in after.items():
@@ -258,3 +274,4 @@ def _compare_lists(old: list[Any], new: list[Any], shape: Shape, found: Comparis
     for step, previous in before.items():
         if step not in after:
             found.removed[step] = everything(previous[0], shape.element) if len(previous) == 1 else MEMBER
+    return found

@@ -64,6 +64,10 @@ class Owner(NamedTuple):
         version = "" if self.operation == APPLY else self.api_version
         return self.manager, self.operation, version, self.subresource
 
+    def owning(self, fields: Fields) -> Owner:
+        """The same with other ``fields``; what ``_replace`` does takes three times as long."""
+        return Owner(self.manager, self.operation, self.api_version, self.subresource, self.time, fields)
+
     def __str__(self) -> str:
         """As conflicts name an owner."""
         text = f'"{self.manager}"'
@@ -92,7 +96,7 @@ def decode(entries: Iterable[Entry], *, trusted: bool = False) -> Owners:
             entry.get("subresource", ""), entry.get("time") or "", entry.get("fieldsV1") or {},
         )  # fmt: skip
         if not trusted:
-            owner = owner._replace(fields=_checked(index, entry))
+            owner = owner.owning(_checked(index, entry))
         owners[owner.identity] = owner
     return owners
 
@@ -115,10 +119,7 @@ def _checked(index: int, entry: Entry) -> Fields:
 
 def encode(owners: Owners) -> list[Entry]:
     """The entries in Kubernetes' order."""
-    ordered = sorted(
-        owners.values(), key=lambda one: (one.operation, one.time, one.manager, one.api_version, one.subresource)
-    )
-    return [_entry(owner) for owner in ordered]
+    return sorted(map(_entry, owners.values()), key=_place)
 
 
 def _entry(owner: Owner) -> Entry:
@@ -132,19 +133,65 @@ def _entry(owner: Owner) -> Entry:
     return entry
 
 
-def chosen(sent: Any, stored: Sequence[Entry], *, subresource: str) -> tuple[Owners, bool]:
-    """The owners before a write: those that the client sent if they can be read, else those that are stored.
+def sent_owners(sent: Any, stored: Sequence[Entry], *, subresource: str) -> Owners | None:
+    """The owners that the client sent, if they count and can be read; None: those that are stored go on.
 
-    Also answers whether they are exactly the stored ones. ``[{}]`` forgets all owners.
+    ``[{}]`` forgets all owners.
     """
     if not subresource and isinstance(sent, list) and sent and sent != stored:
         if sent == [{}]:
-            return {}, False
+            return {}
         try:
-            return decode(sent), False
+            return decode(sent)
         except BadManagedFields:
             pass
-    return decode(stored, trusted=True), True
+    return None
+
+
+def entries_after(stored: Sequence[Entry], sent: Owners | None, changes: Comparison, author: Owner) -> Sequence[Entry]:
+    """The entries after a change by ``author`` of an object with the entries ``stored``.
+
+    ``sent`` owners, if the client sent any, take their place before.
+    """
+    if sent is None and (entries := _with_newcomer(stored, changes, author)) is not None:
+        return entries
+    owners = decode(stored, trusted=True) if sent is None else sent
+    found = updated(owners, changes, author)
+    return stored if found is owners and sent is None else encode(found)
+
+
+def _with_newcomer(stored: Sequence[Entry], changes: Comparison, author: Owner) -> list[Entry] | None:
+    """What most writes come to: a new owner of fields that nobody has owned, among entries that stay as they are.
+
+    None if it may be otherwise: whole trees of fields are compared here, by their uppermost names.
+    """
+    taken = changes.taken
+    if not taken or changes.removed or len(stored) >= MOST_UPDATERS:
+        return None
+    for entry in stored:
+        fields = entry.get("fieldsV1")
+        if not fields or not taken.keys().isdisjoint(fields) or _is_entry_of(entry, author):
+            return None
+    entries = [*stored, _entry(author.owning(taken))]
+    if stored:
+        entries.sort(key=_place)
+    return entries
+
+
+def _is_entry_of(entry: Entry, owner: Owner) -> bool:
+    """Of an owner by updates."""
+    return (
+        entry.get("manager") == owner.manager
+        and entry.get("operation") == owner.operation
+        and entry.get("apiVersion") == owner.api_version
+        and (entry.get("subresource") or "") == owner.subresource
+    )
+
+
+def _place(entry: Entry) -> tuple[str, ...]:
+    """What Kubernetes orders entries by."""
+    operation, time, manager = entry.get("operation"), entry.get("time"), entry.get("manager")
+    return operation or "", time or "", manager or "", entry.get("apiVersion") or "", entry.get("subresource") or ""
 
 
 def updated(owners: Owners, changes: Comparison, author: Owner) -> Owners:
@@ -155,18 +202,23 @@ def updated(owners: Owners, changes: Comparison, author: Owner) -> Owners:
         return owners
     found: Owners = {}
     for identity, owner in owners.items():
+        if owner.fields and lost.keys().isdisjoint(owner.fields):
+            found[identity] = owner
+            continue
         left = fieldsets.difference(owner.fields, lost)
         if left:
-            found[identity] = owner if left == owner.fields else owner._replace(fields=left)
+            found[identity] = owner if left == owner.fields else owner.owning(left)
     if taken:
-        mine = found.get(author.identity)
-        fields = fieldsets.union(mine.fields, taken) if mine is not None else taken
-        found[author.identity] = author._replace(fields=fields)
+        identity = author.identity
+        mine = found.get(identity)
+        found[identity] = author.owning(fieldsets.union(mine.fields, taken) if mine is not None else taken)
     return capped(found)
 
 
 def capped(owners: Owners) -> Owners:
     """At most ``MOST_UPDATERS`` entries of updates: the oldest of each version become one."""
+    if len(owners) <= MOST_UPDATERS:
+        return owners
     updaters = [one for one in owners.values() if one.operation == UPDATE]
     surplus = len(updaters) - MOST_UPDATERS
     if surplus <= 0:
@@ -187,7 +239,7 @@ def capped(owners: Owners) -> Owners:
             kept = found.pop(first[version].identity)
         fields = fieldsets.encode(fieldsets.union(kept.fields, owner.fields))
         found.pop(owner.identity, None)
-        found[bucket.identity] = bucket._replace(fields=fields)
+        found[bucket.identity] = bucket.owning(fields)
         surplus -= 1
     return found
 
@@ -234,7 +286,7 @@ def apply(
     merged = merge(live_parts, config_parts, shape)
     named = fieldsets.difference(applied(config_parts, shape) or {}, STRIPPED)
     last = owners.get(author.identity)
-    found = {**owners, author.identity: author._replace(fields=fieldsets.without(named, ignored))}
+    found = {**owners, author.identity: author.owning(fieldsets.without(named, ignored))}
     if last is not None and last.fields:
         merged = _pruned(merged, shape, found.values(), last.fields)
     changes = compare(live_parts, merged, shape).ignoring(ignored)
@@ -244,7 +296,7 @@ def apply(
     for one in others:
         left = fieldsets.difference(one.fields, lost)
         if left != one.fields:
-            found[one.identity] = one._replace(fields=fieldsets.encode(left))
+            found[one.identity] = one.owning(fieldsets.encode(left))
     is_same = bool(merged == live_parts)
     mine = found[author.identity]
     time = last.time if is_same and last is not None else author.time

@@ -39,7 +39,9 @@ class Shape:
     flat: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)
     """The paths of objects that had just these fields, all of them scalars: the same for every such object."""
     familiar: Familiar[dict[str, Any]] | None = None
-    """The paths of whole specs that were the same."""
+    """The paths of whole values that were the same."""
+    change: Familiar[Any] | None = None
+    """Of a list: what differed between two of them, before and after, that were the same."""
     _fields: Mapping[str, Shape] | None = None
 
     @property

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from kontinuum.api.kubernetes.validation import names
 from kontinuum.api.machinery import fields
 from kontinuum.api.machinery.fields import FieldError
 from kontinuum.api.machinery.objects import Object
+from kontinuum.foundation.familiar import Familiar
 
 MAXIMUM_ANNOTATIONS = 256 * 1024
 """Bytes of all annotation keys and values together."""
@@ -27,11 +29,24 @@ def validate(
     return [
         *_names(meta, check_name),
         *_namespace(meta, namespaced=namespaced),
-        *check_labels(meta.get("labels"), "metadata.labels"),
-        *check_annotations(meta.get("annotations"), "metadata.annotations"),
-        *_owners(meta.get("ownerReferences") or []),
-        *_finalizers(meta.get("finalizers") or [], qualified=qualified_finalizers),
+        *_of_the_rest[qualified_finalizers].of([meta.get(field) for field in ALIKE]),
     ]
+
+
+def _rest(values: Sequence[Any], *, qualified: bool) -> tuple[FieldError, ...]:
+    """What is wrong with the fields ``ALIKE``."""
+    labels, annotations, owners, finalizers = values
+    return (
+        *check_labels(labels, "metadata.labels"),
+        *check_annotations(annotations, "metadata.annotations"),
+        *_owners(owners or []),
+        *_finalizers(finalizers or [], qualified=qualified),
+    )
+
+
+ALIKE = ("labels", "annotations", "ownerReferences", "finalizers")
+"""What objects from one template have alike."""
+_of_the_rest = {qualified: Familiar(partial(_rest, qualified=qualified)) for qualified in (False, True)}
 
 
 def validate_update(meta: Object, old: Object) -> list[FieldError]:

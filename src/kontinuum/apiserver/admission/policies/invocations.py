@@ -79,12 +79,15 @@ class Finder(Generic[Body]):
         self._catalog = catalog
         self._authorizer = authorizer
 
-    async def find(self, attributes: Attributes, reader: Reader) -> Found[Body]:
-        """What applies to the request, in order; and what cannot be evaluated, unless its policy ignores that."""
+    async def find(self, attributes: Attributes, reader: Reader) -> Found[Body] | None:
+        """What applies to the request, in order; and what cannot be evaluated, unless its policy ignores that.
+
+        None if there is nothing of either.
+        """
+        if attributes.resource.group in UNTOUCHED_GROUPS or not (hooks := await self._current()):
+            return None
         found: Found[Body] = Found([], [])
-        if attributes.resource.group in UNTOUCHED_GROUPS:
-            return found
-        for hook in await self._current():
+        for hook in hooks:
             policy = hook.policy
             try:
                 match = await policy.criteria.match(attributes, reader, self._catalog)
@@ -101,7 +104,7 @@ class Finder(Generic[Body]):
                         found.invocations.extend(Invocation(policy, binding, match, param) for param in params)
                 except (ApiError, Misconfigured) as error:
                     found.fail(policy, binding, f"failed to configure binding: {error}")
-        return found
+        return found if found.invocations or found.failures else None
 
     async def seen(self, match: Match, attributes: Attributes, reader: Reader) -> Seen:
         """Raises ApiError 404 if the request's namespace is gone, or whatever a conversion fails with."""

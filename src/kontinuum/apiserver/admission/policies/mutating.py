@@ -100,7 +100,7 @@ class MutatingPolicies(Base):
         if obj is None:
             return
         found = await self._finder.find(attributes, reader)
-        if not found.invocations and not found.failures:
+        if found is None:
             return
         rounds: Rounds = attributes.memory.setdefault(PLUGIN, Rounds())
         if attributes.is_reinvocation and rounds.left != obj:

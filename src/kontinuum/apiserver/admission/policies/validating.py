@@ -51,7 +51,7 @@ class ValidatingPolicies(Base):
 
     async def validate(self, attributes: Attributes, reader: Reader) -> None:
         found = await self._finder.find(attributes, reader)
-        if not found.invocations and not found.failures:
+        if found is None:
             return
         refusals = [
             Refusal(one.policy.name, one.binding.name if one.binding is not None else "", one.problem, "")
