@@ -39,7 +39,7 @@ _DISK_SECONDS, _DISK_PAUSE = 10.0, 0.005
 ANSWER_SECONDS = 120.0
 """For one request. Under translation on a crowded host, seconds were seen; an agent that never answers must not keep
 whoever asked for ever, because there is one who asks every few seconds."""
-SIGNAL_SECONDS = 20.0
+SIGNAL_SECONDS = 30.0
 """For a signal, which costs the agent nothing, and comes when a pod is to end: containerd waits with it."""
 _STEPS = 5
 """In which it is waited: if we were stopped, and our machine with us, that took no longer than one of them."""
