@@ -27,6 +27,7 @@ from kontinuum.runtime.guest.port import ContainerSpec, Guest, Identity, Interfa
 from kontinuum.runtime.jail import confine
 from kontinuum.runtime.jail.confine import Jail
 from kontinuum.runtime.jail.users import Users
+from kontinuum.runtime.layers import Layers
 from kontinuum.runtime.settings import RuntimeSettings
 from kontinuum.runtime.vmm import accelerator
 from kontinuum.runtime.vmm.port import Machine, MachineSpec
@@ -94,7 +95,8 @@ class Bench:
         watch.lap("  of which: identity and network")
         slot = await machine.attach_disk(self._image, read_only=True)
         watch.lap("  of which: disk")
-        await guest.add_container(ContainerSpec("main", slot, disks.FILE_SYSTEM, MOUNTS))
+        layer = await machine.attach_layer(self._scratch / f"{secrets.token_hex(8)}.layer")
+        await guest.add_container(ContainerSpec("main", slot, disks.FILE_SYSTEM, MOUNTS, layer=layer))
         watch.lap("  of which: root file system and cgroup")
         everything = (1 << 41) - 1
         await guest.start_process(ProcessSpec("main", "main", ("sleep", "1000"), (), "/", capabilities=everything))
@@ -174,6 +176,7 @@ async def bench() -> AsyncIterator[Bench]:
             agent_ready=connection.wait_ready,
             clock=RealClock(),
             jail=Jail(ASSETS / "bin" / confine.PROGRAM, Users(Path(templates) / "users", settings.user_range)),
+            layers=Layers(Path(images) / "layers"),
         )
         scratch = Path(tempfile.mkdtemp(prefix="kb-", dir="/run"))
         try:

@@ -25,6 +25,7 @@ from kontinuum.runtime.guest.port import ContainerSpec, Exit, Guest, Identity, I
 from kontinuum.runtime.jail import confine
 from kontinuum.runtime.jail.confine import Jail
 from kontinuum.runtime.jail.users import Users
+from kontinuum.runtime.layers import Layers
 from kontinuum.runtime.settings import RuntimeSettings
 from kontinuum.runtime.vmm import accelerator
 from kontinuum.runtime.vmm.port import DISK_BYTES, Machine, MachineSpec
@@ -122,6 +123,11 @@ def jail_below(directory: Path) -> Jail:
     return Jail(ASSETS / "bin" / confine.PROGRAM, Users(directory / "users", numbers))
 
 
+def layers_below(directory: Path) -> Layers:
+    """What containers of these machines write to."""
+    return Layers(directory / "layers")
+
+
 class Lab:
     """Makes machines; what it made is gone when its block ends."""
 
@@ -137,6 +143,7 @@ class Lab:
             agent_ready=connection.wait_ready,
             clock=RealClock(),
             jail=jail_below(self.templates),
+            layers=layers_below(self.templates),
         )
 
     @asynccontextmanager

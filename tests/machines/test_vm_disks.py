@@ -15,6 +15,8 @@ from kontinuum.runtime.vmm.port import DiskInUse, Machine
 pytestmark = pytest.mark.machine
 __all__ = ["lab"]
 PLACE = "/run/kontinuum/volumes/0"
+WRITTEN = "a43ffd4eee3116168d0b1e5fb74b98b9"
+"""The digest of 32 MiB of ``yes abcdefgh``."""
 
 
 @pytest.fixture
@@ -24,6 +26,11 @@ def image(tmp_path: Path) -> Path:
         file.truncate(32 * MEBIBYTE)
     subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", path], check=True)
     return path
+
+
+def taken(path: Path) -> int:
+    """What a file takes of the disk, in bytes."""
+    return path.stat().st_blocks * 512
 
 
 async def with_volume(lab: Lab, machine: Machine, guest: Guest, disk: str, *, group: int | None = None) -> Running:
@@ -121,3 +128,41 @@ async def test_a_full_disk_of_the_host_is_an_error_for_who_writes_and_holds_nobo
             await guest.unmount_disk(PLACE)
     finally:
         subprocess.run(["umount", "--lazy", room], check=True)
+
+
+async def test_what_a_container_writes_over_its_image_is_a_file_of_the_host_and_not_its_memory(
+    lab: Lab, tmp_path: Path
+) -> None:
+    """The first container's layer is there from the start, the second's is plugged in, the third's put in its place."""
+    places = [tmp_path / str(number) for number in range(3)]
+    async with lab.machine() as (machine, guest):
+        await guest.identify(identity())
+        slot = await machine.attach_disk(lab.image, read_only=True)
+        layers = []
+        for place, name in zip(places[:2], ("main", "side"), strict=True):
+            layers.append(layer := await machine.attach_layer(place))
+            limits = {"memory_limit_bytes": 16 * MEBIBYTE, "layer": layer}
+            await guest.add_container(ContainerSpec(name, slot, "erofs", MOUNTS, **limits))
+            await guest.start_process(process_spec("sleep", "1000", container=name))
+        running = Running(machine, guest, slot)
+        # Written as a container does that never asks whether it is on the disk; read back when it cannot be in memory.
+        written = await running.shell("yes abcdefgh | head -c 32m > /big; md5sum < /big; mkdir /d; echo $?")
+        assert (written.exit.status, written.words) == (0, [WRITTEN, "-", "0"])
+        assert taken(places[0]) > 31 * MEBIBYTE
+        assert taken(places[1]) < MEBIBYTE
+        assert (await running.shell("echo a > /small; ls /", container="side")).exit.status == 0
+        assert (await running.shell("rm /big; sync")).exit.status == 0
+        assert taken(places[0]) < 4 * MEBIBYTE, "what was deleted was given back"
+        await guest.remove_container("main", layer=layers[0])
+        await machine.detach_disk(layers[0])
+        assert await machine.attach_layer(places[2]) == layers[0]
+        await guest.add_container(ContainerSpec("main", slot, "erofs", MOUNTS, layer=layers[0]))
+        await guest.start_process(process_spec("sleep", "1000"))
+        assert (await running.shell("ls -d /d; echo new > /new; cat /new")).words == ["new"]
+        assert (await running.shell("cat /small", container="side")).words == ["a"]
+        for name, layer in zip(("main", "side"), layers, strict=True):
+            await guest.remove_container(name, layer=layer)
+            await machine.detach_disk(layer)
+    for place in places:
+        checked = subprocess.run(["e2fsck", "-fn", place], capture_output=True, text=True, check=False)
+        assert checked.returncode == 0, checked.stdout

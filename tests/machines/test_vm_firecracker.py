@@ -16,7 +16,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from tests.machines.guests import GUEST, jail_below
+from tests.machines.guests import GUEST, jail_below, layers_below
 from tests.machines.test_vm_jail import facts
 
 from kontinuum.foundation import process, sockets
@@ -71,6 +71,7 @@ class TestFirecracker(VmmSuite, TemplateSuite):
                 agent_ready=connection.wait_ready,
                 clock=RealClock(),
                 jail=jail_below(templates),
+                layers=layers_below(templates),
             )
 
         return find
@@ -252,7 +253,12 @@ def pretended(home: Path) -> backend.Firecracker:
     launcher = JailedLauncher(JailWithPython(usual.program, usual.users), program, GUEST)
     templates = Templates(home / "templates", guest_version="1", vmm_version="1")
     return backend.Firecracker(
-        launcher, templates, version=(1, 14, 0), agent_ready=connection.wait_ready, clock=RealClock()
+        launcher,
+        templates,
+        version=(1, 14, 0),
+        layers=layers_below(home),
+        agent_ready=connection.wait_ready,
+        clock=RealClock(),
     )
 
 

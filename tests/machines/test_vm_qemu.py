@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.machines.guests import GUEST, jail_below
+from tests.machines.guests import GUEST, jail_below, layers_below
 
 from kontinuum.foundation.clock import RealClock
 from kontinuum.runtime.guest import connection
@@ -39,6 +39,7 @@ def another_vmm(templates: Path) -> AnotherVmm:
             agent_ready=connection.wait_ready,
             clock=RealClock(),
             jail=jail_below(templates),
+            layers=layers_below(templates),
         )
 
     return find

@@ -10,7 +10,18 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.machines.guests import GUEST, MEBIBYTE, MOUNTS, Lab, Running, identity, jail_below, lab, process_spec
+from tests.machines.guests import (
+    GUEST,
+    MEBIBYTE,
+    MOUNTS,
+    Lab,
+    Running,
+    identity,
+    jail_below,
+    lab,
+    layers_below,
+    process_spec,
+)
 
 from kontinuum.foundation.clock import RealClock
 from kontinuum.images import initramfs
@@ -66,6 +77,7 @@ async def machine(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         agent_ready=connection.wait_ready,
         clock=RealClock(),
         jail=jail_below(lab.templates),
+        layers=layers_below(lab.templates),
     )
     directory = Path(tempfile.mkdtemp(prefix="kt-", dir="/run"))
     machine = await vmm.start(MachineSpec("one", 128 * MEBIBYTE, 1, None, "02:00:00:00:00:02", directory))

@@ -65,7 +65,7 @@ class TestedPod:
         return str(path)
 
     async def create(self, id: str, **fields: Any) -> messages.CreateTaskResponse:
-        request = messages.CreateTaskRequest(id=id, bundle=str(self.directory / "bundles" / id), **fields)
+        request = messages.CreateTaskRequest(id=id, **{"bundle": str(self.directory / "bundles" / id), **fields})
         return await self.call("Create", request, messages.CreateTaskResponse)
 
     async def start(self, id: str, exec_id: str = "") -> messages.StartResponse:

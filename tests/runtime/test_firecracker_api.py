@@ -21,6 +21,7 @@ from kontinuum.foundation import process, sockets
 from kontinuum.foundation.clock import RealClock
 from kontinuum.runtime.guest.port import NobodyAnswers
 from kontinuum.runtime.jail.confine import Shown
+from kontinuum.runtime.layers import Layers
 from kontinuum.runtime.vmm.conformance import is_alive
 from kontinuum.runtime.vmm.firecracker import documents, machine
 from kontinuum.runtime.vmm.firecracker.backend import Firecracker
@@ -107,7 +108,8 @@ def test_whatever_firecracker_answers_a_start_ends_with_a_machine_or_an_error_an
         broken = Broken(answers, home / "api.sock")
         server = await asyncio.start_unix_server(broken.serve, sock=sockets.listen_unix(broken.own))
         templates = Templates(home / "t", guest_version="1", vmm_version="1")
-        vmm = Firecracker(broken, templates, version=(1, 14, 0), agent_ready=never, clock=RealClock())
+        layers = Layers(home / "layers")
+        vmm = Firecracker(broken, templates, version=(1, 14, 0), layers=layers, agent_ready=never, clock=RealClock())
         directory = home / "m"
         directory.mkdir()
         try:

@@ -79,7 +79,7 @@ def test_bind_mounts_point_into_the_guest_and_the_hosts_cgroups_stay_out() -> No
         "root": {"readonly": True},
         "linux": {"resources": {"memory": {"limit": 77}}},
     }
-    made = oci.container_spec(spec, "c", slot="vdb", file_system="erofs", volumes={"/host": "/guest/0"})
+    made = oci.container_spec(spec, "c", slot="vdb", layer="vdc", file_system="erofs", volumes={"/host": "/guest/0"})
     assert made.mounts == (
         Mount("/proc", "proc", "proc", ("nosuid",)),
         Mount("/data", "bind", "/guest/0", ("rbind", "ro")),

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 from tests.runtime.pod import TestedPod, pod
 
-from kontinuum.runtime import codec, messages, sandbox, shim
+from kontinuum.runtime import codec, layers, messages, sandbox, shim
+from kontinuum.runtime.guest.port import ContainerSpec, GuestRefused
+from kontinuum.runtime.messages import Mount
 from kontinuum.runtime.process import Phase
 from kontinuum.runtime.task.errors import ALREADY_EXISTS, FAILED_PRECONDITION, NOT_FOUND, UNIMPLEMENTED
 from kontinuum.runtime.ttrpc import CallFailed
-from kontinuum.runtime.vmm.fake.backend import FakeMachine, FakeVmm
+from kontinuum.runtime.vmm.fake.backend import SLOTS, FakeMachine, FakeVmm
 from kontinuum.runtime.vmm.port import MachineNotStarted, MachineSpec
 from kontinuum.runtime.warm import bustle
 
@@ -132,19 +134,65 @@ async def test_a_container_killed_before_its_start_has_ended(tmp_path: Path) -> 
         assert (await tested.state("c")).status == Phase.STOPPED
 
 
-async def test_containers_of_one_image_share_a_disk_until_the_last_is_deleted(tmp_path: Path) -> None:
+async def test_containers_of_one_image_share_a_disk_and_each_has_its_own_to_write_to(tmp_path: Path) -> None:
+    """The one until the last container is deleted, the other where containerd counts what a container writes."""
     async with pod(tmp_path) as tested:
         await tested.sandbox()
         for name in ("a", "b"):
-            await tested.run(name, "true")
+            (tmp_path / name).mkdir()
+            overlay = Mount(type="overlay", options=("lowerdir=/image", f"upperdir={tmp_path / name}"))
+            await tested.run(name, "true", rootfs=(overlay,))
             await tested.wait(name)
         [machine] = tested.vmm.machines
-        assert len(machine.disks) == 1
+        assert list(machine.layers.values()) == [tmp_path / name / layers.NAME for name in ("a", "b")]
+        assert {one.layer for one in tested.guest.containers.values()} == set(machine.layers) == tested.guest.layers
+        assert len(machine.disks) == 3
         await tested.delete("a")
-        assert len(machine.disks) == 1
+        assert len(machine.disks) == 2
         await tested.delete("b")
         assert machine.disks == {}
         assert tested.guest.containers == {}
+        assert tested.guest.layers == set()
+
+
+async def test_a_container_that_writes_nothing_over_its_image_has_no_disk_for_it(tmp_path: Path) -> None:
+    async with pod(tmp_path) as tested:
+        await tested.sandbox()
+        tested.bundle("a", "container", "true", root={"readonly": True})
+        await tested.create("a")
+        [machine] = tested.vmm.machines
+        assert machine.layers == {}
+        assert tested.guest.containers["a"].layer == ""
+
+
+async def test_a_layer_that_the_guest_has_not_let_go_of_is_given_to_no_other_container(tmp_path: Path) -> None:
+    async with pod(tmp_path) as tested:
+        await tested.sandbox()
+        await tested.run("a", "true")
+        await tested.wait("a")
+        [machine] = tested.vmm.machines
+
+        async def refuse(*_: object, **__: object) -> None:
+            raise GuestRefused("unmount the layer: Device or resource busy")
+
+        tested.guest.remove_container = refuse  # type: ignore[method-assign]
+        await tested.delete("a")
+        [held] = machine.layers
+        await tested.run("b", "true")
+        assert set(machine.layers) - {held} == {tested.guest.containers["b"].layer}
+
+
+async def test_a_container_that_does_not_come_to_be_leaves_no_disk(tmp_path: Path) -> None:
+    async with pod(tmp_path) as tested:
+        await tested.sandbox()
+        for attempt in range(SLOTS + 1):
+            tested.guest.containers["a"] = ContainerSpec("a", "", "")
+            tested.bundle(str(attempt), "container", "true")
+            with pytest.raises(CallFailed, match="there already"):
+                await tested.create("a", bundle=str(tmp_path / "bundles" / str(attempt)))
+        [machine] = tested.vmm.machines
+        assert machine.disks == {}
+        assert tested.guest.layers == set()
 
 
 async def test_nothing_is_told_of_what_was_in_a_dead_machine_before_containerd_has_dropped_its_sandbox(

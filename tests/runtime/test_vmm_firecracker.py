@@ -6,6 +6,7 @@ import fcntl
 import os
 import signal
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.runtime.pod import pod
 
 from kontinuum.foundation.clock import RealClock
 from kontinuum.runtime.guest import connection
+from kontinuum.runtime.layers import Layers
 from kontinuum.runtime.vmm.conformance import AnotherVmm, SpecOf, TemplateSuite, VmmSuite, running, specs_below
 from kontinuum.runtime.vmm.firecracker import documents
 from kontinuum.runtime.vmm.firecracker.api import Request
@@ -57,7 +59,14 @@ def templates(home: Path) -> Path:
 def another_vmm(launcher: FakeLauncher, templates: Path) -> AnotherVmm:
     async def make() -> Firecracker:
         found = Templates(templates, guest_version="1", vmm_version="fake")
-        return Firecracker(launcher, found, version=(1, 14, 0), agent_ready=connection.wait_ready, clock=RealClock())
+        return Firecracker(
+            launcher,
+            found,
+            version=(1, 14, 0),
+            layers=Layers(templates.with_name("layers")),
+            agent_ready=connection.wait_ready,
+            clock=RealClock(),
+        )
 
     return make
 
@@ -150,13 +159,15 @@ async def test_a_pod_does_not_notice_which_vmm_its_machine_is_of(
         await tested.run("two", "sleep", "1000")
         assert await tested.wait("one") == 7
         [fake] = launcher.started
-        # One image, one disk, however many containers.
-        assert [path for method, path in fake.asked if method == "PATCH"] == ["/drives/vda"]
+        # One image, one disk, however many containers; and what each of them writes.
+        changed = Counter(path for method, path in fake.asked if method == "PATCH")
+        assert changed == {"/drives/vda": 1, "/drives/vdh": 1, "/drives/vdi": 1}
         await tested.delete("one")
         await tested.kill("two", 9)
         assert await tested.wait("two") == 137
         await tested.delete("two")
-        assert [path for method, path in fake.asked if method == "PATCH"] == ["/drives/vda"] * 2
+        changed = Counter(path for method, path in fake.asked if method == "PATCH")
+        assert changed == {"/drives/vda": 2, "/drives/vdh": 2, "/drives/vdi": 2}
 
 
 BOOT = Request("PUT", "/boot-source", {"kernel_image_path": "/kernel"})

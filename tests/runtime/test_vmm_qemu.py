@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import cast
 
 from qemu.qmp import QMPClient
 
 from kontinuum.foundation import process
+from kontinuum.runtime.layers import Layers
 from kontinuum.runtime.vmm.qemu.machine import QemuMachine
 
 
@@ -28,7 +30,13 @@ async def test_a_machine_ends_once_however_often_it_is_killed(tmp_path: Path) ->
 
     child.signal = counted  # type: ignore[method-assign]
     machine = QemuMachine(
-        child, cast(QMPClient, Monitor()), directory=tmp_path, origin="cold", on_end=lambda: ends.append("released")
+        child,
+        cast(QMPClient, Monitor()),
+        directory=tmp_path,
+        origin="cold",
+        born=os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC),
+        layers=Layers(tmp_path),
+        on_end=lambda: ends.append("released"),
     )
     await asyncio.gather(machine.kill(), machine.kill())
     before = len(signals)

@@ -17,6 +17,7 @@ from kontinuum.runtime.guest.port import Dial, Guest
 from kontinuum.runtime.jail import confine
 from kontinuum.runtime.jail.confine import Jail
 from kontinuum.runtime.jail.users import Users
+from kontinuum.runtime.layers import Layers
 from kontinuum.runtime.messages import Mount
 from kontinuum.runtime.settings import RuntimeSettings
 from kontinuum.runtime.vmm import accelerator, choice
@@ -62,6 +63,7 @@ async def choose(settings: RuntimeSettings, clock: Clock) -> Backends:
         agent_ready=connection.wait_ready,
         clock=clock,
         jail=Jail(assets / "bin" / confine.PROGRAM, Users(settings.users, settings.user_range)),
+        layers=Layers(Path(settings.images_dir) / "layers"),
         patience=settings.template_patience_seconds,
     )
 

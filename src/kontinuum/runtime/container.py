@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kontinuum.runtime.oci import Document, Role
 from kontinuum.runtime.process import Process
+from kontinuum.runtime.sandbox import Root
 from kontinuum.runtime.task.errors import NoSuchProcess
 
 
@@ -19,8 +20,8 @@ class Container:
     role: Role
     spec: Document
     init: Process
-    slot: str = ""
-    """The disk with its root file system."""
+    root: Root | None = None
+    """The disks of its root file system, once they are there."""
     execs: dict[str, Process] = field(default_factory=dict)
 
     def process(self, exec_id: str) -> Process:

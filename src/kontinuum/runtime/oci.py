@@ -145,7 +145,7 @@ def resources_of(linux_resources: Document) -> Resources:
 
 
 def container_spec(
-    spec: Document, container: str, *, slot: str, file_system: str, volumes: Mapping[str, str]
+    spec: Document, container: str, *, slot: str, layer: str, file_system: str, volumes: Mapping[str, str]
 ) -> ContainerSpec:
     """The guest's container. ``volumes`` says where each bind mount's host path lies in the guest.
 
@@ -159,12 +159,18 @@ def container_spec(
         mounts=tuple(
             _mount(mount, volumes) for mount in spec.get("mounts") or () if mount.get("type") not in _GUEST_MAKES_ITSELF
         ),
-        read_only_root=bool((spec.get("root") or {}).get("readonly")),
+        read_only_root=has_read_only_root(spec),
         memory_limit_bytes=limits.memory_bytes,
         cpu_quota_microseconds=limits.cpu_quota_microseconds,
         pids_limit=limits.pids,
         filter=compile_profile((spec.get("linux") or {}).get("seccomp")),
+        layer=layer,
     )
+
+
+def has_read_only_root(spec: Document) -> bool:
+    """Whether the container writes nothing over its image."""
+    return bool((spec.get("root") or {}).get("readonly"))
 
 
 def is_bind(mount: Document) -> bool:

@@ -17,6 +17,7 @@ import os
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from kontinuum.foundation import tallies
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.errors import KontinuumError, Refused
 from kontinuum.foundation.tasks import cancel
-from kontinuum.runtime import network
+from kontinuum.runtime import layers, network
 from kontinuum.runtime.backends import Backends
 from kontinuum.runtime.forwarding import forward_ports
 from kontinuum.runtime.guest.port import Guest, GuestLost, Identity, Interface
@@ -104,6 +105,15 @@ def wanted_size(pod: Pod, settings: RuntimeSettings) -> Size:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Root:
+    """The disks of a container's root file system, by their slots."""
+
+    image: str
+    layer: str = ""
+    """"": it writes to the machine's memory."""
+
+
 class Sandbox:
     """One pod's machine, its agent, the disks and volumes in it."""
 
@@ -178,16 +188,31 @@ class Sandbox:
         self._move(Phase.STOPPED)
         await self._tell()
 
-    async def attach_image(self, rootfs: tuple[Mount, ...]) -> str:
-        """The image of a container's root file system as a disk of the machine; containers share it. Returns its slot.
+    async def attach_root(self, rootfs: tuple[Mount, ...], *, writable: bool) -> Root:
+        """What a container's root file system is made of, as disks of the machine.
 
-        Raises SandboxOver, MachineRefused, or what the image builder raises.
+        Raises SandboxOver, MachineRefused, OSError (the host's disk is full), or what the image builder raises.
         """
         self._is_wanted.set()
         image, _guest = await asyncio.gather(self._backends.image_for(rootfs), self.guest())
-        machine = self._machine
-        if machine is None:
-            raise SandboxOver("the machine of this pod is gone")
+        root = Root(await self._attach_image(image))
+        if not writable:
+            return root
+        try:
+            return Root(root.image, await self._running_machine().attach_layer(layers.file_of(rootfs)))
+        except BaseException:
+            await self.detach_root(root)
+            raise
+
+    async def detach_root(self, root: Root) -> None:
+        """Give back what ``attach_root`` gave, as far as the guest has let go of it. Harmless on a dead machine."""
+        if root.layer and self._machine is not None and self.phase is Phase.READY:
+            await self._machine.detach_disk(root.layer)
+        await self._detach_image(root.image)
+
+    async def _attach_image(self, image: Path) -> str:
+        """Containers share it. Returns its slot."""
+        machine = self._running_machine()
         disk = self._disks.setdefault(image, _Disk())
         async with disk.lock:
             if disk.users == 0:
@@ -195,8 +220,8 @@ class Sandbox:
             disk.users += 1
         return disk.slot
 
-    async def detach_image(self, slot: str) -> None:
-        """Give back what ``attach_image`` gave; the last one to do so frees the slot. Harmless on a dead machine."""
+    async def _detach_image(self, slot: str) -> None:
+        """The last one to do so frees the slot."""
         disk = next((disk for disk in self._disks.values() if disk.slot == slot), None)
         if disk is None:
             return
@@ -216,9 +241,12 @@ class Sandbox:
                 await self._volumes.bring_back(self._guest, mounts)
 
     async def _attach_volume(self, image: Path) -> str:
+        return await self._running_machine().attach_disk(image, read_only=False)
+
+    def _running_machine(self) -> Machine:
         if self._machine is None:
             raise SandboxOver("the machine of this pod is gone")
-        return await self._machine.attach_disk(image, read_only=False)
+        return self._machine
 
     async def _let_go_of_disks(self) -> None:
         """Before an orderly end: what containers wrote and did not sync must outlive the machine."""

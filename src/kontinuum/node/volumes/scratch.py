@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from kontinuum.api.machinery import quantity
 from kontinuum.api.machinery.objects import Object
-from kontinuum.foundation import process
+from kontinuum.foundation import process, sparse
 from kontinuum.foundation.files import replace_file
 from kontinuum.node import cgroups
 from kontinuum.node.usage.values import Disk
@@ -106,24 +104,8 @@ def copy(template: Path, image: Path) -> None:
     """What is not there takes no space, nor time. Whole or not at all."""
     unfinished = image.with_name(f".{image.name}")
     with template.open("rb", buffering=0) as source, unfinished.open("wb", buffering=0) as target:
-        size = os.fstat(source.fileno()).st_size
-        target.truncate(size)
-        for start, end in _pieces(source.fileno(), size):
-            while start < end:
-                start += os.copy_file_range(source.fileno(), target.fileno(), end - start, start, start)
+        sparse.copy(source.fileno(), target.fileno())
     unfinished.rename(image)
-
-
-def _pieces(file: int, size: int) -> Iterator[tuple[int, int]]:
-    """(start, end) of all that is not a hole."""
-    at = 0
-    while at < size:
-        try:
-            start = os.lseek(file, at, os.SEEK_DATA)
-        except OSError:
-            return  # ENXIO: nothing but a hole is left
-        at = os.lseek(file, start, os.SEEK_HOLE)
-        yield start, at
 
 
 async def _make(template: Path, size: int) -> None:

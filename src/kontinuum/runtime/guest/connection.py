@@ -112,8 +112,9 @@ class AgentConnection(Guest):
     async def add_container(self, spec: ContainerSpec) -> None:
         await self._ask_until_seen(Kind.ADD_CONTAINER, protocol.add_container(spec))
 
-    async def remove_container(self, container: str) -> None:
-        await self._ask(Kind.REMOVE_CONTAINER, protocol.text(container))
+    async def remove_container(self, container: str, *, layer: str = "", keep_layer: bool = False) -> None:
+        payload = protocol.remove_container(container, layer=layer, keep_layer=keep_layer)
+        await self._ask(Kind.REMOVE_CONTAINER, payload)
 
     async def update_container(
         self, container: str, *, memory_limit_bytes: int, cpu_quota_microseconds: int, pids_limit: int

@@ -121,6 +121,8 @@ class FakeGuest:
         self.trees = trees
         self.identity: Identity | None = None
         self.containers: dict[str, ContainerSpec] = {}
+        self.layers: set[str] = set()
+        """Those that are mounted."""
         self.disks: dict[str, VolumeDisk] = {}
         """Volumes by the path where they are mounted."""
         self.clock_offset = 0.0
@@ -146,12 +148,15 @@ class FakeGuest:
         if spec.id in self.containers:
             raise GuestRefused(f"container {spec.id} is there already")
         self.containers[spec.id] = spec
+        self.layers |= {spec.layer} - {""}
 
-    async def remove_container(self, container: str) -> None:
+    async def remove_container(self, container: str, *, layer: str = "", keep_layer: bool = False) -> None:
         self._check_living()
         for child in self._of(container):
             child.signal(signal.SIGKILL, group=True)
         self.containers.pop(container, None)
+        if not keep_layer:
+            self.layers.discard(layer)
 
     async def update_container(
         self, container: str, *, memory_limit_bytes: int, cpu_quota_microseconds: int, pids_limit: int

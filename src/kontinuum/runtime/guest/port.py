@@ -79,7 +79,7 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class ContainerSpec:
-    """A container's surroundings: root file system from a disk slot with a writable layer in memory, mounts, limits."""
+    """A container's surroundings: root file system from a disk slot under a writable layer, mounts, limits."""
 
     id: str
     slot: str
@@ -93,6 +93,8 @@ class ContainerSpec:
     pids_limit: int = 0
     filter: Filter = NO_FILTER
     """What its processes may ask of the kernel."""
+    layer: str = ""
+    """The slot of the disk with its writable layer (``Machine.attach_layer``); "": it lies in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,8 +223,12 @@ class Guest(Protocol):
         """Assemble root file system, mounts and cgroup. Raises GuestRefused."""
         ...
 
-    async def remove_container(self, container: str) -> None:
-        """Kill what is left of it and take it apart. Idempotent."""
+    async def remove_container(self, container: str, *, layer: str = "", keep_layer: bool = False) -> None:
+        """Kill what is left of it and take it apart. Idempotent, and right for one that was not made after all.
+
+        Its ``layer`` is unmounted, so that the disk may be taken away; with ``keep_layer`` it stays as it was before
+        the container, which should have written little. Raises GuestRefused: then the layer may still be in use.
+        """
         ...
 
     async def update_container(

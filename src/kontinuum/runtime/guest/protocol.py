@@ -34,7 +34,7 @@ from kontinuum.runtime.guest.port import (
     VolumeDisk,
 )
 
-VERSION = 3
+VERSION = 4
 HEADER = struct.Struct("<IBBHI")
 REQUEST_LIMIT = 1 << 20
 DATA_LIMIT = 64 << 10
@@ -240,12 +240,18 @@ def _write_interface(writer: Writer, interface: Interface) -> None:
 
 def add_container(spec: ContainerSpec) -> bytes:
     """The payload of ADD_CONTAINER."""
-    writer = Writer().text(spec.id).text(spec.slot).text(spec.file_system).u8(spec.read_only_root)
+    writer = Writer().text(spec.id).text(spec.slot).text(spec.file_system).text(spec.layer)
+    writer.u8(spec.read_only_root)
     writer.u64(spec.memory_limit_bytes).u64(spec.cpu_quota_microseconds).u64(spec.pids_limit)
     writer.data(spec.filter.program).u32(spec.filter.flags).u32(len(spec.mounts))
     for mount in spec.mounts:
         writer.text(mount.destination).text(mount.type).text(mount.source).texts(mount.options)
     return writer.done()
+
+
+def remove_container(container: str, *, layer: str, keep_layer: bool) -> bytes:
+    """The payload of REMOVE_CONTAINER."""
+    return Writer().text(container).text(layer).u8(keep_layer).done()
 
 
 def update_container(container: str, *, memory_bytes: int, cpu_quota_microseconds: int, pids: int) -> bytes:
@@ -283,7 +289,7 @@ def mount_disk(disk: VolumeDisk) -> bytes:
 
 
 def text(value: str) -> bytes:
-    """The payload of requests that name one thing, as REMOVE_CONTAINER, WRITE_TREE, READ_FILE and UNMOUNT_DISK do."""
+    """The payload of requests that name one thing, as WRITE_TREE, READ_FILE and UNMOUNT_DISK do."""
     return Writer().text(value).done()
 
 

@@ -61,23 +61,27 @@ def _sandbox_pid(shim: Shim) -> int:
 
 async def _assemble(shim: Shim, container: Container, request: CreateTaskRequest) -> None:
     mounts = list(container.spec.get("mounts") or ())
-    slot, volumes = await asyncio.gather(
-        shim.sandbox.attach_image(request.rootfs), shim.sandbox.provide_volumes(mounts), return_exceptions=True
+    is_writable = not oci.has_read_only_root(container.spec)
+    root, volumes = await asyncio.gather(
+        shim.sandbox.attach_root(request.rootfs, writable=is_writable),
+        shim.sandbox.provide_volumes(mounts),
+        return_exceptions=True,
     )
+    if isinstance(root, BaseException):
+        raise volumes if isinstance(volumes, BaseException) else root
     if isinstance(volumes, BaseException):
-        if isinstance(slot, str):
-            await shim.sandbox.detach_image(slot)
+        await shim.sandbox.detach_root(root)
         raise volumes
-    if isinstance(slot, BaseException):
-        raise slot
     file_system = shim.backends.file_system
+    guest = await shim.sandbox.guest()
+    spec = oci.container_spec(
+        container.spec, container.id, slot=root.image, layer=root.layer, file_system=file_system, volumes=volumes
+    )
     try:
-        guest = await shim.sandbox.guest()
-        await guest.add_container(
-            oci.container_spec(container.spec, container.id, slot=slot, file_system=file_system, volumes=volumes)
-        )
+        await guest.add_container(spec)
     except BaseException:
-        await shim.sandbox.detach_image(slot)
+        await guest.remove_container(container.id, layer=root.layer)
+        await shim.sandbox.detach_root(root)
         raise
-    container.slot = slot
+    container.root = root
     container.init.before_end = partial(shim.sandbox.bring_back_files, mounts)

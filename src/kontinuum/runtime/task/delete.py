@@ -6,7 +6,7 @@ import structlog
 
 from kontinuum.runtime import messages
 from kontinuum.runtime.container import Container
-from kontinuum.runtime.guest.port import GuestLost
+from kontinuum.runtime.guest.port import GuestLost, GuestRefused
 from kontinuum.runtime.messages import DeleteRequest, DeleteResponse, Timestamp
 from kontinuum.runtime.oci import Role
 from kontinuum.runtime.process import Phase
@@ -39,7 +39,11 @@ async def _take_apart(shim: Shim, container: Container) -> None:
         return
     try:
         guest = await shim.sandbox.guest()
-        await guest.remove_container(container.id)
-        await shim.sandbox.detach_image(container.slot)
+        if container.root is not None:
+            await guest.remove_container(container.id, layer=container.root.layer)
+            await shim.sandbox.detach_root(container.root)
     except (SandboxOver, GuestLost) as error:
         log.debug("nothing to take apart", container=container.id, reason=str(error))
+    except GuestRefused as error:
+        # Its disks stay with the machine: what the guest may still write to is given to no other container.
+        log.warning("a container was not taken apart", container=container.id, reason=str(error))

@@ -23,6 +23,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from kontinuum.runtime import layers
 from kontinuum.runtime.guest import connection
 from kontinuum.runtime.guest.port import GuestLost
 from kontinuum.runtime.vmm.cloning import CloningVmm
@@ -173,6 +174,31 @@ class VmmSuite:
             assert await is_refused(first.attach_disk(disk, read_only=False), by=DiskInUse)
             await second.kill()
             await first.attach_disk(disk, read_only=False)
+
+    async def test_a_layer_is_a_new_file_that_takes_nothing_and_stays_when_it_is_taken_away(
+        self, vmm: Vmm, spec: SpecOf, tmp_path: Path
+    ) -> None:
+        places = [tmp_path / name for name in ("first", "second", "third")]
+        async with running(vmm, spec("one"), spec("two")) as [machine, other]:
+            slots = [await machine.attach_layer(place) for place in places[:2]]
+            assert len(set(slots)) == 2
+            assert await other.attach_layer(None)
+            # Whoever created the container tries it again.
+            await machine.detach_disk(slots[0])
+            assert await machine.attach_layer(places[0]) == slots[0]
+            await machine.detach_disk(slots[0])
+            await machine.detach_disk(slots[0])
+            assert await machine.attach_layer(places[2]) == slots[0]
+            try:
+                await machine.attach_layer(tmp_path / "nowhere" / "layer")
+            except OSError:
+                pass
+            else:
+                raise AssertionError("it was made where nothing can be")
+        for place in places:
+            about = place.stat()
+            assert (about.st_size, about.st_uid) == (layers.BYTES, os.getuid())
+            assert about.st_blocks * 512 < 1 << 20
 
     async def test_a_paused_machine_waits_for_its_pod_and_is_renamed_meanwhile(self, vmm: Vmm, spec: SpecOf) -> None:
         wanted = spec("one")

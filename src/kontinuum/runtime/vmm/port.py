@@ -80,6 +80,11 @@ class Machine(Protocol):
         """A new line to the agent inside the machine; see ``guest.port.Dial``. Raises NobodyAnswers."""
         ...
 
+    @property
+    def born_layer(self) -> str:
+        """The slot of the layer that it is born with, which its guest has mounted already; "" if there is none."""
+        ...
+
     async def attach_disk(self, image: Path, *, read_only: bool) -> str:
         """Give the machine a block device with the raw image's content; answers how the agent finds it (``slot`` name).
 
@@ -89,7 +94,17 @@ class Machine(Protocol):
         """
         ...
 
-    async def detach_disk(self, slot: str) -> None: ...
+    async def attach_layer(self, path: Path | None) -> str:
+        """Give the machine a disk with an empty file system, for what one container writes; answers its slot.
+
+        On the host it is the new file ``path``, in a directory that is there, or one without a name. Raises
+        MachineRefused when no slot is left, OSError (the host's disk is full).
+        """
+        ...
+
+    async def detach_disk(self, slot: str) -> None:
+        """Take an image, a volume or a layer away that the guest has let go of. Idempotent."""
+        ...
 
     async def pause(self) -> None:
         """Stop its processors: until ``resume``, it uses none of the host's, and for its guest no time passes."""

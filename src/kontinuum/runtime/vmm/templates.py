@@ -1,8 +1,9 @@
-"""Templates: machines that were booted once, stopped when their agent was ready, and kept as two files.
+"""Templates: machines that were booted once, stopped when their agent was ready, and kept as files.
 
     DIRECTORY/KEY/memory   the guest's memory, mapped by every clone (copy on write), so that it is shared
     DIRECTORY/KEY/state    the devices' state, some tens of kilobytes
-    DIRECTORY/KEY/seal     what the two were when they were finished; a template that is not that any more is not used
+    DIRECTORY/KEY/layer    the disk that the machine had mounted, if its VMM's machines are born with one
+    DIRECTORY/KEY/seal     what these were when they were finished; a template that is not that any more is not used
     DIRECTORY/wanted/MEMORY-CPUS   somebody had to boot cold for want of a template of this size
     DIRECTORY/discarded/KEY        a template was damaged, and how that was seen; for whoever tells people
 
@@ -24,6 +25,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
+from kontinuum.foundation import sparse
 from kontinuum.foundation.files import replace_file
 
 log = structlog.get_logger(__name__)
@@ -66,7 +68,7 @@ class Template:
 
     def seal(self) -> None:
         """It is finished: from here on every clone may read it, whoever its VMM runs as, and nobody may write it."""
-        for path in (self.memory, self.state):
+        for path in self._files:
             os.chown(path, 0, 0)
             path.chmod(0o444)
         self._seal.write_bytes(msgspec.json.encode(_Seal(self._marks(), self._digest())))
@@ -87,6 +89,15 @@ class Template:
             return False
 
     @property
+    def layer(self) -> Path:
+        """The disk as the guest in ``memory`` has left it; made with them, or never."""
+        return self.directory / "layer"
+
+    @property
+    def _files(self) -> list[Path]:
+        return [self.memory, self.state, *([self.layer] if self.layer.exists() else [])]
+
+    @property
     def _seal(self) -> Path:
         return self.directory / "seal"
 
@@ -94,7 +105,7 @@ class Template:
         return msgspec.json.decode(self._seal.read_bytes(), type=_Seal)
 
     def _marks(self) -> tuple[tuple[int, int, int], ...]:
-        stats = (path.stat() for path in (self.memory, self.state))
+        stats = (path.stat() for path in self._files)
         return tuple((one.st_ino, one.st_size, one.st_mtime_ns) for one in stats)
 
     def _digest(self) -> str:
@@ -102,6 +113,8 @@ class Template:
         for path in (self.memory, self.state):
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
+        if self.layer.exists():
+            digest.update(_digest_of_data(self.layer))
         return digest.hexdigest()
 
 
@@ -171,6 +184,16 @@ class Templates:
     def _place(self, hardware: Hardware) -> Path:
         text = f"{self._origin} {hardware.kind}"
         return self._directory / hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _digest_of_data(path: Path) -> bytes:
+    """Of a file that is nearly nothing but a hole."""
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        for start, end in sparse.pieces(file.fileno(), path.stat().st_size):
+            digest.update(b"%d %d\n" % (start, end))
+            digest.update(os.pread(file.fileno(), end - start, start))
+    return digest.digest()
 
 
 def _size(hardware: Hardware) -> str:

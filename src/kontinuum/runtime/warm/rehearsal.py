@@ -67,7 +67,15 @@ async def perform(machine: Machine, guest: Guest, *, image: Path, file_system: s
     slot = await machine.attach_disk(image, read_only=True)
     await guest.write_tree(VOLUME, empty_directory(mode=0o755))
     await guest.add_container(
-        ContainerSpec(NAME, slot, file_system, MOUNTS, memory_limit_bytes=64 << 20, cpu_quota_microseconds=100_000)
+        ContainerSpec(
+            NAME,
+            slot,
+            file_system,
+            MOUNTS,
+            memory_limit_bytes=64 << 20,
+            cpu_quota_microseconds=100_000,
+            layer=machine.born_layer,
+        )
     )
     process = await guest.start_process(
         ProcessSpec(NAME, NAME, (PROGRAM,), ("PATH=/bin",), "/", capabilities=_CAPABILITIES)
@@ -76,7 +84,7 @@ async def perform(machine: Machine, guest: Guest, *, image: Path, file_system: s
     ended = await process.wait()
     if ended.status != 0 or not output:
         raise RehearsalFailed(f"the rehearsal ended with status {ended.status}: {errors.decode(errors='replace')}")
-    await guest.remove_container(NAME)
+    await guest.remove_container(NAME, layer=machine.born_layer, keep_layer=True)
     await machine.detach_disk(slot)
 
 

@@ -91,6 +91,13 @@ void disks_prepare(void);
 bool disk_find(const char *slot, char *path, size_t size);
 bool disk_mount(const struct volume_disk *disk, struct failure *failure);
 bool disk_unmount(const char *path, struct failure *failure);
+/* A layer: a disk with an ext4 file system, in which a container's directories of what it writes lie below its name. A
+ * machine that becomes a template has the first of them mounted already. */
+#define LAYERS STATE_DIRECTORY "/layers"
+void layers_prepare(void);
+bool layer_mount(const char *slot, struct failure *failure); /* if it is not mounted yet */
+bool layer_remove(const char *slot, const char *container, struct failure *failure); /* should be little */
+bool layer_unmount(const char *slot, struct failure *failure);
 
 /* cgroup.c */
 struct limits {
@@ -114,6 +121,7 @@ struct container {
     uint8_t *request; /* the frame it was made from; its texts are used in place */
     struct mount_point *mounts;
     uint32_t mount_count;
+    const char *layer; /* the slot of the disk that it writes to; "": memory */
     bool read_only;
     const uint8_t *filter; /* struct sock_filter, one behind the other; see runtime/seccomp.py */
     uint32_t filter_length, filter_flags;

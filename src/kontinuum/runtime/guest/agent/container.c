@@ -1,7 +1,9 @@
 /* A container before and after its processes: root file system, cgroup, and the list of mounts its first process makes.
  *
  *     disk slot (read-only) ─┐
- *     tmpfs (upper, work) ───┴─ overlay = the root that the first process pivots to
+ *     layer (upper, work) ───┴─ overlay = the root that the first process pivots to
+ *
+ * The layer is a disk; of a container whose root is read-only, a tmpfs: only the places of its mounts are made there.
  */
 #include "agent.h"
 
@@ -12,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -49,20 +52,43 @@ static bool mount_lower(const char *id, const char *slot, const char *type, stru
            failed(failure, "mount %s from %s", type, device);
 }
 
-static bool mount_root(const char *id, const char *slot, const char *type, struct failure *failure) {
-    const char *const parts[] = {"lower", "writable", "root"};
+/* Where upper and work are. */
+static const char *writable_of(const struct container *container) {
+    static char path[PATH_MAX];
+    if (!*container->layer)
+        return place(container->id, "writable");
+    snprintf(path, sizeof path, LAYERS "/%s/%s", container->layer, container->id);
+    return path;
+}
+
+static bool make_writable(const struct container *container, struct failure *failure) {
+    const char *const parts[] = {"", "/upper", "/work"};
+    char path[PATH_MAX + 8];
+    if (*container->layer && !layer_mount(container->layer, failure))
+        return false;
+    if (!*container->layer && (!make_directories(writable_of(container), 0755) ||
+                               mount("tmpfs", writable_of(container), "tmpfs", 0, "mode=755")))
+        return failed(failure, "mount the writable layer");
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        snprintf(path, sizeof path, "%s%s", writable_of(container), parts[i]);
+        if (mkdir(path, 0755) && (errno != EEXIST || i > 0))
+            return failed(failure, "make %.200s", path);
+    }
+    return true;
+}
+
+static bool mount_root(const struct container *container, const char *slot, const char *type, struct failure *failure) {
+    const char *const parts[] = {"lower", "root"};
+    const char *id = container->id;
     char options[3 * PATH_MAX];
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (!make_directories(place(id, parts[i]), 0755))
             return failed(failure, "make %s", place(id, parts[i]));
-    if (!mount_lower(id, slot, type, failure))
+    if (!mount_lower(id, slot, type, failure) || !make_writable(container, failure))
         return false;
-    if (mount("tmpfs", place(id, "writable"), "tmpfs", 0, "mode=755") ||
-        !make_directories(place(id, "writable/upper"), 0755) || !make_directories(place(id, "writable/work"), 0755))
-        return failed(failure, "mount the writable layer");
-    snprintf(options, sizeof options,
-             "lowerdir=" HOME "/%s/lower,upperdir=" HOME "/%s/writable/upper,workdir=" HOME "/%s/writable/work", id, id,
-             id);
+    const char *writable = writable_of(container);
+    snprintf(options, sizeof options, "lowerdir=" HOME "/%s/lower,upperdir=%s/upper,workdir=%s/work", id, writable,
+             writable);
     return mount("overlay", place(id, "root"), "overlay", 0, options) == 0 || failed(failure, "mount overlay");
 }
 
@@ -123,6 +149,7 @@ bool container_add(const struct frame *frame, struct failure *failure) {
     container->id = (char *)read_text(&reader);
     const char *slot = read_text(&reader);
     const char *type = read_text(&reader);
+    container->layer = read_text(&reader);
     container->read_only = read_u8(&reader);
     struct limits limits = {.memory_bytes = read_u64(&reader)};
     limits.cpu_quota_microseconds = read_u64(&reader);
@@ -130,14 +157,14 @@ bool container_add(const struct frame *frame, struct failure *failure) {
     container->filter = read_bytes(&reader, &container->filter_length);
     container->filter_flags = read_u32(&reader);
     read_mounts(container, &reader);
-    bool sound = read_whole(&reader) && id_is_sound(container->id);
+    bool sound = read_whole(&reader) && id_is_sound(container->id) && (!*container->layer || id_is_sound(container->layer));
     errno = sound ? EEXIST : EBADMSG;
     if (!sound || container_find(container->id)) {
         failed(failure, "add container %.80s", sound ? container->id : "");
         forget(container);
         return false;
     }
-    if (!mount_root(container->id, slot, type, failure) || !cgroup_make(container->id, &limits, failure)) {
+    if (!mount_root(container, slot, type, failure) || !cgroup_make(container->id, &limits, failure)) {
         take_apart(container->id);
         forget(container);
         return false;

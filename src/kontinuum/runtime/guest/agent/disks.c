@@ -28,6 +28,10 @@ static struct slot {
 } slots[SLOTS];
 static size_t slot_count;
 
+#define EXT4_SUPER_MAGIC 0xEF53
+
+#define FIRST_LAYER "layer0"
+
 /* Whether this is what the kernel calls the disk, by a file in /sys that says which it is. */
 static bool is_slot(const char *name, const char *slot) {
     char path[300], said[256], wanted[32];
@@ -153,6 +157,76 @@ bool disk_mount(const struct volume_disk *disk, struct failure *failure) {
         umount2(disk->path, MNT_DETACH);
     }
     return done;
+}
+
+static const char *layer_path(const char *slot) {
+    static char path[PATH_MAX];
+    snprintf(path, sizeof path, LAYERS "/%s", slot);
+    return path;
+}
+
+static bool layer_is_mounted(const char *slot) {
+    struct statfs about;
+    return statfs(layer_path(slot), &about) == 0 && about.f_type == EXT4_SUPER_MAGIC;
+}
+
+bool layer_mount(const char *slot, struct failure *failure) {
+    char device[300];
+    if (layer_is_mounted(slot))
+        return true;
+    if (!disk_find(slot, device, sizeof device))
+        return failed(failure, "disk %.64s", slot);
+    if (!make_directories(layer_path(slot), 0755))
+        return failed(failure, "make %.200s", layer_path(slot));
+    /* What is deleted is given back to the host. Nothing is flushed: the layer ends with the machine, and what has left
+     * the machine is in the host's file already. */
+    return mount(device, layer_path(slot), "ext4", MS_NOATIME, "discard,nobarrier,noinit_itable") == 0 ||
+           failed(failure, "mount the layer on %.64s", slot);
+}
+
+bool layer_remove(const char *slot, const char *container, struct failure *failure) {
+    int root = open(layer_path(slot), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool done = root >= 0 && remove_tree(root, container);
+    if (!done)
+        failed(failure, "empty the layer on %.64s", slot);
+    if (root >= 0)
+        close(root);
+    return done;
+}
+
+bool layer_unmount(const char *slot, struct failure *failure) {
+    return !layer_is_mounted(slot) || umount2(layer_path(slot), 0) == 0 ||
+           failed(failure, "unmount the layer on %.64s", slot);
+}
+
+static bool write_once(const char *directory) {
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/file", directory);
+    bool written = mkdir(directory, 0755) == 0 && write_file(path, "once\n");
+    sync();
+    return written;
+}
+
+void layers_prepare(void) {
+    struct failure failure = {.text = "the first layer cannot be written to"};
+    /* What waits to be written is little, and does not wait for long: a container with a small limit must find room in
+     * its own memory, and the host is to know what is written to its disk. */
+    const char *const settings[][2] = {{"dirty_bytes", "8388608"},
+                                       {"dirty_background_bytes", "4194304"},
+                                       {"dirty_expire_centisecs", "500"},
+                                       {"dirty_writeback_centisecs", "300"}};
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "/proc/sys/vm/%s", settings[i][0]);
+        if (!write_file(path, settings[i][1]))
+            say("%s: %s", path, strerror(errno));
+    }
+    /* A little is written once, so that a template has in its memory what the file system works out then for the first
+     * time: where there is room. Its clones should not begin by writing what it has left there. */
+    if (!layer_mount(FIRST_LAYER, &failure) || !write_once(LAYERS "/" FIRST_LAYER "/once") ||
+        !layer_remove(FIRST_LAYER, "once", &failure))
+        say("%s", failure.text);
+    sync();
 }
 
 /* Everything that was written is on the disk before the answer, even if somebody still holds the file system. */

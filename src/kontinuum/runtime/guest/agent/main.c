@@ -116,6 +116,7 @@ int main(void) {
     disks_prepare();
     raise_limits();
     report_free_memory();
+    layers_prepare();
     epoll = epoll_create1(EPOLL_CLOEXEC);
     watch_children();
     if (!port_open())

@@ -64,11 +64,17 @@ static void on_forget(const struct frame *frame, struct reader *reader) {
 
 static void on_remove(const struct frame *frame, struct reader *reader) {
     struct failure failure;
-    const char *id = read_text(reader);
-    if (!read_whole(reader))
+    const char *id = read_text(reader), *layer = read_text(reader);
+    bool keep_layer = read_u8(reader);
+    if (!read_whole(reader)) {
         malformed(frame->id);
-    else
-        answer(frame->id, container_remove(id, &failure), &failure);
+        return;
+    }
+    bool done = container_remove(id, &failure);
+    /* Also of a container that never came to be: nobody else knows what was mounted for it. */
+    if (done && *layer)
+        done = keep_layer ? layer_remove(layer, id, &failure) : layer_unmount(layer, &failure);
+    answer(frame->id, done, &failure);
 }
 
 static void on_update(const struct frame *frame, struct reader *reader) {

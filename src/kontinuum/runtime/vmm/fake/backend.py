@@ -13,13 +13,15 @@ import socket
 from pathlib import Path
 
 from kontinuum.foundation import process, sockets
+from kontinuum.runtime import layers
 from kontinuum.runtime.guest import greeter
 from kontinuum.runtime.guest.port import NobodyAnswers
 from kontinuum.runtime.taps import Apart
 from kontinuum.runtime.vmm import writers
 from kontinuum.runtime.vmm.port import DISK_BYTES, MachineNotStarted, MachineRefused, MachineSpec, Origin, Size
 
-SLOTS = 4
+SLOTS = 8
+_NEW = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 
 
 class FakeMachine:
@@ -32,6 +34,8 @@ class FakeMachine:
         self._origin = origin
         self.disks: dict[str, int] = {}
         """Slot → the image in it, open."""
+        self.layers: dict[str, Path | None] = {}
+        """Slot → where the layer in it was to be."""
         self.is_paused = False
 
     @property
@@ -51,14 +55,16 @@ class FakeMachine:
             raise NobodyAnswers("the machine has ended")
         return await sockets.dial_unix(self._socket)
 
+    @property
+    def born_layer(self) -> str:
+        return ""
+
     async def attach_disk(self, image: Path, *, read_only: bool) -> str:
         if not self._child.is_running():
             raise MachineNotStarted("the machine has ended")
         if read_only and image.stat().st_size != DISK_BYTES:
             raise MachineRefused(f"{image}: a disk image must be exactly {DISK_BYTES} bytes (sparse); pad it first")
-        free = [slot for slot in (f"slot{number}" for number in range(SLOTS)) if slot not in self.disks]
-        if not free:
-            raise MachineRefused(f"this machine has {SLOTS} disks and all of them are in use")
+        slot = self._free_slot()
         file = os.open(image, os.O_CLOEXEC | (os.O_RDONLY if read_only else os.O_RDWR))
         try:
             if not read_only:
@@ -66,12 +72,28 @@ class FakeMachine:
         except MachineRefused:
             os.close(file)
             raise
-        self.disks[free[0]] = file
-        return free[0]
+        self.disks[slot] = file
+        return slot
+
+    async def attach_layer(self, path: Path | None) -> str:
+        if not self._child.is_running():
+            raise MachineNotStarted("the machine has ended")
+        slot = self._free_slot()
+        self.disks[slot] = os.memfd_create("layer") if path is None else os.open(path, _NEW, 0o600)
+        self.layers[slot] = path
+        os.truncate(self.disks[slot], layers.BYTES)
+        return slot
 
     async def detach_disk(self, slot: str) -> None:
         if slot in self.disks:
             os.close(self.disks.pop(slot))
+            self.layers.pop(slot, None)
+
+    def _free_slot(self) -> str:
+        for slot in (f"slot{number}" for number in range(SLOTS)):
+            if slot not in self.disks:
+                return slot
+        raise MachineRefused(f"this machine has {SLOTS} disks and all of them are in use")
 
     async def pause(self) -> None:
         self._child.signal(signal.SIGSTOP)

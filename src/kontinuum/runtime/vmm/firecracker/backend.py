@@ -15,6 +15,7 @@ from kontinuum.foundation import process
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.sockets import NotListening, dial_unix
 from kontinuum.runtime.jail.confine import Jail
+from kontinuum.runtime.layers import Layers
 from kontinuum.runtime.vmm.accelerator import Accelerator
 from kontinuum.runtime.vmm.choice import FIRECRACKER, MOST_CPUS
 from kontinuum.runtime.vmm.cloning import AgentReady, CloningVmm, rounded
@@ -45,6 +46,7 @@ class Firecracker(CloningVmm[Hardware, FirecrackerMachine]):
         templates: Templates,
         *,
         version: tuple[int, ...],
+        layers: Layers,
         agent_ready: AgentReady,
         clock: Clock,
         patience: float = 0.0,
@@ -55,6 +57,7 @@ class Firecracker(CloningVmm[Hardware, FirecrackerMachine]):
         super().__init__(templates, agent_ready=agent_ready, clock=clock, patience=patience)
         self._launcher = launcher
         self._version = version
+        self._layers = layers
         self._disk_bytes_per_second = disk_bytes_per_second
         self._network_bytes_per_second = network_bytes_per_second
 
@@ -124,7 +127,9 @@ class Firecracker(CloningVmm[Hardware, FirecrackerMachine]):
             undo.callback(locks.close)
             ours.callback(held.close)
             launched = self._launcher.launch(wish, output=output, locks=held.fileno(), undo=undo)
-            machine = FirecrackerMachine(launched, locks, origin=origin, on_end=undo.pop_all().close)
+            machine = FirecrackerMachine(
+                launched, locks, origin=origin, layers=self._layers, on_end=undo.pop_all().close
+            )
             try:
                 await self._until_listening(launched, said=said)
             except BaseException:
@@ -152,6 +157,7 @@ async def find(
     agent_ready: AgentReady,
     clock: Clock,
     jail: Jail,
+    layers: Layers,
     patience: float = 0.0,
     disk_bytes_per_second: int = 0,
     network_bytes_per_second: int = 0,
@@ -178,6 +184,7 @@ async def find(
         JailedLauncher(jail, program.resolve(), guest),
         Templates(templates, guest_version=(guest / "version").read_text(), vmm_version=said),
         version=version,
+        layers=layers,
         agent_ready=agent_ready,
         clock=clock,
         patience=patience,

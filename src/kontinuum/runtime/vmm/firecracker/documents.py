@@ -31,9 +31,9 @@ MAC = "02:00:00:00:00:01"
 """Every machine is born with it; the agent sets the pod's own, because clones cannot be born different."""
 DEVICES = 19
 """Interrupts, and so devices, of one machine."""
-READERS, WRITERS = 9, 6
-"""Disks of a machine, for images and for volumes: all there from the start, because Firecracker plugs none in. With
-the network, the vsock, the balloon and the source of entropy that makes all ``DEVICES``."""
+READERS, WRITERS = 7, 8
+"""Disks of a machine, for images, and for volumes and layers: all there from the start, because Firecracker plugs none
+in. With the network, the vsock, the balloon and the source of entropy that makes all ``DEVICES``."""
 BLANK_WRITER_BYTES = 4096
 """An empty disk to write to. An image has another size: by that the agent knows that the guest has seen the change."""
 BUCKET_MILLISECONDS = 100

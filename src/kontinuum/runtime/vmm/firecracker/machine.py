@@ -17,6 +17,7 @@ from pathlib import Path
 from kontinuum.foundation import process, sockets
 from kontinuum.runtime.guest.port import NobodyAnswers
 from kontinuum.runtime.jail.view import NotShown
+from kontinuum.runtime.layers import Layers, copy_to, give_name
 from kontinuum.runtime.taps import Apart
 from kontinuum.runtime.vmm import writers
 from kontinuum.runtime.vmm.firecracker import documents
@@ -69,7 +70,15 @@ class _Attached:
 class FirecrackerMachine:
     """A ``Machine``. Made by ``Firecracker``; the process is our child and dies with us."""
 
-    def __init__(self, launched: Launched, locks: socket.socket, *, origin: Origin, on_end: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        launched: Launched,
+        locks: socket.socket,
+        *,
+        origin: Origin,
+        layers: Layers,
+        on_end: Callable[[], None],
+    ) -> None:
         """``locks`` leads to a socket that the process holds and never reads; ``on_end`` is called when it is gone."""
         self.api = Api(lambda: launched.view.open_socket(documents.API_SOCKET), seconds=COMMAND_SECONDS)
         self._child = launched.child
@@ -78,6 +87,7 @@ class FirecrackerMachine:
         self._tap = launched.tap
         self._locks = locks
         self._origin = origin
+        self._layers = layers
         self._on_end = on_end
         self.shares: Template | None = None
         """The template whose memory it maps."""
@@ -107,6 +117,23 @@ class FirecrackerMachine:
 
     def _open_agent_socket(self) -> int:
         return self._view.open_socket(documents.AGENT_SOCKET)
+
+    @property
+    def born_layer(self) -> str:
+        return ""
+
+    async def attach_layer(self, path: Path | None) -> str:
+        # With KVM, which Firecracker has, mounting one costs a millisecond: none is there from the start.
+        await self._layers.prepare()
+        file = self._layers.copy(self._layers.empty)
+        try:
+            if path is None:
+                return await self.attach_disk(Path(f"/proc/self/fd/{file}"), read_only=False)
+            if not give_name(file, path):
+                os.close(copy_to(file, path))
+        finally:
+            os.close(file)
+        return await self.attach_disk(path, read_only=False)
 
     async def attach_disk(self, image: Path, *, read_only: bool) -> str:
         about = image.stat()
@@ -168,7 +195,7 @@ class FirecrackerMachine:
         for drive in places:
             if drive not in self._attached:
                 return drive
-        kind = "different images" if read_only else "volumes"
+        kind = "different images" if read_only else "volumes and what containers write"
         raise MachineRefused(
             f"a machine of Firecracker's has {len(places)} disks for {kind} and all of them are in use; "
             "set runtime.vmm: qemu for pods with more"

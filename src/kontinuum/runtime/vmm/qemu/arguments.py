@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import orjson
 
+from kontinuum.runtime import layers
 from kontinuum.runtime.jail.confine import Shown, libraries
 from kontinuum.runtime.vmm.port import DISK_BYTES
 
@@ -24,9 +25,16 @@ KERNEL, INITRAMFS, MEMORY, LIBRARY = "/kernel", "/initramfs", "/memory", "/reado
 MACHINE = "microvm,pit=off,pic=off,rtc=on,isa-serial=on,memory-backend=memory"
 AGENT_PORT = "agent"
 """Name of the virtio-serial port that the guest's agent opens."""
-SLOTS = 4
-"""Disks that are part of a machine. The ``microvm`` board has eight virtio transports: one each is the serial bus, the
-network, the SCSI bus and the balloon."""
+SLOTS = 3
+"""Disks for images that are part of a machine. The ``microvm`` board has eight virtio transports: one each is the
+serial bus, the network, the SCSI bus, the balloon and the first layer."""
+LAYER = "layer0"
+"""The disk that a machine is born with for its first container to write to; the agent has it mounted when it becomes a
+template."""
+BORN, NO_LAYER = "born", "nolayer"
+"""The block nodes behind ``LAYER``: what it is born with, and what is there when its container has gone."""
+BORN_FILES = 1
+"""The set of open files with the image of ``BORN``."""
 SCSI = "scsi"
 SCSI_DISKS = 32
 """How many disks may be plugged into a machine's SCSI bus. One takes the guest longer to see than a slot's: it is for
@@ -49,7 +57,7 @@ class Hardware:
     def kind(self) -> str:
         """All that a saved state depends on, as one text: it fits no machine of another kind."""
         words = [ACCELERATORS[self.accelerator], str(self.memory_bytes), str(self.cpus)]
-        return " ".join([*words, MACHINE, kernel_command_line(self, tsc_khz=0), *_devices(Lines(0, 0, 0))])
+        return " ".join([*words, MACHINE, kernel_command_line(self, tsc_khz=0), *_devices(Lines(0, 0, 0, 0))])
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +84,13 @@ Birth = Boot | Clone
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Descriptors that QEMU inherits: a tap, and the listening sockets of the agent's port and of the monitor."""
+    """Descriptors that QEMU inherits: a tap, the listening sockets of the agent's port and of the monitor, and the
+    image of the first layer."""
 
     tap: int
     agent: int
     monitor: int
+    layer: int
 
 
 def shown(hardware: Hardware, birth: Birth, *, program: Path) -> tuple[Shown, ...]:
@@ -108,6 +118,7 @@ def command(hardware: Hardware, birth: Birth, lines: Lines, *, program: Path, na
     words += ["-accel", ACCELERATORS[hardware.accelerator], "-cpu", "host" if hardware.accelerator == "kvm" else "max"]
     words += ["-m", f"{memory}M", "-smp", str(hardware.cpus), "-object", _memory(birth, memory)]
     words += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
+    words += ["-add-fd", f"fd={lines.layer},set={BORN_FILES},opaque=layer"]
     words += _devices(lines)
     words += [
         "-chardev",
@@ -153,6 +164,10 @@ def blank_node(*, name: str) -> dict[str, Any]:
     return {"driver": "null-co", "node-name": name, "size": DISK_BYTES, "read-zeroes": True, "read-only": True}
 
 
+def _no_layer_node() -> dict[str, Any]:
+    return {"driver": "null-co", "node-name": NO_LAYER, "size": layers.BYTES, "read-zeroes": True}
+
+
 def _memory(birth: Birth, megabytes: int) -> str:
     match birth:
         case Boot(memory=None):
@@ -177,4 +192,6 @@ def _devices(lines: Lines) -> list[str]:
     for slot in range(SLOTS):
         words += ["-blockdev", orjson.dumps(blank_node(name=f"blank{slot}")).decode()]
         words += ["-device", f"virtio-blk-device,drive=blank{slot},id=slot{slot},serial=slot{slot}"]
-    return words
+    for node in (block_node(BORN_FILES, name=BORN, read_only=False), _no_layer_node()):
+        words += ["-blockdev", orjson.dumps(node).decode()]
+    return [*words, "-device", f"virtio-blk-device,drive={BORN},id={LAYER},serial={LAYER}"]

@@ -19,6 +19,7 @@ from kontinuum.foundation import process, sockets
 from kontinuum.foundation.clock import Clock
 from kontinuum.runtime import taps
 from kontinuum.runtime.jail.confine import READ_ONLY_LIBRARY, Jail
+from kontinuum.runtime.layers import Layers, copy_to
 from kontinuum.runtime.vmm.accelerator import Accelerator
 from kontinuum.runtime.vmm.cloning import LOAD_SECONDS, AgentReady, CloningVmm, rounded
 from kontinuum.runtime.vmm.port import MachineNotStarted, MachineRefused, MachineSpec, Origin, VmmMissing
@@ -49,6 +50,7 @@ class Qemu(CloningVmm[arguments.Hardware, QemuMachine]):
         program: Path,
         version: str,
         jail: Jail,
+        layers: Layers,
         patience: float = 0.0,
     ) -> None:
         """``guest`` holds vmlinux, initramfs.cpio and version. ``version`` is QEMU's: saved state belongs to it.
@@ -60,6 +62,7 @@ class Qemu(CloningVmm[arguments.Hardware, QemuMachine]):
         self._accelerator = accelerator.name
         self._program = program
         self._jail = jail
+        self._layers = layers
         self._library = jail.program.with_name(READ_ONLY_LIBRARY)
         self._tsc_khz = _tsc_khz()
 
@@ -73,13 +76,18 @@ class Qemu(CloningVmm[arguments.Hardware, QemuMachine]):
         return arguments.Boot(kernel=kernel, initramfs=initramfs, tsc_khz=self._tsc_khz, memory=memory)
 
     async def _boot(self, spec: MachineSpec, hardware: arguments.Hardware) -> QemuMachine:
-        return await self._spawn(hardware, self._boot_from(None), spec.directory, tap=spec.tap, origin="cold")
+        await self._layers.prepare()
+        layer = self._layers.copy(self._layers.empty)
+        birth = self._boot_from(None)
+        return await self._spawn(hardware, birth, spec.directory, layer=layer, tap=spec.tap, origin="cold")
 
     async def _clone(
         self, directory: Path, tap: int | None, hardware: arguments.Hardware, template: Template
     ) -> QemuMachine:
         birth = arguments.Clone(memory=template.memory, library=self._library)
-        machine = await self._spawn(hardware, birth, directory, tap=tap, origin="template")
+        await self._layers.prepare()
+        layer = self._layers.copy(template.layer)
+        machine = await self._spawn(hardware, birth, directory, layer=layer, tap=tap, origin="template")
         machine.shares = template
         try:
             await _keep_memory_out_of_the_state(machine)
@@ -107,7 +115,10 @@ class Qemu(CloningVmm[arguments.Hardware, QemuMachine]):
         template.memory.touch(mode=0o600)
         os.truncate(template.memory, hardware.memory_bytes)
         birth = self._boot_from(template.memory)
-        machine = await self._spawn(hardware, birth, template.directory, tap=None, origin="cold")
+        await self._layers.prepare()
+        with self._layers.empty.open("rb", buffering=0) as empty:
+            layer = copy_to(empty.fileno(), template.layer)
+        machine = await self._spawn(hardware, birth, template.directory, layer=layer, tap=None, origin="cold")
         try:
             await self._until_ready(machine)
             await machine.execute("stop")
@@ -132,24 +143,33 @@ class Qemu(CloningVmm[arguments.Hardware, QemuMachine]):
         birth: arguments.Birth,
         directory: Path,
         *,
+        layer: int,
         tap: int | None,
         origin: Origin,
     ) -> QemuMachine:
-        """QEMU in its jail, with a monitor that answers; its sockets are made in ``directory``."""
+        """QEMU in its jail, with a monitor that answers; its sockets are made in ``directory``. ``layer`` is the open
+        image of its first layer, and closed by whoever gets it."""
         # Not a pipe: nobody would read it while the machine runs, and a full one would stop QEMU.
-        errors = os.memfd_create("qemu-errors", os.MFD_CLOEXEC)
-        user = self._jail.users.claim(directory)
-        try:
-            child = self._spawn_process(hardware, birth, directory, user=user, tap=tap, errors=errors)
+        with ExitStack() as undo, ExitStack() as ours:
+            undo.callback(os.close, layer)
+            errors = os.memfd_create("qemu-errors", os.MFD_CLOEXEC)
+            ours.callback(os.close, errors)
+            user = self._jail.users.claim(directory)
+            undo.callback(self._jail.users.release, user)
+            undo.callback(remove_sockets, directory)
+            child = self._spawn_process(hardware, birth, directory, user=user, layer=layer, tap=tap, errors=errors)
             monitor = await self._monitor_of(child, directory / MONITOR_SOCKET, errors=errors)
-        except BaseException:
-            remove_sockets(directory)
-            self._jail.users.release(user)
-            raise
-        finally:
-            os.close(errors)
+            undo.pop_all()
         release = partial(self._jail.users.release, user)
-        return QemuMachine(child, monitor, directory=directory, origin=origin, on_end=release)
+        return QemuMachine(
+            child,
+            monitor,
+            directory=directory,
+            origin=origin,
+            born=layer,
+            layers=self._layers,
+            on_end=release,
+        )
 
     def _spawn_process(
         self,
@@ -158,6 +178,7 @@ class Qemu(CloningVmm[arguments.Hardware, QemuMachine]):
         directory: Path,
         *,
         user: int,
+        layer: int,
         tap: int | None,
         errors: int,
     ) -> process.Child:
@@ -172,10 +193,10 @@ class Qemu(CloningVmm[arguments.Hardware, QemuMachine]):
                 apart = taps.open_apart()
                 ours.callback(apart.close)
                 tap = apart.open_descriptor
-            lines = arguments.Lines(tap=tap, agent=agent.fileno(), monitor=monitor.fileno())
+            lines = arguments.Lines(tap=tap, agent=agent.fileno(), monitor=monitor.fileno(), layer=layer)
             words = arguments.command(hardware, birth, lines, program=self._program, name=str(directory))
             shown = arguments.shown(hardware, birth, program=self._program)
-            inherited = (lines.tap, lines.agent, lines.monitor)
+            inherited = (lines.tap, lines.agent, lines.monitor, lines.layer)
             try:
                 return self._jail.spawn(*words, user=user, shown=shown, output=errors, pass_fds=inherited)
             except process.ProgramMissing as error:
@@ -199,6 +220,7 @@ async def find(
     agent_ready: AgentReady,
     clock: Clock,
     jail: Jail,
+    layers: Layers,
     patience: float = 0.0,
 ) -> Qemu:
     """The QEMU of this host with the guest in ``guest``; the rest is as ``Qemu`` takes it. Raises VmmMissing."""
@@ -217,6 +239,7 @@ async def find(
         program=program.resolve(),
         version=version,
         jail=jail,
+        layers=layers,
         patience=patience,
     )
 

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,25 @@ from qemu.qmp.qmp_client import ExecuteError
 
 from kontinuum.foundation import process, sockets
 from kontinuum.runtime.guest.port import NobodyAnswers
+from kontinuum.runtime.layers import Layers, copy_to, give_name
 from kontinuum.runtime.taps import Apart
 from kontinuum.runtime.vmm import writers
 from kontinuum.runtime.vmm.port import DISK_BYTES, MachineNotStarted, MachineRefused, Origin
-from kontinuum.runtime.vmm.qemu.arguments import SCSI, SCSI_DISKS, SLOTS, block_node, scsi_disk
+from kontinuum.runtime.vmm.qemu.arguments import (
+    BORN,
+    BORN_FILES,
+    LAYER,
+    NO_LAYER,
+    SCSI,
+    SCSI_DISKS,
+    SLOTS,
+    block_node,
+    scsi_disk,
+)
 from kontinuum.runtime.vmm.templates import Template
 
 SLOT = "slot"
+SLOT_NAMES = tuple(f"{SLOT}{number}" for number in range(SLOTS))
 MONITOR_SECONDS = 10.0
 """QEMU opens its monitor within milliseconds; on a host that swaps it may take seconds."""
 DYING_SECONDS = 1.0
@@ -42,22 +54,27 @@ class QemuMachine:
         *,
         directory: Path,
         origin: Origin,
+        born: int,
+        layers: Layers,
         on_end: Callable[[], None],
     ) -> None:
-        """``on_end`` is called when the process has been killed and is gone."""
+        """``born`` is the open image of its first layer, which has no name yet and is closed here. ``on_end`` is called
+        when the process has been killed and is gone."""
         self._child = child
         self._monitor = monitor
         self._directory = directory
         self._origin = origin
         self._on_end = on_end
-        self._occupied: dict[str, str] = {}
+        self._occupied: dict[str, str] = {LAYER: BORN}
         """Slot or SCSI disk → the block node in it."""
         self.shares: Template | None = None
         """The template whose memory it maps."""
         self._swapping = asyncio.Lock()
         self._ending = asyncio.Lock()
         self._ended = False
-        self._nodes = 0
+        self._nodes = BORN_FILES
+        self._born: int | None = born
+        self._layers = layers
 
     @property
     def pid(self) -> int:
@@ -71,6 +88,10 @@ class QemuMachine:
     def tap(self) -> Apart | None:
         return None
 
+    @property
+    def born_layer(self) -> str:
+        return LAYER
+
     async def dial_agent(self) -> socket.socket:
         try:
             return await sockets.dial_unix(self._directory / AGENT_SOCKET)
@@ -81,14 +102,54 @@ class QemuMachine:
         if read_only and image.stat().st_size != DISK_BYTES:
             raise MachineRefused(f"{image}: a disk image must be exactly {DISK_BYTES} bytes (sparse); pad it first")
         async with self._swapping:
-            place = self._free_place(read_only=read_only)
-            node = await self._add_node(image, read_only=read_only)
-            if place.startswith(SCSI):
-                await self.execute("device_add", **scsi_disk(int(place.removeprefix(SCSI)), node=node))
-            else:
-                await self._put(place, node)
-            self._occupied[place] = node
+            place = self._free_place(SLOT_NAMES if read_only else ())
+            with image.open("rb" if read_only else "r+b", buffering=0) as file:
+                if not read_only:
+                    writers.lock(file.fileno(), image)
+                await self._fill(place, file.fileno(), read_only=read_only)
         return place
+
+    async def attach_layer(self, path: Path | None) -> str:
+        async with self._swapping:
+            if self._born is None:
+                await self._layers.prepare()
+                return await self._attach_copy(path)
+            if path is not None and not give_name(self._born, path):
+                await self._replace_born(path)
+            os.close(self._born)
+            self._born = None
+            return LAYER
+
+    async def _attach_copy(self, path: Path | None) -> str:
+        """A new layer for a guest that has mounted none yet where it goes."""
+        place = self._free_place((LAYER,))
+        file = self._layers.copy(self._layers.empty)
+        try:
+            if path is not None and not give_name(file, path):
+                named = copy_to(file, path)
+                os.close(file)
+                file = named
+            await self._fill(place, file, read_only=False)
+        finally:
+            os.close(file)
+        return place
+
+    async def _replace_born(self, path: Path) -> None:
+        """Put a copy with a name in place of the first layer's image, which the guest has mounted."""
+        assert self._born is not None
+        # What the guest has written, and no more: while it stands still, nothing is on its way.
+        await self.execute("stop")
+        try:
+            file = copy_to(self._born, path)
+            try:
+                node = await self._add_node(file, read_only=False)
+            finally:
+                os.close(file)
+            await self._exchange(LAYER, node)
+        finally:
+            await self.execute("cont")
+        self._occupied[LAYER] = node
+        await self._delete_node(BORN)
 
     async def detach_disk(self, slot: str) -> None:
         async with self._swapping:
@@ -97,7 +158,7 @@ class QemuMachine:
             if slot.startswith(SCSI):
                 await self.execute("device_del", id=slot)
             else:
-                await self._put(slot, f"blank{slot.removeprefix(SLOT)}")
+                await self._put(slot, NO_LAYER if slot == LAYER else f"blank{slot.removeprefix(SLOT)}")
             await self._delete_node(self._occupied.pop(slot))
 
     async def pause(self) -> None:
@@ -125,6 +186,9 @@ class QemuMachine:
             self._ended = True
             await close_monitor(self._monitor)
             self._child.close()
+            if self._born is not None:
+                os.close(self._born)
+                self._born = None
             remove_sockets(self._directory)
             self._on_end()
 
@@ -152,24 +216,28 @@ class QemuMachine:
         except (QMPError, OSError) as error:
             raise MachineNotStarted(f"QEMU went away before it was given a file: {error}") from error
 
-    def _free_place(self, *, read_only: bool) -> str:
-        """Raises MachineRefused."""
-        slots = [f"{SLOT}{number}" for number in range(SLOTS)] if read_only else []
-        places = slots + [f"{SCSI}{target}" for target in range(SCSI_DISKS)]
+    def _free_place(self, preferred: Sequence[str]) -> str:
+        """One of these, or on the SCSI bus. Raises MachineRefused."""
+        places = [*preferred, *(f"{SCSI}{target}" for target in range(SCSI_DISKS))]
         for place in places:
             if place not in self._occupied:
                 return place
         raise MachineRefused(f"this machine has room for {len(places)} disks and all of it is in use")
 
-    async def _add_node(self, image: Path, *, read_only: bool) -> str:
-        """A block node of the image. QEMU sees none of the host's files; it gets this one open, as it may use it."""
+    async def _fill(self, place: str, file: int, *, read_only: bool) -> None:
+        node = await self._add_node(file, read_only=read_only)
+        if place.startswith(SCSI):
+            await self.execute("device_add", **scsi_disk(int(place.removeprefix(SCSI)), node=node))
+        else:
+            await self._put(place, node)
+        self._occupied[place] = node
+
+    async def _add_node(self, file: int, *, read_only: bool) -> str:
+        """A block node of the open image. QEMU sees none of the host's files; it gets this one, as it may use it."""
         self._nodes += 1
         node = f"image{self._nodes}"
-        with image.open("rb" if read_only else "r+b", buffering=0) as file:
-            if not read_only:
-                writers.lock(file.fileno(), image)
-            self._send(file.fileno())
-            await self.execute("add-fd", **{"fdset-id": self._nodes})
+        self._send(file)
+        await self.execute("add-fd", **{"fdset-id": self._nodes})
         try:
             await self.execute("blockdev-add", **block_node(self._nodes, name=node, read_only=read_only))
         finally:
@@ -182,17 +250,23 @@ class QemuMachine:
             while True:
                 try:
                     await self.execute("blockdev-del", **{"node-name": node})
-                    return
+                    break
                 except MachineRefused as error:
                     if "is in use" not in str(error):
                         raise
                 await asyncio.sleep(PAUSE_SECONDS)
+        if node == BORN:
+            # It was given with the command line, and would be kept open, and so kept on the host's disk, for ever.
+            await self.execute("remove-fd", **{"fdset-id": BORN_FILES})
 
     async def _put(self, slot: str, node: str) -> None:
         # Only a stopped machine lets go of a drive that it did not eject; the pause is some milliseconds.
         await self.execute("stop")
-        await self.execute("qom-set", path=f"/machine/peripheral/{slot}", property="drive", value=node)
+        await self._exchange(slot, node)
         await self.execute("cont")
+
+    async def _exchange(self, slot: str, node: str) -> None:
+        await self.execute("qom-set", path=f"/machine/peripheral/{slot}", property="drive", value=node)
 
 
 def remove_sockets(directory: Path) -> None:
