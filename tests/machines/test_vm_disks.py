@@ -16,7 +16,8 @@ pytestmark = pytest.mark.machine
 __all__ = ["lab"]
 PLACE = "/run/kontinuum/volumes/0"
 WRITTEN = "a43ffd4eee3116168d0b1e5fb74b98b9"
-"""The digest of 32 MiB of ``yes abcdefgh``."""
+"""The digest of what ``WRITE`` writes."""
+WRITE = "yes abcdefgh | head -c 32m > /big"
 
 
 @pytest.fixture
@@ -146,7 +147,7 @@ async def test_what_a_container_writes_over_its_image_is_a_file_of_the_host_and_
             await guest.start_process(process_spec("sleep", "1000", container=name))
         running = Running(machine, guest, slot)
         # Written as a container does that never asks whether it is on the disk; read back when it cannot be in memory.
-        written = await running.shell("yes abcdefgh | head -c 32m > /big; md5sum < /big; mkdir /d; echo $?")
+        written = await running.shell(f"{WRITE}; md5sum < /big; mkdir /d; echo $?")
         assert (written.exit.status, written.words) == (0, [WRITTEN, "-", "0"])
         assert taken(places[0]) > 31 * MEBIBYTE
         assert taken(places[1]) < MEBIBYTE
@@ -166,3 +167,27 @@ async def test_what_a_container_writes_over_its_image_is_a_file_of_the_host_and_
     for place in places:
         checked = subprocess.run(["e2fsck", "-fn", place], capture_output=True, text=True, check=False)
         assert checked.returncode == 0, checked.stdout
+
+
+async def test_a_machine_whose_host_is_full_stands_still_and_loses_nothing(lab: Lab, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", small], check=True)
+    try:
+        async with lab.machine() as (machine, guest):
+            await guest.identify(identity())
+            slot = await machine.attach_disk(lab.image, read_only=True)
+            layer = await machine.attach_layer(small / "layer")
+            await guest.add_container(ContainerSpec("main", slot, "erofs", MOUNTS, layer=layer))
+            await guest.start_process(process_spec("sleep", "1000"))
+            writing = asyncio.create_task(Running(machine, guest, slot).shell(f"{WRITE}; sync; md5sum < /big"))
+            async with asyncio.timeout(120):
+                await machine.wait_full()
+                await machine.resume()
+                await machine.wait_full()
+                assert not writing.done()
+                subprocess.run(["mount", "-o", "remount,size=100m", small], check=True)
+                await machine.resume()
+                assert (await writing).words[-2:] == [WRITTEN, "-"]
+    finally:
+        subprocess.run(["umount", "--lazy", small], check=True)

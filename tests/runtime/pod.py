@@ -96,7 +96,12 @@ class TestedPod:
 
 @asynccontextmanager
 async def pod(
-    directory: Path, *, vmm: Any = None, hangs: int = 0, cgroups: tuple[Path, ...] = ()
+    directory: Path,
+    *,
+    vmm: Any = None,
+    hangs: int = 0,
+    cgroups: tuple[Path, ...] = (),
+    full_disk_seconds: float = 60.0,
 ) -> AsyncIterator[TestedPod]:
     """A pod whose machine is on its way up; of a ``FakeVmm``, the agents of the first ``hangs`` never answer."""
     vmm = vmm or FakeVmm()
@@ -123,6 +128,7 @@ async def pod(
         drain_seconds=2.0,
         volume_refresh_seconds=0.01,
         cold_agent_seconds=0.1,
+        full_disk_seconds=full_disk_seconds,
     )
 
     async def rehearse(_machine: Machine, _guest: Guest) -> None:

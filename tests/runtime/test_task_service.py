@@ -267,6 +267,30 @@ async def test_a_machine_is_as_safe_from_the_hosts_want_of_memory_as_the_safest_
             assert score.read_text() == expected
 
 
+@pytest.mark.parametrize("for_good", [False, True])
+async def test_a_machine_that_the_host_has_no_room_for_stands_still_until_there_is_and_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, for_good: bool
+) -> None:
+    monkeypatch.setattr(sandbox, "_ROOM_SECONDS", 0.01)
+    async with pod(tmp_path, full_disk_seconds=0.05 if for_good else 600.0) as tested:
+        await tested.sandbox()
+        await tested.run("c", "sleep", "1000")
+        [machine] = tested.vmm.machines
+        machine.is_full.set()
+        if for_good:
+            assert await tested.wait("sandbox") == 137
+            assert "no room" in tested.shim.sandbox.reason
+            assert await machine.wait() == -signal.SIGKILL
+            return
+        async with asyncio.timeout(60):
+            while machine.resumed < 3:
+                await asyncio.sleep(0.01)
+        machine.is_full.clear()
+        await tested.kill("c", signal.SIGKILL)
+        assert await tested.wait("c") == 137
+        assert tested.shim.sandbox.phase is sandbox.Phase.READY
+
+
 async def test_a_machine_whose_agent_is_lost_is_ended_because_nothing_is_known_of_it_any_more(tmp_path: Path) -> None:
     async with pod(tmp_path) as tested:
         await tested.sandbox()

@@ -52,6 +52,8 @@ _ENDING_SECONDS = 1.0
 _PULLING_SECONDS = 0.3
 """When a ready machine has been asked for nothing for so long, its pod's first image is being pulled: without a pull
 the first container is there before the machine is."""
+_ROOM_SECONDS = 1.0
+"""How often a machine that found no room on the host's disk tries again."""
 _CALLS = 5
 """How often an agent is called before its machine is given up."""
 
@@ -297,13 +299,41 @@ class Sandbox:
         assert self._guest is not None
         ended = asyncio.ensure_future(machine.wait())
         lost = asyncio.ensure_future(self._guest.wait_lost())
+        full = asyncio.ensure_future(self._wait_full_for_good(machine))
         try:
-            await asyncio.wait({ended, lost}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({ended, lost, full}, return_when=asyncio.FIRST_COMPLETED)
+            if full.done():
+                return full.result()
             # A VMM that ends closes its sockets first; that it ended is what people want to read.
             await asyncio.wait({ended}, timeout=_ENDING_SECONDS)
             return f"its VMM ended with status {ended.result()}" if ended.done() else lost.result()
         finally:
-            await cancel(*(task for task in (ended, lost) if not task.done()))
+            await cancel(*(task for task in (ended, lost, full) if not task.done()))
+
+    async def _wait_full_for_good(self, machine: Machine) -> str:
+        """Why a machine is of no use that the host has no room for. Until then it stands still, and nothing that it has
+        written is lost: the node may end pods, this one perhaps, to make room."""
+        with suppress(MachineNotStarted):
+            while True:
+                await machine.wait_full()
+                since = self._clock.monotonic()
+                log.error("the host's disk is full: the machine stands still until there is room")
+                while await self._is_still_full(machine):
+                    if self._clock.monotonic() - since >= self._settings.full_disk_seconds:
+                        return f"the host had no room for what it writes for {self._settings.full_disk_seconds:g} s"
+                log.info("there is room on the host's disk again", after=round(self._clock.monotonic() - since))
+        # The machine is gone, which others tell.
+        await asyncio.Event().wait()
+        raise AssertionError("an event that nobody sets")
+
+    async def _is_still_full(self, machine: Machine) -> bool:
+        await self._clock.sleep(_ROOM_SECONDS)
+        await machine.resume()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_ROOM_SECONDS):
+                await machine.wait_full()
+                return True
+        return False
 
     async def _start(self) -> tuple[Machine, str]:
         began = self._clock.monotonic()

@@ -62,6 +62,9 @@ class RuntimeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     notice that the host's clock was set, or that its machine was stopped."""
     drain_seconds: float = 3.0
     """How long a process's exit is held back for its last output to be taken by containerd."""
+    full_disk_seconds: float = 60.0
+    """How long a machine stands still when the host's disk has no room for what it writes. Then it is ended: a pod that
+    waits for ever would be worse than one that is started elsewhere. Firecracker's guests are told of an error."""
     template_patience_seconds: float = 10.0
     """How long a pod waits for the template of its size to be made before its machine boots cold."""
     warm_machines: int = 1

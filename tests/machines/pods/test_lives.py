@@ -662,19 +662,25 @@ async def a_log_that_has_grown_too_large_is_begun_anew(world: World) -> None:
 
 @CASES.add()
 async def a_pod_that_writes_more_than_it_may_is_evicted(world: World) -> None:
-    """Into its log, or into a volume; each is told in the kubelet's words."""
+    """Into its log, into a volume, or over its image; each is told in the kubelet's words."""
     limits = {"resources": {"limits": {"ephemeral-storage": "1Mi"}}}
+    over = "dd if=/dev/zero of=/var/file bs=1M count=12; sleep 100000"
     script = f"yes {'x' * 99} | head -n 30000; sleep 100000"
     logging = world.pod(script, name="logging", container=limits)
     filling = world.pod(
         "dd if=/dev/zero of=/v/file bs=1M count=12; sleep 100000", name="filling",
         volumes=[{"name": "v", "emptyDir": {"sizeLimit": "2Mi"}}], container={"volumeMounts": [mounted("v", "/v")]},
     )  # fmt: skip
+    # Two write the same: one of them more than it may, and the pod less.
+    writing = world.pod(over, name="writing", container={"resources": {"limits": {"ephemeral-storage": "4Mi"}}})
+    more = {**writing["spec"]["containers"][0], "name": "more", "resources": {"limits": {"ephemeral-storage": "1Gi"}}}
+    writing["spec"]["containers"].append(more)
     expected = {
         "logging": "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi. ",
         "filling": 'Usage of EmptyDir volume "v" exceeds the limit "2Mi". ',
+        "writing": 'Container main exceeded its local ephemeral storage limit "4Mi". ',
     }
-    for pod in (logging, filling):
+    for pod in (logging, filling, writing):
         await world.start(pod)
     for which, said in expected.items():
         name = world.name(which)
@@ -682,6 +688,33 @@ async def a_pod_that_writes_more_than_it_may_is_evicted(world: World) -> None:
         assert (found["status"]["reason"], found["status"]["message"]) == ("Evicted", said)
         await world.event_that(name, "Evicted", "")
         await world.delete("Pod", name)
+
+
+@CASES.add()
+async def a_container_writes_more_over_its_image_than_it_has_memory_and_begins_anew_afterwards(world: World) -> None:
+    limits = {"resources": {"limits": {"memory": "64Mi"}}}
+    script = "echo found: $(ls /block /var/file 2> /dev/null); trap 'exit 0' TERM; sleep 100000 & wait"
+    name = (await world.running(world.pod(script, container=limits, restartPolicy="Always")))["metadata"]["name"]
+    # Compared where it cannot be in memory any more, and where it was written last.
+    written = await world.execute(name, """
+        head -c 1048576 /dev/urandom > /block
+        for count in 1 2 3 4 5 6; do cat /block /block /block /block /block /block /block /block; done > /eights
+        cat /eights /eights /eights > /var/file && rm /eights
+        for at in 0 71 143; do dd if=/var/file bs=1M skip=$at count=1 2> /dev/null | md5sum; done
+        md5sum < /block; stat -c %s /var/file
+    """)  # fmt: skip
+    *digests, size = written.split("\n")[:5]
+    assert (len(set(digests)), size) == (1, str(144 << 20)), written
+    await world.execute(name, "kill 1")
+    again = await world.pod_that(name, lambda one: statuses(one)["main"]["restartCount"] == 1, "its second life")
+    ended = statuses(again)["main"]["lastState"]["terminated"]
+    assert (ended["exitCode"], ended["reason"]) == (0, "Completed")
+
+    async def has_begun() -> bool:
+        return (await world.logs(name)).startswith("found:\n")
+
+    await until("the second life to find nothing", has_begun)
+    await world.delete("Pod", name, grace_seconds=0)
 
 
 test_lives = CASES.test()

@@ -112,6 +112,14 @@ class Machine(Protocol):
 
     async def resume(self) -> None: ...
 
+    async def wait_full(self) -> None:
+        """Returns when it stands still because the host has no room for what it writes; at once if it does so already.
+
+        ``resume`` has it try again. A backend whose guests are told of an error instead never returns. Raises
+        MachineNotStarted.
+        """
+        ...
+
     def is_sound(self) -> bool:
         """Whether the template that it shares memory with is still what it was; True of a machine that has none."""
         ...

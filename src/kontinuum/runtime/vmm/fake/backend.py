@@ -37,6 +37,10 @@ class FakeMachine:
         self.layers: dict[str, Path | None] = {}
         """Slot → where the layer in it was to be."""
         self.is_paused = False
+        self.resumed = 0
+        """How often."""
+        self.is_full = asyncio.Event()
+        """The host has no room for what it writes; set by tests."""
 
     @property
     def pid(self) -> int:
@@ -100,8 +104,12 @@ class FakeMachine:
         self.is_paused = True
 
     async def resume(self) -> None:
+        self.resumed += 1
         self._child.signal(signal.SIGCONT)
         self.is_paused = False
+
+    async def wait_full(self) -> None:
+        await self.is_full.wait()
 
     def is_sound(self) -> bool:
         return True

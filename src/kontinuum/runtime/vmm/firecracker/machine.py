@@ -167,6 +167,9 @@ class FirecrackerMachine:
     async def resume(self) -> None:
         await self.api.call(documents.resume())
 
+    async def wait_full(self) -> None:
+        await asyncio.Event().wait()
+
     def is_sound(self) -> bool:
         return self.shares is None or self.shares.is_untouched()
 

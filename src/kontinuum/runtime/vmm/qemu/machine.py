@@ -167,6 +167,12 @@ class QemuMachine:
     async def resume(self) -> None:
         await self.execute("cont")
 
+    async def wait_full(self) -> None:
+        # QEMU's own choice for a disk that is written to (``werror=enospc``). The event comes when the state is known.
+        with self._monitor.listener("STOP") as stopped:
+            while (await self.execute("query-status"))["status"] != "io-error":
+                await stopped.get()
+
     def is_sound(self) -> bool:
         return self.shares is None or self.shares.is_untouched()
 
