@@ -95,7 +95,7 @@ class Bench:
         watch.lap("  of which: identity and network")
         slot = await machine.attach_disk(self._image, read_only=True)
         watch.lap("  of which: disk")
-        layer = await machine.attach_layer(self._scratch / f"{secrets.token_hex(8)}.layer")
+        layer = await machine.attach_layer(self._image.with_name(secrets.token_hex(8)))
         await guest.add_container(ContainerSpec("main", slot, disks.FILE_SYSTEM, MOUNTS, layer=layer))
         watch.lap("  of which: root file system and cgroup")
         everything = (1 << 41) - 1

@@ -8,6 +8,7 @@ no name at all: whoever is killed in between leaves nothing.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ _MAKE_SECONDS = 120.0
 # as there can be to copy (132 KiB).
 _OPTIONS = ("-m", "0", "-i", "32768", "-O", "^has_journal,^resize_inode,^64bit,^metadata_csum,uninit_bg,sparse_super2")
 _EXTENDED = "num_backup_sb=0,packed_meta_blocks=1,lazy_itable_init=1"
+_KIND = hashlib.sha256(repr((BYTES, _OPTIONS, _EXTENDED)).encode()).hexdigest()[:8]
 _CANNOT_BE_NAMED = (errno.EXDEV, errno.ENOENT, errno.EPERM, errno.EOPNOTSUPP)
 
 
@@ -35,8 +37,8 @@ class Layers:
 
     @property
     def empty(self) -> Path:
-        """What ``prepare`` makes."""
-        return self._directory / "empty.ext4"
+        """What ``prepare`` makes; another one when what it is made by has changed."""
+        return self._directory / f"empty-{_KIND}.ext4"
 
     async def prepare(self) -> None:
         """Make the empty file system of which all are copies. Idempotent.

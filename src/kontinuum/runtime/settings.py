@@ -63,8 +63,9 @@ class RuntimeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     drain_seconds: float = 3.0
     """How long a process's exit is held back for its last output to be taken by containerd."""
     full_disk_seconds: float = 60.0
-    """How long a machine stands still when the host's disk has no room for what it writes. Then it is ended: a pod that
-    waits for ever would be worse than one that is started elsewhere. Firecracker's guests are told of an error."""
+    """How long a machine stands still when the host has no room for what its containers write over their images. Then
+    it is ended: a pod that waits for ever would be worse than one that is started elsewhere. Who writes to a volume is
+    told of an error at once, and so is everybody in Firecracker's machines."""
     template_patience_seconds: float = 10.0
     """How long a pod waits for the template of its size to be made before its machine boots cold."""
     warm_machines: int = 1

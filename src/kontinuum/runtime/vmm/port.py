@@ -113,10 +113,10 @@ class Machine(Protocol):
     async def resume(self) -> None: ...
 
     async def wait_full(self) -> None:
-        """Returns when it stands still because the host has no room for what it writes; at once if it does so already.
+        """Returns when it stands still because the host has no room for what it writes to a layer; at once if it does.
 
-        ``resume`` has it try again. A backend whose guests are told of an error instead never returns. Raises
-        MachineNotStarted.
+        ``resume`` has it try again. A backend whose guests are told of an error instead never returns. Who writes to a
+        disk of another kind is told. Raises MachineNotStarted.
         """
         ...
 

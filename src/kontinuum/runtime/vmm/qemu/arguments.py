@@ -35,6 +35,13 @@ BORN, NO_LAYER = "born", "nolayer"
 """The block nodes behind ``LAYER``: what it is born with, and what is there when its container has gone."""
 BORN_FILES = 1
 """The set of open files with the image of ``BORN``."""
+WhenFull = Literal["report", "enospc"]
+TELL: WhenFull = "report"
+"""What QEMU does when the host has no room for what is written to a disk: it tells the guest, and so whoever waits for
+the end of a write. That is for volumes."""
+STAND_STILL: WhenFull = "enospc"
+"""It stops the machine (``Machine.wait_full``). That is for layers: hardly anybody waits for what is written there, and
+a guest that is told loses it."""
 SCSI = "scsi"
 SCSI_DISKS = 32
 """How many disks may be plugged into a machine's SCSI bus. One takes the guest longer to see than a slot's: it is for
@@ -152,10 +159,9 @@ def block_node(files: int, *, name: str, read_only: bool) -> dict[str, Any]:
     return {"driver": "raw", "node-name": name, "read-only": read_only, "discard": "unmap", "file": file}
 
 
-def scsi_disk(target: int, *, node: str) -> dict[str, Any]:
+def scsi_disk(target: int, *, node: str, when_full: WhenFull) -> dict[str, Any]:
     """A disk for the monitor's ``device_add``, which the guest finds under this target of its SCSI bus."""
-    # Left to itself QEMU stops the whole machine when the host's disk is full, and whoever asks its agent waits.
-    errors = {"werror": "report", "rerror": "report"}
+    errors = {"werror": when_full, "rerror": "report"}
     return {"driver": "scsi-hd", "id": f"{SCSI}{target}", "bus": f"{SCSI}.0", "scsi-id": target, "drive": node} | errors
 
 
@@ -194,4 +200,4 @@ def _devices(lines: Lines) -> list[str]:
         words += ["-device", f"virtio-blk-device,drive=blank{slot},id=slot{slot},serial=slot{slot}"]
     for node in (block_node(BORN_FILES, name=BORN, read_only=False), _no_layer_node()):
         words += ["-blockdev", orjson.dumps(node).decode()]
-    return [*words, "-device", f"virtio-blk-device,drive={BORN},id={LAYER},serial={LAYER}"]
+    return [*words, "-device", f"virtio-blk-device,drive={BORN},id={LAYER},serial={LAYER},werror={STAND_STILL}"]

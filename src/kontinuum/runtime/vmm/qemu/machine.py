@@ -28,6 +28,9 @@ from kontinuum.runtime.vmm.qemu.arguments import (
     SCSI,
     SCSI_DISKS,
     SLOTS,
+    STAND_STILL,
+    TELL,
+    WhenFull,
     block_node,
     scsi_disk,
 )
@@ -106,7 +109,7 @@ class QemuMachine:
             with image.open("rb" if read_only else "r+b", buffering=0) as file:
                 if not read_only:
                     writers.lock(file.fileno(), image)
-                await self._fill(place, file.fileno(), read_only=read_only)
+                await self._fill(place, file.fileno(), read_only=read_only, when_full=TELL)
         return place
 
     async def attach_layer(self, path: Path | None) -> str:
@@ -129,7 +132,7 @@ class QemuMachine:
                 named = copy_to(file, path)
                 os.close(file)
                 file = named
-            await self._fill(place, file, read_only=False)
+            await self._fill(place, file, read_only=False, when_full=STAND_STILL)
         finally:
             os.close(file)
         return place
@@ -168,7 +171,7 @@ class QemuMachine:
         await self.execute("cont")
 
     async def wait_full(self) -> None:
-        # QEMU's own choice for a disk that is written to (``werror=enospc``). The event comes when the state is known.
+        # The event comes when the state is known.
         with self._monitor.listener("STOP") as stopped:
             while (await self.execute("query-status"))["status"] != "io-error":
                 await stopped.get()
@@ -230,10 +233,10 @@ class QemuMachine:
                 return place
         raise MachineRefused(f"this machine has room for {len(places)} disks and all of it is in use")
 
-    async def _fill(self, place: str, file: int, *, read_only: bool) -> None:
+    async def _fill(self, place: str, file: int, *, read_only: bool, when_full: WhenFull) -> None:
         node = await self._add_node(file, read_only=read_only)
         if place.startswith(SCSI):
-            await self.execute("device_add", **scsi_disk(int(place.removeprefix(SCSI)), node=node))
+            await self.execute("device_add", **scsi_disk(int(place.removeprefix(SCSI)), node=node, when_full=when_full))
         else:
             await self._put(place, node)
         self._occupied[place] = node
