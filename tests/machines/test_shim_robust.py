@@ -185,6 +185,7 @@ async def test_an_agent_that_dies_ends_its_machine_and_a_spoilt_template_costs_n
         memory.parent.name,
         "its files are not what they were when it was finished",
     )
+    await wait_until(lambda: shim.has_template(Path(host.runtime.templates_dir)), seconds=240)
 
 
 def spoil_agent(memory: Path) -> None:
