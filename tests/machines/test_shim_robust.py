@@ -17,7 +17,7 @@ from tests.machines.platform import wires
 from tests.machines.shim import Host, Pod, wait_until
 
 from kontinuum.node.port import RuntimeFailed, RuntimeTimedOut
-from kontinuum.runtime import records
+from kontinuum.runtime import layers, records
 
 pytestmark = [pytest.mark.machine, pytest.mark.asyncio(loop_scope="module")]
 
@@ -246,6 +246,8 @@ def leftovers(host: Host) -> dict[str, list[str]]:
         "mounts": [line for line in Path("/proc/self/mounts").read_text().splitlines() if host.runtime.run_dir in line],
         "sandboxes": [str(path) for path in host.runtime.sandboxes.iterdir()],
         "shared memory": sorted(str(path) for path in Path(host.runtime.templates_dir).rglob("*")),
+        "layers": sorted(str(path) for path in Path(host.runtime.images_dir).glob("layers/*")),
+        "snapshots": sorted(str(path) for path in host.node.imagefs.glob(f"*/snapshots/*/fs/{layers.NAME}")),
         "cgroups": [str(path) for path in cgroups if path.is_dir()],
         "veths": sorted(wires(host.node.pod_cidr)),
     }
