@@ -149,6 +149,7 @@ async def test_containers_of_one_image_share_a_disk_and_each_has_its_own_to_writ
         assert len(machine.disks) == 3
         await tested.delete("a")
         assert len(machine.disks) == 2
+        assert [(tmp_path / name / layers.NAME).exists() for name in ("a", "b")] == [False, True]
         await tested.delete("b")
         assert machine.disks == {}
         assert tested.guest.containers == {}

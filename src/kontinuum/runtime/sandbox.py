@@ -114,6 +114,8 @@ class Root:
     image: str
     layer: str = ""
     """"": it writes to the machine's memory."""
+    file: Path | None = None
+    """The layer's, on the host."""
 
 
 class Sandbox:
@@ -201,7 +203,8 @@ class Sandbox:
         if not writable:
             return root
         try:
-            return Root(root.image, await self._running_machine().attach_layer(layers.file_of(rootfs)))
+            file = layers.file_of(rootfs)
+            return Root(root.image, await self._running_machine().attach_layer(file), file)
         except BaseException:
             await self.detach_root(root)
             raise
@@ -210,6 +213,9 @@ class Sandbox:
         """Give back what ``attach_root`` gave, as far as the guest has let go of it. Harmless on a dead machine."""
         if root.layer and self._machine is not None and self.phase is Phase.READY:
             await self._machine.detach_disk(root.layer)
+        if root.file is not None:
+            # containerd would keep it until its next collection, and the container's directory with it.
+            root.file.unlink(missing_ok=True)
         await self._detach_image(root.image)
 
     async def _attach_image(self, image: Path) -> str:
