@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from typing import Any
 
 import orjson
@@ -88,8 +89,9 @@ def shaped(draw: Any) -> tuple[Definition, Object]:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Types are made of definitions before they have come often."""
+    """Types are made before anything has come often, and of whatever comes."""
     monkeypatch.setattr(soundness, "OFTEN", 0)
+    monkeypatch.setattr(soundness, "MOST", 10**6)
 
 
 def written(doc: Object) -> bytes:
@@ -138,6 +140,18 @@ def test_what_comes_seldom_has_no_type_made_of_it(monkeypatch: pytest.MonkeyPatc
     asked = soundness.Soundness(lambda form, text: True)
     lease = KINDS[LEASES].definition
     assert [asked.is_sound({"spec": {"renewTime": "now"}}, lease) for _ in range(3)] == [False, False, True]
+
+
+def test_whoever_sends_ever_other_fields_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(soundness, "MOST", 3)
+    asked = soundness.Soundness(lambda form, text: True)
+    shape = KINDS[PODS].definition
+    for names in permutations(("kind", "apiVersion", "metadata", "spec")):
+        asked.is_sound({name: {} for name in names}, shape)
+        assert not asked.is_sound({name: {} for name in (*names, f"unknown-{names}")}, shape)
+    assert len(asked._asked) <= 3 and len(asked._uppermost) <= 3
+    assert not any("unknown" in str(name) for these in asked._asked for name in these)
+    assert not asked.is_sound({"status": {}}, shape), "it is walked through"
 
 
 def test_a_condition_is_sound_with_all_that_typed_clients_need() -> None:

@@ -166,11 +166,12 @@ def _with_newcomer(stored: Sequence[Entry], changes: Comparison, author: Owner) 
     None if it may be otherwise: whole trees of fields are compared here, by their uppermost names.
     """
     taken = changes.taken
-    if not taken or changes.removed or len(stored) >= MOST_UPDATERS:
+    if not taken or len(stored) >= MOST_UPDATERS:
         return None
+    lost = taken.keys() | changes.removed.keys()
     for entry in stored:
         fields = entry.get("fieldsV1")
-        if not fields or not taken.keys().isdisjoint(fields) or _is_entry_of(entry, author):
+        if not fields or not lost.isdisjoint(fields) or _is_entry_of(entry, author):
             return None
     entries = [*stored, _entry(author.owning(taken))]
     if stored:

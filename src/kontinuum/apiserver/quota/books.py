@@ -40,6 +40,8 @@ class Books:
 
     def are_open(self, served: Served, namespace: str) -> bool:
         """Whether a write of such an object may have to be counted; quick, because most need not."""
+        if not len(self._quotas):
+            return False  # Most clusters have none at all.
         is_countable = served.resource.namespaced and served.resource not in UNCOUNTED
         return is_countable and bool(namespace) and self._quotas.count(namespace) > 0
 
