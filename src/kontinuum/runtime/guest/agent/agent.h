@@ -14,7 +14,6 @@
 #include "frames.h"
 
 #define STATE_DIRECTORY "/run/kontinuum"
-#define BOOT_ID STATE_DIRECTORY "/boot_id"
 #define MOST_FILES 524288
 
 /* Why a request could not be done. The text is for people and names the step. */
@@ -135,6 +134,7 @@ bool container_remove(const char *id, struct failure *failure);
 bool container_enter_root(struct container *container, struct failure *failure);
 
 /* process.c */
+bool process_prepare(struct failure *failure);
 bool process_start(const struct frame *frame, pid_t *pid, struct failure *failure);
 bool process_signal(uint32_t handle, int number, bool whole, struct failure *failure);
 bool process_resize(uint32_t handle, uint32_t rows, uint32_t columns, struct failure *failure);

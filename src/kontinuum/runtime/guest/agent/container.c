@@ -198,16 +198,11 @@ bool container_remove(const char *id, struct failure *failure) {
 
 /* Called by the first process, in namespaces of its own. Afterwards nothing of the machine's own files can be seen. */
 bool container_enter_root(struct container *container, struct failure *failure) {
-    struct mount_point boot_id = {.destination = "/proc/sys/kernel/random/boot_id",
-                                  .source = BOOT_ID,
-                                  .options = (const char *[]){"ro", NULL}};
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
         return failed(failure, "make mounts private");
     for (uint32_t i = 0; i < container->mount_count; i++)
         if (!strcmp(container->mounts[i].type, "bind") && !bind_tree(&container->mounts[i], failure))
             return false;
-    if (!bind_tree(&boot_id, failure))
-        return false;
     /* The old root ends up below the new one and is let go; see pivot_root(2), "pivot_root(".", ".")". */
     if (chdir(place(container->id, "root")) || syscall(SYS_pivot_root, ".", ".") || umount2(".", MNT_DETACH) ||
         chdir("/"))
@@ -215,8 +210,6 @@ bool container_enter_root(struct container *container, struct failure *failure) 
     for (uint32_t i = 0; i < container->mount_count; i++)
         if (!mount_inside(&container->mounts[i], failure))
             return false;
-    if (access(boot_id.destination, F_OK) == 0 && !move_tree(boot_id.tree, boot_id.destination, failure))
-        return false;
     if (!make_devices(failure))
         return false;
     if (container->read_only && mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL))

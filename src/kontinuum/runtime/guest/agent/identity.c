@@ -1,4 +1,5 @@
-/* What makes a cloned machine itself: clock, randomness, names, sysctls, network. */
+/* What makes a cloned machine itself: clock, randomness, names, sysctls, network. Its boot id is its own without our
+ * doing: the kernel draws it when it is read for the first time, and nobody has read it in a template. */
 #include "agent.h"
 
 #include <errno.h>
@@ -7,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -15,21 +15,18 @@
 #define RNDADDENTROPY 0x40085203
 #define RNDRESEEDCRNG 0x5207
 #define ENTROPY_LIMIT 512
-#define BOOT_ID_LENGTH 37
 #define MACHINE_ID_LENGTH 32
 
 /* Open, and there to be written to, before there is a pod: in its way every step counts. */
 static int generator = -1;
-static char *boot_id, *machine_id;
+static char *machine_id;
 
 bool identity_prepare(struct failure *failure) {
     generator = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
-    boot_id = map_file(BOOT_ID, BOOT_ID_LENGTH);
     machine_id = map_file("/etc/machine-id", MACHINE_ID_LENGTH);
-    if (generator < 0 || !boot_id || !machine_id)
+    if (generator < 0 || !machine_id)
         return failed(failure, "prepare an identity");
     /* Touched, so that the page is there. */
-    memset(boot_id, '\n', BOOT_ID_LENGTH);
     memset(machine_id, '0', MACHINE_ID_LENGTH);
     return true;
 }
@@ -60,20 +57,6 @@ static bool seed(const uint8_t *bytes, uint32_t length, struct failure *failure)
            failed(failure, "seed the random number generator");
 }
 
-/* The kernel's own boot id was drawn in the template; containers see this one in its place. */
-static bool draw_boot_id(struct failure *failure) {
-    uint8_t r[16];
-    char text[BOOT_ID_LENGTH + 1];
-    if (getrandom(r, sizeof r, 0) != sizeof r)
-        return failed(failure, "draw a boot id");
-    r[6] = (r[6] & 0x0f) | 0x40;
-    r[8] = (r[8] & 0x3f) | 0x80;
-    snprintf(text, sizeof text, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x\n", r[0], r[1],
-             r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9], r[10], r[11], r[12], r[13], r[14], r[15]);
-    memcpy(boot_id, text, BOOT_ID_LENGTH);
-    return true;
-}
-
 static bool set_sysctl(const char *name, const char *value, struct failure *failure) {
     char path[256];
     if (strstr(name, "..") || snprintf(path, sizeof path, "/proc/sys/%s", name) >= (int)sizeof path) {
@@ -94,7 +77,7 @@ bool identify(struct reader *request, struct failure *failure) {
     const char *machine = read_text(request);
     if (request->bad)
         return true; /* the caller sees it */
-    if (!clock_set(nanoseconds, failure) || !seed(entropy, length, failure) || !draw_boot_id(failure))
+    if (!clock_set(nanoseconds, failure) || !seed(entropy, length, failure))
         return false;
     if (*hostname && sethostname(hostname, strlen(hostname)))
         return failed(failure, "set the host name");

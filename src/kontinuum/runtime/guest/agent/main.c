@@ -111,7 +111,7 @@ int main(void) {
     if (!mount_machine(&failure))
         give_up(failure.text);
     if (!cgroup_prepare(&failure) || !identity_prepare(&failure) || !network_prepare(&failure) ||
-        !spawn_prepare(&failure))
+        !process_prepare(&failure) || !spawn_prepare(&failure))
         give_up(failure.text);
     disks_prepare();
     raise_limits();

@@ -31,6 +31,7 @@ static struct card {
     uint32_t mtu;
     char name[IF_NAMESIZE];
     bool speaks_six; /* has an address of its link, of IPv6 */
+    bool is_somebodys;
 } cards[INTERFACES];
 static uint32_t card_count;
 static int netlink = -1, internet = -1;
@@ -236,6 +237,8 @@ static bool configure(uint32_t number, struct reader *request, struct failure *f
     }
     struct card *card = number < card_count ? &cards[number] : NULL;
     errno = ENODEV;
+    if (card)
+        card->is_somebodys = true;
     bool done = card && set_name(card, name) && (!length || set_mac(card, mac)) && (!mtu || set_mtu(card, mtu));
     if (!done)
         failed(failure, "set up interface %s", name);
@@ -264,6 +267,9 @@ bool configure_network(struct reader *request, struct failure *failure) {
 static bool leave(struct card *card) {
     struct ifreq request = about(card);
     request.ifr_addr.sa_family = AF_INET;
+    if (!card->is_somebodys)
+        return true;
+    card->is_somebodys = false;
     return (ioctl(internet, SIOCSIFADDR, &request) == 0 || errno == EADDRNOTAVAIL) && speak_six(card, false) &&
            set_up(card, false) && set_up(card, true);
 }

@@ -21,6 +21,12 @@ struct process {
 };
 
 static struct process *processes;
+static int nothing = -1; /* /dev/null */
+
+bool process_prepare(struct failure *failure) {
+    nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    return nothing >= 0 || failed(failure, "open /dev/null");
+}
 
 static struct process *find(uint32_t handle) {
     struct process *one = processes;
@@ -124,7 +130,7 @@ static void free_launch(struct launch *launch) {
 /* Our ends in `ours`, the program's in the launch. A stream that is not wanted is -1 with us. */
 static bool make_pipes(struct launch *launch, bool wants_input, int ours[STREAMS], struct failure *failure) {
     int input[2] = {-1, -1}, output[2] = {-1, -1}, error[2] = {-1, -1};
-    bool made = wants_input ? pipe2(input, O_CLOEXEC) == 0 : (input[0] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0;
+    bool made = wants_input ? pipe2(input, O_CLOEXEC) == 0 : (input[0] = fcntl(nothing, F_DUPFD_CLOEXEC, 3)) >= 0;
     made = made && pipe2(output, O_CLOEXEC) == 0 && pipe2(error, O_CLOEXEC) == 0;
     if (!made)
         failed(failure, "make pipes");
