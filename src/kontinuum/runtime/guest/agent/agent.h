@@ -93,6 +93,7 @@ bool disk_unmount(const char *path, struct failure *failure);
 /* A layer: a disk with an ext4 file system, in which a container's directories of what it writes lie below its name. A
  * machine that becomes a template has the first of them mounted already. */
 #define LAYERS STATE_DIRECTORY "/layers"
+#define LAYER_CONTAINERS "/containers" /* in each of them */
 void layers_prepare(void);
 bool layer_mount(const char *slot, struct failure *failure); /* if it is not mounted yet */
 bool layer_remove(const char *slot, const char *container, struct failure *failure); /* should be little */

@@ -57,7 +57,7 @@ static const char *writable_of(const struct container *container) {
     static char path[PATH_MAX];
     if (!*container->layer)
         return place(container->id, "writable");
-    snprintf(path, sizeof path, LAYERS "/%s/%s", container->layer, container->id);
+    snprintf(path, sizeof path, LAYERS "/%s" LAYER_CONTAINERS "/%s", container->layer, container->id);
     return path;
 }
 
