@@ -22,7 +22,8 @@ OTHER_FIRMWARE = ("/usr/share/qboot", "/usr/share/seabios")
 KVM = "/dev/kvm"
 KERNEL, INITRAMFS, MEMORY, LIBRARY = "/kernel", "/initramfs", "/memory", "/readonly.so"
 """Where QEMU sees them."""
-MACHINE = "microvm,pit=off,pic=off,rtc=on,isa-serial=on,memory-backend=memory"
+MACHINE = "microvm,pit=off,pic=off,rtc=on,isa-serial=on,memory-backend=memory,mem-merge=off"
+"""Not merged: how long a write takes to a page that was would tell a guest what another one has in its memory."""
 AGENT_PORT = "agent"
 """Name of the virtio-serial port that the guest's agent opens."""
 SLOTS = 3
