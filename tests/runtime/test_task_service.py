@@ -417,7 +417,10 @@ async def test_a_machine_lets_go_of_its_disks_once_however_often_its_end_is_aske
 
         monkeypatch.setattr(tested.guest, "unmount_disk", unmount)
         ends = [asyncio.create_task(tested.shim.sandbox.stop()) for _ in range(3)]
-        await asyncio.sleep(0.05)
+        async with asyncio.timeout(60):
+            while not asked:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)  # long enough, mostly, for a call that should not come
         assert (asked, [end.done() for end in ends]) == ([disk.path], [False] * 3)
         is_written.set()
         await asyncio.gather(*ends)
