@@ -28,7 +28,7 @@ from kontinuum.runtime.settings import RuntimeSettings
 CLIENT = "containerd-shim-kontinuum-v1"
 PROGRAMS = (CLIENT, "kontinuum-jail", "readonly.so")
 GUEST = ("vmlinux", "initramfs.cpio", "agent", "version")
-NEEDED = {"qemu-system-x86_64": "qemu-system-x86", "mkfs.erofs": "erofs-utils"}
+NEEDED = {"qemu-system-x86_64": "qemu-system-x86", "mkfs.erofs": "erofs-utils", "mkfs.ext4": "e2fsprogs"}
 """Programs of the host, and Debian's packages that have them."""
 UNIT = "kontinuum-runtime.service"
 SYSTEMD = Path("/run/systemd/system")

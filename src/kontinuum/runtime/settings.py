@@ -32,7 +32,8 @@ class RuntimeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     templates_dir: str
     """Memory of template machines; belongs on a tmpfs, because clones map it."""
     images_dir: str
-    """Block images made from container images, one per image digest."""
+    """Block images made from container images, one per image digest; and what the disks of containers that write over
+    them are made of, which is cheapest in the file system of containerd's snapshots."""
     log_file: str = ""
     """The warm parent and every shim append to this file. Empty: standard error."""
     vmm: Literal["auto", "qemu", "firecracker"] = "qemu"
