@@ -228,7 +228,8 @@ async def _templates() -> Finding:
 
 async def _machine_programs(settings: Settings) -> Finding:
     if settings.runtime.vmm == "firecracker":
-        advice = "put a release of Firecracker on the PATH, or set runtime.vmm: qemu; apt-get install erofs-utils e2fsprogs"
+        advice = "put a release of Firecracker on the PATH, or set runtime.vmm: qemu; "
+        advice += "apt-get install erofs-utils e2fsprogs"
         return await _programs("virtual machines", ("firecracker", "mkfs.erofs", "mkfs.ext4"), advice)
     advice = "apt-get install qemu-system-x86 erofs-utils e2fsprogs"
     return await _programs("virtual machines", ("qemu-system-x86_64", "mkfs.erofs", "mkfs.ext4"), advice)
