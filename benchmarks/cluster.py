@@ -35,15 +35,11 @@ def processors(point: dict[str, Any]) -> str:
     return f"processor time a pod, µs: {', '.join(each)}"
 
 
-async def binding(nodes: int, *, reach: float, kubernetes: str) -> None:
+async def binding(nodes: int) -> None:
+    """No promise of its own: the scheduler's is measured where it alone is at work (``benchmarks.scheduling``)."""
     point = await simulated("--nodes", str(nodes), "--pods", "3000")
     rate = point["new"] / point["took"]["bound"]
-    held(
-        f"{nodes:,} nodes, 3,000 pods: bound {rate:,.0f}/s ({processors(point)})",
-        rate >= reach,
-        wanted=f"≥ {reach:,.0f}/s",
-        kubernetes=kubernetes,
-    )
+    print(f"{nodes:,} nodes, 3,000 pods, everything at work: bound {rate:,.0f}/s ({processors(point)})", flush=True)
 
 
 async def creation() -> None:
@@ -72,10 +68,10 @@ async def running_and_idling() -> None:
 async def main(*, short: bool) -> None:
     machine("Whole clusters of hollow nodes, through the API: Deployments of 500 pods, applied at once")
     await creation()
-    await binding(1000, reach=2000, kubernetes="220-245/s; 50/s as shipped")
+    await binding(1000)
     await running_and_idling()
     if not short:
-        await binding(5000, reach=1500, kubernetes="245-285/s")
+        await binding(5000)
 
 
 if __name__ == "__main__":
