@@ -199,12 +199,18 @@ def spoil_agent(memory: Path) -> None:
                 os.pwrite(file.fileno(), UNDEFINED * (PAGE // len(UNDEFINED)), at)
 
 
-@pytest.mark.long
-async def test_a_machine_that_stands_still_is_removed_like_any_other(host: Host) -> None:
-    pod = await host.pod("frozen")
+async def frozen_pod(host: Host, name: str) -> tuple[Pod, str]:
+    """A pod with one container, whose machine runs no more and has not ended either."""
+    pod = await host.pod(name)
     container = await pod.run("c", "sleep", "1000")
     [machine] = [pid for pid in host.machines() if is_machine_of(pod, pid)]
     os.kill(machine, signal.SIGSTOP)
+    return pod, container
+
+
+@pytest.mark.long
+async def test_a_machine_that_stands_still_is_removed_like_any_other(host: Host) -> None:
+    pod, container = await frozen_pod(host, "frozen")
     with pytest.raises(RuntimeTimedOut):
         await host.cri.execute(container, ["true"], 1)
     await host.cri.stop_container(container, 1)
@@ -216,10 +222,7 @@ async def test_a_machine_that_stands_still_is_removed_like_any_other(host: Host)
 @pytest.mark.long
 async def test_a_machine_that_stands_still_is_missed_without_being_asked_to_end(host: Host) -> None:
     """Its clock is asked for now and then, and an answer is waited for no longer than two minutes."""
-    pod = await host.pod("missed")
-    container = await pod.run("c", "sleep", "1000")
-    [machine] = [pid for pid in host.machines() if is_machine_of(pod, pid)]
-    os.kill(machine, signal.SIGSTOP)
+    pod, container = await frozen_pod(host, "missed")
     assert (await pod.exited(container, seconds=400)).exit_code == 137
     await wait_not_ready(host, pod)
     await pod.remove()

@@ -376,6 +376,10 @@ static uint32_t count_of(const char **texts) {
 }
 
 bool spawn_prepare(struct failure *failure) {
+    /* A process that has the container's user and rights already, but our memory still, would be traced by any other one
+     * of that user: what is not dumpable is not. The program that it executes is again. */
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
+        return failed(failure, "keep our memory to ourselves");
     own_processes = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
     return own_processes >= 0 || failed(failure, "find our own namespaces");
 }
