@@ -41,3 +41,39 @@ def test_a_copy_is_equal_and_takes_no_more(pages: dict[int, bytes], size: int, b
 
 def refuse(*_: object) -> int:
     raise OSError(errno.EXDEV, "between file systems")
+
+
+def copied(directory: Path) -> bytes:
+    with (directory / "original").open("w+b") as original, (directory / "copy").open("w+b") as copy:
+        original.write(b"data!")
+        original.flush()
+        sparse.copy(original.fileno(), copy.fileno())
+        copy.seek(0)
+        return copy.read()
+
+
+def test_a_file_system_that_copies_nothing_by_itself_is_not_asked_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "copy_file_range", lambda *_: 0)
+    assert copied(tmp_path) == b"data!"
+
+
+@pytest.mark.parametrize("by_the_kernel", [0, None])
+def test_a_file_that_becomes_shorter_meanwhile_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_the_kernel: int | None
+) -> None:
+    if by_the_kernel is not None:
+        monkeypatch.setattr(os, "copy_file_range", lambda *_: by_the_kernel)
+    monkeypatch.setattr(sparse, "pieces", lambda *_: [(0, 9)])
+    with pytest.raises(OSError, match="shorter"):
+        copied(tmp_path)
+
+
+def test_a_disk_that_cannot_be_read_is_not_taken_for_a_hole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: int) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "lseek", broken)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        copied(tmp_path)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from kontinuum.foundation.clock import RealClock
-from kontinuum.runtime import codec, messages, oci
+from kontinuum.runtime import codec, disks, messages, oci
 from kontinuum.runtime.backends import Backends
 from kontinuum.runtime.guest.fake import FakeGuest
 from kontinuum.runtime.guest.port import Dial, Guest
@@ -106,16 +106,17 @@ async def pod(
     """A pod whose machine is on its way up; of a ``FakeVmm``, the agents of the first ``hangs`` never answer."""
     vmm = vmm or FakeVmm()
     guest = FakeGuest(directory / "guest")
-    image = directory / "image"
-    image.touch()
-    os.truncate(image, DISK_BYTES)
 
     async def connect(_dial: Dial) -> Guest:
         if hangs and len(vmm.machines) <= hangs:
             await asyncio.Event().wait()
         return guest
 
-    async def image_for(_mounts: tuple[Mount, ...]) -> Path:
+    async def image_for(mounts: tuple[Mount, ...]) -> Path:
+        layers = (option for mount in mounts for option in mount.options if option.startswith(disks.LOWER))
+        image = directory / f"{Path(next(layers, 'image')).name}.erofs"
+        image.touch()
+        os.truncate(image, DISK_BYTES)
         return image
 
     async def prepare() -> None: ...

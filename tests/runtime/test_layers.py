@@ -29,6 +29,20 @@ async def test_an_empty_layer_takes_hardly_anything_and_is_made_once(made: Layer
     assert list(made.empty.parent.iterdir()) == [made.empty]
 
 
+async def test_the_empty_layer_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, written, usual = Layers(tmp_path / "layers"), set(), os.fsync
+
+    def fsync(file: int) -> None:
+        written.add((os.fstat(file).st_ino, made.empty.exists()))
+        usual(file)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    await made.prepare()
+    assert written == {(made.empty.stat().st_ino, False)}
+
+
 async def test_a_layer_has_no_name_until_it_is_given_one(made: Layers, tmp_path: Path) -> None:
     file = made.copy(made.empty)
     try:
@@ -71,9 +85,11 @@ async def test_where_there_are_no_files_without_names_one_has_its_name_taken_awa
         return usual(path, flags, mode)
 
     monkeypatch.setattr(os, "open", old)
+    of_one_that_was_killed = made.empty.with_name(f".{os.getpid()}")
+    of_one_that_was_killed.touch()
     file = made.copy(made.empty)
     try:
-        assert list(made.empty.parent.iterdir()) == [made.empty]
+        assert set(made.empty.parent.iterdir()) == {made.empty, of_one_that_was_killed}
         assert not layers.give_name(file, made.empty.with_name("upper"))
     finally:
         os.close(file)

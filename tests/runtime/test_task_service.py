@@ -13,13 +13,14 @@ import pytest
 from tests.runtime.pod import TestedPod, pod
 
 from kontinuum.runtime import codec, layers, messages, sandbox, shim
-from kontinuum.runtime.guest.port import ContainerSpec, GuestRefused
+from kontinuum.runtime.guest.fake import FakeProcess
+from kontinuum.runtime.guest.port import ContainerSpec, GuestRefused, ProcessSpec
 from kontinuum.runtime.messages import Mount
 from kontinuum.runtime.process import Phase
 from kontinuum.runtime.task.errors import ALREADY_EXISTS, FAILED_PRECONDITION, NOT_FOUND, UNIMPLEMENTED
 from kontinuum.runtime.ttrpc import CallFailed
 from kontinuum.runtime.vmm.fake.backend import SLOTS, FakeMachine, FakeVmm
-from kontinuum.runtime.vmm.port import MachineNotStarted, MachineSpec
+from kontinuum.runtime.vmm.port import MachineNotStarted, MachineRefused, MachineSpec
 from kontinuum.runtime.warm import bustle
 
 
@@ -156,6 +157,20 @@ async def test_containers_of_one_image_share_a_disk_and_each_has_its_own_to_writ
         assert tested.guest.layers == set()
 
 
+async def test_a_slot_is_of_the_image_that_is_in_it_now(tmp_path: Path) -> None:
+    """Two init containers and their successor: the second image lies where the first one did."""
+    async with pod(tmp_path) as tested:
+        await tested.sandbox()
+        for name, image in (("first", "a"), ("second", "b"), ("main", "a")):
+            await tested.run(name, "true", rootfs=(Mount(type="overlay", options=(f"lowerdir=/{image}",)),))
+            [machine] = tested.vmm.machines
+            slot = tested.guest.containers[name].slot
+            assert os.path.samestat(os.fstat(machine.disks[slot]), (tmp_path / f"{image}.erofs").stat()), name
+            await tested.wait(name)
+            await tested.delete(name)
+            assert machine.disks == {}
+
+
 async def test_a_container_that_writes_nothing_over_its_image_has_no_disk_for_it(tmp_path: Path) -> None:
     async with pod(tmp_path) as tested:
         await tested.sandbox()
@@ -194,6 +209,71 @@ async def test_a_container_that_does_not_come_to_be_leaves_no_disk(tmp_path: Pat
         [machine] = tested.vmm.machines
         assert machine.disks == {}
         assert tested.guest.layers == set()
+
+
+async def test_a_container_whose_specification_is_refused_leaves_no_disk(tmp_path: Path) -> None:
+    async with pod(tmp_path) as tested:
+        await tested.sandbox()
+        (tmp_path / "upper").mkdir()
+        overlay = Mount(type="overlay", options=("lowerdir=/image", f"upperdir={tmp_path / 'upper'}"))
+        tested.bundle("c", "container", "true", linux={"seccomp": {"listenerPath": "/somebody"}})
+        with pytest.raises(CallFailed, match="listenerPath"):
+            await tested.create("c", rootfs=(overlay,))
+        [machine] = tested.vmm.machines
+        assert machine.disks == {}
+        assert list((tmp_path / "upper").iterdir()) == []
+
+
+async def test_a_volume_that_could_not_be_mounted_can_be_the_next_time(tmp_path: Path) -> None:
+    """Its disk is in use by one machine at a time: what is left in a slot would be in its own way."""
+    volume = tmp_path / "pods/uid/volumes/data"
+    volume.mkdir(parents=True)
+    (tmp_path / "disk").touch()
+    volume.with_name("data.disk").write_text(json.dumps({"image": str(tmp_path / "disk"), "fileSystem": "ext4"}))
+    mounts = [{"destination": "/data", "type": "bind", "source": str(volume), "options": ["rbind"]}]
+    async with pod(tmp_path) as tested:
+        await tested.sandbox()
+        tested.bundle("c", "container", "true", mounts=mounts)
+        usual = tested.guest.mount_disk
+
+        async def refuse(*_: object) -> None:
+            raise GuestRefused("disk scsi0: Resource temporarily unavailable")
+
+        tested.guest.mount_disk = refuse  # type: ignore[method-assign]
+        with pytest.raises(CallFailed, match="temporarily unavailable"):
+            await tested.create("c")
+        [machine] = tested.vmm.machines
+        assert machine.disks == {}
+        tested.guest.mount_disk = usual  # type: ignore[method-assign]
+        await tested.create("c")
+        assert list(tested.guest.disks) == [tested.guest.containers["c"].mounts[0].source]
+
+
+async def test_what_is_killed_while_it_is_being_started_does_not_run(tmp_path: Path) -> None:
+    """As a probe that takes too long: containerd kills and deletes it, and hears no more of it."""
+    async with pod(tmp_path) as tested:
+        await tested.sandbox()
+        await tested.run("c", "sleep", "1000")
+        usual, asked, go = tested.guest.start_process, asyncio.Event(), asyncio.Event()
+
+        async def slow(spec: ProcessSpec) -> FakeProcess:
+            asked.set()
+            await go.wait()
+            return await usual(spec)
+
+        tested.guest.start_process = slow  # type: ignore[method-assign]
+        spec = messages.Any("", json.dumps({"args": ["sleep", "1000"], "cwd": "/"}).encode())
+        await tested.call("Exec", messages.ExecProcessRequest("c", "e", spec=spec), messages.Empty)
+        starting = asyncio.create_task(tested.start("c", "e"))
+        await asked.wait()
+        await tested.kill("c", signal.SIGKILL, "e")
+        assert (await tested.delete("c", "e")).exit_status == 137
+        go.set()
+        assert "while it was being started" in await refused(starting, FAILED_PRECONDITION)
+        async with asyncio.timeout(60):
+            while len(await tested.guest.processes("c")) > 1:
+                await asyncio.sleep(0.01)
+        assert [event.id for event in tested.heard(messages.TaskExit)] == ["e"]
 
 
 async def test_nothing_is_told_of_what_was_in_a_dead_machine_before_containerd_has_dropped_its_sandbox(
@@ -290,6 +370,23 @@ async def test_a_machine_that_the_host_has_no_room_for_stands_still_until_there_
         await tested.kill("c", signal.SIGKILL)
         assert await tested.wait("c") == 137
         assert tested.shim.sandbox.phase is sandbox.Phase.READY
+
+
+async def test_a_machine_that_may_not_go_on_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A guest that has panicked while its host had no room: QEMU resumes that no more."""
+
+    async def refuse(_: FakeMachine) -> None:
+        raise MachineRefused("QEMU refused cont: Resetting the Virtual Machine is required")
+
+    monkeypatch.setattr(sandbox, "_ROOM_SECONDS", 0.01)
+    monkeypatch.setattr(FakeMachine, "resume", refuse)
+    async with pod(tmp_path, full_disk_seconds=0.05) as tested:
+        await tested.sandbox()
+        await tested.run("c", "sleep", "1000")
+        tested.vmm.machines[0].is_full.set()
+        assert await tested.wait("sandbox") == 137
 
 
 async def test_a_machine_whose_agent_is_lost_is_ended_because_nothing_is_known_of_it_any_more(tmp_path: Path) -> None:

@@ -7,10 +7,12 @@ import os
 from pathlib import Path
 from typing import cast
 
+import pytest
 from qemu.qmp import QMPClient
 
 from kontinuum.foundation import process
 from kontinuum.runtime.layers import Layers
+from kontinuum.runtime.vmm.port import MachineRefused
 from kontinuum.runtime.vmm.qemu.machine import QemuMachine
 
 
@@ -44,3 +46,22 @@ async def test_a_machine_ends_once_however_often_it_is_killed(tmp_path: Path) ->
     # Nobody is signalled whose number is no longer ours, and what the machine had is given back once.
     assert len(signals) == before
     assert ends == ["released"]
+
+
+class Refusing(QemuMachine):
+    """Takes no disk."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def execute(self, command: str, **arguments: object) -> None:
+        self.asked.append(command)
+        if command == "qom-set":
+            raise MachineRefused("QEMU refused qom-set")
+
+
+async def test_a_machine_that_takes_no_disk_goes_on() -> None:
+    machine = Refusing()
+    with pytest.raises(MachineRefused):
+        await machine._put("slot0", "image")
+    assert machine.asked == ["stop", "qom-set", "cont"]

@@ -19,8 +19,17 @@ from kontinuum.runtime.volumes import Volumes, fingerprint, unbound
 LIMIT = 1 << 20
 
 
+async def no_slots(slot: str) -> None:
+    raise AssertionError(f"{slot} is no slot")
+
+
 async def no_disks(image: Path) -> str:
     raise AssertionError(f"{image} is no disk")
+
+
+def copies(guest: Path) -> tuple[FakeGuest, Volumes]:
+    """Of a machine that is given no disks."""
+    return FakeGuest(guest), Volumes(limit_bytes=LIMIT, attach=no_disks, detach=no_slots)
 
 
 def bind(source: Path, *options: str, destination: str = "/data") -> dict[str, Any]:
@@ -44,7 +53,7 @@ def inside(guest: FakeGuest, place: str) -> Path:
 async def test_two_containers_share_the_one_copy_of_a_source(tmp_path: Path) -> None:
     source = tmp_path / "shared"
     source.mkdir()
-    guest, volumes = FakeGuest(tmp_path / "guest"), Volumes(limit_bytes=LIMIT, attach=no_disks)
+    guest, volumes = copies(tmp_path / "guest")
     first, second = await asyncio.gather(
         volumes.provide(guest, [bind(source)]), volumes.provide(guest, [bind(source, "ro")])
     )
@@ -58,7 +67,7 @@ async def test_parts_of_a_pods_volume_are_parts_of_one_copy(tmp_path: Path) -> N
     """In whatever order they are mounted: a log's writer mounts a directory of the volume that its reader has whole."""
     volume = tmp_path / "pods/uid/volumes/logs"
     (volume / "a").mkdir(parents=True)
-    guest, volumes = FakeGuest(tmp_path / "guest"), Volumes(limit_bytes=LIMIT, attach=no_disks)
+    guest, volumes = copies(tmp_path / "guest")
     part = (await volumes.provide(guest, [bind(volume / "a")]))[str(volume / "a")]
     whole = (await volumes.provide(guest, [bind(volume)]))[str(volume)]
     assert part == f"{whole}/a"
@@ -83,7 +92,7 @@ async def test_a_part_that_a_kubelet_has_bound_elsewhere_is_found_in_its_volume(
     project(settings, "..1", "old")
     parts = [bound(pod, "cache", 0, volume / "a/b"), bound(pod, "cache", 1, volume / "a/file")]
     of_settings = bound(pod, "settings", 2, settings / "key")
-    guest, volumes = FakeGuest(tmp_path / "guest"), Volumes(limit_bytes=LIMIT, attach=no_disks)
+    guest, volumes = copies(tmp_path / "guest")
     first, second = [(await volumes.provide(guest, [bind(part)]))[str(part)] for part in parts]
     whole = (await volumes.provide(guest, [bind(volume)]))[str(volume)]
     assert (first, second) == (f"{whole}/a/b", f"{whole}/a/file")
@@ -104,8 +113,8 @@ def bound(pod: Path, volume: str, number: int, part: Path) -> Path:
 async def test_a_file_lies_in_the_guest_under_its_own_name(tmp_path: Path) -> None:
     source = tmp_path / "resolv.conf"
     source.write_text("nameserver 10.96.0.10\n")
-    guest = FakeGuest(tmp_path / "guest")
-    places = await Volumes(limit_bytes=LIMIT, attach=no_disks).provide(guest, [bind(source)])
+    guest, volumes = copies(tmp_path / "guest")
+    places = await volumes.provide(guest, [bind(source)])
     assert places[str(source)].endswith("/resolv.conf")
     assert inside(guest, places[str(source)]).read_text() == "nameserver 10.96.0.10\n"
 
@@ -113,7 +122,7 @@ async def test_a_file_lies_in_the_guest_under_its_own_name(tmp_path: Path) -> No
 async def test_a_read_only_volume_is_copied_again_when_its_host_directory_changed(tmp_path: Path) -> None:
     source = tmp_path / "config"
     project(source, "..1", "old")
-    guest, volumes = FakeGuest(tmp_path / "guest"), Volumes(limit_bytes=LIMIT, attach=no_disks)
+    guest, volumes = copies(tmp_path / "guest")
     place = inside(guest, (await volumes.provide(guest, [bind(source, "ro")]))[str(source)])
     assert (place / "key").read_text() == "old"
     assert (place / "..data").is_symlink()
@@ -128,7 +137,7 @@ async def test_a_read_only_volume_is_copied_again_when_its_host_directory_change
 async def test_what_the_pod_may_write_is_never_overwritten_from_the_host(tmp_path: Path) -> None:
     source = tmp_path / "scratch"
     source.mkdir()
-    guest, volumes = FakeGuest(tmp_path / "guest"), Volumes(limit_bytes=LIMIT, attach=no_disks)
+    guest, volumes = copies(tmp_path / "guest")
     place = inside(guest, (await volumes.provide(guest, [bind(source)]))[str(source)])
     keeping = asyncio.create_task(volumes.keep_fresh(guest, every=0.001, clock=RealClock()))
     (place / "mine").write_text("kept")
@@ -144,7 +153,7 @@ async def test_files_that_a_container_wrote_for_the_host_are_brought_back_and_ot
     fixed.write_text("the host's")
     scratch.mkdir()
     mounts = [bind(word), bind(fixed, "ro"), bind(scratch)]
-    guest, volumes = FakeGuest(tmp_path / "guest"), Volumes(limit_bytes=LIMIT, attach=no_disks)
+    guest, volumes = copies(tmp_path / "guest")
     places = await volumes.provide(guest, mounts)
     inode = word.stat().st_ino
     inside(guest, places[str(word)]).write_text("out of luck")
@@ -158,7 +167,7 @@ async def test_files_that_a_container_wrote_for_the_host_are_brought_back_and_ot
 async def test_a_file_that_the_guest_has_lost_leaves_the_hosts_alone(tmp_path: Path) -> None:
     word = tmp_path / "termination-log"
     word.write_text("before")
-    guest, volumes = FakeGuest(tmp_path / "guest"), Volumes(limit_bytes=LIMIT, attach=no_disks)
+    guest, volumes = copies(tmp_path / "guest")
     inside(guest, (await volumes.provide(guest, [bind(word)]))[str(word)]).unlink()
     await volumes.bring_back(guest, [bind(word)])
     assert word.read_text() == "before"
@@ -167,7 +176,7 @@ async def test_a_file_that_the_guest_has_lost_leaves_the_hosts_alone(tmp_path: P
 async def test_a_file_too_long_to_bring_back_whole_leaves_the_hosts_alone(tmp_path: Path) -> None:
     ledger = tmp_path / "ledger"
     ledger.write_text("before")
-    guest, volumes = FakeGuest(tmp_path / "guest"), Volumes(limit_bytes=LIMIT, attach=no_disks)
+    guest, volumes = copies(tmp_path / "guest")
     inside(guest, (await volumes.provide(guest, [bind(ledger)]))[str(ledger)]).write_bytes(bytes(FILE_LIMIT + 1))
     await volumes.bring_back(guest, [bind(ledger)])
     assert ledger.read_text() == "before"
@@ -176,7 +185,7 @@ async def test_a_file_too_long_to_bring_back_whole_leaves_the_hosts_alone(tmp_pa
 async def test_a_file_that_the_host_has_changed_meanwhile_stays_the_hosts(tmp_path: Path) -> None:
     ledger = tmp_path / "ledger"
     ledger.write_text("before")
-    guest, volumes = FakeGuest(tmp_path / "guest"), Volumes(limit_bytes=LIMIT, attach=no_disks)
+    guest, volumes = copies(tmp_path / "guest")
     inside(guest, (await volumes.provide(guest, [bind(ledger)]))[str(ledger)]).write_text("the guest's")
     ledger.write_text("the host's, and newer")
     await volumes.bring_back(guest, [bind(ledger)])
@@ -187,8 +196,8 @@ async def test_shared_memory_is_the_machines_own(tmp_path: Path) -> None:
     source = tmp_path / "shm"
     source.mkdir()
     (source / "of-the-host").write_text("x")
-    guest = FakeGuest(tmp_path / "guest")
-    places = await Volumes(limit_bytes=LIMIT, attach=no_disks).provide(guest, [bind(source, destination="/dev/shm")])
+    guest, volumes = copies(tmp_path / "guest")
+    places = await volumes.provide(guest, [bind(source, destination="/dev/shm")])
     assert list(inside(guest, places[str(source)]).iterdir()) == []
 
 
@@ -197,7 +206,7 @@ async def test_a_volume_that_is_too_large_or_missing_is_refused_by_name(tmp_path
     source.mkdir()
     with (source / "file").open("wb") as file:
         file.truncate(LIMIT + 1)
-    guest, volumes = FakeGuest(tmp_path / "guest"), Volumes(limit_bytes=LIMIT, attach=no_disks)
+    guest, volumes = copies(tmp_path / "guest")
     with pytest.raises(SpecRefused, match=f"large holds {LIMIT + 1} bytes"):
         await volumes.provide(guest, [bind(source)])
     with pytest.raises(SpecRefused, match="/data"):

@@ -28,18 +28,24 @@ def pieces(file: int, size: int) -> Iterator[tuple[int, int]]:
     while at < size:
         try:
             start = os.lseek(file, at, os.SEEK_DATA)
-        except OSError:
-            return  # ENXIO: nothing but a hole is left
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            return  # nothing but a hole is left
         at = os.lseek(file, start, os.SEEK_HOLE)
         yield start, at
 
 
 def _copy_piece(source: int, target: int, start: int, end: int) -> None:
     try:
-        while start < end:
-            start += os.copy_file_range(source, target, end - start, start, start)
+        # Some file systems say that they have copied nothing where they mean that they cannot.
+        while start < end and (copied := os.copy_file_range(source, target, end - start, start, start)):
+            start += copied
     except OSError as error:
         if error.errno not in _NOT_BY_THE_KERNEL:
             raise
-        while start < end:
-            start += os.pwrite(target, os.pread(source, min(_CHUNK, end - start), start), start)
+    while start < end:
+        data = os.pread(source, min(_CHUNK, end - start), start)
+        if not data:
+            raise OSError(errno.EIO, "the file became shorter while it was copied")
+        start += os.pwrite(target, data, start)

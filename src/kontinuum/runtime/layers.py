@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -53,6 +54,9 @@ class Layers:
             with unfinished.open("wb") as file:
                 file.truncate(BYTES)
             await process.run("mkfs.ext4", "-q", "-F", *_OPTIONS, "-E", _EXTENDED, unfinished, timeout=_MAKE_SECONDS)
+            # A host that loses its power keeps the name before the content, and nobody would look at that again.
+            with unfinished.open("rb") as file:
+                os.fsync(file.fileno())
             unfinished.rename(self.empty)
         finally:
             unfinished.unlink(missing_ok=True)
@@ -69,16 +73,14 @@ class Layers:
         return file
 
     def _unnamed(self) -> int:
-        flags = os.O_RDWR | os.O_CLOEXEC
         try:
-            return os.open(self._directory, flags | os.O_TMPFILE, 0o600)
+            return os.open(self._directory, os.O_RDWR | os.O_CLOEXEC | os.O_TMPFILE, 0o600)
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR):
                 raise
-        # Some file systems have no such files.
-        path = self._directory / f".{os.getpid()}"
-        file = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
-        path.unlink()
+        # Some file systems have no such files. The name is nobody's: not that of one that was killed right here.
+        file, name = tempfile.mkstemp(dir=self._directory, prefix=".")
+        Path(name).unlink()
         return file
 
 

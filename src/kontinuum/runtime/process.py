@@ -1,7 +1,7 @@
 """One process of a container as containerd sees it.
 
     CREATED ── start ──▶ RUNNING ── ended, and its output taken ──▶ STOPPED
-       └──────────────── killed before it was started ────────────────▲
+       └──────── killed before it was started, or while it was ────────▲
 
 The numbers of the states are those of containerd.v1.types.Status.
 """
@@ -12,6 +12,7 @@ import asyncio
 import errno
 import signal
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -106,7 +107,10 @@ class Process:
         self._life: asyncio.Task[None] | None = None
 
     async def start(self, guest: Guest, spec: ProcessSpec) -> None:
-        """Start it in the guest and connect its streams. Raises CannotStart, GuestLost, WrongState."""
+        """Start it in the guest and connect its streams. What has been ended meanwhile is killed as soon as it runs.
+
+        Raises CannotStart, GuestLost, WrongState.
+        """
         if self.phase is not Phase.CREATED or self._life is not None:
             raise WrongState(f"process {self.exec_id or self.container} has been started before")
         outlets, self._inlet = self._open_streams()
@@ -118,8 +122,14 @@ class Process:
         except BaseException:
             self._close(outlets)
             raise
-        self._move(Phase.RUNNING)
+        ended_meanwhile = self._stopped.is_set()
+        if not ended_meanwhile:
+            self._move(Phase.RUNNING)
         self._life = asyncio.get_running_loop().create_task(self._live(self._guest_process, outlets))
+        if ended_meanwhile:
+            with suppress(GuestRefused, GuestLost):
+                await self._guest_process.signal(signal.SIGKILL)
+            raise WrongState(f"process {self.exec_id or self.container} was ended while it was being started")
 
     def start_without_guest(self) -> None:
         """For a sandbox container, which runs nothing. Raises WrongState."""

@@ -37,7 +37,7 @@ from kontinuum.runtime.oci import Document, Pod
 from kontinuum.runtime.settings import STARTS, RuntimeSettings
 from kontinuum.runtime.taps import Apart
 from kontinuum.runtime.timekeeping import keep_time
-from kontinuum.runtime.vmm.port import Machine, MachineNotStarted, MachineSpec, Origin, Size
+from kontinuum.runtime.vmm.port import Machine, MachineNotStarted, MachineRefused, MachineSpec, Origin, Size
 from kontinuum.runtime.volumes import Volumes
 from kontinuum.runtime.warm.machine import Warm
 
@@ -149,7 +149,9 @@ class Sandbox:
         self._warm = warm
         self._machine: Machine | None = warm.machine if warm is not None else None
         self._guest: Guest | None = warm.guest if warm is not None else None
-        self._volumes = Volumes(limit_bytes=settings.volume_copy_limit_bytes, attach=self._attach_volume)
+        self._volumes = Volumes(
+            limit_bytes=settings.volume_copy_limit_bytes, attach=self._attach_volume, detach=self._detach
+        )
         self._disks: dict[Path, _Disk] = {}
         self._is_wanted = asyncio.Event()
         """Somebody has asked for a container."""
@@ -211,8 +213,8 @@ class Sandbox:
 
     async def detach_root(self, root: Root) -> None:
         """Give back what ``attach_root`` gave, as far as the guest has let go of it. Harmless on a dead machine."""
-        if root.layer and self._machine is not None and self.phase is Phase.READY:
-            await self._machine.detach_disk(root.layer)
+        if root.layer:
+            await self._detach(root.layer)
         if root.file is not None:
             # containerd would keep it until its next collection, and the container's directory with it.
             root.file.unlink(missing_ok=True)
@@ -235,8 +237,10 @@ class Sandbox:
             return
         async with disk.lock:
             disk.users -= 1
-            if disk.users == 0 and self._machine is not None and self.phase is Phase.READY:
-                await self._machine.detach_disk(slot)
+            if disk.users == 0:
+                # The slot is the next image's: who looks for that must not find this one.
+                disk.slot = ""
+                await self._detach(slot)
 
     async def provide_volumes(self, mounts: list[Document]) -> dict[str, str]:
         """See Volumes.provide."""
@@ -250,6 +254,10 @@ class Sandbox:
 
     async def _attach_volume(self, image: Path) -> str:
         return await self._running_machine().attach_disk(image, read_only=False)
+
+    async def _detach(self, slot: str) -> None:
+        if self._machine is not None and self.phase is Phase.READY:
+            await self._machine.detach_disk(slot)
 
     def _running_machine(self) -> Machine:
         if self._machine is None:
@@ -334,7 +342,8 @@ class Sandbox:
 
     async def _is_still_full(self, machine: Machine) -> bool:
         await self._clock.sleep(_ROOM_SECONDS)
-        await machine.resume()
+        with suppress(MachineRefused):
+            await machine.resume()
         with suppress(TimeoutError):
             async with asyncio.timeout(_ROOM_SECONDS):
                 await machine.wait_full()

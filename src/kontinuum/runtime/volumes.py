@@ -56,10 +56,18 @@ class _Volume:
 class Volumes:
     """The copies inside one machine, and the disks that it mounts."""
 
-    def __init__(self, *, limit_bytes: int, attach: Callable[[Path], Awaitable[str]]) -> None:
-        """``attach`` puts a disk that is written to into a slot of the machine, and answers which."""
+    def __init__(
+        self,
+        *,
+        limit_bytes: int,
+        attach: Callable[[Path], Awaitable[str]],
+        detach: Callable[[str], Awaitable[None]],
+    ) -> None:
+        """``attach`` puts a disk that is written to into a slot of the machine, and answers which; ``detach`` takes it
+        out again."""
         self._limit_bytes = limit_bytes
         self._attach = attach
+        self._detach = detach
         self._volumes: dict[str, _Volume] = {}
         # Two containers that are created at once must not both copy what they share.
         self._lock = asyncio.Lock()
@@ -139,7 +147,12 @@ class Volumes:
 
     async def _mount_disk(self, guest: Guest, disk: DiskVolume, path: str) -> None:
         slot = await self._attach(disk.image)
-        await guest.mount_disk(VolumeDisk(slot, disk.file_system, path, group=disk.group))
+        try:
+            await guest.mount_disk(VolumeDisk(slot, disk.file_system, path, group=disk.group))
+        except GuestRefused:
+            # Whoever tries again would find it in use, by us.
+            await self._detach(slot)
+            raise
 
     async def _refresh(self, guest: Guest, volume: _Volume) -> None:
         now = fingerprint(volume.source)

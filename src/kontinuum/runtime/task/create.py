@@ -72,11 +72,19 @@ async def _assemble(shim: Shim, container: Container, request: CreateTaskRequest
     if isinstance(volumes, BaseException):
         await shim.sandbox.detach_root(root)
         raise volumes
-    file_system = shim.backends.file_system
-    guest = await shim.sandbox.guest()
-    spec = oci.container_spec(
-        container.spec, container.id, slot=root.image, layer=root.layer, file_system=file_system, volumes=volumes
-    )
+    try:
+        guest = await shim.sandbox.guest()
+        spec = oci.container_spec(
+            container.spec,
+            container.id,
+            slot=root.image,
+            layer=root.layer,
+            file_system=shim.backends.file_system,
+            volumes=volumes,
+        )
+    except BaseException:
+        await shim.sandbox.detach_root(root)
+        raise
     try:
         await guest.add_container(spec)
     except BaseException:

@@ -271,8 +271,10 @@ class QemuMachine:
     async def _put(self, slot: str, node: str) -> None:
         # Only a stopped machine lets go of a drive that it did not eject; the pause is some milliseconds.
         await self.execute("stop")
-        await self._exchange(slot, node)
-        await self.execute("cont")
+        try:
+            await self._exchange(slot, node)
+        finally:
+            await self.execute("cont")
 
     async def _exchange(self, slot: str, node: str) -> None:
         await self.execute("qom-set", path=f"/machine/peripheral/{slot}", property="drive", value=node)
