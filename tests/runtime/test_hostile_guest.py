@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 from collections.abc import Awaitable
+from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -140,6 +143,22 @@ async def test_a_guest_that_reads_nothing_is_lost_before_what_waits_for_it_grows
     with pytest.raises(GuestLost, match="does not read"):
         await guest.stats("main")
     await guest.close()
+
+
+async def test_whoever_was_refused_leaves_nothing_that_asyncio_complains_of() -> None:
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, complaint: complaints.append(complaint))
+
+    async def ask() -> None:
+        guest, _reader = connected(Ignored(waiting=connection.UNREAD_LIMIT + 1))
+        with suppress(GuestLost):
+            await guest.stats("main")
+        await guest.close()
+
+    await asyncio.create_task(ask())
+    await asyncio.sleep(0)
+    gc.collect()
+    assert not complaints
 
 
 async def test_a_guest_that_never_answers_does_not_keep_whoever_asked() -> None:

@@ -252,7 +252,7 @@ class AgentConnection(Guest):
         """The agent's answer. Raises GuestLost, and the guest is lost for everybody if it has said nothing else either:
         it is frozen, or dead, and its machine runs on as if nothing were."""
         number = number or self._new_id()
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[bytes] = _new_future()
         self._asked[number] = answer
         heard = self._heard
         try:
@@ -353,9 +353,7 @@ class AgentProcess:
         self.error = Incoming(lambda count: self._grant(STDERR, count))
         if terminal:
             self.error.finish()
-        self.exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
-        # Nobody need wait for it; asyncio would complain of an error that nobody looked at.
-        self.exit.add_done_callback(lambda exit: exit.cancelled() or exit.exception())
+        self.exit: asyncio.Future[Exit] = _new_future()
 
     def stdout(self) -> AsyncIterator[bytes]:
         return self.output.chunks()
@@ -424,6 +422,13 @@ def _understood(read: Callable[[bytes], T], answer: bytes) -> T:
         return read(answer)
     except protocol.ProtocolBroken as error:
         raise GuestLost(f"the agent's answer makes no sense: {error}") from error
+
+
+def _new_future() -> asyncio.Future[Any]:
+    """One that nobody need wait for: asyncio would complain of an error that nobody looked at."""
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return future
 
 
 def _settle(future: asyncio.Future[T] | None, value: T) -> None:
