@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 from tests.machines import kubelet
 from tests.machines.networks import own_network, own_services
 from tests.machines.platform import Platform, processes, wait_until
+
+
+told = {""}
+"""What was shown already: cases that ran side by side fail one after the other."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What the platform complains of is shown where a test of it fails: its logs are gone with it."""
+    report = yield
+    running = getattr(item, "funcargs", {}).get("platform")
+    if report.when == "call" and report.failed and running is not None and (new := running.complaints()) not in told:
+        told.add(new)
+        report.sections.append(("what the platform complains of", new))
+    return report
 
 
 @pytest.fixture(scope="session")

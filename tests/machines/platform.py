@@ -113,6 +113,16 @@ class Platform:
         answer: Object = json.loads(self.kontinuum("status", "--output", "json").stdout)
         return answer
 
+    def complaints(self, *, lines: int = 30) -> str:
+        """What each of our parts has last complained of, and whatever it said in no form at all, as Python does that
+        dies; ``lines`` of each."""
+        told = []
+        for log in sorted((self.data_dir / "logs").glob("*.log")):
+            if log.stem != "containerd":  # Every pod that ends is an error to it.
+                found = [line for line in log.read_text(errors="replace").splitlines() if '"level":"info"' not in line]
+                told += [f"-- {log.name}", *(line[:1000] for line in found[-lines:])] if found else []
+        return "\n".join(told)
+
     # -- objects
 
     def apply(self, *objects: Object) -> None:

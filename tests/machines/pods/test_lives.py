@@ -116,11 +116,12 @@ printf '\0\0\0\4\0\0\0\0\0'; sleep 0.3
 printf '\0\0\0\4\1\0\0\0\0'
 printf '\0\0\24\1\4\0\0\0\1\210\17\20\20application/grpc'
 printf '\0\0\7\0\0\0\0\0\1\0\0\0\0\2\10'"$state"
-printf '\0\0\17\1\5\0\0\0\1\0\13grpc-status\0010'; sleep 1
+printf '\0\0\17\1\5\0\0\0\1\0\13grpc-status\0010'; cat >/dev/null
 """
 """Says on one connection what a gRPC server says to its first health check: settings, headers, the status, trailers.
 
-Every check comes on a connection of its own, so that its stream is always the first.
+Every check comes on a connection of its own, so that its stream is always the first. The connection is the client's to
+close: what it has not read by then would be lost.
 """
 
 
