@@ -10,7 +10,6 @@ from tests.machines import kubelet
 from tests.machines.networks import own_network, own_services
 from tests.machines.platform import Platform, processes, wait_until
 
-
 told = {""}
 """What was shown already: cases that ran side by side fail one after the other."""
 

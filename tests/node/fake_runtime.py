@@ -65,6 +65,8 @@ class FakeRuntime:
     """In how many answers of ``usage`` a container is still to vanish meanwhile, which fails them."""
     failures: Counter[str] = field(default_factory=Counter)
     """How often each call is still to fail, by its name."""
+    surprises: Counter[str] = field(default_factory=Counter)
+    """How often each call is still to raise what nobody expects, by its name."""
     is_away: bool = False
     violations: list[str] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
@@ -96,6 +98,9 @@ class FakeRuntime:
         if self.failures[call]:
             self.failures[call] -= 1
             raise RuntimeFailed(f"{call} failed as it was told to")
+        if self.surprises[call]:
+            self.surprises[call] -= 1
+            raise AssertionError(f"nobody expects this of {call}")
 
     async def makes_user_namespaces(self, handler: str) -> bool:
         await self._enter("makes_user_namespaces")

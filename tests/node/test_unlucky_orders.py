@@ -15,7 +15,7 @@ from tests.node.world import World, container, play, pod
 MISHAPS = st.sampled_from(
     ["kill app", "kill side", "lose sandbox", "away", "agent", "watches",
      "fail run_sandbox", "fail create_container", "fail start_container", "fail stop_container", "fail observe",
-     "fail remove_sandbox"]
+     "fail remove_sandbox", "surprise fingerprints", "surprise observe"]
 )  # fmt: skip
 STORIES = st.lists(st.tuples(MISHAPS, st.floats(0.0, 15.0)), max_size=12)
 QUIET_SECONDS = 700.0
@@ -37,6 +37,8 @@ async def happen(world: World, mishap: str) -> None:
             world.api.drop_watches()
         case ["fail", call]:
             world.runtime.failures[call] += 1
+        case ["surprise", call]:
+            world.runtime.surprises[call] += 1
 
 
 def two_containers_behind_an_init() -> dict[str, object]:
@@ -55,6 +57,7 @@ def test_after_any_mishaps_the_pod_is_what_it_should_be(mishaps: list[tuple[str,
             await asyncio.sleep(seconds)
         world.runtime.is_away = False
         world.runtime.failures.clear()
+        world.runtime.surprises.clear()
         if is_deleted:
             await world.delete(grace=1)
         await asyncio.sleep(QUIET_SECONDS)

@@ -121,6 +121,21 @@ def test_a_runtime_that_is_away_is_waited_for(tmp_path: Path) -> None:
     play(tmp_path, story)
 
 
+def test_an_answer_that_nobody_expected_fells_no_agent_and_disturbs_no_pod(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.create(pod())
+        await world.wait(lambda status: status["phase"] == "Running")
+        called = len(world.runtime.calls)
+        world.runtime.surprises["fingerprints"] = 3
+        await asyncio.sleep(30)
+        assert set(world.runtime.calls[called:]) <= {"fingerprints", "observe"}, "whoever runs is only looked at"
+        world.runtime.kill("app")
+        await world.wait(lambda status: status["containerStatuses"][0]["restartCount"] == 1)
+        await world.stop()  # Raises what the agent fell for.
+
+    play(tmp_path, story)
+
+
 def test_a_sandbox_that_fails_is_tried_again_under_another_number(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         world.runtime.failures["run_sandbox"] = 2

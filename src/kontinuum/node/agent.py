@@ -27,6 +27,7 @@ from kontinuum.foundation.backoff import Backoff
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.errors import Retryable
 from kontinuum.foundation.sockets import MANY_FILES, allow_open_files
+from kontinuum.foundation.tasks import restarting
 from kontinuum.images.services import Containerd
 from kontinuum.images.store import pinned
 from kontinuum.node import (
@@ -159,24 +160,30 @@ async def run(
             agent.follow_pressures(evictor)
             agent.keep_static(_static_pods(settings, facts.name), lambda: heartbeat.node)
             async with asyncio.TaskGroup() as group:
-                group.create_task(events.run())
-                group.create_task(services.run())
+
+                def keep(name: str, chore: Callable[[], Awaitable[None]]) -> None:
+                    """A chore that falls is begun again. It is no reason for all pods' workers to fall with it."""
+                    group.create_task(restarting(name, chore, clock=clock))
+
+                keep("events", events.run)
+                keep("services", services.run)
                 group.create_task(agent.run())
                 await heartbeat.register()
                 registered()
                 events.event(heartbeat.node, "Normal", "Starting", "Starting kubelet.")
-                group.create_task(heartbeat.run())
-                group.create_task(collector.run())
-                group.create_task(container_collection.run(runtime, clock, settings, tell))
-                group.create_task(evictor.run())
+                keep("heartbeat", heartbeat.run)
+                keep("images", collector.run)
+                keep("containers", lambda: container_collection.run(runtime, clock, settings, tell))
+                keep("eviction", evictor.run)
                 if settings.runtime_config:
-                    group.create_task(template_news.follow(Path(settings.runtime_config), clock, tell))
-                group.create_task(shutdown.run())
-                group.create_task(progress.tell(shutdown, clock, settings.shutdown_file))
+                    file = Path(settings.runtime_config)
+                    keep("templates", lambda: template_news.follow(file, clock, tell))
+                keep("shutdown", shutdown.run)
+                keep("progress of the shutdown", lambda: progress.tell(shutdown, clock, settings.shutdown_file))
                 if settings.shutdown_groups:
                     seconds = sum(one.seconds for one in settings.shutdown_groups)
                     group.create_task(logind.follow(shutdown, clock, seconds))
-                group.create_task(Eraser(client, clock, settings, facts.name).run())
+                keep("eraser", Eraser(client, clock, settings, facts.name).run)
 
 
 def _tools(
@@ -268,7 +275,8 @@ class Agent:
                 self._static.look()
                 self._group.create_task(self._static.run())
             idle = tools.settings.observe_seconds
-            self._group.create_task(observe(tools.runtime, tools.clock, idle_seconds=idle, changed=self._on_runtime))
+            look = partial(observe, tools.runtime, tools.clock, idle_seconds=idle, changed=self._on_runtime)
+            self._group.create_task(restarting("what runs", look, clock=tools.clock))
             await self._informer.wait_synced()
             strangers, self._strangers = self._strangers or {}, None
             for uid, found in strangers.items():
