@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from typing import Protocol
 
 import orjson
 
@@ -83,6 +84,16 @@ class Mark:
         return isinstance(other, Mark) and self._parts == other._parts
 
 
+class Asked(Protocol):
+    """The amounts of a demand; see there."""
+
+    @property
+    def requests(self) -> Amounts: ...
+
+    @property
+    def compared(self) -> Amounts: ...
+
+
 @dataclass(frozen=True)
 class Demand:
     """See the module. Equal demands fit the same nodes equally well: what is known of one holds for the other."""
@@ -123,11 +134,15 @@ class Demand:
         return Mark((self.mark, self.node_name, self.selector, self.required, self.tolerations, self.images))
 
     @cached_property
+    def asked(self) -> Hashable:
+        """Equal for demands for the same amounts."""
+        return tuple(self.requests.items()), tuple(self.compared.items())
+
+    @cached_property
     def mark(self) -> Mark:
         return Mark(
             (
-                tuple(self.requests.items()),
-                tuple(self.compared.items()),
+                self.asked,
                 self.host_ports,
                 self.namespace,
                 tuple(sorted(self.labels.items())),

@@ -1,7 +1,8 @@
 """One demand against the whole cluster, remembered: the next like it costs only what has changed since.
 
     a node changed ──▶ everything is asked anew
-    pods changed   ──▶ answers of scope ROWS on those rows, followers are told of the rows, CLUSTER is asked anew
+    pods changed   ──▶ answers of scope ROWS on those rows, once for all demands for the same amounts (``row_answers``);
+                       followers are told of the rows, CLUSTER is asked anew
     nothing        ──▶ what was found last time
 
 Whatever happened before, an evaluation says exactly what the filters and scores say when asked afresh.
@@ -17,7 +18,8 @@ import numpy as np
 from kontinuum.scheduler.demand import Demand
 from kontinuum.scheduler.filters import FILTERS, Filter
 from kontinuum.scheduler.labels import Mask
-from kontinuum.scheduler.scope import ALL, FollowingFilter, FollowingScore, Rows, Scope, as_rows
+from kontinuum.scheduler.row_answers import row_answers
+from kontinuum.scheduler.scope import FollowingFilter, FollowingScore, Scope
 from kontinuum.scheduler.scores import SCORES, Score
 from kontinuum.scheduler.snapshot import Column, Snapshot
 
@@ -75,6 +77,7 @@ class Evaluation:
         self._plugins = plugins
         self._known: tuple[int, ...] = ()
         self._version = -1
+        self._fit_version = -1
 
     def feasible(self) -> Mask:
         """The nodes that fit now."""
@@ -86,7 +89,7 @@ class Evaluation:
         self._catch_up()
         if not self._is_any:
             return None
-        points = self._by_nodes + self._by_rows
+        points = self._by_nodes + self._by_rows.points
         for weight, following in self._following_scores:
             more = following.points(self._feasible)
             if more is not None:
@@ -104,70 +107,60 @@ class Evaluation:
             self._ask_all()
             self._known = known
         elif snapshot.version != self._version:
-            self._ask_again(snapshot.changed_since(self._version))
+            self._tell(snapshot.changed_since(self._version))
         elif not self._other_filters:
             return
         self._version = snapshot.version
-        self._find_feasible()
+        self._by_rows.catch_up()
+        if self._by_rows.fit_version != self._fit_version or self._following_filters or self._other_filters:
+            self._fit_version = self._by_rows.fit_version
+            self._find_feasible()
 
     def _ask_all(self) -> None:
         demand, snapshot = self._demand, self._snapshot
         filters = [one for one in self._plugins.filters if one.applies(demand, snapshot)]
         scores = [one for one in self._plugins.scores if one.applies(demand, snapshot)]
         self._by_nodes_fit = snapshot.alive.copy()
-        self._row_filters = []
+        row_filters = []
         self._following_filters: list[FollowingFilter] = []
         self._other_filters = []
         for one in filters:
             if one.scope is Scope.NODES:
                 self._by_nodes_fit &= one.fits(demand, snapshot)
             elif one.fits_rows is not None:
-                self._row_filters.append(one.fits_rows)
+                row_filters.append(one.fits_rows)
             elif one.follow is not None:
                 self._following_filters.append(one.follow(demand, snapshot))
             else:
                 self._other_filters.append(one.fits)
         self._node_scores: list[_Counts] = []
-        self._row_scores = []
+        row_scores = []
         self._following_scores: list[tuple[int, FollowingScore]] = []
         self._other_scores = []
         for score in scores:
             if score.raw is not None and score.scale is not None:
                 self._node_scores.append(_Counts(score.weight, score.raw(demand, snapshot), score.scale))
             elif score.points_rows is not None:
-                self._row_scores.append((score.weight, score.points_rows))
+                row_scores.append((score.weight, score.points_rows))
             elif score.follow is not None:
                 self._following_scores.append((score.weight, score.follow(demand, snapshot)))
             else:
                 self._other_scores.append(score)
-        self._by_rows_fit = np.ones_like(snapshot.alive)
-        self._by_rows = np.zeros(len(snapshot.alive))
-        self._ask_rows(ALL)
+        self._by_rows = row_answers(demand, snapshot, tuple(row_filters), tuple(row_scores))
+        self._fit_version = -1
         self._feasible = np.zeros_like(snapshot.alive)
         self._is_any = False
         self._most: list[int] = []
         self._by_nodes = np.zeros(len(snapshot.alive))
 
-    def _ask_again(self, rows: list[int]) -> None:
-        self._ask_rows(as_rows(rows))
+    def _tell(self, rows: list[int]) -> None:
         for filtering in self._following_filters:
             filtering.update(rows)
         for _, scoring in self._following_scores:
             scoring.update(rows)
 
-    def _ask_rows(self, rows: Rows) -> None:
-        demand, snapshot = self._demand, self._snapshot
-        fit: Mask = snapshot.alive[rows]
-        for fits in self._row_filters:
-            fit = fit & fits(demand, snapshot, rows)
-        self._by_rows_fit[rows] = fit
-        points: Column = fit * 0
-        for weight, of_rows in self._row_scores:
-            points = points + weight * of_rows(demand, snapshot, rows)
-        self._by_rows[rows] = points
-
     def _find_feasible(self) -> None:
-        feasible = self._by_nodes_fit & self._by_rows_fit
+        feasible = self._by_nodes_fit & self._by_rows.fit
         for following in self._following_filters:
             feasible &= following.mask()
         for fits in self._other_filters:

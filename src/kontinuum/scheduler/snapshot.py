@@ -12,6 +12,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,6 +103,8 @@ class Snapshot:
         """For each row, the version in which pods last came or went."""
         self.remembered: OrderedDict[Hashable, Any] = OrderedDict()
         """Evaluations of demands (see ``evaluation``), the one used last at the end."""
+        self.row_answers: WeakValueDictionary[Hashable, Any] = WeakValueDictionary()
+        """What is said of rows to those who ask for the same amounts (see ``row_answers``)."""
         self.storage = Storage()
         self._last_changed: deque[int] = deque(maxlen=REMEMBERED_CHANGES)
         self._allocatable: dict[str, Column] = {}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kontinuum.scheduler.demand import Demand
+from kontinuum.scheduler.demand import Asked, Demand
 from kontinuum.scheduler.labels import Mask
 from kontinuum.scheduler.scope import FollowingFilter, Rows, Scope
 from kontinuum.scheduler.snapshot import Snapshot
@@ -47,7 +47,7 @@ class Filter:
     applies: Callable[[Demand, Snapshot], bool] = always
     """False if the filter has nothing against such a pod on any node, whatever pods come or go: it is not asked."""
     scope: Scope = Scope.CLUSTER
-    fits_rows: Callable[[Demand, Snapshot, Rows], Mask] | None = None
+    fits_rows: Callable[[Asked, Snapshot, Rows], Mask] | None = None
     """What ``fits`` says of some rows; for the scope ROWS."""
     follow: Callable[[Demand, Snapshot], FollowingFilter] | None = None
     """An answer that keeps up with the pods; for the scope CLUSTER, where asking anew takes long."""

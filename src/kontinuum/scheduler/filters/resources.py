@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from kontinuum.scheduler.demand import PODS, Demand
+from kontinuum.scheduler.demand import PODS, Asked, Demand
 from kontinuum.scheduler.filters.port import Filter, Reasons
 from kontinuum.scheduler.labels import Mask
-from kontinuum.scheduler.scope import ALL, Rows, Scope
+from kontinuum.scheduler.scope import ALL, Rows, Scope, at
 from kontinuum.scheduler.snapshot import Snapshot
 
 
@@ -13,10 +13,10 @@ def fits(demand: Demand, snapshot: Snapshot) -> Mask:
     return fits_rows(demand, snapshot, ALL)
 
 
-def fits_rows(demand: Demand, snapshot: Snapshot, rows: Rows) -> Mask:
-    mask: Mask = snapshot.alive[rows]
-    for resource, amount in demand.requests.items():
-        mask = mask & (snapshot.requested(resource)[rows] + amount <= snapshot.allocatable(resource)[rows])
+def fits_rows(asked: Asked, snapshot: Snapshot, rows: Rows) -> Mask:
+    mask = at(snapshot.alive, rows)
+    for resource, amount in asked.requests.items():
+        mask = mask & (at(snapshot.requested(resource), rows) + amount <= at(snapshot.allocatable(resource), rows))
     return mask
 
 

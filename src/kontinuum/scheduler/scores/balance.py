@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kontinuum.scheduler.amounts import CPU, MEMORY
-from kontinuum.scheduler.demand import Demand
+from kontinuum.scheduler.demand import Asked, Demand
 from kontinuum.scheduler.labels import Mask
-from kontinuum.scheduler.scope import ALL, Rows, Scope
+from kontinuum.scheduler.scope import ALL, Rows, Scope, at, higher, lower, whole
 from kontinuum.scheduler.scores.port import Score
 from kontinuum.scheduler.scores.room import NATIVE
 from kontinuum.scheduler.snapshot import Column, Snapshot
@@ -36,25 +36,26 @@ def balance(*, resources: Sequence[str] = (CPU, MEMORY)) -> Score:
     )  # fmt: skip
 
 
-def _points(resources: Sequence[str], demand: Demand, snapshot: Snapshot, rows: Rows) -> Column:
-    if not any(resource in demand.requests for resource in resources):
-        return snapshot.changed[rows] * 0
-    counted = [one for one in resources if one in NATIVE or one in demand.requests]
-    capacities = [snapshot.allocatable(resource)[rows] for resource in counted]
-    before = [snapshot.requested(resource)[rows] for resource in counted]
-    after = [used + demand.requests.get(resource, 0) for used, resource in zip(before, counted, strict=True)]
+def _points(resources: Sequence[str], asked: Asked, snapshot: Snapshot, rows: Rows) -> Column:
+    if not any(resource in asked.requests for resource in resources):
+        return at(snapshot.changed, rows) * 0
+    counted = [one for one in resources if one in NATIVE or one in asked.requests]
+    capacities = [at(snapshot.allocatable(resource), rows) for resource in counted]
+    before = [at(snapshot.requested(resource), rows) for resource in counted]
+    after = [used + asked.requests.get(resource, 0) for used, resource in zip(before, counted, strict=True)]
     return 50 + (50 + _evenness(after, capacities) - _evenness(before, capacities)) // 2
 
 
 def _evenness(used: Sequence[Column], capacities: Sequence[Column]) -> Column:
     """100 less the standard deviation, in percent, of the shares in use; resources that a node lacks do not count."""
-    shares = [np.minimum(1.0, one / np.maximum(1, capacity)) for one, capacity in zip(used, capacities, strict=True)]
+    # Through floats, so that one row's numbers are divided as columns are.
+    shares = [lower(1.0 * one / higher(capacity, 1), 1.0) for one, capacity in zip(used, capacities, strict=True)]
     there = [capacity > 0 for capacity in capacities]
     if len(shares) == 2:
-        deviation = np.abs(shares[0] - shares[1]) / 2 * (there[0] & there[1])
+        deviation = abs(shares[0] - shares[1]) / 2 * (there[0] & there[1])
     else:
         deviation = _deviation(np.array(shares), np.array(there))
-    points: Column = ((1 - deviation) * 100).astype(np.int64)
+    points: Column = whole((1 - deviation) * 100)
     return points
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kontinuum.scheduler.demand import Demand
+from kontinuum.scheduler.demand import Asked, Demand
 from kontinuum.scheduler.labels import Mask
 from kontinuum.scheduler.scope import FollowingScore, Rows, Scope
 from kontinuum.scheduler.snapshot import Column, Snapshot
@@ -31,7 +31,7 @@ class Score:
     raw: Callable[[Demand, Snapshot], Column] | None = None
     scale: Callable[[Column, int], Column] | None = None
     """For the scope NODES: ``points`` is ``scale(raw, most)``; ``most`` is the highest raw one of nodes that fit."""
-    points_rows: Callable[[Demand, Snapshot, Rows], Column] | None = None
+    points_rows: Callable[[Asked, Snapshot, Rows], Column] | None = None
     """What ``points`` says of some rows, whichever nodes fit; for the scope ROWS."""
     follow: Callable[[Demand, Snapshot], FollowingScore] | None = None
     """An answer that keeps up with the pods; for the scope CLUSTER, where asking anew takes long."""

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-import numpy as np
-
 from kontinuum.scheduler.amounts import CPU, EPHEMERAL_STORAGE, MEMORY
-from kontinuum.scheduler.demand import Demand
+from kontinuum.scheduler.demand import Asked, Demand
 from kontinuum.scheduler.labels import Mask
-from kontinuum.scheduler.scope import ALL, Rows, Scope
+from kontinuum.scheduler.scope import ALL, Rows, Scope, at, higher, lower
 from kontinuum.scheduler.scores.port import Score
 from kontinuum.scheduler.snapshot import Column, Snapshot
 
@@ -32,21 +30,21 @@ def room(*, weights: Mapping[str, int] | None = None, least: bool = True) -> Sco
     return Score("NodeResourcesFit", 1, points, scope=Scope.ROWS, points_rows=of_rows)
 
 
-def _points(weights: Mapping[str, int], least: bool, demand: Demand, snapshot: Snapshot, rows: Rows) -> Column:
-    total: Column = snapshot.changed[rows] * 0
+def _points(weights: Mapping[str, int], least: bool, asked: Asked, snapshot: Snapshot, rows: Rows) -> Column:
+    total = at(snapshot.changed, rows) * 0
     weighed = total
     for resource, weight in weights.items():
         if resource in (CPU, MEMORY):
-            used = snapshot.compared(resource)[rows] + demand.compared.get(resource, 0)
-        elif resource in NATIVE or resource in demand.requests:
-            used = snapshot.requested(resource)[rows] + demand.requests.get(resource, 0)
+            used = at(snapshot.compared(resource), rows) + asked.compared.get(resource, 0)
+        elif resource in NATIVE or resource in asked.requests:
+            used = at(snapshot.requested(resource), rows) + asked.requests.get(resource, 0)
         else:
             continue
-        capacity = snapshot.allocatable(resource)[rows]
-        counted = np.maximum(0, capacity - used) if least else np.minimum(used, capacity)
-        total = total + weight * (counted * 100 // np.maximum(1, capacity))
+        capacity = at(snapshot.allocatable(resource), rows)
+        counted = higher(capacity - used, 0) if least else lower(used, capacity)
+        total = total + weight * (counted * 100 // higher(capacity, 1))
         weighed = weighed + weight * (capacity > 0)
-    points: Column = total // np.maximum(1, weighed)
+    points: Column = total // higher(weighed, 1)
     return points
 
 
