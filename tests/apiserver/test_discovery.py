@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from kontinuum.api.kubernetes.resources import RESOURCES
 from kontinuum.apiserver import dispatch
-from kontinuum.apiserver.discovery import AGGREGATED, Discovery
+from kontinuum.apiserver.discovery import AGGREGATED, Discovery, version_info
 from kontinuum.apiserver.document import Document
 
 BESIDE_THE_CLONE = Path(__file__).parents[3] / "shared/kubernetes-1.36"
@@ -31,6 +32,12 @@ AGGREGATED_ACCEPT = f"{AGGREGATED},application/json"
 @pytest.fixture
 def discovery() -> Discovery:
     return Discovery(RESOURCES, dispatch.verbs)
+
+
+@pytest.mark.parametrize(("machine", "said"), [("x86_64", "amd64"), ("aarch64", "arm64"), ("riscv64", "riscv64")])
+def test_the_version_says_what_the_server_runs_on(monkeypatch: pytest.MonkeyPatch, machine: str, said: str) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    assert version_info()["platform"] == f"linux/{said}"
 
 
 def content(document: Document | None) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import platform
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +23,7 @@ from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.apiserver.aggregation.told import Elsewhere
 from kontinuum.apiserver.document import Document
+from kontinuum.foundation import processor
 
 KUBERNETES_VERSION = "v1.36.2"
 """The version of Kubernetes whose API this is."""
@@ -245,7 +247,7 @@ def version_info() -> Object:
         "buildDate": "1970-01-01T00:00:00Z",
         "goVersion": "",
         "compiler": platform.python_implementation(),
-        "platform": "linux/amd64",
+        "platform": f"{sys.platform}/{processor.architecture()}",
     }
 
 

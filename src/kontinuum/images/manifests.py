@@ -9,7 +9,6 @@ Pure: bytes in, values out. Everything here comes from strangers, so every field
 from __future__ import annotations
 
 import hashlib
-import platform as host
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from kontinuum.foundation import processor
 from kontinuum.foundation.errors import Refused
 
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -46,7 +46,6 @@ LAYERS = {
 LARGEST_DOCUMENT = 4 << 20
 """Bytes of one manifest, as registries accept."""
 MOST_LAYERS = 500
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x"}
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 
 
@@ -84,7 +83,7 @@ class Platform:
     @classmethod
     def here(cls) -> Platform:
         """This machine's."""
-        return cls("linux", ARCHITECTURES.get(host.machine(), host.machine()))
+        return cls("linux", processor.architecture())
 
     def runs(self, other: Platform) -> bool:
         """Whether an image for ``other`` runs on us; an image that says no variant runs on all of them."""

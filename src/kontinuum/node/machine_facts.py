@@ -8,11 +8,10 @@ import shutil
 import socket
 from pathlib import Path
 
+from kontinuum.foundation import processor
 from kontinuum.node.eviction.signals import pids
 from kontinuum.node.registration import MachineFacts
 from kontinuum.node.settings import NodeSettings
-
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def read(settings: NodeSettings, runtime: str) -> MachineFacts:
@@ -27,7 +26,7 @@ def read(settings: NodeSettings, runtime: str) -> MachineFacts:
         memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         disk=shutil.disk_usage(settings.data).total,
         processes=pids().capacity,
-        architecture=ARCHITECTURES.get(platform.machine(), platform.machine()),
+        architecture=processor.architecture(),
         kernel=platform.release(),
         os_image=_os_image(),
         machine_id=_first_line("/etc/machine-id"),
