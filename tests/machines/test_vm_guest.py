@@ -345,6 +345,42 @@ def private_kilobytes(pid: int) -> int:
     return int(found[1])
 
 
+async def test_a_container_neither_stops_its_agent_nor_comes_by_what_that_has_open(lab: Lab) -> None:
+    async with lab.running() as running:
+        # Whoever starts a process has no home yet, and is looked up in the container's own file.
+        for made in ("mkfifo /etc/passwd", "ln -s /proc/self/fd/1 /etc/passwd", "mkdir /etc/passwd"):
+            assert (await running.shell(f"rm -rf /etc/passwd; {made}")).exit.status == 0
+            async with asyncio.timeout(60):
+                assert (await running.shell("echo $HOME")).words == ["/root"], made
+        await running.guest.write_tree("/run/kontinuum/volumes/0", archive(**{".": None}))
+        with pytest.raises(GuestRefused, match="Invalid argument"):
+            await running.guest.read_file("/run/kontinuum/volumes/0")
+        # A directory of the agent's would lead out of the container.
+        for descriptor in range(3, 40):
+            with pytest.raises(GuestRefused, match="chdir"):
+                await running.shell("pwd", directory=f"/proc/self/fd/{descriptor}")
+        assert (await running.shell("ls /proc/self/fd | wc -l")).words == ["4"], "the last is that of ls itself"
+
+
+async def test_what_a_container_may_not_see_or_change_of_its_kernel_is_hidden_and_write_protected(lab: Lab) -> None:
+    hidden = [Mount(path, "masked", "none", ()) for path in ("/proc/kcore", "/proc/fs", "/proc/no-such-thing")]
+    protected = [Mount(path, "readonly", "none", ()) for path in ("/proc/sys", "/proc/sysrq-trigger", "/proc/neither")]
+    async with lab.machine() as (machine, guest):
+        await guest.identify(identity())
+        slot = await machine.attach_disk(lab.image, read_only=True)
+        await guest.add_container(ContainerSpec("main", slot, "erofs", (*MOUNTS, *hidden, *protected)))
+        process = await guest.start_process(
+            process_spec("sh", "-c", "tty; [ -c /dev/console ]; sleep 1000", terminal=True)
+        )
+        running = Running(machine, guest, slot)
+        assert (await running.shell("wc -c < /proc/kcore; ls /proc/fs | wc -l")).words == ["0", "0"]
+        for write in ("/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/proc/fs/made", "/proc/kcore/made"):
+            assert (await running.shell(f"echo x > {write}")).exit.status != 0, write
+        assert (await running.shell("cat /proc/sys/kernel/core_pattern")).words == ["core"]
+        assert (await running.shell("[ -c /dev/console ] && echo here")).words == ["here"]
+        await process.signal(9)
+
+
 async def test_a_profile_is_loaded_for_every_user_and_takes_no_right_along(lab: Lab) -> None:
     """The agent loads it with a capability that the program must not be left with."""
     names = ["mkdir", "mkdirat"]

@@ -1,7 +1,8 @@
-"""The agent's parsers, compiled for this host under the address and undefined-behaviour sanitizers, and fed rubbish."""
+"""The agent's parsers, and its ways to files of others, compiled for this host under sanitizers, and fed rubbish."""
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import subprocess
@@ -81,3 +82,22 @@ def test_an_archive_is_unpacked_as_it_was_packed(fuzz: Path, tmp_path: Path) -> 
     assert (tmp_path / "key").read_text() == "x" * 1500
     assert (tmp_path / "again").samefile(tmp_path / "..2026/key")
     assert (tmp_path / "..2026" / ("deep/" * 30)).is_dir()
+
+
+def test_only_a_regular_file_is_read_of_what_somebody_else_has_made(fuzz: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("content")
+    (tmp_path / "link").symlink_to("file")
+    assert counts(fuzz, "read", tmp_path / "file") == counts(fuzz, "read", tmp_path / "link") == (7, 0)
+    (tmp_path / "long").write_text("x" * 1000)
+    assert counts(fuzz, "read", tmp_path / "long") == (63, 0)
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "way-out").symlink_to("/proc/self/root/etc/passwd")
+    refusals = {"fifo": errno.EINVAL, "way-out": errno.ELOOP, ".": errno.EINVAL, "absent": errno.ENOENT}
+    for name, number in refusals.items():
+        assert counts(fuzz, "read", tmp_path / name) == (-1, number), name
+
+
+def test_a_directory_without_a_name_is_not_made(fuzz: Path, tmp_path: Path) -> None:
+    assert counts(fuzz, "make", tmp_path / "a/b")[0] == 1
+    assert counts(fuzz, "make", "") == (0, errno.ENOENT)
+    assert counts(fuzz, "make", "/a" * 2100) == (0, errno.ENAMETOOLONG)

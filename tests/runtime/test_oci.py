@@ -77,12 +77,18 @@ def test_bind_mounts_point_into_the_guest_and_the_hosts_cgroups_stay_out() -> No
             {"destination": "/data", "type": "bind", "source": "/host", "options": ["rbind", "ro"]},
         ],
         "root": {"readonly": True},
-        "linux": {"resources": {"memory": {"limit": 77}}},
+        "linux": {
+            "resources": {"memory": {"limit": 77}},
+            "maskedPaths": ["/proc/kcore"],
+            "readonlyPaths": ["/proc/sys"],
+        },
     }
     made = oci.container_spec(spec, "c", slot="vdb", layer="vdc", file_system="erofs", volumes={"/host": "/guest/0"})
     assert made.mounts == (
         Mount("/proc", "proc", "proc", ("nosuid",)),
         Mount("/data", "bind", "/guest/0", ("rbind", "ro")),
+        Mount("/proc/kcore", "masked", "none", ()),
+        Mount("/proc/sys", "readonly", "none", ()),
     )
     assert (made.read_only_root, made.memory_limit_bytes, made.slot) == (True, 77, "vdb")
 

@@ -151,19 +151,22 @@ def container_spec(
 
     Raises ProfileRefused.
     """
-    limits = resources_of((spec.get("linux") or {}).get("resources") or {})
+    linux = spec.get("linux") or {}
+    limits = resources_of(linux.get("resources") or {})
     return ContainerSpec(
         id=container,
         slot=slot,
         file_system=file_system,
-        mounts=tuple(
-            _mount(mount, volumes) for mount in spec.get("mounts") or () if mount.get("type") not in _GUEST_MAKES_ITSELF
+        mounts=(
+            *(_mount(one, volumes) for one in spec.get("mounts") or () if one.get("type") not in _GUEST_MAKES_ITSELF),
+            *(Mount(path, "masked", "none", ()) for path in linux.get("maskedPaths") or ()),
+            *(Mount(path, "readonly", "none", ()) for path in linux.get("readonlyPaths") or ()),
         ),
         read_only_root=has_read_only_root(spec),
         memory_limit_bytes=limits.memory_bytes,
         cpu_quota_microseconds=limits.cpu_quota_microseconds,
         pids_limit=limits.pids,
-        filter=compile_profile((spec.get("linux") or {}).get("seccomp")),
+        filter=compile_profile(linux.get("seccomp")),
         layer=layer,
     )
 

@@ -1,14 +1,17 @@
-/* The agent's two parsers of foreign bytes, on the host and under the sanitizers.
+/* The agent's two parsers of foreign bytes, and what it does with foreign paths, on the host and under the sanitizers.
  *
  *     fuzz frames SEED ROUNDS          random and half-sound frames, cut at random, every value read from them
  *     fuzz tar DIRECTORY SEED ROUNDS   the archive on standard input, mutated, unpacked into DIRECTORY
+ *     fuzz read PATH                   how many bytes of it are read (-1: none), and the errno
+ *     fuzz make PATH                   whether the directory is made, and the errno
  *
  * It says how much came through, so that a fuzzer that reaches nothing is noticed.
  */
 #define _GNU_SOURCE
-#include "frames.h"
+#include "agent.h"
 #include "tar.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -114,6 +117,19 @@ int main(int count, char **words) {
         srandom((unsigned)atoi(words[3]));
         fuzz_tar(words[2], atol(words[4]));
         printf("%lu %lu\n", unpacked, refused);
+        return 0;
+    }
+    if (count == 3 && !strcmp(words[1], "read")) {
+        static char content[64];
+        errno = 0;
+        ssize_t length = read_foreign_file(words[2], content, sizeof content);
+        printf("%zd %d\n", length, errno);
+        return 0;
+    }
+    if (count == 3 && !strcmp(words[1], "make")) {
+        errno = 0;
+        bool made = make_directories(words[2], 0755);
+        printf("%d %d\n", made, errno);
         return 0;
     }
     return 2;

@@ -69,7 +69,10 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A mount inside a container, as in the OCI runtime specification. ``source`` of a bind is a path in the guest."""
+    """A mount inside a container, as in the OCI runtime specification. ``source`` of a bind is a path in the guest.
+
+    Of the types ``masked`` and ``readonly`` the destination is hidden, or protected, once all others are there.
+    """
 
     destination: str
     type: str

@@ -34,7 +34,7 @@ from kontinuum.runtime.guest.port import (
     VolumeDisk,
 )
 
-VERSION = 4
+VERSION = 5
 HEADER = struct.Struct("<IBBHI")
 REQUEST_LIMIT = 1 << 20
 DATA_LIMIT = 64 << 10

@@ -34,11 +34,20 @@ struct source {
 };
 void watch(struct source *source, uint32_t events);
 
+/* linux/openat2.h, which the static C library does not bring along */
+#define OPENAT2 437
+struct how_to_open {
+    uint64_t flags, mode, resolve;
+};
+
 /* files.c */
 bool write_file(const char *path, const char *text);
 char *map_file(const char *path, size_t size); /* a new one, of zeros; what is written there is in the file. NULL: errno */
 ssize_t read_file(const char *path, char *buffer, size_t size); /* always ends with a zero; -1 on error */
-bool make_directories(const char *path, mode_t mode);           /* mkdir -p */
+/* The same of what somebody else has made: only of a regular file, without waiting for anybody, and not by a link of the
+ * kernel's to what a process has open. */
+ssize_t read_foreign_file(const char *path, char *buffer, size_t size);
+bool make_directories(const char *path, mode_t mode); /* mkdir -p */
 bool make_parents(const char *path);
 bool remove_tree(int directory, const char *name);
 
@@ -76,6 +85,10 @@ bool mount_machine(struct failure *failure);
 bool bind_tree(struct mount_point *mount, struct failure *failure);
 bool mount_inside(const struct mount_point *mount, struct failure *failure);
 bool make_devices(struct failure *failure);
+/* Two types of mount that only say of a path what is to become of it: "masked" (nothing is seen there) and "readonly".
+ * They are done last; what is not there is let be. */
+bool is_restriction(const struct mount_point *mount);
+bool restrict_inside(const struct mount_point *mount, struct failure *failure);
 bool move_tree(int tree, const char *destination, struct failure *failure);
 
 /* disks.c */
@@ -140,6 +153,7 @@ bool process_start(const struct frame *frame, pid_t *pid, struct failure *failur
 bool process_signal(uint32_t handle, int number, bool whole, struct failure *failure);
 bool process_resize(uint32_t handle, uint32_t rows, uint32_t columns, struct failure *failure);
 void process_reap(void);
+bool process_is_left(const struct container *container); /* one that has not been told of */
 
 /* streams.c */
 enum { INPUT, OUTPUT, ERROR, STREAMS };

@@ -182,13 +182,16 @@ bool container_remove(const char *id, struct failure *failure) {
     if (!container)
         return true;
     cgroup_signal(id, 9);
-    for (int attempt = 0; attempt < DEATH_ATTEMPTS && !cgroup_is_empty(id); attempt++) {
+    /* A process leaves its group a moment before we can be told of its end, and points to its container until then. */
+    bool is_left = true;
+    for (int attempt = 0; attempt < DEATH_ATTEMPTS && is_left; attempt++) {
         process_reap();
-        usleep(DEATH_PAUSE_MICROSECONDS);
+        is_left = !cgroup_is_empty(id) || process_is_left(container);
+        if (is_left)
+            usleep(DEATH_PAUSE_MICROSECONDS);
     }
-    process_reap();
     errno = EBUSY;
-    if (!cgroup_is_empty(id))
+    if (is_left)
         return failed(failure, "remove container %.80s: its processes do not end", id);
     take_apart(id);
     *link = container->next;
@@ -208,10 +211,13 @@ bool container_enter_root(struct container *container, struct failure *failure) 
         chdir("/"))
         return failed(failure, "change to the container's root");
     for (uint32_t i = 0; i < container->mount_count; i++)
-        if (!mount_inside(&container->mounts[i], failure))
+        if (!is_restriction(&container->mounts[i]) && !mount_inside(&container->mounts[i], failure))
             return false;
     if (!make_devices(failure))
         return false;
+    for (uint32_t i = 0; i < container->mount_count; i++)
+        if (is_restriction(&container->mounts[i]) && !restrict_inside(&container->mounts[i], failure))
+            return false;
     if (container->read_only && mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL))
         return failed(failure, "make the root read-only");
     return true;

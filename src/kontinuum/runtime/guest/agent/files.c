@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 #include "agent.h"
 
 #include <dirent.h>
@@ -8,7 +9,10 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#define RESOLVE_NO_MAGIC_LINKS 2
 
 bool write_file(const char *path, const char *text) {
     int file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
@@ -32,8 +36,7 @@ char *map_file(const char *path, size_t size) {
     return bytes == MAP_FAILED ? NULL : bytes;
 }
 
-ssize_t read_file(const char *path, char *buffer, size_t size) {
-    int file = open(path, O_RDONLY | O_CLOEXEC);
+static ssize_t read_all(int file, char *buffer, size_t size) {
     buffer[0] = 0;
     if (file < 0)
         return -1;
@@ -46,11 +49,27 @@ ssize_t read_file(const char *path, char *buffer, size_t size) {
     return (ssize_t)filled;
 }
 
+ssize_t read_file(const char *path, char *buffer, size_t size) {
+    return read_all(open(path, O_RDONLY | O_CLOEXEC), buffer, size);
+}
+
+ssize_t read_foreign_file(const char *path, char *buffer, size_t size) {
+    struct how_to_open how = {.flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, .resolve = RESOLVE_NO_MAGIC_LINKS};
+    struct stat there;
+    int file = (int)syscall(OPENAT2, AT_FDCWD, path, &how, sizeof how);
+    if (file >= 0 && (fstat(file, &there) || !S_ISREG(there.st_mode))) {
+        close(file);
+        file = -1;
+        errno = EINVAL;
+    }
+    return read_all(file, buffer, size);
+}
+
 bool make_directories(const char *path, mode_t mode) {
     char part[PATH_MAX];
     size_t length = strlen(path);
-    if (length >= sizeof part) {
-        errno = ENAMETOOLONG;
+    if (length == 0 || length >= sizeof part) {
+        errno = length == 0 ? ENOENT : ENAMETOOLONG;
         return false;
     }
     memcpy(part, path, length + 1);
@@ -69,17 +88,18 @@ bool make_directories(const char *path, mode_t mode) {
 }
 
 bool make_parents(const char *path) {
-    char *parent = strdup(path);
-    if (!parent)
+    char parent[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    if (!slash || slash == path)
+        return true;
+    size_t length = (size_t)(slash - path);
+    if (length >= sizeof parent) {
+        errno = ENAMETOOLONG;
         return false;
-    char *slash = strrchr(parent, '/');
-    bool made = true;
-    if (slash && slash != parent) {
-        *slash = 0;
-        made = make_directories(parent, 0755);
     }
-    free(parent);
-    return made;
+    memcpy(parent, path, length);
+    parent[length] = 0;
+    return make_directories(parent, 0755);
 }
 
 bool remove_tree(int directory, const char *name) {

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 /* guest/protocol.py is the other half of these numbers; a test compares them. */
-#define PROTOCOL_VERSION 4u
+#define PROTOCOL_VERSION 5u
 #define FRAME_HEADER 12u
 #define REQUEST_LIMIT (1u << 20)
 #define DATA_LIMIT (64u << 10)

@@ -16,17 +16,11 @@
 #define OPEN_TREE_CLONE 1
 #define AT_RECURSIVE_ 0x8000
 #define MOVE_MOUNT_EMPTY_SOURCE 4
-#define OPENAT2 437
 #define RESOLVE_NO_LINKS 4
 #define ATTR_READ_ONLY 1
 #define ATTR_NO_SUID 2
 #define ATTR_NO_DEVICES 4
 #define ATTR_NO_EXECUTE 8
-
-/* The kernel's struct open_how, which musl does not know. */
-struct how_to_open {
-    uint64_t flags, mode, resolve;
-};
 
 struct mount_attributes {
     uint64_t set, clear, propagation, user_namespace;
@@ -130,7 +124,7 @@ static bool make_target(const char *path, bool directory) {
         return true;
     if (!make_parents(path))
         return false;
-    int file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    int file = open(path, O_WRONLY | O_CREAT | O_NONBLOCK | O_CLOEXEC, 0644);
     if (file >= 0)
         close(file);
     return file >= 0;
@@ -193,4 +187,42 @@ bool make_devices(struct failure *failure) {
         if (symlink(links[i][0], links[i][1]) && errno != EEXIST)
             return failed(failure, "make %s", links[i][1]);
     return true;
+}
+
+bool is_restriction(const struct mount_point *mount) {
+    return !strcmp(mount->type, "masked") || !strcmp(mount->type, "readonly");
+}
+
+static bool is_absent(void) {
+    return errno == ENOENT || errno == ENOTDIR;
+}
+
+static bool mask(const char *path, struct failure *failure) {
+    struct stat there;
+    if (stat(path, &there))
+        return is_absent() || failed(failure, "mask %s", path);
+    if (S_ISDIR(there.st_mode))
+        return mount("tmpfs", path, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0 ||
+               failed(failure, "mask %s", path);
+    int nothing = (int)syscall(SYS_open_tree, AT_FDCWD, "/dev/null", OPEN_TREE_CLONE | O_CLOEXEC);
+    /* The image's own word for it may be anything. */
+    errno = EINVAL;
+    if (nothing < 0 || fstat(nothing, &there) || !S_ISCHR(there.st_mode) || there.st_rdev != makedev(1, 3))
+        return failed(failure, "mask %s by /dev/null", path);
+    return move_tree(nothing, path, failure);
+}
+
+static bool write_protect(const char *path, struct failure *failure) {
+    struct mount_attributes attributes = {.set = ATTR_READ_ONLY};
+    int tree = (int)syscall(SYS_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | AT_RECURSIVE_ | O_CLOEXEC);
+    if (tree < 0)
+        return is_absent() || failed(failure, "write-protect %s", path);
+    if (syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH | AT_RECURSIVE_, &attributes, sizeof attributes))
+        return failed(failure, "write-protect %s", path);
+    return move_tree(tree, path, failure);
+}
+
+bool restrict_inside(const struct mount_point *mount, struct failure *failure) {
+    return !strcmp(mount->type, "masked") ? mask(mount->destination, failure)
+                                          : write_protect(mount->destination, failure);
 }

@@ -93,6 +93,13 @@ void process_reap(void) {
     }
 }
 
+bool process_is_left(const struct container *container) {
+    struct process *one = processes;
+    while (one && (one->ended || one->container != container))
+        one = one->next;
+    return one;
+}
+
 static void read_launch(struct launch *launch, struct reader *reader, bool *wants_input) {
     uint32_t count;
     launch->container = container_find(read_text(reader));

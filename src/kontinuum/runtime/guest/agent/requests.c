@@ -172,7 +172,7 @@ static void on_read_file(const struct frame *frame, struct reader *reader) {
         malformed(frame->id);
         return;
     }
-    ssize_t length = read_file(path, content, sizeof content);
+    ssize_t length = read_foreign_file(path, content, sizeof content);
     if (length > (ssize_t)FILE_LIMIT) {
         errno = EFBIG;
         length = -1;

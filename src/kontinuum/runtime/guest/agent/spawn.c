@@ -5,7 +5,9 @@
  *
  * The agent stands still until the program runs or has failed to, and lends the process its memory meanwhile (vfork): to
  * copy it, for a program that needs nothing of it, is most of what a fork costs. So the process writes to nothing that
- * the agent goes on with, but for the report that it leaves (which no profile can forbid), and frees what it allocates.
+ * the agent goes on with, but for the report that it leaves (which no profile can forbid), and allocates nothing: its
+ * container may kill it at any moment. Nor does it wait for anybody, or look at what it is not to have: what the agent has
+ * open is closed to it before it sees its container, whose files may be links to descriptors.
  */
 #define _GNU_SOURCE
 #include "agent.h"
@@ -37,12 +39,18 @@
 #define FILTER_STEP 8    /* sizeof(struct sock_filter) */
 #define STACK_SIZE (64u << 10)
 #define CLONE_INTO_CGROUP 0x200000000ull
+#define ACCOUNTS_LIMIT (64u << 10) /* of a passwd file; whoever comes later in it has no home */
+#define TERMINAL_LINE 0
+#define OPEN_TREE_CLONE 1
 #define OWN_VARIABLES 3 /* PATH, HOME, TERM */
 #define DEFAULT_PATH "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 /* linux/sched.h, which the static C library does not bring along */
 #ifndef SYS_clone3
 #define SYS_clone3 435
+#endif
+#ifndef SYS_close_range
+#define SYS_close_range 436
 #endif
 struct clone_arguments {
     uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
@@ -104,7 +112,7 @@ static void give_up(struct birth *birth) {
 }
 
 /* In the container's root: the master goes to the agent, the other side becomes the controlling terminal. */
-static bool open_terminal(const struct launch *launch, bool first, int socket, struct failure *failure) {
+static bool open_terminal(const struct launch *launch, bool first, struct failure *failure) {
     int master = open("/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
     int unlocked = 0;
     if (master < 0 || ioctl(master, TIOCSPTLCK, &unlocked))
@@ -116,19 +124,16 @@ static bool open_terminal(const struct launch *launch, bool first, int socket, s
     if (size.ws_row && size.ws_col)
         ioctl(master, TIOCSWINSZ, &size);
     if (first) {
-        char path[64];
-        snprintf(path, sizeof path, "/proc/self/fd/%d", slave);
-        struct mount_point console = {
-            .destination = "/dev/console", .source = path, .options = (const char *[]){"bind", NULL}};
         /* A convenience that some images lack the place for (a read-only /dev): not worth refusing them. */
-        if (bind_tree(&console, failure))
-            (void)move_tree(console.tree, console.destination, failure);
+        int console = (int)syscall(SYS_open_tree, slave, "", OPEN_TREE_CLONE | AT_EMPTY_PATH | O_CLOEXEC);
+        if (console >= 0)
+            (void)move_tree(console, "/dev/console", failure);
     }
     if (fchown(slave, launch->user, (gid_t)-1) && errno != EROFS)
         return failed(failure, "give the terminal to user %u", launch->user);
     if (ioctl(slave, TIOCSCTTY, 0))
         return failed(failure, "take the terminal");
-    send_terminal(socket, master);
+    send_terminal(TERMINAL_LINE, master);
     close(master);
     for (int standard = 0; standard < 3; standard++)
         if (dup2(slave, standard) < 0)
@@ -138,9 +143,12 @@ static bool open_terminal(const struct launch *launch, bool first, int socket, s
     return true;
 }
 
-static bool use_pipes(const struct launch *launch, struct failure *failure) {
-    return (dup2(launch->input, 0) == 0 && dup2(launch->output, 1) == 1 && dup2(launch->error, 2) == 2) ||
-           failed(failure, "connect the standard streams");
+/* The three standard streams, or in place of the first one the way that a terminal goes to the agent, are all of the
+ * agent's descriptors that are left open. */
+static bool keep_streams(const struct launch *launch, int socket, struct failure *failure) {
+    bool kept = launch->terminal ? dup2(socket, TERMINAL_LINE) == TERMINAL_LINE
+                                 : dup2(launch->input, 0) == 0 && dup2(launch->output, 1) == 1 && dup2(launch->error, 2) == 2;
+    return (kept && syscall(SYS_close_range, 3u, ~0u, 0u) == 0) || failed(failure, "connect the standard streams");
 }
 
 /* First what container engines give to every container: programs close all descriptors up to the soft limit, and
@@ -225,21 +233,20 @@ static bool has_variable(const char **environment, const char *name_and_equals) 
 
 /* The home directory of the image's own passwd file, as every container runtime sets it when nobody else did. */
 static const char *home_of(uint32_t user) {
-    static char home[512];
-    FILE *accounts = fopen("/etc/passwd", "re");
-    char line[512];
+    static char accounts[ACCOUNTS_LIMIT], home[512];
+    char *rest = accounts, *line;
     strcpy(home, user == 0 ? "HOME=/root" : "HOME=/");
-    while (accounts && fgets(line, sizeof line, accounts)) {
-        char *rest = line, *fields[6] = {0};
+    if (read_foreign_file("/etc/passwd", accounts, sizeof accounts) < 0)
+        return home;
+    while ((line = strsep(&rest, "\n"))) {
+        char *fields[6] = {0};
         for (int i = 0; i < 6; i++)
-            fields[i] = strsep(&rest, ":\n");
+            fields[i] = strsep(&line, ":");
         if (fields[5] && *fields[2] && strtoul(fields[2], NULL, 10) == user) {
             snprintf(home, sizeof home, "HOME=%s", fields[5]);
             break;
         }
     }
-    if (accounts)
-        fclose(accounts);
     return home;
 }
 
@@ -277,8 +284,9 @@ static void become(void *argument) {
     struct failure *failure = &birth->failure;
     umask(022);
     setsid();
-    if (!enter_namespaces(birth, failure) || (birth->first && !container_enter_root(launch->container, failure)) ||
-        !(launch->terminal ? open_terminal(launch, birth->first, birth->socket, failure) : use_pipes(launch, failure)))
+    if (!enter_namespaces(birth, failure) || !keep_streams(launch, birth->socket, failure) ||
+        (birth->first && !container_enter_root(launch->container, failure)) ||
+        (launch->terminal && !open_terminal(launch, birth->first, failure)))
         give_up(birth);
     if (birth->first)
         make_directories(launch->directory, 0755);
