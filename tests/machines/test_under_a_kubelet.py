@@ -194,7 +194,9 @@ def test_nothing_is_left_of_pods_that_are_deleted(theirs: Theirs) -> None:
     wait_until("no container", lambda: not theirs.ctr("containers", "list", "--quiet").stdout.split(), seconds=SECONDS)
     wait_until("no shim", lambda: not named(list(told_of(theirs.run)), "kontinuum-shim"), seconds=SECONDS)
     assert not list((theirs.run / "runtime").glob("sandboxes/*"))
-    assert not list((theirs.directory / "kubelet/pods").iterdir())
+    pods = theirs.directory / "kubelet/pods"
+    # The kubelet cleans up after pods every other second, and after those that are gone from the API only then.
+    wait_until("no directory of a pod", lambda: not list(pods.iterdir()), seconds=SECONDS)
 
 
 def groups_of(theirs: Theirs, pods: list[Object]) -> list[Path]:

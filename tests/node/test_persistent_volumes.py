@@ -116,6 +116,23 @@ def test_an_image_is_made_once_and_grows_with_its_claim(tmp_path: Path) -> None:
     assert asyncio.run(provisioned.have(place, 1, is_for_machine=False)).stat().st_size == 32 << 20, "it never shrinks"
 
 
+@pytest.mark.parametrize("repairable", [True, False])
+def test_a_volume_that_has_seen_a_full_disk_is_repaired_before_it_grows_and_never_lost_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repairable: bool
+) -> None:
+    """Linux enlarges a mounted file system only as long as that has seen no error."""
+    monkeypatch.setattr(provisioned, "_may_grow_mounted", lambda: True)
+    image = asyncio.run(provisioned.have(tmp_path / "v", 1, is_for_machine=False))
+    asyncio.run(process.run("debugfs", "-w", "-R", "set_super_value state 3", image, timeout=60))
+    if not repairable:
+        # A directory that no inode is: nothing that may be mended without being asked.
+        asyncio.run(process.run("debugfs", "-w", "-R", "clri <2>", image, timeout=60))
+    asyncio.run(provisioned.have(tmp_path / "v", 32 << 20, is_for_machine=False))
+    with image.open("rb") as file:
+        assert provisioned._is_filled(file.fileno()) is repairable
+        assert provisioned._grows_mounted(file.fileno()) is repairable
+
+
 def test_a_claim_is_told_when_it_has_grown() -> None:
     volume = {"spec": {"capacity": {"storage": "2Gi"}}}
     conditions = [{"type": "FileSystemResizePending", "status": "True"}, {"type": "Other", "status": "True"}]

@@ -60,6 +60,19 @@ def rename_durably(source: Path, target: Path) -> None:
     sync_directory(target.parent)
 
 
+def name_when_written(unfinished: Path, name: Path) -> None:
+    """Rename a file that a program has made, once its content is on the disk: a power cut leaves it whole or nameless.
+
+    File systems may keep a new name before what it names. Raises OSError.
+    """
+    descriptor = os.open(unfinished, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    unfinished.replace(name)
+
+
 def sync_directory(directory: Path) -> None:
     """Make the names in ``directory`` durable."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

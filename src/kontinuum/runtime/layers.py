@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from kontinuum.foundation import process, sparse
+from kontinuum.foundation.files import name_when_written
 from kontinuum.runtime.messages import Mount
 
 BYTES = 64 << 30
@@ -54,10 +55,7 @@ class Layers:
             with unfinished.open("wb") as file:
                 file.truncate(BYTES)
             await process.run("mkfs.ext4", "-q", "-F", *_OPTIONS, "-E", _EXTENDED, unfinished, timeout=_MAKE_SECONDS)
-            # A host that loses its power keeps the name before the content, and nobody would look at that again.
-            with unfinished.open("rb") as file:
-                os.fsync(file.fileno())
-            unfinished.rename(self.empty)
+            name_when_written(unfinished, self.empty)
         finally:
             unfinished.unlink(missing_ok=True)
 

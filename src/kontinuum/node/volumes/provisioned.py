@@ -21,9 +21,14 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
+import structlog
+
 from kontinuum.foundation import process
 from kontinuum.foundation.errors import Refused, Retryable
+from kontinuum.foundation.files import name_when_written
 from kontinuum.node.volumes import loop, mounts
+
+log = structlog.get_logger(__name__)
 
 FILE_SYSTEM = "ext4"
 LEAST_BYTES = 16 << 20
@@ -32,6 +37,10 @@ REPAIR_SECONDS = 600.0
 IMAGE, MOUNTED = "disk", "mounted"
 _FOR_EVERYBODY = b"rmdir lost+found\nset_inode_field / mode 040777\n"
 """Whoever the pod's processes are, they may write, as in an emptyDir; and an empty volume is empty."""
+_STATE_AT, _HAS_ERRORS = 1024 + 58, 2
+"""Where the superblock says how the file system is, and the bit by which it says that it has seen an error."""
+_REPAIRED = 1
+"""e2fsck's exit status, beside 0, of a file system that is well."""
 _EXT4_RESIZE = 0x40086610
 """EXT4_IOC_RESIZE_FS, with the new number of blocks."""
 
@@ -64,9 +73,8 @@ async def have(place: Path, size_bytes: int, *, is_for_machine: bool) -> Path:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.fstat(file.fileno()).st_size < size:
             file.truncate(size)
-        if not (is_for_machine or _may_grow_mounted() or _is_filled(file.fileno())):
-            await process.run("e2fsck", "-f", "-p", image, timeout=REPAIR_SECONDS, check=False)
-            await process.run("resize2fs", image, timeout=REPAIR_SECONDS)
+        if not (is_for_machine or _grows_mounted(file.fileno()) or _is_filled(file.fileno())):
+            await _enlarge(image)
     return image
 
 
@@ -96,7 +104,7 @@ def show(place: Path, target: Path, size_bytes: int) -> None:
         device = mounts.devices().get(mounted)
         if device is None:
             _mount(image, mounted)
-        elif not has_size(place, size_bytes) and _may_grow_mounted():
+        elif not has_size(place, size_bytes) and _image_grows_mounted(image):
             os.truncate(image, size_bytes)
             loop.see_new_size(Path(f"/dev/loop{device.partition(':')[2]}"))
             _fill(mounted, size_bytes)
@@ -159,6 +167,16 @@ def erase(root: Path, name: str) -> None:
             shutil.rmtree(left)
 
 
+async def _enlarge(image: Path) -> None:
+    """Of a volume that nobody uses. One that ``e2fsck`` cannot repair by itself keeps its size, and what is in it."""
+    repaired = await process.run("e2fsck", "-f", "-p", image, timeout=REPAIR_SECONDS, check=False)
+    if repaired.code & ~_REPAIRED:
+        said = repaired.text or repaired.stderr.decode(errors="replace")
+        log.warning("a volume is not enlarged: run e2fsck on its image", image=str(image), because=said)
+        return
+    await process.run("resize2fs", image, timeout=REPAIR_SECONDS)
+
+
 async def _make(image: Path, size: int) -> None:
     image.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     unfinished = image.with_name(f".{IMAGE}")
@@ -168,7 +186,7 @@ async def _make(image: Path, size: int) -> None:
     lazy = "lazy_itable_init=1,lazy_journal_init=1"
     await process.run("mkfs.ext4", "-q", "-F", "-m", "0", "-E", lazy, unfinished, timeout=REPAIR_SECONDS)
     await process.run("debugfs", "-w", "-f", "-", unfinished, stdin=_FOR_EVERYBODY, timeout=REPAIR_SECONDS)
-    unfinished.rename(image)
+    name_when_written(unfinished, image)
 
 
 def _linked(pods: Path) -> set[Path]:
@@ -193,7 +211,7 @@ def _mount(image: Path, target: Path) -> None:
         is_filled = _is_filled(file)
         with loop.attached(file) as device:
             mounts.mount_device(device, target, FILE_SYSTEM)
-        if not is_filled and _may_grow_mounted():
+        if not is_filled and _grows_mounted(file):
             _fill(target, os.fstat(file).st_size)
 
 
@@ -227,6 +245,18 @@ def _is_filled(file: int) -> bool:
     blocks, logarithm = struct.unpack_from("<I", superblock, 4)[0], struct.unpack_from("<I", superblock, 24)[0]
     blocks += struct.unpack_from("<I", superblock, 0x150)[0] << 32
     return bool(os.fstat(file).st_size - (blocks << (10 + logarithm)) < LEAST_BYTES)
+
+
+def _grows_mounted(file: int) -> bool:
+    """Whether the file system in the open image is enlarged while it is mounted, which Linux does not do with one that
+    has seen an error (the host's disk was full)."""
+    [state] = struct.unpack("<H", os.pread(file, 2, _STATE_AT))
+    return _may_grow_mounted() and not state & _HAS_ERRORS
+
+
+def _image_grows_mounted(image: Path) -> bool:
+    with image.open("rb", buffering=0) as file:
+        return _grows_mounted(file.fileno())
 
 
 @cache

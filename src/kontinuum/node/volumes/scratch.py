@@ -17,7 +17,7 @@ from pathlib import Path
 from kontinuum.api.machinery import quantity
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation import process, sparse
-from kontinuum.foundation.files import replace_file
+from kontinuum.foundation.files import name_when_written, replace_file
 from kontinuum.node import cgroups
 from kontinuum.node.usage.values import Disk
 
@@ -117,4 +117,4 @@ async def _make(template: Path, size: int) -> None:
     options = ["-m", "0", "-J", f"size={JOURNAL_BYTES >> 20}", "-E", "lazy_journal_init=0", "-i", str(BYTES_PER_INODE)]
     await process.run("mkfs.ext4", "-q", "-F", *options, unfinished, timeout=MAKE_SECONDS)
     await process.run("debugfs", "-w", "-f", "-", unfinished, stdin=_FOR_EVERYBODY, timeout=MAKE_SECONDS)
-    unfinished.rename(template)
+    name_when_written(unfinished, template)
