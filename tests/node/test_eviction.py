@@ -384,7 +384,8 @@ def test_signals_of_cgroup_v1_and_v2_and_of_what_is_not_there(tmp_path: Path) ->
 def test_what_pods_take_is_read_from_cgroups_and_walked_on_disk(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         volumes = [{"name": "scratch", "emptyDir": {}}, {"name": "host", "hostPath": {"path": str(tmp_path)}}]
-        made = await world.create(pod(volumes=volumes))
+        mounts = [{"name": one["name"], "mountPath": f"/{one['name']}"} for one in volumes]
+        made = await world.create(pod(volumes=volumes, containers=[container("app", volumeMounts=mounts)]))
         await world.wait(lambda one: one["phase"] == "Running")
         settings, root = world.tools.settings, world.tools.cgroup_root
         mine = root / "memory" / qos.cgroup_of(settings, made).lstrip("/")
@@ -418,6 +419,31 @@ def test_what_pods_take_is_read_from_cgroups_and_walked_on_disk(tmp_path: Path) 
         assert later.local_volumes.inodes == 5
         assert not await meter.measure([])
 
+    play(tmp_path, story)
+
+
+def test_who_measures_is_told_of_every_pod_it_asks_about_although_another_measures_without_it(tmp_path: Path) -> None:
+    """The eviction's looks and those of whoever reads metrics go on side by side, and pods go meanwhile."""
+
+    async def story(world: World) -> None:
+        stays, goes = await world.create(pod()), await world.create(pod("goes"))
+        await world.wait(lambda one: one["phase"] == "Running", "goes")
+
+        async def aside(walk: Walk) -> Any:
+            await world.clock.sleep(1)
+            return walk()
+
+        meter = Meter(world.runtime, world.clock, world.tools.settings, stopwatch=lambda: 0.0, aside=aside)
+        await meter.measure([goes])
+        async with asyncio.TaskGroup() as group:
+            first = group.create_task(meter.measure([goes, stays]))
+            await world.clock.sleep(0.5)
+            second = group.create_task(meter.measure([stays]))
+        assert set(first.result()) == {goes["metadata"]["uid"], stays["metadata"]["uid"]}
+        assert set(second.result()) == {stays["metadata"]["uid"]}
+
+    play(tmp_path, story)
+
 
 @pytest.mark.parametrize(("vanishing", "counted"), [(2, 1), (10, 0)])
 def test_a_container_that_vanishes_while_it_is_counted_does_not_hide_the_others(
@@ -432,7 +458,5 @@ def test_a_container_that_vanishes_while_it_is_counted_does_not_hide_the_others(
         world.runtime.vanishing = vanishing
         await meter.measure([])
         assert len(meter.containers) == counted
-
-    play(tmp_path, story)
 
     play(tmp_path, story)

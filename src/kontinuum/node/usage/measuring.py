@@ -73,15 +73,14 @@ class Meter:
             # Without it the old numbers are the best there are: memory pressure may be why it does not answer.
             self.containers = await self._ask()
         now = self._clock.monotonic()
+        # Ours alone while we wait: whoever measures meanwhile may ask about other pods, and forgets the rest.
         uids = {uid_of(pod) for pod in known}
-        self._on_disk = {uid: one for uid, one in self._on_disk.items() if uid in uids}
-        stale = [
-            pod for pod in known if uid_of(pod) not in self._on_disk or self._on_disk[uid_of(pod)].good_until <= now
-        ]
+        on_disk = {uid: one for uid, one in self._on_disk.items() if uid in uids}
+        stale = [pod for pod in known if uid_of(pod) not in on_disk or on_disk[uid_of(pod)].good_until <= now]
         if stale:
-            walked = await self._aside(lambda: {uid_of(pod): self._walk(pod, now) for pod in stale})
-            self._on_disk |= walked
-        return {uid_of(pod): self._usage(pod) for pod in known}
+            on_disk |= await self._aside(lambda: {uid_of(pod): self._walk(pod, now) for pod in stale})
+        self._on_disk = on_disk
+        return {uid_of(pod): self._usage(pod, on_disk[uid_of(pod)]) for pod in known}
 
     async def _ask(self) -> list[ContainerUsage]:
         for _ in range(ASKED_AGAIN):
@@ -90,9 +89,8 @@ class Meter:
                 return await self._runtime.usage()
         return await self._runtime.usage()
 
-    def _usage(self, pod: Object) -> PodUsage:
-        uid = uid_of(pod)
-        parent, on_disk = qos.cgroup_of(self._settings, pod), self._on_disk[uid]
+    def _usage(self, pod: Object, on_disk: _OnDisk) -> PodUsage:
+        uid, parent = uid_of(pod), qos.cgroup_of(self._settings, pod)
         running = {one.container: one for one in self.containers if one.pod_uid == uid}
         containers: dict[str, ContainerTakes] = {}
         for name in {*running, *on_disk.logs}:
