@@ -57,8 +57,9 @@ class CriClient:
             ("grpc.max_receive_message_length", LARGEST_ANSWER),
             # The default waits up to two minutes between attempts; containerd is back within a second.
             ("grpc.initial_reconnect_backoff_ms", 50),
-            ("grpc.min_reconnect_backoff_ms", 50),
             ("grpc.max_reconnect_backoff_ms", 500),
+            # Not a pause, whatever its name: how long an attempt may last. A busy host's containerd is slow to greet.
+            ("grpc.min_reconnect_backoff_ms", 20_000),
         ]
         self._channel = grpc.aio.insecure_channel(f"unix://{socket}", options=options)
         self._calls = grpc_calls.on_channel(self._channel, CALLS)
