@@ -7,6 +7,7 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +171,9 @@ async def serving(
         await server.stop()
 
 
+@cache
 def client_tls(certificates: Certificates) -> ssl.SSLContext:
+    """Made once: to read the files takes longer than many a test."""
     context = ssl.create_default_context(cafile=str(certificates.authority))
     context.load_cert_chain(certificates.admin.certificate, certificates.admin.key)
     return context

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any, TypedDict, cast
 
 import msgspec
@@ -17,9 +18,15 @@ Projection = Callable[[bytes], Object]
 
 def projection_of(paths: Iterable[str]) -> Projection:
     """A reader of dotted ``paths``; the labels are always among them."""
+    return _reader(frozenset(("metadata.labels", *paths)))
+
+
+@cache
+def _reader(paths: frozenset[str]) -> Projection:
+    """Kept: kinds share few sets of paths, and to make a reader takes a millisecond."""
     tree: dict[str, Any] = {}
     # The shorter ones first: who reads a whole part reads what is in it.
-    for path in sorted(("metadata.labels", *paths), key=len):
+    for path in sorted(paths, key=len):
         part: Any = tree
         *above, leaf = path.split(".")
         for name in above:

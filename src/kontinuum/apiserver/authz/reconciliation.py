@@ -7,13 +7,15 @@ away comes back, unless the object's annotation ``rbac.authorization.kubernetes.
 from __future__ import annotations
 
 import asyncio
-import copy
+from collections.abc import Sequence
+from functools import cache
 
 import orjson
 import structlog
 
 from kontinuum.api.kubernetes import resources as r
 from kontinuum.api.machinery.objects import Object
+from kontinuum.api.machinery.patches import copy
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.apiserver import writing
 from kontinuum.apiserver.authz.coverage import missing
@@ -26,14 +28,20 @@ log = structlog.get_logger(__name__)
 
 async def reconcile_defaults(context: Context) -> None:
     """Safe to repeat, also by several servers at once. Raises StoreFull, StoreUnavailable."""
-    wanted = (
+    # All at once, so that the store makes them durable together rather than one by one.
+    await asyncio.gather(*(_reconcile(context, resource, obj) for resource, obj in _defaults()))
+
+
+@cache
+def _defaults() -> Sequence[tuple[Resource, Object]]:
+    """Every default object, read from its table once; whoever changes one changes a copy."""
+    found = (
         (r.CLUSTERROLES, objects.cluster_roles()),
         (r.CLUSTERROLEBINDINGS, objects.cluster_role_bindings()),
         (r.ROLES, objects.roles()),
         (r.ROLEBINDINGS, objects.role_bindings()),
     )
-    # All at once, so that the store makes them durable together rather than one by one.
-    await asyncio.gather(*(_reconcile(context, resource, obj) for resource, found in wanted for obj in found))
+    return tuple((resource, obj) for resource, objs in found for obj in objs)
 
 
 async def _reconcile(context: Context, resource: Resource, wanted: Object) -> None:
@@ -61,7 +69,7 @@ async def _reconcile(context: Context, resource: Resource, wanted: Object) -> No
 
 
 async def _create(context: Context, served: Served, key: str, wanted: Object) -> None:
-    obj = {"kind": served.resource.kind, "apiVersion": served.resource.api_version, **copy.deepcopy(wanted)}
+    obj = {"kind": served.resource.kind, "apiVersion": served.resource.api_version, **copy(wanted)}
     writing.begin(obj["metadata"], now=context.clock.time())
     served.kind.default(obj)
     served.kind.prepare_create(obj)
