@@ -159,7 +159,7 @@ async def serving(
     )
     try:
         await server.start()
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=client_tls(certificates))) as session:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=_unchanged_tls(certificates))) as session:
             api = Api(session, server)
             # There are no controllers here that would do it, and pods need it.
             await api.create("/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})
@@ -171,12 +171,15 @@ async def serving(
         await server.stop()
 
 
-@cache
 def client_tls(certificates: Certificates) -> ssl.SSLContext:
-    """Made once: to read the files takes longer than many a test."""
+    """A new one, which a test may change."""
     context = ssl.create_default_context(cafile=str(certificates.authority))
     context.load_cert_chain(certificates.admin.certificate, certificates.admin.key)
     return context
+
+
+_unchanged_tls = cache(client_tls)
+"""For the servers' own clients, of which there are more than a thousand: to read the files takes milliseconds."""
 
 
 def configmap(name: str, labels: dict[str, str] | None = None, **data: str) -> dict[str, Any]:
