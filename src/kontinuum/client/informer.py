@@ -30,6 +30,7 @@ from kontinuum.api.machinery.resources import Resource
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.client.errors import Unreachable
 from kontinuum.client.rest import Client, WatchEvent
+from kontinuum.client.shapes import Shape
 from kontinuum.foundation.backoff import Backoff
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.errors import Retryable
@@ -65,11 +66,13 @@ class Informer:
         indexes: Mapping[str, Index] | None = None,
         metadata_only: bool = False,
         trim: Callable[[Object], Object] | None = None,
+        shape: Shape = None,
         digest: Digest | None = None,
         every: float | None = None,
     ) -> None:
         """``trim`` may drop what nobody will read before an object is kept; managedFields always go.
 
+        ``shape``: what ``trim`` reads of an object; nothing else need be decoded.
         ``digest``: what ``digests`` answers of each object. ``every``: list again after so many seconds; never watch.
         """
         self.resource = resource
@@ -78,6 +81,7 @@ class Informer:
         self._namespace, self._labels, self._fields = namespace, labels, fields
         self._metadata_only = metadata_only
         self._trim = trim
+        self._shape = shape
         self._every = every
         self._cache = Cache(indexes or {}, digest)
         self._handlers: list[Handler] = []
@@ -184,6 +188,7 @@ class Informer:
             resource_version=self._version,
             timeout_seconds=WATCH_SECONDS,
             metadata_only=self._metadata_only,
+            shape=self._shape,
         )
         async with contextlib.aclosing(stream):
             async for event in stream:

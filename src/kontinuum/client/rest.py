@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import orjson
@@ -19,6 +19,7 @@ from kontinuum.api.machinery.objects import Object, name_of, namespace_of
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.api.machinery.status import ApiError, from_status
 from kontinuum.client.errors import WatchBroken
+from kontinuum.client.shapes import Shape, events
 from kontinuum.client.transport.port import Request, Response, Transport
 
 PATCH_TYPES = {
@@ -128,8 +129,11 @@ class Client:
         timeout_seconds: int = 300,
         bookmarks: bool = True,
         metadata_only: bool = False,
+        shape: Shape = None,
     ) -> AsyncGenerator[WatchEvent, None]:
         """Every change after ``resource_version``, until the server ends the stream (it does, after the timeout).
+
+        ``shape``: what of each object is wanted (``client.shapes``); the others of its fields may be missing.
 
         An expired version raises ApiError (Gone), at once or in the middle: list again. Close the iterator
         (``contextlib.aclosing``) to let go of the connection.
@@ -149,13 +153,14 @@ class Client:
             accept=_accept(metadata_only, "PartialObjectMetadata"),
             timeout=timeout_seconds + _WATCH_SLACK,
         )
+        decoder = events(shape) if shape is not None else None
         response = await self._transport.send(request)
         try:
             await _raise_for_status(response)
             async with contextlib.aclosing(response.lines()) as lines:
                 async for line in lines:
                     if line:
-                        yield _watch_event(line)
+                        yield (_shaped_event(line, decoder) if decoder is not None else None) or _watch_event(line)
         finally:
             await response.close()
 
@@ -265,6 +270,15 @@ async def _raise_for_status(response: Response) -> None:
     if described:
         raise from_status(status)
     raise ApiError(response.status, "", body[:500].decode(errors="replace").strip() or f"status {response.status}")
+
+
+def _shaped_event(line: bytes, decoder: msgspec.json.Decoder[Any]) -> WatchEvent | None:
+    """None for what must be read as a whole: an error, or what is not of that shape."""
+    try:
+        event = decoder.decode(line)
+    except msgspec.MsgspecError:
+        return None
+    return WatchEvent(event.type, event.object) if event.type != "ERROR" and event.object else None
 
 
 def _watch_event(line: bytes) -> WatchEvent:

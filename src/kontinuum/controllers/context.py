@@ -37,7 +37,7 @@ from kontinuum.controllers.lib.attachment import volume_of
 from kontinuum.controllers.lib.claims import claims_of
 from kontinuum.controllers.lib.owners import controller_uid
 from kontinuum.controllers.lib.pods import Standing, is_active, node_of, standing_of
-from kontinuum.controllers.lib.trims import trim_attachment, trim_driver, trim_pod
+from kontinuum.controllers.lib.trims import POD, trim_attachment, trim_driver, trim_pod
 from kontinuum.controllers.settings import ControllersSettings
 from kontinuum.foundation.clock import Clock
 
@@ -165,6 +165,7 @@ class Context:
                 clock=self.clock,
                 indexes=_INDEXES.get(resource),
                 trim=_TRIMS.get(resource),
+                shape=POD if resource == PODS else None,
                 digest=standing_of if resource == PODS else None,
             )
         self.needs.append(self.informers[resource])

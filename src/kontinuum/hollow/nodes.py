@@ -72,7 +72,9 @@ class HollowNodes:
         self._registered: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._nodes = Informer(client, NODES, clock=clock, trim=words.trim_node)
-        self._pods = pods or Informer(client, PODS, clock=clock, fields="spec.nodeName!=", trim=words.trim)
+        self._pods = pods or Informer(
+            client, PODS, clock=clock, fields="spec.nodeName!=", trim=words.trim, shape=words.POD
+        )
         self._are_registered = asyncio.Event()
         self._pods.add_handler(self._changed)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kontinuum.api.machinery.conditions import get_condition, set_condition
 from kontinuum.api.machinery.objects import Object, name_of, uid_of
+from kontinuum.client.shapes import each, shape
 
 LEASE_NAMESPACE = "kube-node-lease"
 LEASE_SECONDS = 40
@@ -100,16 +101,23 @@ def _containers(pod: Object, state: Object, *, is_ready: bool) -> list[Object]:
     ]
 
 
+METADATA = ("name", "namespace", "uid", "resourceVersion", "deletionTimestamp", "finalizers", "annotations", "labels")
+SPEC = ("nodeName", "restartPolicy", "affinity")
+STATUS = ("phase", "conditions", "startTime")
+POD = shape(
+    metadata=shape(*METADATA), spec=shape(*SPEC, containers=each("name", "image")), status=shape(*STATUS)
+)  # fmt: skip
+"""What ``trim`` reads."""
+
+
 def trim(pod: Object) -> Object:
     """What a hollow node reads of a pod: a cluster's pods are most of its memory."""
     metadata, spec, status = pod["metadata"], pod["spec"], pod.get("status") or {}
-    kept = ("name", "namespace", "uid", "resourceVersion", "deletionTimestamp", "finalizers", "annotations", "labels")
     containers = [{"name": one["name"], "image": one.get("image", "")} for one in spec["containers"]]
     return {
-        "metadata": {key: metadata[key] for key in kept if key in metadata},
-        "spec": {"containers": containers}
-        | {key: spec[key] for key in ("nodeName", "restartPolicy", "affinity") if key in spec},
-        "status": {key: status[key] for key in ("phase", "conditions", "startTime") if key in status},
+        "metadata": {key: metadata[key] for key in METADATA if key in metadata},
+        "spec": {"containers": containers} | {key: spec[key] for key in SPEC if key in spec},
+        "status": {key: status[key] for key in STATUS if key in status},
     }
 
 

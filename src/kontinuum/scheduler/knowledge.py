@@ -23,7 +23,7 @@ from kontinuum.scheduler.nominations import Nomination, Nominations
 from kontinuum.scheduler.occupants import Occupants
 from kontinuum.scheduler.profiles import Profile
 from kontinuum.scheduler.queue import SchedulingQueue
-from kontinuum.scheduler.reading import is_waiting, priority_of, scheduler_of, trim_pod
+from kontinuum.scheduler.reading import POD, is_waiting, priority_of, scheduler_of, trim_pod
 from kontinuum.scheduler.settings import SchedulerSettings
 from kontinuum.scheduler.snapshot import Snapshot
 
@@ -43,7 +43,7 @@ class Knowledge:
             look_again=settings.look_again_seconds,
             flood_seconds=settings.flood_seconds,
         )
-        self.pods = Informer(client, PODS, clock=clock, trim=trim_pod, indexes={"group": _groups_of})
+        self.pods = Informer(client, PODS, clock=clock, trim=trim_pod, shape=POD, indexes={"group": _groups_of})
         self.victims: set[str] = set()
         """Pods by uid."""
         self._cluster = Cluster(self.snapshot, self.occupants)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from kontinuum.api.kubernetes import topology
 from kontinuum.api.machinery.objects import Object, labels_of
+from kontinuum.client.shapes import each, shape
 from kontinuum.scheduler.storage.wishes import trim_volumes
 
 _METADATA = ("name", "namespace", "uid", "resourceVersion", "labels", "deletionTimestamp")
@@ -16,6 +17,17 @@ _POD_SPEC = (
 _POD_STATUS = ("phase", "conditions", "startTime", "nominatedNodeName")
 _CONTAINER = ("name", "image", "resources", "ports", "restartPolicy")
 _RESIZED = ("allocatedResources", "resources")
+_CONTAINER_STATUSES = ("containerStatuses", "initContainerStatuses")
+POD = shape(
+    "apiVersion", "kind",
+    metadata=shape(*_METADATA, "ownerReferences"),
+    spec=shape(*_POD_SPEC, "volumes", containers=each(*_CONTAINER), initContainers=each(*_CONTAINER)),
+    status=shape(
+        *_POD_STATUS, *_RESIZED,
+        containerStatuses=each("name", *_RESIZED), initContainerStatuses=each("name", *_RESIZED),
+    ),
+)  # fmt: skip
+"""What ``trim_pod`` reads."""
 
 
 def trim_pod(pod: Object) -> Object:
@@ -38,13 +50,16 @@ def trim_pod(pod: Object) -> Object:
 
 def _resized(spec: Object, status: Object) -> Object:
     """Container statuses whose resources are not those of the spec (a resize is under way, or cannot be)."""
+    told = [one for field in _CONTAINER_STATUSES for one in status.get(field) or () if one.get("resources")]
+    if not told:
+        return {}
     asked = {
         one["name"]: (one.get("resources") or {}).get("requests") or {}
         for field in ("containers", "initContainers")
         for one in spec.get(field) or ()
     }
     kept: Object = {}
-    for field in ("containerStatuses", "initContainerStatuses"):
+    for field in _CONTAINER_STATUSES:
         for one in status.get(field) or ():
             requests = (one.get("resources") or {}).get("requests") or {}
             allocated = one.get("allocatedResources") or requests

@@ -90,7 +90,7 @@ class Drive:
         self._lap = Lap(clock.monotonic(), 0)
         self._before: set[str] = set()
         self._news = clock.monotonic()
-        self._pods = Informer(client, PODS, clock=clock, labels=LABEL, trim=words.trim)
+        self._pods = Informer(client, PODS, clock=clock, labels=LABEL, trim=words.trim, shape=words.POD)
         self._pods.add_handler(self._changed)
         names = [f"{PREFIX}{number}" for number in range(plan.nodes)]
         self._nodes = HollowNodes(

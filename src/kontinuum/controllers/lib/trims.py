@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from kontinuum.api.machinery.objects import Object
+from kontinuum.client.shapes import METADATA, each, shape
 from kontinuum.controllers.lib.placement import REQUIRED, only_fields
 
 SPEC_FIELDS = ("nodeName", "tolerations", "hostname", "subdomain", "resourceClaims")
 STATUS_FIELDS = ("phase", "conditions", "podIP", "podIPs", "startTime", "resourceClaimStatuses")
 CLAIM_FIELDS = ("name", "persistentVolumeClaim", "ephemeral")
+_CONTAINERS = each("name", "restartPolicy", "ports", resources=shape("requests"))
+_STATUSES = each("name", "restartCount", state=shape("terminated"))
+POD = shape(
+    "apiVersion", "kind",
+    metadata=shape(*METADATA),
+    spec=shape(
+        *SPEC_FIELDS, "affinity",
+        containers=_CONTAINERS, initContainers=_CONTAINERS, resources=shape("requests"), volumes=each(*CLAIM_FIELDS),
+    ),
+    status=shape(*STATUS_FIELDS, containerStatuses=_STATUSES, initContainerStatuses=_STATUSES),
+)  # fmt: skip
+"""What ``trim_pod`` reads."""
 
 
 def trim_pod(pod: Object) -> Object:
