@@ -19,7 +19,7 @@ from kontinuum.api.machinery.objects import Object, name_of, namespace_of
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.api.machinery.status import ApiError, from_status
 from kontinuum.client.errors import WatchBroken
-from kontinuum.client.shapes import Shape, events
+from kontinuum.client.shapes import Shape, events, shaped
 from kontinuum.client.transport.port import Request, Response, Transport
 
 PATCH_TYPES = {
@@ -165,14 +165,22 @@ class Client:
             await response.close()
 
     async def create(
-        self, resource: Resource, obj: Object, *, namespace: str = "", subresource: str = "", name: str = ""
+        self,
+        resource: Resource,
+        obj: Object,
+        *,
+        namespace: str = "",
+        subresource: str = "",
+        name: str = "",
+        shape: Shape = None,
     ) -> Object:
         """Create ``obj``, in its own namespace unless ``namespace`` says another.
 
         With ``name`` and ``subresource`` it is posted below an existing object: a pod's binding, an eviction.
+        ``shape``: what of the answer is wanted (``client.shapes``).
         """
         path = resource.path(namespace or namespace_of(obj), name, subresource)
-        return await self._call(_json_request("POST", path, obj))
+        return await self._call(_json_request("POST", path, obj), shape)
 
     async def update(self, resource: Resource, obj: Object, *, subresource: str = "") -> Object:
         """Replace the object. With a resourceVersion in ``obj`` a change in between is a Conflict."""
@@ -188,10 +196,14 @@ class Client:
         namespace: str = "",
         subresource: str = "",
         kind: PatchKind = "merge",
+        shape: Shape = None,
     ) -> Object:
-        """Change part of an object. A ``metadata.resourceVersion`` in a merge patch makes it conditional."""
+        """Change part of an object. A ``metadata.resourceVersion`` in a merge patch makes it conditional.
+
+        ``shape``: what of the answer is wanted (``client.shapes``).
+        """
         path = resource.path(namespace, name, subresource)
-        return await self._call(Request("PATCH", path, {}, orjson.dumps(patch), PATCH_TYPES[kind]))
+        return await self._call(Request("PATCH", path, {}, orjson.dumps(patch), PATCH_TYPES[kind]), shape)
 
     async def delete(
         self,
@@ -220,8 +232,9 @@ class Client:
         """Close the transport."""
         await self._transport.close()
 
-    async def _call(self, request: Request) -> Object:
-        answer: Object = orjson.loads(await self._read(request))
+    async def _call(self, request: Request, shape: Shape = None) -> Object:
+        body = await self._read(request)
+        answer: Object = orjson.loads(body) if shape is None else shaped(body, shape)
         return answer
 
     async def _read(self, request: Request) -> bytes:

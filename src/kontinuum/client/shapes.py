@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any, TypedDict
 
 import msgspec
+import orjson
 
 Shape = Any
 """A type for msgspec."""
@@ -35,6 +36,25 @@ def each(*names: str, **parts: Shape) -> Shape:
     of_one: Any = shape(*names, **parts)
     made: Any = _list[of_one]
     return made | None
+
+
+NOTHING = shape()
+"""For whoever only wants to know that it was done."""
+MADE = shape(metadata=shape("name", "resourceVersion"))
+"""Which object was made, and how new it is."""
+
+
+def shaped(body: bytes, of: Shape) -> Any:
+    """What a JSON object has of the shape; all of it if it has another."""
+    try:
+        return _decoder(of).decode(body)
+    except msgspec.MsgspecError:
+        return orjson.loads(body)
+
+
+@cache
+def _decoder(of: Shape) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(of)
 
 
 @cache

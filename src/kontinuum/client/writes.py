@@ -16,6 +16,7 @@ from kontinuum.api.machinery.resources import Resource
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.client.informer import Informer
 from kontinuum.client.rest import Client, PatchKind
+from kontinuum.client.shapes import Shape
 from kontinuum.foundation.clock import Clock
 
 PATIENCE = 30.0
@@ -80,9 +81,9 @@ class Writer:
         self._writes = writes
         self._key = key
 
-    async def create(self, resource: Resource, obj: Object) -> Object:
-        """As ``Client.create``."""
-        answer = await self._client.create(resource, obj)
+    async def create(self, resource: Resource, obj: Object, *, shape: Shape = None) -> Object:
+        """As ``Client.create``; ``shape`` includes ``MADE``."""
+        answer = await self._client.create(resource, obj, shape=shape)
         self._writes.note(self._key, resource, answer)
         return answer
 

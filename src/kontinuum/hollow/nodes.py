@@ -18,6 +18,7 @@ from kontinuum.api.machinery.objects import Object, key_of, name_of, namespace_o
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.client.informer import Change, Informer
 from kontinuum.client.rest import Client
+from kontinuum.client.shapes import NOTHING
 from kontinuum.foundation.backoff import Backoff
 from kontinuum.foundation.clock import Clock, rfc3339, rfc3339_micro
 from kontinuum.foundation.errors import Retryable
@@ -137,7 +138,7 @@ class HollowNodes:
         try:
             async with self._writers:
                 spec = {"renewTime": self._now_exactly()}
-                await self._client.patch(LEASES, name, {"spec": spec}, namespace=words.LEASE_NAMESPACE)
+                await self._client.patch(LEASES, name, {"spec": spec}, namespace=words.LEASE_NAMESPACE, shape=NOTHING)
                 node = self._nodes.get(name)
                 if node is not None and words.is_doubted(node):
                     await self._report_well(await self._client.get(NODES, name))
@@ -189,7 +190,9 @@ class HollowNodes:
     async def _report(self, pod: Object, status: Object) -> None:
         patch = {"metadata": {"uid": uid_of(pod)}, "status": status}
         async with self._writers:
-            await self._client.patch(PODS, name_of(pod), patch, namespace=namespace_of(pod), subresource="status")
+            await self._client.patch(
+                PODS, name_of(pod), patch, namespace=namespace_of(pod), subresource="status", shape=NOTHING
+            )
 
     async def _stubbornly(self, work: Callable[[], Awaitable[None]]) -> None:
         """Again until the server has answered. A refusal is one: the pod has gone, or is another by now."""

@@ -9,6 +9,7 @@ from kontinuum.api.machinery.objects import Object, key_of, labels_of, name_of
 from kontinuum.api.machinery.selectors import from_object
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.client.reconcile import DONE, Result
+from kontinuum.client.shapes import MADE
 from kontinuum.client.writes import Writer
 from kontinuum.controllers.adoption import settle_claim
 from kontinuum.controllers.context import Context, children
@@ -84,7 +85,7 @@ class DaemonSetReconciler(OwnerReconciler):
 
         async def create(pod: Object) -> None:
             try:
-                await writer.create(PODS, pod)
+                await writer.create(PODS, pod, shape=MADE)
             except ApiError as error:
                 if error.is_already_exists:
                     return

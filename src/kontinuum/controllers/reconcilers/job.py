@@ -9,6 +9,7 @@ from kontinuum.api.machinery.objects import Object, name_of
 from kontinuum.api.machinery.selectors import from_object
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.client.reconcile import DONE, Result
+from kontinuum.client.shapes import MADE
 from kontinuum.client.writes import Writer
 from kontinuum.controllers.adoption import settle_claim
 from kontinuum.controllers.context import BY_NAMESPACE, Context, children
@@ -75,7 +76,7 @@ class JobReconciler(OwnerReconciler):
         async def create(pod: Object) -> None:
             nonlocal made
             try:
-                await writer.create(PODS, pod)
+                await writer.create(PODS, pod, shape=MADE)
             except ApiError as error:
                 if not error.is_already_exists:
                     self._events.event(job, "Warning", "FailedCreate", f"Error creating: {error.message}")

@@ -19,6 +19,7 @@ from kontinuum.api.machinery.objects import Object, labels_of, name_of, namespac
 from kontinuum.api.machinery.selectors import LabelSelector, from_object
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.client.reconcile import DONE, Result
+from kontinuum.client.shapes import MADE
 from kontinuum.client.writes import Writer
 from kontinuum.controllers.adoption import settle_claim
 from kontinuum.controllers.context import BY_CONTROLLER, Context, children, has_orphans, standings
@@ -198,7 +199,7 @@ class ReplicaSetReconciler(OwnerReconciler):
 
         async def create(pod: Object) -> None:
             try:
-                made = await writer.create(PODS, pod)
+                made = await writer.create(PODS, pod, shape=MADE)
             except ApiError as error:
                 if error.is_already_exists:
                     # We made it before and have not seen it yet.

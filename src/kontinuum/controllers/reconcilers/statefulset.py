@@ -12,6 +12,7 @@ from kontinuum.api.machinery.objects import Object, key_of, labels_of, name_of
 from kontinuum.api.machinery.selectors import from_object
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.client.reconcile import DONE, Result
+from kontinuum.client.shapes import MADE
 from kontinuum.client.writes import Writer
 from kontinuum.controllers.adoption import settle_claim
 from kontinuum.controllers.context import Context, children
@@ -99,7 +100,7 @@ class StatefulSetReconciler(OwnerReconciler):
             if self._claims.get(key_of(claim)) is None:
                 await self._create_claim(statefulset, pod, claim, writer)
         try:
-            await writer.create(PODS, pod)
+            await writer.create(PODS, pod, shape=MADE)
         except ApiError as error:
             if error.is_already_exists:
                 # We made it before and have not seen it yet, or the name is another's: its leaving will tell us.
