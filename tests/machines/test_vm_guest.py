@@ -75,6 +75,13 @@ async def test_what_cannot_be_executed_is_refused_with_the_reason(lab: Lab) -> N
         with pytest.raises(GuestRefused, match="chdir to /nowhere"):
             await running.run("true", directory="/nowhere")
         assert (missing.value.errno, forbidden.value.errno) == (errno.ENOENT, errno.EACCES)
+        # Of the places in PATH the first counts that has a program of this name.
+        await running.shell("mkdir -p /usr/local/sbin/tool /usr/local/bin && touch /usr/local/bin/tool")
+        with pytest.raises(ProcessNotStarted) as no_program:
+            await running.run("tool")
+        await running.shell("printf '#!/bin/sh\necho found' > /bin/tool && chmod 755 /bin/tool")
+        found = await running.run("tool")
+        assert (no_program.value.errno, found.stdout) == (errno.EACCES, b"found\n")
 
 
 async def test_a_reader_that_pauses_holds_up_the_writer_and_loses_nothing(lab: Lab) -> None:

@@ -57,12 +57,15 @@ static bool is_slot(const char *name, const char *slot) {
     return !strcmp(said, slot);
 }
 
-/* The host sorts what it is asked for; to do it here as well only takes time. */
-static void do_not_sort(const char *name) {
-    char path[300];
-    snprintf(path, sizeof path, "/sys/block/%s/queue/scheduler", name);
-    if (!write_file(path, "none"))
-        say("scheduler of %s: %s", name, strerror(errno));
+/* The host sorts what it is asked for, and decides who waits; to do it here as well only takes time. */
+static void leave_order_to_host(const char *name) {
+    static const char *const settings[][2] = {{"scheduler", "none"}, {"wbt_lat_usec", "0"}};
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+        char path[300];
+        snprintf(path, sizeof path, "/sys/block/%s/queue/%s", name, settings[i][0]);
+        if (!write_file(path, settings[i][1]))
+            say("%s of %s: %s", settings[i][0], name, strerror(errno));
+    }
 }
 
 void disks_prepare(void) {
@@ -74,7 +77,7 @@ void disks_prepare(void) {
         snprintf(path, sizeof path, "/sys/block/%s/serial", entry->d_name);
         if (read_file(path, slot->serial, sizeof slot->serial) <= 0)
             continue;
-        do_not_sort(entry->d_name);
+        leave_order_to_host(entry->d_name);
         slot->serial[strcspn(slot->serial, "\n")] = 0;
         if (*slot->serial && snprintf(slot->path, sizeof slot->path, "/dev/%s", entry->d_name) < (int)sizeof slot->path)
             slot_count++;
@@ -233,7 +236,9 @@ void layers_prepare(void) {
     const char *const settings[][2] = {{"dirty_bytes", "8388608"},
                                        {"dirty_background_bytes", "4194304"},
                                        {"dirty_expire_centisecs", "500"},
-                                       {"dirty_writeback_centisecs", "300"}};
+                                       {"dirty_writeback_centisecs", "300"},
+                                       /* A thread would look twice a second whether huge pages could be made in advance. */
+                                       {"compaction_proactiveness", "0"}};
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         char path[64];
         snprintf(path, sizeof path, "/proc/sys/vm/%s", settings[i][0]);

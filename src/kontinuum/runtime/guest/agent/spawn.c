@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -278,6 +279,35 @@ static bool enter_namespaces(const struct birth *birth, struct failure *failure)
            failed(failure, "join the container's namespaces");
 }
 
+static bool is_program(const char *path) {
+    struct stat there;
+    if (stat(path, &there))
+        return false;
+    errno = EACCES;
+    return S_ISREG(there.st_mode) && access(path, X_OK) == 0;
+}
+
+/* The file that the first argument names, looked for as execvp(3) does, but without trying to execute what is not there:
+ * for each try the kernel makes an address space first. NULL: there is none, and errno says why. */
+static const char *find_program(const char *name) {
+    static char path[PATH_MAX];
+    int number = ENOENT;
+    if (strchr(name, '/') || !*name)
+        return name;
+    for (const char *place = getenv("PATH"), *end; place; place = *end ? end + 1 : NULL) {
+        end = place + strcspn(place, ":");
+        int length = snprintf(path, sizeof path, "%.*s%s%s", (int)(end - place), place, end > place ? "/" : "", name);
+        if (length >= (int)sizeof path)
+            continue;
+        if (is_program(path))
+            return path;
+        if (errno == EACCES)
+            number = EACCES;
+    }
+    errno = number;
+    return NULL;
+}
+
 static void become(void *argument) {
     struct birth *birth = argument;
     const struct launch *launch = birth->launch;
@@ -300,9 +330,14 @@ static void become(void *argument) {
     if (!become_user(launch, failure))
         give_up(birth);
     reset_signals();
+    const char *program = find_program(launch->arguments[0]);
+    int number = errno;
     if (!filter_calls(launch->container, failure))
         give_up(birth);
-    execvp(launch->arguments[0], (char *const *)launch->arguments);
+    if (program)
+        execv(program, (char *const *)launch->arguments);
+    else
+        errno = number;
     failed(failure, "exec %.200s", launch->arguments[0]);
     give_up(birth);
 }

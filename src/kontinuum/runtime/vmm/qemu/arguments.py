@@ -147,6 +147,9 @@ def kernel_command_line(hardware: Hardware, *, tsc_khz: int) -> str:
     """What the guest's kernel is told. Each word is there because leaving it out was measured to cost time or hang."""
     words = ["console=ttyS0", "quiet", "reboot=t", "panic=-1", "nokaslr", "mitigations=off", "audit=0", "lsm="]
     words += ["cryptomgr.notests", "random.trust_cpu=on"]
+    # Sessions are grouped (autogroup) outside of control groups only, where no container is. A watchdog wakes a thread
+    # to see that the kernel still schedules; the host sees that by the agent's answers.
+    words += ["noautogroup", "nowatchdog"]
     if hardware.accelerator == "tcg":
         # Without a known TSC frequency the guest calibrates by timers that translation delays, and hangs at random.
         words += [f"tsc_early_khz={tsc_khz}", f"lpj={tsc_khz * 4}", "tsc=reliable", "no_timer_check"]
