@@ -195,7 +195,7 @@ class Theirs:
             for given in ("cpuset.cpus", "cpuset.mems"):
                 if (hierarchy / given).exists():
                     (group / given).write_text((hierarchy / given).read_text())
-        (theirs / "config.toml").write_text(administrators(theirs, state=self.run / "containerd", socket=self.socket))
+        (theirs / "config.toml").write_text(self.containerd_config())
         (theirs / "cni/10-theirs.conflist").write_text(json.dumps(self._network()))
 
     def _network(self) -> Object:
@@ -215,6 +215,10 @@ class Theirs:
         known["users"][0]["user"] = {"token": token}
         (self.directory / "bootstrap.conf").write_text(json.dumps(known))
         (self.directory / "kubelet.yaml").write_text(json.dumps(self._kubelet_config()))
+
+    def containerd_config(self) -> str:
+        """What its administrator has written."""
+        return administrators(self.directory / "containerd", state=self.run / "containerd", socket=self.socket)
 
     def _kubelet_config(self) -> Object:
         return {

@@ -36,6 +36,9 @@ MOUNTS = (
     Mount("/dev/mqueue", "mqueue", "mqueue", ("nosuid", "noexec", "nodev")),
     Mount("/sys", "sysfs", "sysfs", ("nosuid", "noexec", "nodev", "ro")),
     Mount("/volume", "bind", VOLUME, ("rbind", "rprivate", "ro")),
+    Mount("/proc/kcore", "masked", "none"),
+    Mount("/sys/firmware", "masked", "none"),
+    Mount("/proc/sys", "readonly", "none"),
 )
 """What containerd gives every container, and a volume."""
 _CAPABILITIES = 0xA80425FB
