@@ -128,7 +128,8 @@ async def pod(
         images_dir="/nowhere",
         drain_seconds=2.0,
         volume_refresh_seconds=0.01,
-        cold_agent_seconds=0.1,
+        # A busy host would take an agent that answers for one that does not, and try another machine.
+        cold_agent_seconds=0.1 if hangs else 60.0,
         full_disk_seconds=full_disk_seconds,
     )
 
