@@ -29,7 +29,8 @@ class Storage:
         """Watches from a revision below this one are too old."""
         self.log: list[Entry] = []
         self._objects: dict[Resource, dict[str, Object]] = {}
-        self._changed = asyncio.Event()
+        self._waiting: dict[asyncio.Event, tuple[Resource | None, Callable[[], bool]]] = {}
+        """Who waits for a change, for a change of what, and whether it has a fault to feel."""
 
     def get(self, resource: Resource, key: str) -> Object | None:
         return self._objects.get(resource, {}).get(key)
@@ -63,14 +64,22 @@ class Storage:
         """Where in the log the changes after ``revision`` begin."""
         return next((i for i, entry in enumerate(self.log) if entry.revision > revision), len(self.log))
 
-    async def wait_changed(self) -> None:
-        """Wait for the next change (or ``wake``)."""
-        await self._changed.wait()
+    async def wait_changed(self, resource: Resource | None = None, is_cut: Callable[[], bool] = lambda: False) -> None:
+        """Wait for the next change of an object of ``resource`` (None: of any), for any change once ``is_cut``.
+
+        Most changes renew a lease: dozens of watches that each looked at all of them took half of a cluster's life.
+        """
+        changed = asyncio.Event()
+        self._waiting[changed] = (resource, is_cut)
+        try:
+            await changed.wait()
+        finally:
+            del self._waiting[changed]
 
     def wake(self) -> None:
-        """Let every waiting watch look up: there is a change, or a fault to feel."""
-        self._changed.set()
-        self._changed = asyncio.Event()
+        """Let every waiting watch look up: there is a fault to feel."""
+        for changed in self._waiting:
+            changed.set()
 
     def find(self, resource: Resource, matches: Callable[[Object], bool]) -> list[Object]:
         return [obj for obj in self.all(resource) if matches(obj)]
@@ -81,4 +90,6 @@ class Storage:
 
     def _append(self, resource: Resource, old: Object | None, new: Object | None) -> None:
         self.log.append(Entry(self.revision, resource, old, new))
-        self.wake()
+        for changed, (wanted, is_cut) in self._waiting.items():
+            if wanted is None or wanted == resource or is_cut():
+                changed.set()

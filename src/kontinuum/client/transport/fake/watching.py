@@ -56,7 +56,7 @@ async def stream(storage: Storage, watch: Watch, is_cut: Callable[[], bool]) -> 
             return
         try:
             async with asyncio.timeout(min(left, BOOKMARK_SECONDS)):
-                await storage.wait_changed()
+                await storage.wait_changed(watch.resource, is_cut)
         except TimeoutError:
             if watch.bookmarks:
                 yield _bookmark(watch.resource, storage.revision)
