@@ -12,6 +12,9 @@ DATA_DIR ?= /var/lib/kontinuum
 test-quick: WORKERS ?= 2
 test-machines test-long: WORKERS ?= 3
 PYTEST = $(PYTHON) -m pytest -q -n $(WORKERS)
+# Where machine tests are (tests/conftest.py holds it): each process collects these, and not ten times as many.
+MACHINE_TESTS = tests/machines tests/conformance \
+    $(shell grep -rl --include='test_*.py' --exclude-dir=machines --exclude-dir=conformance 'mark\.machine' tests)
 # What else pytest is told: make test-quick SELECT="-k etcd"
 SELECT ?=
 
@@ -59,7 +62,7 @@ test-quick: venv kubectls ## quick tests: no root, minutes
 	$(PYTEST) --dist worksteal -m "not machine and not long" $(SELECT)
 
 test-machines: setup kubectls ## machine tests: root, real containers and VMs
-	$(PYTEST) --dist loadscope -m "machine and not long" $(SELECT)
+	$(PYTEST) --dist loadscope -m "machine and not long" $(if $(findstring tests/,$(SELECT)),,$(MACHINE_TESTS)) $(SELECT)
 
 test-long: setup kubectls ## an hour more: every test with every kubectl, hundreds of kills
 	$(PYTEST) --dist loadscope -m long $(SELECT)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from pathlib import PurePath
+from functools import cache
+from pathlib import Path, PurePath
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -49,7 +50,16 @@ class Together(LoadScopeScheduling):
         return together(nodeid)
 
 
+@cache
+def is_looked_at_for_machine_tests(file: Path) -> bool:
+    """Whether ``make test-machines`` collects it: it greps for the mark, and takes two directories whole."""
+    return not {"machines", "conformance"}.isdisjoint(file.parts) or "mark.machine" in file.read_text()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("machine") and not is_looked_at_for_machine_tests(item.path):
+            raise pytest.UsageError(f"{item.nodeid} would never run: write its mark into its file (see Makefile)")
     ranks = {name: rank for rank, name in enumerate(LONGEST)}
     items.sort(key=lambda item: ranks.get(together(item.nodeid), len(ranks)))
 

@@ -20,7 +20,7 @@ from kontinuum.client.connect import connect
 from kontinuum.client.errors import Unreachable
 from kontinuum.client.kubeconfig import Connection
 from kontinuum.client.rest import Client
-from kontinuum.client.transport.http import HttpTransport
+from kontinuum.client.transport.http import IDLE_SECONDS, HttpTransport
 from kontinuum.client.transport.port import Request
 from kontinuum.client.transport.wire import Connection as HttpConnection
 from kontinuum.foundation.clock import RealClock
@@ -176,6 +176,21 @@ async def test_a_closed_client_opens_nothing_any_more(tmp_path: Path) -> None:
         with pytest.raises(Unreachable, match="this client is closed"):
             await client.get(CONFIGMAPS, "c", namespace="default")
         assert len(server.users) == 1
+
+
+async def test_what_a_burst_has_opened_is_closed_soon_although_one_connection_is_always_used(tmp_path: Path) -> None:
+    async with serving(tmp_path, answering(200, {"metadata": {}})) as (_, client):
+        transport = client._transport
+        assert isinstance(transport, HttpTransport)
+        await asyncio.gather(*(client.get(CONFIGMAPS, "c", namespace="default") for _ in range(5)))
+        *others, used = transport._idle
+        assert others and transport._open == {*others, used}
+        await client.get(CONFIGMAPS, "c", namespace="default")
+        assert transport._idle == [*others, used]
+        for connection in others:
+            connection.idle_since -= IDLE_SECONDS
+        await client.get(CONFIGMAPS, "c", namespace="default")
+        assert transport._open == {used} and not any(connection.is_open for connection in others)
 
 
 async def test_a_connection_that_comes_when_nobody_wants_it_any_more_is_closed() -> None:

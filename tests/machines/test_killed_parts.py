@@ -41,15 +41,17 @@ def processes_of(pod_uid: str, program: str) -> list[int]:
     return found
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pods(platform: Platform) -> Iterator[dict[str, Object]]:
-    """One long-lived pod of each class that writes a line every 100 ms, as it was when it had just come up."""
+    """One long-lived pod of each class that writes a line every 100 ms, as it was when it had just come up.
+
+    The same for all tests: they outlive the end of every part, one after the other.
+    """
     names = {isolation_class: f"survivor-{isolation_class}" for isolation_class in CLASSES}
     counting = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done"
     platform.apply(*(pod(name, isolation_class, counting) for isolation_class, name in names.items()))
     yield {isolation_class: platform.wait_running(name) for isolation_class, name in names.items()}
-    for name in names.values():
-        platform.delete("pod", name)
+    platform.kubectl("delete", "pod", *names.values(), "--timeout=60s")
 
 
 @pytest.mark.parametrize("part", PARTS)

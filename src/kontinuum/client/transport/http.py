@@ -26,8 +26,9 @@ log = structlog.get_logger(__name__)
 _CREDENTIALS_AGE = 60.0
 """Seconds after which token and certificate files are looked at again: both are rotated under our feet."""
 CONNECT_SECONDS = 10.0
-IDLE_SECONDS = 60.0
-"""An idle connection is not used again after this: servers close theirs after 90 seconds or more."""
+IDLE_SECONDS = 20.0
+"""An idle connection is closed after this. What a burst has opened is given back soon; servers close theirs, with what
+was just being written, after 90 seconds or more."""
 AT_ONCE = 32
 """Ordinary requests that may be under way; further ones wait. A burst of five hundred would pay for as many handshakes,
 at two milliseconds of both sides' processors each and 100 KB, and no server answers it sooner."""
@@ -62,6 +63,7 @@ class HttpTransport:
         self._always = f" HTTP/1.1\r\nHost: {address.netloc}\r\nUser-Agent: {user_agent}\r\n"
         self._room = memoryview(bytearray(READ_BYTES))
         self._idle: list[Connection] = []
+        """The one that was used last is the last, and the first to be used again."""
         self._open: set[Connection] = set()
         self._is_closed = False
         self._turns = asyncio.Semaphore(AT_ONCE)
@@ -121,12 +123,11 @@ class HttpTransport:
         return _HttpResponse(self, connection, exchange, turn)
 
     def _reusable(self) -> Connection | None:
-        oldest = asyncio.get_running_loop().time() - IDLE_SECONDS
+        self._close_idle()
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_open and connection.idle_since > oldest:
+            if connection.is_open:
                 return connection
-            connection.close()
             self._open.discard(connection)
         return None
 
@@ -134,6 +135,15 @@ class HttpTransport:
         if connection.is_open and connection in self._open:
             self._idle.append(connection)
         else:
+            self._open.discard(connection)
+        self._close_idle()
+
+    def _close_idle(self) -> None:
+        """Those that nobody needs, at every request: else a burst's would stay until the server closes them."""
+        oldest = asyncio.get_running_loop().time() - IDLE_SECONDS
+        while self._idle and self._idle[0].idle_since <= oldest:
+            connection = self._idle.pop(0)
+            connection.close()
             self._open.discard(connection)
 
     async def _connect(self) -> Connection:
