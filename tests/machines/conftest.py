@@ -40,5 +40,6 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         running.up(node={"pod_cidr": own_network()}, server={"service_cidrs": own_services()})
         instance = Path(running.status()["runDir"]).name
         yield running
+        running.wait_all_gone()
     # Whatever the pods were. A process that was killed may take a moment to be gone.
     wait_until("nothing of the platform to run on", lambda: not processes(instance))

@@ -8,15 +8,15 @@ from pathlib import Path
 from tests.machines.networks import own_network
 from tests.machines.platform import Never, Platform, processes, wait_until, wires
 
+from kontinuum.cli.installation import Installation
+
 Inventory = dict[str, set[str]]
 
 
 def inventory(platform: Platform) -> Inventory:
     """What there is now."""
-    state = platform.status()
-    pids = {part["name"]: part["pid"] for part in state["parts"]}
-    namespace = Path(f"/proc/{pids['containerd']}")
-    runtime = Path(state["runDir"])
+    namespace = Path(f"/proc/{platform.part('containerd').pid}")
+    runtime = Installation.at(platform.data_dir).run
     instance = runtime.name
     return {
         "processes": processes(instance),

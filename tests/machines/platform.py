@@ -14,15 +14,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.error import HTTPError
 from urllib.parse import urlencode
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from tests.kubectls import ENVIRONMENT, newest_kubectl
 from tests.lifetimes import afterwards, kill
 from tests.ports import free_port
 
+from kontinuum.cli import state
 from kontinuum.cli.installation import Installation
 from kontinuum.client.kubeconfig import load
 
@@ -109,6 +113,15 @@ class Platform:
         command = [str(newest_kubectl()), "--kubeconfig", str(self.kubeconfig), *arguments]
         return _run(command, stdin=stdin, check=check, timeout=timeout, **ENVIRONMENT)
 
+    def state(self) -> state.PlatformState:
+        """What ``status`` is made of, for those who look at it again and again: that is a program to be started."""
+        found = state.read(Installation.at(self.data_dir).state)
+        assert found is not None, f"no platform runs in {self.data_dir}"
+        return found
+
+    def part(self, name: str) -> state.PartState:
+        return next(part for part in self.state().parts if part.name == name)
+
     def status(self) -> Object:
         answer: Object = json.loads(self.kontinuum("status", "--output", "json").stdout)
         return answer
@@ -136,7 +149,12 @@ class Platform:
         return items
 
     def delete(self, kind: str, name: str) -> None:
-        self.kubectl("delete", kind, name, "--ignore-not-found", "--timeout=60s")
+        """Of the core group. Nobody waits until it is gone: the platform's last user does (``wait_all_gone``)."""
+        try:
+            self._ask(f"{kind}s/{name}", method="DELETE")
+        except HTTPError as error:
+            if error.code != HTTPStatus.NOT_FOUND:
+                raise AssertionError(f"DELETE {kind} {name}: {error}") from error
 
     def events(self, name: str) -> list[Object]:
         """The events about the object called ``name``."""
@@ -149,15 +167,16 @@ class Platform:
         Not by kubectl: what is waited for is looked at every tenth of a second, and starting a program for each look
         would keep the processor busy that the pods are waiting for.
         """
-        connection = load(self.kubeconfig)
-        context = connection.tls_context()
-        assert isinstance(context, ssl.SSLContext)
-        url = f"{connection.server}/api/v1/namespaces/default/{path}?{urlencode(query)}"
         try:
-            with urlopen(url, timeout=30, context=context) as answer:
-                content: Object = json.load(answer)
+            return self._ask(path, **query)
         except OSError as error:
-            raise AssertionError(f"GET {url}: {error}") from error
+            raise AssertionError(f"GET {path}: {error}") from error
+
+    def _ask(self, path: str, *, method: str = "GET", **query: str) -> Object:
+        server, context = way_by(self.kubeconfig)
+        url = f"{server}/api/v1/namespaces/default/{path}?{urlencode(query)}"
+        with urlopen(Request(url, method=method), timeout=30, context=context) as answer:
+            content: Object = json.load(answer)
         return content
 
     # -- waiting
@@ -199,6 +218,31 @@ class Platform:
 
     def wait_gone(self, kind: str, *, labels: str, seconds: float = 60) -> None:
         wait_until(f"no {kind} with {labels}", lambda: not self.list(kind, labels=labels), seconds=seconds)
+
+    def wait_all_gone(self) -> None:
+        """Return when no pod of the default namespace is being deleted any more."""
+
+        def ending() -> list[str]:
+            return [one["metadata"]["name"] for one in self.list("pods") if "deletionTimestamp" in one["metadata"]]
+
+        try:
+            wait_until("pods that were deleted to be gone", lambda: not ending(), seconds=120, every=0.5)
+        except Never as error:
+            raise Never(f"{error}; left are {ending()}") from None
+
+
+def way_by(kubeconfig: Path) -> tuple[str, ssl.SSLContext]:
+    """The server's address, and how to speak to it."""
+    return _way(kubeconfig, kubeconfig.stat().st_mtime_ns)
+
+
+@cache
+def _way(kubeconfig: Path, written: int) -> tuple[str, ssl.SSLContext]:
+    """As the file said that was written then: reading it, and its certificates, takes as long as a request does."""
+    connection = load(kubeconfig)
+    context = connection.tls_context()
+    assert isinstance(context, ssl.SSLContext)
+    return connection.server, context
 
 
 def pod(name: str, isolation_class: str, command: str = "sleep 100000", **spec: Any) -> Object:

@@ -148,7 +148,7 @@ def test_a_class_that_no_node_offers_stays_pending_and_says_why(platform: Platfo
     event = platform.wait_event("homeless", "FailedScheduling")
     assert "node(s) didn't match Pod's node affinity/selector" in event["message"]
     platform.delete("pod", "homeless")
-    platform.delete("runtimeclass", "elsewhere")
+    platform.kubectl("delete", "runtimeclass", "elsewhere")
 
 
 def test_a_handler_that_containerd_does_not_know_is_an_event(platform: Platform) -> None:
@@ -164,7 +164,7 @@ def test_a_handler_that_containerd_does_not_know_is_an_event(platform: Platform)
     event = platform.wait_event("stranger", "FailedCreatePodSandBox")
     assert "unheard-of" in event["message"]
     platform.delete("pod", "stranger")
-    platform.delete("runtimeclass", "unheard-of")
+    platform.kubectl("delete", "runtimeclass", "unheard-of")
 
 
 def test_an_image_with_a_digest_that_is_not_its_own_is_never_run(platform: Platform, isolation_class: str) -> None:

@@ -12,7 +12,11 @@ import pytest
 from tests.machines.inventory import inventory, wait_nothing_more
 from tests.machines.platform import CLASSES, Object, Platform, pod, wait_until
 
+from kontinuum.cli.state import PartState
+
 pytestmark = pytest.mark.machine
+PATIENCE = 240.0
+"""Seconds for six machines that start, and start again, at the same time."""
 PARTS = ("server", "controllers", "node", "network", "containerd", "shim-parent")
 
 
@@ -21,8 +25,12 @@ def container_of(platform: Platform, name: str) -> Object:
     return found
 
 
-def part_of(platform: Platform, name: str) -> Object:
-    return next(part for part in platform.status()["parts"] if part["name"] == name)
+def strike_down(platform: Platform, part: str) -> PartState:
+    """Kill the part; answers what it was."""
+    before = platform.part(part)
+    assert before.pid is not None, before
+    os.kill(before.pid, signal.SIGKILL)
+    return before
 
 
 def processes_of(pod_uid: str, program: str) -> list[int]:
@@ -56,16 +64,15 @@ def pods(platform: Platform) -> Iterator[dict[str, Object]]:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_pods_outlive_any_part_of_the_platform(platform: Platform, pods: dict[str, Object], part: str) -> None:
-    before = part_of(platform, part)
-    os.kill(before["pid"], signal.SIGKILL)
+    before = strike_down(platform, part)
 
-    def is_back() -> Object | None:
-        now = part_of(platform, part)
-        return now if now["pid"] not in (None, before["pid"]) else None
+    def is_back() -> PartState | None:
+        now = platform.part(part)
+        return now if now.pid != before.pid and now.state == "ready" else None
 
-    after = wait_until(f"{part} to be back", is_back, seconds=30)
-    assert after["restarts"] == before["restarts"] + 1
-    wait_until("the API to answer", lambda: platform.kubectl("get", "nodes", check=False).returncode == 0)
+    after = wait_until(f"{part} to be back", is_back, seconds=PATIENCE)
+    assert after.restarts == before.restarts + 1
+    wait_until("a write", lambda: platform.kubectl("create", "configmap", f"after-{part}", check=False).returncode == 0)
     for isolation_class, was in pods.items():
         name = was["metadata"]["name"]
         now = platform.get("pod", name)
@@ -83,12 +90,13 @@ def test_pods_outlive_any_part_of_the_platform(platform: Platform, pods: dict[st
 
 def test_new_pods_of_every_class_start_after_every_part_was_killed(platform: Platform) -> None:
     for part in PARTS:
-        os.kill(part_of(platform, part)["pid"], signal.SIGKILL)
+        strike_down(platform, part)
     wait_until("the API to answer", lambda: platform.kubectl("get", "nodes", check=False).returncode == 0)
-    for isolation_class in CLASSES:
-        name = f"newcomer-{isolation_class}"
-        platform.apply(pod(name, isolation_class))
-        platform.wait_running(name)
+    names = [f"newcomer-{isolation_class}" for isolation_class in CLASSES]
+    platform.apply(*map(pod, names, CLASSES))
+    for name in names:
+        platform.wait_running(name, seconds=PATIENCE)
+    for name in names:
         platform.delete("pod", name)
 
 
@@ -123,8 +131,6 @@ def exhaust(platform: Platform, name: str, uid: str) -> None:
 
 
 SPARE_BYTES = 4 << 20
-PATIENCE = 240.0
-"""Seconds for six machines that start, and start again, at the same time."""
 PRIVILEGED = {"container": {"securityContext": {"privileged": True}}}
 DEATHS: dict[str, tuple[Callable[[Platform, str, str], None], str, Object]] = {
     "machine": (kill("qemu-system"), "Error", {}),

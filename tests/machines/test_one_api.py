@@ -162,7 +162,7 @@ def test_deleting_a_pod_runs_its_term_handler_first(platform: Platform, isolatio
         text=True,
     )
     began = time.monotonic()
-    platform.delete("pod", name)
+    platform.kubectl("delete", "pod", name)
     output, _ = log.communicate(timeout=60)
     assert "farewell" in output
     assert time.monotonic() - began < 100, (

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.connections import until_all_are_closed
 from tests.lifetimes import told_of
 from tests.machines.networks import own_services
 from tests.machines.platform import Platform
@@ -68,6 +69,7 @@ async def world_of(pair: Platform, case: str) -> AsyncIterator[World]:
         yield World(transport, pair.kubeconfig, "container", "default", case)
     finally:
         await transport.close()
+        await until_all_are_closed()
 
 
 def is_well(node: Object) -> bool:

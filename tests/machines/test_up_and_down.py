@@ -34,10 +34,6 @@ class OwnPlatform(Platform):
         paths = Installation.at(self.data_dir)
         return list(told_of(paths.run, paths.data).values())
 
-    def is_back(self, name: str, *, after: int) -> bool:
-        part = next(part for part in self.status()["parts"] if part["name"] == name)
-        return part["state"] == "ready" and part["pid"] != after
-
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnPlatform]:
@@ -66,17 +62,9 @@ def test_up_returns_when_everything_is_ready_and_says_what_runs(own: OwnPlatform
 
 
 def test_up_again_is_no_error(own: OwnPlatform) -> None:
-    before = own.status()["supervisor"]["pid"]
+    before = own.state().pid
     own.up_again()
-    assert own.status()["supervisor"]["pid"] == before
-
-
-@pytest.mark.parametrize("name", PARTS)
-def test_a_killed_part_is_back_and_the_api_works(own: OwnPlatform, name: str) -> None:
-    pid = next(part["pid"] for part in own.status()["parts"] if part["name"] == name)
-    os.kill(pid, signal.SIGKILL)
-    wait_until(f"{name} to be back", lambda: own.is_back(name, after=pid), seconds=30)
-    wait_until("a write", lambda: own.kubectl("create", "configmap", f"after-{name}", check=False).returncode == 0)
+    assert own.state().pid == before
 
 
 def test_the_api_refuses_strangers(own: OwnPlatform) -> None:
@@ -91,7 +79,7 @@ def test_pods_outlive_a_killed_supervisor_and_the_next_one_takes_them_over(own: 
     own.apply(*(pod(f"outlives-{one}", one) for one in CLASSES))
     for one in CLASSES:
         own.wait_running(f"outlives-{one}")
-    os.kill(own.status()["supervisor"]["pid"], signal.SIGKILL)
+    os.kill(own.state().pid, signal.SIGKILL)
     wait_until("nothing to run", lambda: own.kontinuum("status", check=False).returncode == 3)
     own.up_again()
     for one in CLASSES:
@@ -117,7 +105,7 @@ def test_doctor_tells_what_the_classes_can_here(own: OwnPlatform) -> None:
     answer = json.loads(own.kontinuum("doctor", "--output", "json", check=False).stdout)
     can = {finding["feature"]: finding["can"] for finding in answer}
     assert can["class container"] == can["class sandbox"] == "yes"
-    accelerated = own.status()["accelerator"] == "kvm"
+    accelerated = own.state().accelerator == "kvm"
     assert can["class microvm"] == can["hardware virtualization"] == ("yes" if accelerated else "slowly")
 
 

@@ -22,6 +22,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import itertools
+import json
 import os
 import re
 import traceback
@@ -31,9 +33,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
+from tests.connections import until_all_are_closed
 from tests.kubectls import ENVIRONMENT, newest_kubectl
-from tests.machines.platform import CLASSES, Never, Platform
+from tests.machines.platform import CLASSES, Never, Platform, way_by
 from tools import matrix
 
 from kontinuum.api.kubernetes import resources
@@ -45,6 +49,7 @@ from kontinuum.client import kubeconfig
 from kontinuum.client.rest import Client
 from kontinuum.client.transport.http import HttpTransport
 from kontinuum.client.transport.port import Request, Transport
+from kontinuum.foundation import channels
 from kontinuum.foundation.clock import parse_rfc3339
 
 IMAGE = "localhost/busybox:1"
@@ -249,8 +254,37 @@ class World:
         return await until(f"the log of {pod} {what}", look)
 
     async def execute(self, pod: str, script: str, container: str = "main") -> str:
-        """What ``script`` prints in a shell of the container."""
-        return (await self.kubectl("exec", pod, "-c", container, "--", "/bin/sh", "-c", script))[1]
+        """What ``script``, which is to succeed, prints in a shell of the container."""
+        code, output, errors = await self.run(pod, "/bin/sh", "-c", script, container=container)
+        assert code == 0, f"{script!r} in {pod} ended with {code}: {errors}"
+        return output
+
+    async def run(self, pod: str, *command: str, container: str = "main") -> tuple[int, str, str]:
+        """``(exit code, output, errors)`` of a command in the container; -1 if there was no command, or no end of it.
+
+        Not by kubectl, which would be started hundreds of times to say what is said here.
+        """
+        server, tls = way_by(self.kubeconfig)
+        url = f"{server}{BY_KIND['Pod'].path(self.namespace, pod, 'exec')}"
+        query = [("container", container), ("stdout", "1"), ("stderr", "1"), *(("command", word) for word in command)]
+        said = {channels.STDOUT: b"", channels.STDERR: b"", channels.ERROR: b""}
+        try:
+            async with (
+                asyncio.timeout(120),
+                aiohttp.ClientSession() as session,
+                session.ws_connect(url, params=query, ssl=tls, protocols=channels.TELLS_SUCCESS[:1]) as socket,
+            ):
+                async for message in socket:
+                    said[message.data[0]] += message.data[1:]
+        except aiohttp.ClientError as error:
+            return -1, "", str(error)
+        output, errors = (said[one].decode() for one in (channels.STDOUT, channels.STDERR))
+        status = json.loads(said[channels.ERROR] or b"{}")
+        if status.get("status") == "Success":
+            return 0, output, errors
+        causes = (status.get("details") or {}).get("causes") or ()
+        codes = [int(one["message"]) for one in causes if one["reason"] == "ExitCode"]
+        return (codes or [-1])[0], output, errors or str(status.get("message"))
 
     async def kubectl(self, *arguments: str, check: bool = True, stdin: str = "") -> tuple[int, str, str]:
         """``(exit code, output, errors)`` of kubectl in the world's namespace."""
@@ -269,13 +303,15 @@ async def until(what: str, look: Callable[[], Awaitable[Any]], *, seconds: float
     """What ``look`` answers as soon as that is true. Raises Never with the last answer."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
-    while True:
+    for pause in itertools.chain((0.1, 0.2, 0.3, 0.4), itertools.repeat(0.5)):
         answer = await look()
         if answer:
             return answer
         if loop.time() > deadline:
-            raise Never(f"waited {seconds:g} s for {what}; last seen: {answer!r}")
-        await asyncio.sleep(0.2)
+            break
+        # The more seldom the longer it takes: looks of a dozen cases would keep a processor busy.
+        await asyncio.sleep(pause)
+    raise Never(f"waited {seconds:g} s for {what}; last seen: {answer!r}")
 
 
 def phase_of(pod: Object) -> str:
@@ -421,6 +457,7 @@ async def _all(platform: Platform, chosen: list[Chosen]) -> dict[tuple[str, str,
         ends = await asyncio.gather(*(one(*chosen_one) for chosen_one in chosen))
     finally:
         await client.close()
+        await until_all_are_closed()
     return {(cases.title, name, of): end for (cases, name, of), end in zip(chosen, ends, strict=True)}
 
 

@@ -165,7 +165,7 @@ async def _is_running(world: World, name: str) -> bool:
 
 
 async def _lines(world: World, pod: str, count: int) -> Any:
-    code, text, _ = await world.kubectl("exec", pod, "--", "cat", "/data/starts", check=False)
+    code, text, _ = await world.run(pod, "cat", "/data/starts")
     return code == 0 and len(text.split()) == count
 
 

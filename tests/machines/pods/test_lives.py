@@ -707,7 +707,7 @@ async def a_container_writes_more_over_its_image_than_it_has_memory_and_begins_a
     *digests, size = written.split("\n")[:5]
     assert (len(set(digests)), size) == (1, str(96 << 20)), written
     # Whoever asks for it may be ended with it.
-    await world.kubectl("exec", name, "-c", "main", "--", "kill", "1", check=False)
+    await world.run(name, "kill", "1")
     again = await world.pod_that(name, lambda one: statuses(one)["main"]["restartCount"] == 1, "its second life")
     ended = statuses(again)["main"]["lastState"]["terminated"]
     assert (ended["exitCode"], ended["reason"]) == (0, "Completed")

@@ -69,7 +69,7 @@ async def service(world: World, name: str, app: str, **spec: Any) -> Object:
 
 async def fetched(world: World, client: str, where: str) -> str:
     """What is answered at ``where`` (``host:port``), asked from a pod; "" if nothing is."""
-    _, said, _ = await world.kubectl("exec", client, "--", "wget", "-qO-", f"http://{where}/", check=False)
+    _, said, _ = await world.run(client, "wget", "-qO-", f"http://{where}/")
     return said.strip()
 
 
@@ -121,7 +121,7 @@ async def datagram(world: World, client: str, address: str, *ports: int) -> str:
 
     async def look() -> str:
         asking = ("/tools/datagrams", "ask", address, *map(str, ports))
-        return (await world.kubectl("exec", client, "--", *asking, check=False))[1]
+        return (await world.run(client, *asking))[1]
 
     said: str = await until(f"an answer to a datagram from {address}", look, seconds=PATIENCE)
     return said.strip()
@@ -472,7 +472,7 @@ async def has_file(world: World, client: str, place: str) -> bool:
 
 async def resolves(world: World, client: str, name: str, *addresses: str) -> None:
     async def look() -> bool:
-        said = (await world.kubectl("exec", client, "--", "nslookup", "-type=a", name, check=False))[1]
+        said = (await world.run(client, "nslookup", "-type=a", name))[1]
         # The first address is the name server's.
         found = {line.split()[-1] for line in said.splitlines()[2:] if line.startswith("Address")}
         return found == set(addresses)
@@ -510,11 +510,9 @@ async def names_of_the_cluster_are_known_to_pods(world: World) -> None:
         f"{world.name('web')}.{world.namespace}.svc",
     ):
         assert await answers(world, client, f"{name}:80") == "host-1"
-    located = (
-        await world.kubectl("exec", client, "--", "nslookup", "-type=srv", f"_none._tcp.{app}.{ours}", check=False)
-    )[1]
+    _, located, _ = await world.run(client, "nslookup", "-type=srv", f"_none._tcp.{app}.{ours}")
     assert "NXDOMAIN" in located
-    reverse = (await world.kubectl("exec", client, "--", "nslookup", made["spec"]["clusterIP"]))[1]
+    reverse = await world.execute(client, f"nslookup {made['spec']['clusterIP']}")
     assert f"{made['metadata']['name']}.{ours}" in reverse
     hosts = await world.execute(client, "cat /etc/hosts")
     assert f"{ip(one)}\thost-1.{app}.{ours}\thost-1" in hosts

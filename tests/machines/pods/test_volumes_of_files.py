@@ -342,7 +342,7 @@ async def follows_the_pod(world: World, projected: bool) -> None:
 
     async def seen() -> bool:
         # In the moment of a change a sandbox may see neither the old files nor the new ones.
-        _, found, _ = await world.kubectl("exec", name, "--", "cat", "/v/labels", "/v/annotations", check=False)
+        _, found, _ = await world.run(name, "cat", "/v/labels", "/v/annotations")
         return 'key3="value3"' in found and 'builder="foo"' in found
 
     await until(f"{name} to see its new labels and annotations", seen)

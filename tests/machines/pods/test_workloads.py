@@ -82,8 +82,12 @@ async def each_replica_serves(world: World) -> None:
                    "to be ready")  # fmt: skip
         for pod in await pods_of(world, name):
             ip, own = pod["status"]["podIP"], pod["metadata"]["name"]
-            asked = await world.execute(own, f"wget -qO- http://{ip}:9376/")
-            assert asked.strip() == own
+
+            async def asked(own: str = own, ip: str = ip) -> str:
+                # A container runs before its program listens.
+                return (await world.run(own, "wget", "-qO-", f"http://{ip}:9376/"))[1].strip()
+
+            assert await until(f"{own} to serve", asked) == own
         await world.delete(kind, world.name(name))
 
 
