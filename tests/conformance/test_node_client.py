@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,21 +16,27 @@ from tests.conformance.cluster import Cluster
 pytestmark = pytest.mark.every_store
 
 HERE = Path(__file__).parent / "node"
+BUILD = Path(__file__).parents[2] / "build"
 FILES = ("package.json", "package-lock.json", "life.js")
 
 
 @pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program with its packages beside it, as the lock file names them."""
+def program() -> Path:
+    """The program with its packages beside it, as the lock file names them; the next run finds them there."""
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("npm is not installed")
-    directory = tmp_path_factory.mktemp("node")
-    for name in FILES:
-        shutil.copy(HERE / name, directory)
-    command = [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-    installed = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=300, check=False)
-    assert installed.returncode == 0, installed.stderr
+    digest = hashlib.sha256(b"\0".join((HERE / name).read_bytes() for name in FILES)).hexdigest()
+    directory = BUILD / f"node-{digest[:12]}"
+    if not directory.exists():
+        BUILD.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=BUILD, ignore_cleanup_errors=True) as made:
+            for name in FILES:
+                shutil.copy(HERE / name, made)
+            command = [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline"]
+            installed = subprocess.run(command, cwd=made, capture_output=True, text=True, timeout=300, check=False)
+            assert installed.returncode == 0, installed.stderr
+            Path(made).rename(directory)
     return directory / "life.js"
 
 
