@@ -283,7 +283,7 @@ class World:
         if status.get("status") == "Success":
             return 0, output, errors
         causes = (status.get("details") or {}).get("causes") or ()
-        codes = [int(one["message"]) for one in causes if one["reason"] == "ExitCode"]
+        codes = [int(one["message"]) for one in causes if one.get("reason") == "ExitCode"]
         return (codes or [-1])[0], output, errors or str(status.get("message"))
 
     async def kubectl(self, *arguments: str, check: bool = True, stdin: str = "") -> tuple[int, str, str]:
