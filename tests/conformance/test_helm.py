@@ -15,6 +15,7 @@ import helm_python
 import pytest
 import yaml
 from tests.conformance.cluster import Cluster, Kubectl
+from tests.kubectls import ENVIRONMENT
 
 pytestmark = pytest.mark.every_store
 
@@ -31,6 +32,7 @@ def helm(cluster: Cluster, home: Path, namespace: str) -> Helm:
     program = shutil.which("helm", path=str(Path(sys.executable).parent))
     assert program, "helm is not installed; run make setup"
     environment = {"KUBECONFIG": str(cluster.kubeconfig), "HOME": str(home), "PATH": os.environ["PATH"]}
+    environment |= ENVIRONMENT
 
     def run(*arguments: str) -> str:
         command = [program, "--namespace", namespace, *arguments]

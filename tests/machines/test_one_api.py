@@ -18,7 +18,7 @@ import kubernetes
 import pytest
 import yaml
 from tests.kubectls import newest_kubectl
-from tests.machines.platform import CLASSES, Platform, pod, wait_until
+from tests.machines.platform import CLASSES, Object, Platform, pod, wait_until
 
 pytestmark = pytest.mark.machine
 EXAMPLE = Path(__file__).parents[2] / "examples/one-api/one-api.yaml"
@@ -30,11 +30,49 @@ def isolation_class(request: pytest.FixtureRequest) -> str:
     return chosen
 
 
+CONFIGURATION: list[Object] = [
+    {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "configured"}, "data": {"colour": "green"}},
+    {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "configured"}, "stringData": {"word": "sesame"}},
+]
+
+
+def shell_pod(name: str, isolation_class: str) -> Object:
+    """One with a configured container ``main``, one that it shares a volume and a network with, and somebody's own."""
+    configured: Object = {
+        "env": [
+            {"name": "COLOUR", "valueFrom": {"configMapKeyRef": {"name": "configured", "key": "colour"}}},
+            {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        ],
+        "volumeMounts": [
+            {"name": "config", "mountPath": "/config"},
+            {"name": "secret", "mountPath": "/secret", "readOnly": True},
+            {"name": "shared", "mountPath": "/shared"},
+        ],
+    }
+    volumes: list[Object] = [
+        {"name": "config", "configMap": {"name": "configured"}},
+        {"name": "secret", "secret": {"secretName": "configured", "defaultMode": 0o400}},
+        {"name": "shared", "emptyDir": {}},
+    ]
+    made = pod(name, isolation_class, container=configured, volumes=volumes)
+    made["metadata"]["annotations"] = {"kubectl.kubernetes.io/default-container": "main"}
+    [main] = made["spec"]["containers"]
+    bare = {"image": main["image"], "command": main["command"]}
+    write = "echo from-writer > /shared/word; httpd -f -p 127.0.0.1:8080 -h /shared"
+    mount = [{"name": "shared", "mountPath": "/shared"}]
+    rights = {"runAsUser": 1000, "runAsGroup": 3000, "capabilities": {"drop": ["ALL"]}}
+    made["spec"]["containers"] += [
+        {**bare, "name": "writer", "command": ["/bin/sh", "-c", write], "volumeMounts": mount},
+        {**bare, "name": "somebody", "securityContext": rights, "workingDir": "/var/tmp"},
+    ]
+    return made
+
+
 @pytest.fixture(scope="module")
 def shells(platform: Platform) -> Iterator[dict[str, str]]:
-    """A running pod with a shell of each class, by its name: nobody changes it."""
+    """A running pod with shells of each class, by its name: nobody changes it."""
     names = {isolation_class: f"shell-{isolation_class}" for isolation_class in CLASSES}
-    platform.apply(*(pod(name, isolation_class) for isolation_class, name in names.items()))
+    platform.apply(*CONFIGURATION, *(shell_pod(name, isolation_class) for isolation_class, name in names.items()))
     for name in names.values():
         platform.wait_running(name)
     yield names
@@ -184,83 +222,24 @@ def test_exceeding_the_memory_limit_is_reported_as_oom_killed(platform: Platform
     platform.delete("pod", name)
 
 
-def test_containers_of_a_pod_share_network_and_empty_dir(platform: Platform, isolation_class: str) -> None:
-    name = f"pair-{isolation_class}"
-    mount = [{"name": "shared", "mountPath": "/shared"}]
-    writer = {"volumeMounts": mount, "name": "writer"}
-    manifest = pod(
-        name,
-        isolation_class,
-        "echo from-writer > /shared/word; httpd -f -p 127.0.0.1:8080 -h /shared",
-        container=writer,
-        volumes=[{"name": "shared", "emptyDir": {}}],
-    )
-    reader = {
-        "name": "reader",
-        "image": "localhost/busybox:1",
-        "command": ["sleep", "100000"],
-        "volumeMounts": mount,
-    }
-    manifest["spec"]["containers"].append(reader)
-    platform.apply(manifest)
-    platform.wait_running(name)
-    read = wait_until(
-        "the writer's word",
-        lambda: platform.kubectl("exec", name, "-c", "reader", "--", "cat", "/shared/word", check=False).stdout,
-    )
-    fetched = wait_until(
-        "the writer's page",
-        lambda: (
-            platform.kubectl(
-                "exec", name, "-c", "reader", "--", "wget", "-qO-", "http://127.0.0.1:8080/word", check=False
-            ).stdout
-        ),
-    )
+def test_containers_of_a_pod_share_network_and_empty_dir(platform: Platform, shell: str) -> None:
+    def said(*command: str) -> str:
+        return platform.kubectl("exec", shell, "--", *command, check=False).stdout
+
+    read = wait_until("the writer's word", lambda: said("cat", "/shared/word"))
+    fetched = wait_until("the writer's page", lambda: said("wget", "-qO-", "http://127.0.0.1:8080/word"))
     assert read == fetched == "from-writer\n"
-    platform.delete("pod", name)
 
 
-def test_configuration_reaches_the_pod(platform: Platform, isolation_class: str) -> None:
-    name = f"configured-{isolation_class}"
-    platform.apply(
-        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"colour": "green"}},
-        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {"word": "sesame"}},
-        pod(
-            name,
-            isolation_class,
-            container={
-                "env": [
-                    {"name": "COLOUR", "valueFrom": {"configMapKeyRef": {"name": name, "key": "colour"}}},
-                    {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-                ],
-                "volumeMounts": [
-                    {"name": "config", "mountPath": "/config"},
-                    {"name": "secret", "mountPath": "/secret", "readOnly": True},
-                ],
-            },
-            volumes=[
-                {"name": "config", "configMap": {"name": name}},
-                {"name": "secret", "secret": {"secretName": name, "defaultMode": 0o400}},
-            ],
-        ),
-    )
-    platform.wait_running(name)
+def test_configuration_reaches_the_pod(platform: Platform, shell: str) -> None:
     script = 'echo "$COLOUR $POD $(cat /config/colour) $(cat /secret/word) $(stat -Lc %a /secret/word)"'
-    assert platform.kubectl("exec", name, "--", "sh", "-c", script).stdout == f"green {name} green sesame 400\n"
-    platform.delete("pod", name)
+    assert platform.kubectl("exec", shell, "--", "sh", "-c", script).stdout == f"green {shell} green sesame 400\n"
 
 
-def test_an_identity_is_what_the_security_context_says(platform: Platform, isolation_class: str) -> None:
-    name = f"somebody-{isolation_class}"
-    context = {"runAsUser": 1000, "runAsGroup": 3000, "capabilities": {"drop": ["ALL"]}}
-    platform.apply(
-        pod(name, isolation_class, container={"securityContext": context, "workingDir": "/var/tmp"}),
-    )
-    platform.wait_running(name)
+def test_an_identity_is_what_the_security_context_says(platform: Platform, shell: str) -> None:
     script = "id -u; id -g; pwd; grep CapEff /proc/self/status | tr -d '[:space:]'"
-    answer = platform.kubectl("exec", name, "--", "sh", "-c", script).stdout.split()
+    answer = platform.kubectl("exec", shell, "-c", "somebody", "--", "sh", "-c", script).stdout.split()
     assert answer == ["1000", "3000", "/var/tmp", "CapEff:0000000000000000"]
-    platform.delete("pod", name)
 
 
 def test_a_pod_s_token_is_its_account_s_and_the_api_knows_from_where(
