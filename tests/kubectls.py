@@ -24,7 +24,8 @@ ANCIENT = 25
 """kubectl below this knows kinds and versions that are gone, and not half of the commands of today."""
 
 ENVIRONMENT = {"GOGC": "off"}
-"""For every kubectl, and Helm's command: in the tenth of a second that it lives, collecting garbage is a fourth of what it costs."""
+"""For every kubectl, and Helm's command: in the little time that they live, collecting garbage is a fourth of what they
+cost."""
 
 Asks = Literal["everything", "basics", "little"]
 

@@ -181,7 +181,7 @@ class Platform:
 
     # -- waiting
 
-    def wait_running(self, pod: str, *, seconds: float = 60) -> Object:
+    def wait_running(self, pod: str, *, seconds: float = 120) -> Object:
         """The pod, once it is Running with every container ready."""
 
         def look() -> Object | None:
@@ -195,7 +195,7 @@ class Platform:
         except Never as error:
             raise Never(f"{error}\n{self.kubectl('describe', 'pod', pod, check=False).stdout}") from None
 
-    def wait_waiting(self, pod: str, reason: str, *, seconds: float = 60) -> Object:
+    def wait_waiting(self, pod: str, reason: str, *, seconds: float = 120) -> Object:
         """The status of the pod's first container, once it waits for ``reason``."""
 
         def look() -> Object | None:
@@ -208,7 +208,7 @@ class Platform:
         except Never as error:
             raise Never(f"{error}\n{self.kubectl('describe', 'pod', pod, check=False).stdout}") from None
 
-    def wait_event(self, name: str, reason: str, *, seconds: float = 60) -> Object:
+    def wait_event(self, name: str, reason: str, *, seconds: float = 120) -> Object:
         """The first event about ``name`` with this reason."""
         return wait_until(
             f"event {reason} about {name}",
@@ -216,7 +216,7 @@ class Platform:
             seconds=seconds,
         )
 
-    def wait_gone(self, kind: str, *, labels: str, seconds: float = 60) -> None:
+    def wait_gone(self, kind: str, *, labels: str, seconds: float = 120) -> None:
         wait_until(f"no {kind} with {labels}", lambda: not self.list(kind, labels=labels), seconds=seconds)
 
     def wait_all_gone(self) -> None:
