@@ -24,8 +24,8 @@ PATIENCE = 240.0
 def broken(isolation_class: str) -> Iterator[Object]:
     """Pods of the class with one thing each that is wrong."""
 
-    def one(what: str, command: str = "sleep 100000", *, policy: str = "Always", **container: object) -> Object:
-        return pod(f"{what}-{isolation_class}", isolation_class, command, container=container, restartPolicy=policy)
+    def one(what: str, script: str = "sleep 100000", *, policy: str = "Always", **container: object) -> Object:
+        return pod(f"{what}-{isolation_class}", isolation_class, script, container=container, restartPolicy=policy)
 
     yield one("no-image", image="127.0.0.1:1/nowhere:1")
     yield one("never", image="localhost/absent:1", imagePullPolicy="Never")
