@@ -15,7 +15,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -84,6 +86,14 @@ def busybox_archive(directory: Path) -> Path:
     return target
 
 
+@cache
+def _small_images() -> dict[str, bytes]:
+    """Both archives by their names: the same for each containerd of this process."""
+    with tempfile.TemporaryDirectory() as directory:
+        made = (pause_archive(Path(directory)), busybox_archive(Path(directory)))
+        return {one.name: one.read_bytes() for one in made}
+
+
 async def start(settings: NodeSettings) -> asyncio.subprocess.Process:
     """Start containerd and wait until its socket answers (at most 10 s)."""
     log = (settings.data / "logs" / "containerd.log").open("ab")
@@ -111,12 +121,16 @@ async def running(settings: NodeSettings, *archives: Path) -> AsyncIterator[CriC
     enter_private_mounts()
     containerd.write(settings)
     images = settings.data / "test-images"
+    images.mkdir(parents=True)
+    own = [images / name for name in _small_images()]
+    for archive, content in zip(own, _small_images().values(), strict=True):
+        archive.write_bytes(content)
     told = settings.data / "test-settings.json"
     told.write_bytes(msgspec.json.encode(settings))
     with afterwards(sys.executable, "-m", __name__, told):
         await start(settings)
         try:
-            for archive in (pause_archive(images), busybox_archive(images), *archives):
+            for archive in (*own, *archives):
                 await image_store.import_archive(settings.socket, archive)
             async with CriClient(settings.socket) as cri:
                 yield cri
