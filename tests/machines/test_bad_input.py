@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
-from tests.machines.platform import CLASSES, Object, Platform, pod, wait_until
+from tests.machines.platform import CLASSES, Platform, pod, wait_until
 
 pytestmark = pytest.mark.machine
 
@@ -15,34 +14,6 @@ pytestmark = pytest.mark.machine
 def isolation_class(request: pytest.FixtureRequest) -> str:
     chosen: str = request.param
     return chosen
-
-
-PATIENCE = 240.0
-"""Seconds until all of these have failed, side by side."""
-
-
-def broken(isolation_class: str) -> Iterator[Object]:
-    """Pods of the class with one thing each that is wrong."""
-
-    def one(what: str, script: str = "sleep 100000", *, policy: str = "Always", **container: object) -> Object:
-        return pod(f"{what}-{isolation_class}", isolation_class, script, container=container, restartPolicy=policy)
-
-    yield one("no-image", image="127.0.0.1:1/nowhere:1")
-    yield one("never", image="localhost/absent:1", imagePullPolicy="Never")
-    yield one("image-name", image="Not//An:::Image")
-    yield one("no-command", command=["/no/such/command"], policy="Never")
-    yield one("crasher", "echo here we go; exit 3")
-    yield one("no-config", env=[{"name": "X", "valueFrom": {"configMapKeyRef": {"name": "absent", "key": "x"}}}])
-    yield one("wrong-digest", image=f"localhost/busybox@sha256:{'0' * 64}")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def all_broken(platform: Platform) -> Iterator[None]:
-    made = [one for isolation_class in CLASSES for one in broken(isolation_class)]
-    platform.apply(*made)
-    yield
-    for one in made:
-        platform.delete("pod", one["metadata"]["name"])
 
 
 def refusal(platform: Platform, manifest: dict[str, object]) -> str:
@@ -94,45 +65,62 @@ def test_an_unknown_runtime_class_is_forbidden(platform: Platform) -> None:
 
 def test_a_missing_image_waits_with_its_reason_and_an_event(platform: Platform, isolation_class: str) -> None:
     name = f"no-image-{isolation_class}"
-    status = platform.wait_waiting(name, "ImagePullBackOff", seconds=PATIENCE)
+    platform.apply(pod(name, isolation_class, container={"image": "127.0.0.1:1/nowhere:1"}))
+    status = platform.wait_waiting(name, "ImagePullBackOff")
     assert "127.0.0.1:1/nowhere:1" in status["state"]["waiting"]["message"]
     told = [event["message"] for event in platform.events(name) if event["reason"] == "Failed"]
     assert any("Failed to pull image" in message for message in told), told
+    platform.delete("pod", name)
 
 
 def test_an_image_that_may_not_be_pulled_says_never(platform: Platform, isolation_class: str) -> None:
-    platform.wait_waiting(f"never-{isolation_class}", "ErrImageNeverPull", seconds=PATIENCE)
+    name = f"never-{isolation_class}"
+    image = {"image": "localhost/absent:1", "imagePullPolicy": "Never"}
+    platform.apply(pod(name, isolation_class, container=image))
+    platform.wait_waiting(name, "ErrImageNeverPull")
+    platform.delete("pod", name)
 
 
 def test_a_malformed_image_name_is_said_to_be_one(platform: Platform, isolation_class: str) -> None:
-    platform.wait_waiting(f"image-name-{isolation_class}", "InvalidImageName", seconds=PATIENCE)
+    name = f"image-name-{isolation_class}"
+    platform.apply(pod(name, isolation_class, container={"image": "Not//An:::Image"}))
+    platform.wait_waiting(name, "InvalidImageName")
+    platform.delete("pod", name)
 
 
 def test_a_missing_command_is_an_error_of_the_container(platform: Platform, isolation_class: str) -> None:
     name = f"no-command-{isolation_class}"
+    platform.apply(pod(name, isolation_class, container={"command": ["/no/such/command"]}, restartPolicy="Never"))
 
     def terminated() -> dict[str, object] | None:
         statuses = platform.get("pod", name)["status"].get("containerStatuses", [])
         return statuses[0]["state"].get("terminated") if statuses else None
 
-    ended = wait_until(f"{name} to fail", terminated, seconds=PATIENCE)
+    ended = wait_until(f"{name} to fail", terminated)
     assert ended["exitCode"] == 128 and ended["reason"] == "StartError"
     assert "/no/such/command" in str(ended["message"]) and "no such file or directory" in str(ended["message"])
     assert platform.get("pod", name)["status"]["phase"] == "Failed"
+    platform.delete("pod", name)
 
 
 def test_a_failing_command_backs_off_and_keeps_its_last_state(platform: Platform, isolation_class: str) -> None:
     name = f"crasher-{isolation_class}"
-    status = platform.wait_waiting(name, "CrashLoopBackOff", seconds=PATIENCE)
+    platform.apply(pod(name, isolation_class, "echo here we go; exit 3"))
+    status = platform.wait_waiting(name, "CrashLoopBackOff")
     assert status["lastState"]["terminated"]["exitCode"] == 3
     assert status["lastState"]["terminated"]["reason"] == "Error"
     assert status["restartCount"] >= 1
     assert platform.kubectl("logs", "--previous", name).stdout == "here we go\n"
+    platform.delete("pod", name)
 
 
 def test_a_missing_config_map_is_a_configuration_error(platform: Platform, isolation_class: str) -> None:
-    status = platform.wait_waiting(f"no-config-{isolation_class}", "CreateContainerConfigError", seconds=PATIENCE)
+    name = f"no-config-{isolation_class}"
+    env = [{"name": "X", "valueFrom": {"configMapKeyRef": {"name": "absent", "key": "x"}}}]
+    platform.apply(pod(name, isolation_class, container={"env": env}))
+    status = platform.wait_waiting(name, "CreateContainerConfigError")
     assert 'configmap "absent" not found' in status["state"]["waiting"]["message"]
+    platform.delete("pod", name)
 
 
 def test_an_impossible_request_stays_pending_and_says_why(platform: Platform) -> None:
@@ -180,5 +168,8 @@ def test_a_handler_that_containerd_does_not_know_is_an_event(platform: Platform)
 
 
 def test_an_image_with_a_digest_that_is_not_its_own_is_never_run(platform: Platform, isolation_class: str) -> None:
-    status = platform.wait_waiting(f"wrong-digest-{isolation_class}", "ImagePullBackOff", seconds=PATIENCE)
+    name = f"wrong-digest-{isolation_class}"
+    platform.apply(pod(name, isolation_class, container={"image": f"localhost/busybox@sha256:{'0' * 64}"}))
+    status = platform.wait_waiting(name, "ImagePullBackOff")
     assert "0" * 64 in status["state"]["waiting"]["message"]
+    platform.delete("pod", name)
