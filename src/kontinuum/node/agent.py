@@ -173,7 +173,8 @@ async def run(
                 events.event(heartbeat.node, "Normal", "Starting", "Starting kubelet.")
                 keep("heartbeat", heartbeat.run)
                 keep("images", collector.run)
-                keep("containers", lambda: container_collection.run(runtime, clock, settings, tell))
+                if settings.maximum_dead_containers >= 0:
+                    keep("containers", lambda: container_collection.run(runtime, clock, settings, tell))
                 keep("eviction", evictor.run)
                 if settings.runtime_config:
                     file = Path(settings.runtime_config)

@@ -63,8 +63,8 @@ async def collect_ended(runtime: ContainerRuntime, ended: Collection[str]) -> No
 
 
 async def run(runtime: ContainerRuntime, clock: Clock, settings: NodeSettings, tell: Tell) -> None:
-    """Until cancelled."""
-    while settings.maximum_dead_containers >= 0:
+    """Until cancelled; for nodes that have a maximum."""
+    while True:
         try:
             await collect_containers(runtime, settings)
         except KontinuumError as error:
