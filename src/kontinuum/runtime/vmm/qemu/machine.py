@@ -38,8 +38,9 @@ from kontinuum.runtime.vmm.templates import Template
 
 SLOT = "slot"
 SLOT_NAMES = tuple(f"{SLOT}{number}" for number in range(SLOTS))
-MONITOR_SECONDS = 10.0
-"""QEMU opens its monitor within milliseconds; on a host that swaps it may take seconds."""
+MONITOR_SECONDS = 30.0
+"""QEMU opens its monitor within milliseconds; on a host that swaps, or at a load of 60 on two processors, it takes more
+than ten seconds. One that ends is noticed at once."""
 DYING_SECONDS = 1.0
 PAUSE_SECONDS = 0.005
 COMMAND_SECONDS = 60.0
