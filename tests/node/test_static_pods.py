@@ -14,6 +14,7 @@ from tests.node.world import World, play
 from kontinuum.api.kubernetes.resources import PODS
 from kontinuum.api.machinery.objects import Object
 from kontinuum.node.static.folder import Folder
+from kontinuum.node.static.keeper import StaticPods
 from kontinuum.node.static.manifest import BadManifest, read
 
 MIRROR = "kubernetes.io/config.mirror"
@@ -130,6 +131,26 @@ def test_a_static_pod_runs_without_an_api_and_is_shown_when_it_comes_back(tmp_pa
         await asyncio.sleep(60)
         assert (await mirror(world))["status"] == status
         assert (await mirror(world))["metadata"]["resourceVersion"] == shown["metadata"]["resourceVersion"]
+
+    live(tmp_path, story)
+
+
+def test_a_look_at_the_folder_that_falls_is_repeated_and_fells_no_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(world: World, folder: Path) -> None:
+        await world.start(static=folder)
+        await asyncio.sleep(1)
+        look, falls = StaticPods.look, iter([True, True])
+
+        def fall(static: StaticPods) -> None:
+            assert not next(falls, False), "nobody expects this of a look"
+            look(static)
+
+        monkeypatch.setattr(StaticPods, "look", fall)
+        (folder / "web.yaml").write_text(TEXT)
+        await world.wait(lambda one: one["phase"] == "Running", "web-n1", seconds=300)
+        await world.stop()  # Raises what the agent fell for.
 
     live(tmp_path, story)
 

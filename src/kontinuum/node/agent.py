@@ -183,6 +183,7 @@ async def run(
                 keep("progress of the shutdown", lambda: progress.tell(shutdown, clock, settings.shutdown_file))
                 if settings.shutdown_groups:
                     seconds = sum(one.seconds for one in settings.shutdown_groups)
+                    # Not kept: it returns where there is no logind, and goes on by itself where there is.
                     group.create_task(logind.follow(shutdown, clock, seconds))
                 keep("eraser", Eraser(client, clock, settings, facts.name).run)
 
@@ -274,7 +275,7 @@ class Agent:
             if self._static is not None:
                 # Before anything is looked at that runs: static pods do not wait for the API.
                 self._static.look()
-                self._group.create_task(self._static.run())
+                self._group.create_task(restarting("static pods", self._static.run, clock=tools.clock))
             idle = tools.settings.observe_seconds
             look = partial(observe, tools.runtime, tools.clock, idle_seconds=idle, changed=self._on_runtime)
             self._group.create_task(restarting("what runs", look, clock=tools.clock))
