@@ -47,8 +47,6 @@ def plan(containers: Iterable[KnownContainer], maximum: int) -> tuple[str, ...]:
 
 async def collect_containers(runtime: ContainerRuntime, settings: NodeSettings) -> int:
     """Remove what is over the node's limit; answers how many. Raises the runtime's errors."""
-    if settings.maximum_dead_containers < 0:
-        return 0
     going = plan(await runtime.known_containers(), settings.maximum_dead_containers)
     for container_id in going:
         await runtime.remove_container(container_id)
