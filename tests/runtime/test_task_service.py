@@ -224,7 +224,9 @@ async def test_a_container_whose_specification_is_refused_leaves_no_disk(tmp_pat
         assert list((tmp_path / "upper").iterdir()) == []
 
 
-async def test_a_volume_that_could_not_be_mounted_can_be_the_next_time(tmp_path: Path) -> None:
+async def test_a_volume_that_could_not_be_mounted_can_be_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its disk is in use by one machine at a time: what is left in a slot would be in its own way."""
     volume = tmp_path / "pods/uid/volumes/data"
     volume.mkdir(parents=True)
@@ -234,22 +236,23 @@ async def test_a_volume_that_could_not_be_mounted_can_be_the_next_time(tmp_path:
     async with pod(tmp_path) as tested:
         await tested.sandbox()
         tested.bundle("c", "container", "true", mounts=mounts)
-        usual = tested.guest.mount_disk
 
         async def refuse(*_: object) -> None:
             raise GuestRefused("disk scsi0: Resource temporarily unavailable")
 
-        tested.guest.mount_disk = refuse  # type: ignore[method-assign]
+        monkeypatch.setattr(tested.guest, "mount_disk", refuse)
         with pytest.raises(CallFailed, match="temporarily unavailable"):
             await tested.create("c")
         [machine] = tested.vmm.machines
         assert machine.disks == {}
-        tested.guest.mount_disk = usual  # type: ignore[method-assign]
+        monkeypatch.undo()
         await tested.create("c")
         assert list(tested.guest.disks) == [tested.guest.containers["c"].mounts[0].source]
 
 
-async def test_what_is_killed_while_it_is_being_started_does_not_run(tmp_path: Path) -> None:
+async def test_what_is_killed_while_it_is_being_started_does_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As a probe that takes too long: containerd kills and deletes it, and hears no more of it."""
     async with pod(tmp_path) as tested:
         await tested.sandbox()
@@ -261,7 +264,7 @@ async def test_what_is_killed_while_it_is_being_started_does_not_run(tmp_path: P
             await go.wait()
             return await usual(spec)
 
-        tested.guest.start_process = slow  # type: ignore[method-assign]
+        monkeypatch.setattr(tested.guest, "start_process", slow)
         spec = messages.Any("", json.dumps({"args": ["sleep", "1000"], "cwd": "/"}).encode())
         await tested.call("Exec", messages.ExecProcessRequest("c", "e", spec=spec), messages.Empty)
         starting = asyncio.create_task(tested.start("c", "e"))
