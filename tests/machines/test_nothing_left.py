@@ -36,3 +36,14 @@ def test_pods_come_and_go_and_leave_nothing_behind(used: Platform, rounds: int) 
     for number in range(rounds):
         come_and_go(used, {one: range(number * AT_ONCE, (number + 1) * AT_ONCE) for one in CLASSES})
     wait_nothing_more(used, before)
+
+
+def test_pods_whose_program_does_not_exist_leave_nothing_behind(used: Platform) -> None:
+    before = inventory(used)
+    names = {f"stillborn-{one}-{number}": one for one in CLASSES for number in range(2)}
+    nothing = {"container": {"command": ["/no/such/command"]}, "restartPolicy": "Never"}
+    used.apply(*(pod(name, one, **nothing) for name, one in names.items()))
+    for name in names:
+        used.wait_event(name, "Failed", seconds=PATIENCE)
+    used.kubectl("delete", "pod", *names, "--timeout=100s")
+    wait_nothing_more(used, before)

@@ -14,7 +14,10 @@
  *
  *            Before it starts a sandbox, runsc of 2022 looks for net.core.rmem_default to tell whether it is in the
  *            host's network. Kernels from 6.10 on show that everywhere, so it is hidden meanwhile.
- *   kill     The shim knows only runc's words for "it has ended already".
+ *   kill     The shim knows only runc's words for "it has ended already". And runsc kills nothing that was not started:
+ *            of a container there is then its waiter, which has ended if the start has failed; of a sandbox, its process.
+ *            To refuse would be final: containerd kills what could not be started once, and never lets go of a task that
+ *            it could not kill.
  *   delete   With --force, runc is content if there is nothing to delete.
  *   update   Limits are the pod's cgroup's, which the node agent has changed: there is nothing left to do.
  *
@@ -349,18 +352,31 @@ static int start(void) {
     return 1;
 }
 
+/* End what waits to be started; answers whether it was there. */
+static bool end_unstarted(void) {
+    char said[MOST_OUTPUT];
+    int process = 0;
+    if (is_sub_container())
+        return tell_waiter('e', said, sizeof said) >= 0;
+    FILE *file = fopen("init.pid", "r"); /* where the shim has `create` write it */
+    if (file && fscanf(file, "%d", &process) != 1)
+        process = 0;
+    if (file)
+        fclose(file);
+    return process > 1 && kill(process, SIGKILL) == 0;
+}
+
 static int kill_it(void) {
     static const char *ENDED[] = {"not running", "in state stopped", "no such", "not found"};
-    char output[MOST_OUTPUT], said[MOST_OUTPUT];
+    char output[MOST_OUTPUT];
     int code = run_runsc(call.arguments, 1 << 1 | 1 << 2, output);
-    if (call.signal && (!strcmp(call.signal, "9") || !strcmp(call.signal, "KILL")))
-        tell_waiter('e', said, sizeof said); /* one that was never started */
-    for (size_t i = 0; code && i < sizeof ENDED / sizeof *ENDED; i++)
-        if (strstr(output, ENDED[i])) {
-            fputs("container not running\n", stderr);
-            return 1;
-        }
-    fputs(output, stderr);
+    bool is_killed = call.signal && (!strcmp(call.signal, "9") || !strcmp(call.signal, "KILL"));
+    bool has_ended = is_killed && code && strstr(output, "in state created");
+    if ((has_ended || (is_killed && is_sub_container())) && end_unstarted())
+        return 0;
+    for (size_t i = 0; i < sizeof ENDED / sizeof *ENDED; i++)
+        has_ended |= code && strstr(output, ENDED[i]);
+    fputs(has_ended ? "container not running\n" : output, stderr);
     return code;
 }
 
