@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from tests.runtime.pod import TestedPod, pod
 
-from kontinuum.runtime import cgroups, launch, records
+from kontinuum.foundation import sockets
+from kontinuum.runtime import answer, cgroups, launch, records
 from kontinuum.runtime.answer import SOCKET, delete
 from kontinuum.runtime.launch import Launch
 from kontinuum.runtime.records import ProcessRecord, SandboxRecord
 from kontinuum.runtime.settings import RuntimeSettings
+from kontinuum.runtime.task import service
+from kontinuum.runtime.ttrpc import ServerConnection
 
 
 def sleeper() -> tuple[subprocess.Popen[bytes], ProcessRecord]:
@@ -30,7 +39,7 @@ def sandbox(home: Path, name: str, *processes: ProcessRecord) -> Path:
 
 def asked(home: Path, id: str, *, sandbox: Path | None) -> Launch:
     bundle = home / "bundles" / id
-    bundle.mkdir(parents=True)
+    bundle.mkdir(parents=True, exist_ok=True)
     if sandbox is not None:
         launch.write_address(bundle, f"unix://{sandbox / SOCKET}")
     return Launch("delete", "k8s.io", id, bundle, Path("/e"), None)
@@ -62,8 +71,7 @@ def test_delete_of_a_sandbox_ends_what_its_dead_shim_left(tmp_path: Path) -> Non
     process, record = sleeper()
     dead_shim = ProcessRecord(2**22 + 1, 1)
     directory = sandbox(tmp_path, "s", dead_shim, record)
-    answer = delete(asked(tmp_path, "s", sandbox=directory), settings(tmp_path))
-    assert answer.exit_status == 137
+    assert delete(asked(tmp_path, "s", sandbox=directory), settings(tmp_path)).exit_status == 137
     assert process.wait(timeout=30) == -9
     assert not directory.exists()
 
@@ -76,6 +84,59 @@ def test_delete_of_a_container_never_touches_the_sandbox_it_lived_in(tmp_path: P
     assert records.read(directory) == SandboxRecord("s", (record,))
     process.kill()
     process.wait()
+
+
+@asynccontextmanager
+async def listening(tested: TestedPod) -> AsyncIterator[Path]:
+    """The pod's shim, called through its socket as containerd calls it; its directory."""
+    directory, handle = tested.shim.place.directory, service.handler(tested.shim)
+    server = await asyncio.get_running_loop().create_unix_server(
+        lambda: ServerConnection(handle), str(directory / SOCKET)
+    )
+    try:
+        yield directory
+    finally:
+        server.close()
+
+
+async def test_delete_of_a_lost_sandbox_leaves_its_shim_the_time_to_tell_how_the_containers_ended(
+    tmp_path: Path,
+) -> None:
+    """containerd deletes it first; a shim that is killed then takes with it what the containers died of."""
+    async with pod(tmp_path) as tested, listening(tested) as directory:
+        await tested.sandbox()
+        await tested.run("c", "sleep", "1000")
+        os.kill(tested.vmm.machines[0].pid, signal.SIGKILL)
+        await tested.wait("sandbox")
+        await tested.delete("sandbox")
+        request = asked(tmp_path, "sandbox", sandbox=directory)
+        await asyncio.to_thread(delete, request, settings(tmp_path))
+        assert records.read(directory) is not None
+        assert not tested.shim.finished.is_set()
+        assert await tested.wait("c") == 137
+        await tested.delete("c")
+        # Nothing is left to it now, and it may not have heard of that.
+        await asyncio.to_thread(delete, request, settings(tmp_path))
+        assert tested.shim.finished.is_set()
+
+
+async def test_delete_of_a_sandbox_that_containerd_has_lost_ends_it_although_it_lives(tmp_path: Path) -> None:
+    async with pod(tmp_path) as tested, listening(tested) as directory:
+        await tested.sandbox()
+        await tested.run("c", "sleep", "1000")
+        await asyncio.to_thread(delete, asked(tmp_path, "sandbox", sandbox=directory), settings(tmp_path))
+        assert not directory.exists()
+        assert await tested.wait("sandbox") == 137
+
+
+def test_delete_of_a_sandbox_ends_a_shim_that_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer, "_SAYING_SECONDS", 0.01)
+    process, record = sleeper()
+    directory = sandbox(tmp_path, "s", record)
+    with sockets.listen_unix(directory / SOCKET):
+        delete(asked(tmp_path, "s", sandbox=directory), settings(tmp_path))
+    assert process.wait(timeout=30) == -9
+    assert not directory.exists()
 
 
 def test_delete_of_what_never_began_or_is_gone_succeeds(tmp_path: Path) -> None:

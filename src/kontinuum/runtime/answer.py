@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import time
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -25,14 +26,15 @@ from kontinuum.runtime import settings as runtime_settings
 from kontinuum.runtime.backends import Backends
 from kontinuum.runtime.jail.users import Users
 from kontinuum.runtime.launch import Launch
-from kontinuum.runtime.messages import DeleteResponse, Timestamp
+from kontinuum.runtime.messages import DeleteResponse, ShutdownRequest, StateRequest, Timestamp
 from kontinuum.runtime.oci import Pod, Role
 from kontinuum.runtime.process import KILLED
 from kontinuum.runtime.sandbox import wanted_size
 from kontinuum.runtime.settings import STANDBYS, RuntimeSettings
 from kontinuum.runtime.shim import Place, Shim
 from kontinuum.runtime.task import service
-from kontinuum.runtime.ttrpc import ServerConnection
+from kontinuum.runtime.task.errors import NOT_FOUND
+from kontinuum.runtime.ttrpc import Caller, CallFailed, PeerAway, ProtocolBroken, ServerConnection
 from kontinuum.runtime.vmm.port import Size
 from kontinuum.runtime.warm import pool as warm_pools
 from kontinuum.runtime.warm import rehearsal, sizes, standby
@@ -43,7 +45,8 @@ log = structlog.get_logger(__name__)
 
 SOCKET = "shim.sock"
 _CLIENT_SECONDS = 10.0
-_NOTICING_SECONDS = 0.3
+_SAYING_SECONDS = 2.0
+"""For a shim to say what it knows: as long as containerd gives it for State before it takes the pod for dead."""
 _LEAVING_SECONDS = 4.0
 """For a shim that was asked to end: its machine, its last events."""
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
@@ -182,23 +185,46 @@ def delete(asked: Launch, settings: RuntimeSettings) -> DeleteResponse:
     """Clean up behind a shim that is gone, or has never come up. Idempotent; containerd asks after normal ends too.
 
     A bundle knows only its shim's address. The record beside that says whose sandbox it is: the bundle of a container
-    that merely lived there must not take it away from its siblings.
+    that merely lived there must not take it away from its siblings, and neither must the sandbox's own, which goes
+    first when a machine is lost: how its containers ended is told after that.
     """
     address = launch.read_address(asked.bundle)
     directory = address.parent if address else records.directory_of(settings.sandboxes, asked.namespace, asked.id)
     record = records.read(directory)
     # A machine that waited has no name until its standby has understood whose it is.
-    if record is not None and record.sandbox in ("", asked.id) and not _leaves_by_itself(directory):
+    if record is not None and record.sandbox in ("", asked.id) and not _leaves_by_itself(directory, asked.id):
         log.info("taking apart what a shim left", sandbox=asked.id)
         records.take_apart(directory)
     return DeleteResponse(exit_status=KILLED, exited_at=Timestamp.of(time.time()))
 
 
-def _leaves_by_itself(directory: Path) -> bool:
-    """Whether the shim is on its way out and gets there: one that was just told to may still listen for a moment."""
-    if records.wait_gone(directory, timeout=_NOTICING_SECONDS):
-        return True
-    return not sockets.is_listening(directory / SOCKET) and records.wait_gone(directory, timeout=_LEAVING_SECONDS)
+def _leaves_by_itself(directory: Path, sandbox: str) -> bool:
+    """Whether the shim ends without our help: it is on its way out and gets there, or it will be when containerd has
+    dropped its last container. One that still has the sandbox is a pod that containerd has lost."""
+    try:
+        return asyncio.run(_has_dropped(directory / SOCKET, sandbox))
+    except PeerAway:
+        return records.wait_gone(directory, timeout=_LEAVING_SECONDS)
+    except (TimeoutError, CallFailed, ProtocolBroken) as error:
+        log.warning("a shim that containerd asks us to end says nothing sensible", sandbox=sandbox, why=repr(error))
+        return False
+
+
+async def _has_dropped(shim: Path, sandbox: str) -> bool:
+    """Whether containerd has deleted the sandbox; then the shim is told to end if nothing else is left to it.
+
+    Raises PeerAway, TimeoutError, CallFailed, ProtocolBroken.
+    """
+    async with asyncio.timeout(_SAYING_SECONDS):
+        with closing(await Caller.connect(shim)) as caller:
+            try:
+                await caller.call(service.SERVICE, "State", codec.encode(StateRequest(sandbox)))
+            except CallFailed as error:
+                if error.code != NOT_FOUND:
+                    raise
+                await caller.call(service.SERVICE, "Shutdown", codec.encode(ShutdownRequest(sandbox)))
+                return True
+    return False
 
 
 def _be_shim(
