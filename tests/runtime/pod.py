@@ -102,8 +102,12 @@ async def pod(
     hangs: int = 0,
     cgroups: tuple[Path, ...] = (),
     full_disk_seconds: float = 60.0,
+    events: Path | None = None,
 ) -> AsyncIterator[TestedPod]:
-    """A pod whose machine is on its way up; of a ``FakeVmm``, the agents of the first ``hangs`` never answer."""
+    """A pod whose machine is on its way up; of a ``FakeVmm``, the agents of the first ``hangs`` never answer.
+
+    Events are kept in ``TestedPod.events``, unless containerd takes them at the socket ``events``.
+    """
     vmm = vmm or FakeVmm()
     guest = FakeGuest(directory / "guest")
 
@@ -139,11 +143,12 @@ async def pod(
     backends = Backends(vmm=vmm, connect=connect, image_for=image_for, prepare=prepare, rehearse=rehearse)
     home = directory / "s"
     home.mkdir()
-    place = Place("k8s.io", "sandbox", home, directory / "nobody-listens.sock", cgroups)
+    place = Place("k8s.io", "sandbox", home, events or directory / "nobody-listens.sock", cgroups)
     described = oci.pod_of({"linux": {}}, "sandbox")
     shim = Shim(place, described, backends=backends, settings=settings, clock=RealClock())
     tested = TestedPod(shim, vmm, guest, directory)
-    shim._publisher.publish = tested.events.append  # type: ignore[method-assign]
+    if events is None:
+        shim._publisher.publish = tested.events.append  # type: ignore[method-assign]
     shim.begin()
     try:
         yield tested

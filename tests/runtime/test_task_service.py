@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.runtime.containerd import Containerd
 from tests.runtime.pod import TestedPod, pod
 
 from kontinuum.runtime import codec, layers, messages, sandbox, shim
@@ -334,6 +335,33 @@ async def test_what_a_machine_takes_with_it_that_the_host_had_no_memory_for_was_
         ]
         assert told == [messages.TaskOOM, messages.TaskExit]
         await tested.delete("c")
+
+
+async def test_an_end_for_want_of_memory_is_answered_when_containerd_knows_what_it_was_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes the end from the answer: whoever asked it between that and the event would read Error."""
+    monkeypatch.setattr(shim, "_LAST_EVENTS_SECONDS", 60.0)
+    (tmp_path / "memory.events").write_text("oom_kill 1\n")
+    containerd = Containerd(tmp_path / "events.sock")
+    await containerd.start()
+    async with pod(tmp_path, cgroups=(tmp_path,), events=containerd.path) as tested:
+        await tested.sandbox()
+        await tested.run("c", "sleep", "1000")
+        containerd.has_time.clear()
+        os.kill(tested.vmm.machines[0].pid, signal.SIGKILL)
+        await tested.wait("sandbox")
+        await tested.delete("sandbox")
+        waiting = asyncio.create_task(tested.wait("c"))
+        while (await tested.state("c")).status != Phase.STOPPED:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        containerd.has_time.set()
+        assert await waiting == 137
+        assert "/tasks/oom" in [topic for topic, _ in containerd.heard]
+        await tested.delete("c")
+    containerd.stop()
 
 
 async def test_a_machine_is_as_safe_from_the_hosts_want_of_memory_as_the_safest_of_its_containers(

@@ -93,6 +93,8 @@ class Process:
         self.exit_status = 0
         self.exited_at = 0.0
         """Seconds since the epoch."""
+        self.out_of_memory = False
+        """Whether it was killed because there was no memory left for it."""
         self.spec: Document | None = None
         """An exec's own ``process`` object; a first process has the container's."""
         self.before_end: Callable[[], Awaitable[None]] | None = None
@@ -142,7 +144,7 @@ class Process:
         if self.phase is Phase.STOPPED:
             return
         self._move(Phase.STOPPED)
-        self.exit_status = exit.status
+        self.exit_status, self.out_of_memory = exit.status, exit.out_of_memory
         self.exited_at = self._clock.time()
         self._stopped.set()
         self._on_exit(self, exit)

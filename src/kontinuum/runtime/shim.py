@@ -119,7 +119,7 @@ class Shim:
         self.settle()
         self._sandbox_dropped.set()
         await self.sandbox.stop()
-        await self._publisher.wait_empty(timeout=_LAST_EVENTS_SECONDS)
+        await self.wait_events_taken()
         await cancel(*(task for task in self._tasks if task is not asyncio.current_task()))
 
     def container(self, id: str) -> Container:
@@ -174,6 +174,10 @@ class Shim:
     def publish(self, event: msgspec.Struct) -> None:
         """Tell containerd; returns at once."""
         self._publisher.publish(event)
+
+    async def wait_events_taken(self) -> None:
+        """Until containerd has what was published. Bounded, because it may be away."""
+        await self._publisher.wait_empty(timeout=_LAST_EVENTS_SECONDS)
 
     def spawn(self, coroutine: Coroutine[Any, Any, object]) -> None:
         """Run something beside the calls, until its end or ours."""
