@@ -49,6 +49,15 @@ def told_of(*words: str | Path) -> dict[int, str]:
     return found
 
 
+def is_alive(pid: int) -> bool:
+    """Whether the process runs: who only waits to be reaped has ended."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
 def kill(*pids: int) -> None:
     """SIGKILL; who is gone already is no error."""
     for pid in pids:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.lifetimes import BOUND, is_alive, kill
 
 from kontinuum.cli.simulation.drive import Drive, Plan, deployments
 from kontinuum.cli.simulation.timing import Lap, Point, percentile, point, steps
@@ -67,6 +70,30 @@ async def test_a_small_cluster_comes_to_run_and_leaves_nothing(tmp_path: Path) -
     assert all(one["took"]["created"] <= one["took"]["bound"] <= one["took"]["running"] for one in points)
     for log in (tmp_path / "data" / "logs").glob("*.log"):
         assert '"level":"error"' not in log.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+async def test_a_simulation_that_is_interrupted_leaves_no_part_of_its_cluster_running(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    words = ("--nodes", "2", "--pods", "2", "--steps", "1", "--settle-seconds", "600")
+    ran = process.spawn(*BOUND, KONTINUUM, "simulate", *words, capture=True, env={"TMPDIR": str(tmp_path)})
+    children = Path(f"/proc/{ran.pid}/task/{ran.pid}/children")
+    parts: list[int] = []
+    try:
+        async with asyncio.timeout(120):
+            while len(parts) < 3:
+                parts = [int(child) for child in children.read_text().split()]
+                await asyncio.sleep(0.05)
+            ran.signal(number)
+            assert await ran.wait() == (-number if number == signal.SIGKILL else 1)
+            while any(map(is_alive, parts)):
+                await asyncio.sleep(0.05)
+    finally:
+        kill(ran.pid, *parts)
+        ran.close()
+    if number != signal.SIGKILL:
+        assert list(tmp_path.iterdir()) == []
 
 
 def _lived(seed: int) -> tuple[list[Point], str]:

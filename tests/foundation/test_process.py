@@ -10,19 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.lifetimes import is_alive
 
 from kontinuum.foundation import process
 from kontinuum.foundation.process import ProgramFailed, ProgramMissing, ProgramTimedOut
 
 SHELL = ("sh", "-c")
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
 
 
 async def wait_gone(pid: int) -> None:

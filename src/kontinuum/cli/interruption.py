@@ -1,4 +1,4 @@
-"""Running a command so that SIGINT and SIGTERM let it clean up after itself."""
+"""Running a command so that SIGINT, SIGTERM and the end of its terminal let it clean up after itself."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ def run(command: Coroutine[Any, Any, None], *, loop: Callable[[], asyncio.Abstra
 
 async def _interruptible(command: Coroutine[Any, Any, None]) -> None:
     task = asyncio.ensure_future(command)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup, which is to outlive its terminal
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     await task
 

@@ -109,7 +109,8 @@ def _spawn(name: str, settings: Settings) -> process.Child:
         os.write(told, composing.encode(settings))
         os.lseek(told, 0, os.SEEK_SET)
         command = (sys.executable, "-P", "-m", "kontinuum.cli.run", name)
-        return process.spawn(*command, stdin=told, stdout=log, stderr=log)
+        # However we end: a simulation that was killed must not leave a cluster running that nobody knows of.
+        return process.spawn(*command, stdin=told, stdout=log, stderr=log, die_with_parent=True)
     finally:
         os.close(told)
         os.close(log)
