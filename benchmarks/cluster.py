@@ -4,8 +4,9 @@
 
 Each figure is one `kontinuum simulate` on fresh data: API server, controllers and scheduler as processes of their own,
 the nodes and the one who asks in a fourth. With two cores they share them, so each part's processor time a pod is
-printed too: it depends less on what else the machine does. ``--short`` leaves the 5,000 nodes out, which take long to
-register.
+printed too: it depends less on what else the machine does. 10,000 pods are run several times, each with the machine's
+own pace just before it, and the middle one counts. ``--short`` does it once, and leaves the 5,000 nodes out, which take
+long to register.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import sys
 from typing import Any
 
 from benchmarks.installation import KONTINUUM
-from benchmarks.report import held, machine
+from benchmarks.report import figure, held, machine, paced
 from kontinuum.foundation import process
 
 MIB = 1 << 20
 PATIENCE = 1200.0
+ROUNDS = 3
+"""How often 10,000 pods are run: the machine's own speed changes by half from one minute to the next."""
 
 
 async def simulated(*words: str) -> dict[str, Any]:
@@ -53,14 +56,25 @@ async def creation() -> None:
     )
 
 
-async def running_and_idling() -> None:
-    point = await simulated("--nodes", "1000", "--pods", "10000", "--settle-seconds", "60")
-    took, memory = point["took"]["running"], point["memory"]["controllers"] / MIB
-    held(
-        f"10,000 pods on 1,000 nodes: all running after {took:.1f} s ({processors(point)})", took <= 15, wanted="≤ 15 s"
-    )
+async def running(*, settle_seconds: int = 0) -> dict[str, Any]:
+    pace = paced()
+    point = await simulated("--nodes", "1000", "--pods", "10000", "--settle-seconds", str(settle_seconds))
+    took = point["took"]["running"]
+    print(f"10,000 pods on 1,000 nodes: all running after {took:.1f} s ({pace}; {processors(point)})", flush=True)
+    return point
+
+
+async def running_and_idling(*, rounds: int) -> None:
+    first = await running(settle_seconds=60)
+    idling(first)
+    points = [first, *[await running() for _ in range(rounds - 1)]]
+    took = [point["took"]["running"] for point in points]
+    figure("10,000 pods on 1,000 nodes, all running", took, unit="s", reach=15)
+
+
+def idling(point: dict[str, Any]) -> None:
+    memory, shares = point["memory"]["controllers"] / MIB, point["idle"]["shares"]
     held(f"memory of the controllers then: {memory:.0f} MiB", memory <= 300 * 1e6 / MIB, wanted="≤ 300 MB")
-    shares = point["idle"]["shares"]
     idle = 100 * (shares["controllers"] + shares["scheduler"])
     held(f"controllers and scheduler, idle for a minute: {idle:.2f} % of a core", idle <= 1, wanted="≤ 1 %")
 
@@ -69,7 +83,7 @@ async def main(*, short: bool) -> None:
     machine("Whole clusters of hollow nodes, through the API: Deployments of 500 pods, applied at once")
     await creation()
     await binding(1000)
-    await running_and_idling()
+    await running_and_idling(rounds=1 if short else ROUNDS)
     if not short:
         await binding(5000)
 
