@@ -465,16 +465,30 @@ async def test_state_answers_while_the_machine_is_still_starting(tmp_path: Path)
             await creating
 
 
-async def test_a_machine_that_cannot_start_ends_its_sandbox_and_says_why(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [MachineNotStarted("no memory for it"), ZeroDivisionError("no memory for it")])
+async def test_a_machine_that_cannot_start_ends_its_sandbox_and_says_why(tmp_path: Path, error: Exception) -> None:
     vmm = Slow()
     async with pod(tmp_path, vmm=vmm) as tested:
         await tested.sandbox()
-        vmm.error = MachineNotStarted("no memory for it")
+        vmm.error = error
         vmm.go.set()
         assert await tested.wait("sandbox") == 255
         await tested.delete("sandbox")
         tested.bundle("c", "container", "true")
         assert "no memory for it" in await refused(tested.create("c"), 2)
+
+
+async def test_whatever_goes_wrong_beside_a_machine_its_pod_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def breaks(machine: FakeMachine) -> None:
+        raise ZeroDivisionError("nobody has thought of this")
+
+    monkeypatch.setattr(FakeMachine, "wait_full", breaks)
+    async with pod(tmp_path) as tested:
+        await tested.sandbox()
+        assert await tested.wait("sandbox") == 137
+        assert "nobody has thought of this" in tested.shim.sandbox.reason
 
 
 async def test_shutdown_ends_the_shim_only_when_no_container_is_left(tmp_path: Path) -> None:

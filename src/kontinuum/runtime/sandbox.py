@@ -289,6 +289,9 @@ class Sandbox:
         except (KontinuumError, OSError) as error:
             await self._fail(str(error))
             return
+        except Exception as error:
+            await self._fail(_defect(error))
+            return
         self._move(Phase.READY)
         await self._tell()
         always = [self._keep_volumes_fresh(), self._keep_time(), self._forward_ports()]
@@ -297,6 +300,8 @@ class Sandbox:
         chores = [asyncio.ensure_future(chore) for chore in always]
         try:
             self.reason = await self._wait_lost(machine)
+        except Exception as error:
+            self.reason = _defect(error)
         finally:
             for chore in chores:
                 chore.cancel()
@@ -520,3 +525,9 @@ class _Disk:
         self.slot = ""
         self.users = 0
         self.lock = asyncio.Lock()
+
+
+def _defect(error: Exception) -> str:
+    """What people read when it was our fault: the pod is told all the same, because it would wait for ever."""
+    log.error("a defect of the shim ends a pod's machine", exc_info=error)
+    return f"its shim has a defect, which is in its log: {error!r}"
