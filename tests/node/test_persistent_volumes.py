@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +51,7 @@ def prepare(tmp_path: Path, volume: Object | None, *, bound: bool = True, **spec
             spec_of = {"claimRef": reference, **volume["spec"]}
             await client.create(PERSISTENTVOLUMES, {"metadata": {"name": "v", **volume["metadata"]}, "spec": spec_of})
         await client.create(RUNTIMECLASSES, {"metadata": {"name": "hardened"}, "handler": "microvm"})
-        context = Context(a_pod(**spec), Sources(client, clock), None, None, None, None)  # type: ignore[arg-type]
+        context = Context(a_pod(**spec), Sources(client, clock), None, None, None, None, None, 0)  # type: ignore[arg-type]
         return (await mounting.prepare(context, tmp_path / "pod"))["data"]
 
     return virtual_time.run(main)
@@ -57,7 +59,7 @@ def prepare(tmp_path: Path, volume: Object | None, *, bound: bool = True, **spec
 
 def test_a_volume_that_no_container_uses_keeps_no_pod_waiting(tmp_path: Path) -> None:
     pod = a_pod(containers=[{"name": "main"}])
-    context = Context(pod, None, None, None, None, None)  # type: ignore[arg-type]
+    context = Context(pod, None, None, None, None, None, None, 0)  # type: ignore[arg-type]
     assert asyncio.run(mounting.prepare(context, tmp_path)) == {}
     looking = {"name": "visitor", "volumeDevices": [{"name": "data", "devicePath": "/dev/x"}]}
     file = {"name": "main", "env": [{"name": "A", "valueFrom": {"fileKeyRef": {"volumeName": "data"}}}]}
@@ -127,10 +129,75 @@ def test_a_volume_that_has_seen_a_full_disk_is_repaired_before_it_grows_and_neve
     if not repairable:
         # A directory that no inode is: nothing that may be mended without being asked.
         asyncio.run(process.run("debugfs", "-w", "-R", "clri <2>", image, timeout=60))
-    asyncio.run(provisioned.have(tmp_path / "v", 32 << 20, is_for_machine=False))
+    with nullcontext() if repairable else pytest.raises(provisioned.NotEnlarged, match=f"run e2fsck on {image}: "):
+        asyncio.run(provisioned.have(tmp_path / "v", 32 << 20, is_for_machine=False))
+    assert provisioned.is_filled(tmp_path / "v") is repairable
     with image.open("rb") as file:
-        assert provisioned._is_filled(file.fileno()) is repairable
         assert provisioned._grows_mounted(file.fileno()) is repairable
+
+
+def test_a_volume_grows_by_less_than_a_group_of_blocks_too(tmp_path: Path) -> None:
+    image = asyncio.run(provisioned.have(tmp_path, 32 << 20, is_for_machine=False))
+    assert provisioned.is_filled(tmp_path)
+    os.truncate(image, 36 << 20)
+    assert not provisioned.is_filled(tmp_path)
+    asyncio.run(provisioned.have(tmp_path, 36 << 20, is_for_machine=False))
+    assert provisioned.is_filled(tmp_path)
+
+
+def test_a_superblock_that_a_guest_has_made_up_fills_nothing(tmp_path: Path) -> None:
+    (tmp_path / provisioned.IMAGE).write_bytes(b"\xff" * 4096)
+    assert not provisioned.is_filled(tmp_path)
+
+
+def test_a_claim_whose_file_system_has_not_grown_keeps_its_capacity_and_is_told_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it has: every pod that begins with the volume tries again."""
+    place, told = tmp_path / "v", list[str]()
+    for step in ("show", "grow"):
+        monkeypatch.setattr(provisioned, step, lambda *_: None)
+    monkeypatch.setattr(provisioned, "_may_grow_mounted", lambda: False)
+    pending = {"type": "FileSystemResizePending", "status": "True"}
+    status = {"phase": "Bound", "capacity": {"storage": "16Mi"}, "conditions": [pending]}
+
+    async def main() -> None:
+        clock = VirtualClock()
+        client = FakeApi(clock).client()
+        metadata = {"name": "c", "namespace": "default", "annotations": BOUND}
+        claim = await client.create(PERSISTENTVOLUMECLAIMS, {"metadata": metadata, "spec": {"volumeName": "v"}})
+        await client.update(PERSISTENTVOLUMECLAIMS, {**claim, "status": status}, subresource="status")
+        reference = {"namespace": "default", "name": "c", "uid": claim["metadata"]["uid"]}
+        spec = {**ours(place)["spec"], "claimRef": reference}
+        await client.create(PERSISTENTVOLUMES, {"metadata": {"name": "v", **ours(place)["metadata"]}, "spec": spec})
+
+        async def begin() -> Object:
+            def tell(*event: str) -> None:
+                told.append(" ".join(event))
+
+            sources = Sources(client, clock)
+            context = Context(a_pod(), sources, None, None, None, None, tell, 1e9)  # type: ignore[arg-type]
+            await mounting.prepare(context, tmp_path / "pod")
+            found = await client.get(PERSISTENTVOLUMECLAIMS, "c", namespace="default")
+            now: Object = found["status"]
+            return now
+
+        image = await provisioned.have(place, 16 << 20, is_for_machine=False)
+        whole = image.read_bytes()
+        image.write_bytes(whole[:2048] + bytes(1 << 20) + whole[2048 + (1 << 20) :])
+        for _ in range(2):
+            now = await begin()
+            assert now["capacity"] == {"storage": "16Mi"}
+            kept, why = now["conditions"]
+            assert (kept, why["type"], why["status"]) == (pending, "NodeResizeError", "True")
+            assert why["message"].startswith(f"failed to expand pvc with run e2fsck on {image}: ")
+        assert len(told) == 2
+        assert told[0].startswith('Warning VolumeResizeFailed NodeExpandVolume failed for volume "v" : run e2fsck on ')
+        image.write_bytes(whole)
+        now = await begin()
+        assert (now["capacity"], now.get("conditions"), len(told)) == ({"storage": "64Mi"}, None, 2)
+
+    asyncio.run(main())
 
 
 def test_a_claim_is_told_when_it_has_grown() -> None:

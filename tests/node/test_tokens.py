@@ -127,7 +127,7 @@ def test_only_the_pods_user_may_read_its_token(security: Object, expected: File)
     async def main(api: Api, tokens: Tokens, clock: VirtualClock) -> None:
         pod = {**POD, "spec": {**POD["spec"], "securityContext": security}}
         sources = Sources(cast(Client, api), clock)
-        context = Context(pod, sources, tokens, Surroundings((), "192.0.2.1", 1000, 1 << 30), None, None)  # type: ignore[arg-type]
+        context = Context(pod, sources, tokens, Surroundings((), "192.0.2.1", 1000, 1 << 30), None, None, None, 0)  # type: ignore[arg-type]
         projection = {"sources": [{"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}}]}
         assert await projected.files(projection, context) == {"token": expected}
 

@@ -113,8 +113,10 @@ class Hands:
 
     async def prepare_volumes(self, pod: Object, ips: tuple[str, ...]) -> dict[str, Path]:
         tools = self._tools
-        images = ImageVolumes(tools.puller, tools.settings.socket, partial(self._tell, pod))
-        context = Context(pod, tools.sources, tools.tokens, tools.around(ips), images, self._scratch)
+        tell = partial(self._tell, pod)
+        images = ImageVolumes(tools.puller, tools.settings.socket, tell)
+        around, now = tools.around(ips), tools.clock.time()
+        context = Context(pod, tools.sources, tools.tokens, around, images, self._scratch, tell, now)
         self._remembered.places = await mounting.prepare(context, self._directory(pod))
         return self._remembered.places
 

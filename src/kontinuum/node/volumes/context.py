@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -40,6 +41,10 @@ class Context:
     around: Surroundings
     images: Images
     scratch: Scratch
+    tell: Callable[[str, str, str], None]
+    """Records an event of the pod: type, reason, message."""
+    now: float
+    """Seconds since the epoch."""
 
     @property
     def namespace(self) -> str:

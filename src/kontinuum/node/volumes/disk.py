@@ -6,10 +6,12 @@ import asyncio
 import json
 from pathlib import Path
 
+from kontinuum.api.machinery.objects import name_of
 from kontinuum.foundation.files import replace_file
 from kontinuum.node.volumes import growth, provisioned
 from kontinuum.node.volumes.context import Context
 from kontinuum.node.volumes.persistent import Disk
+from kontinuum.node.volumes.provisioned import NotEnlarged
 
 
 async def prepare(disk: Disk, context: Context, place: Path, group: int | None) -> Path:
@@ -18,21 +20,50 @@ async def prepare(disk: Disk, context: Context, place: Path, group: int | None) 
     For a pod with a machine of its own ``place`` stands for the volume, and beside it is its description
     (``runtime.disk_volumes``). Raises what ``provisioned`` raises.
     """
+    problem = None
     if disk.is_for_machine:
         description = place.with_name(f"{place.name}.disk")
-        if description.exists():
-            return place  # Its machine has it as it is: a disk that grew under it would grow for nobody.
-        await _describe(disk, place, description, group)
+        if not description.exists():  # Its machine has it as it is: a disk that grew under it would grow for nobody.
+            await _describe(disk, place, description, group)
     elif disk.is_block:
         provisioned.have_block(disk.place, disk.size_bytes)
         place = await asyncio.to_thread(provisioned.show_block, disk.place, place, disk.size_bytes)
     else:
-        await provisioned.have(disk.place, disk.size_bytes, is_for_machine=False)
-        await asyncio.to_thread(provisioned.show, disk.place, place, disk.size_bytes)
-    news = growth.news(disk.claim, disk.volume)
-    if news is not None and provisioned.has_size(disk.place, disk.size_bytes):
-        await context.sources.tell_claim(disk.claim, news)
+        problem = await _show(disk, place)
+    await _tell(disk, context, problem)
     return place
+
+
+async def _show(disk: Disk, place: Path) -> NotEnlarged | None:
+    """Answers why the volume could not be enlarged. It is shown all the same: whoever has it keeps it as it was."""
+    problem = None
+    try:
+        await provisioned.have(disk.place, disk.size_bytes, is_for_machine=False)
+    except NotEnlarged as error:
+        problem = error
+    await asyncio.to_thread(provisioned.show, disk.place, place)
+    try:
+        await asyncio.to_thread(provisioned.grow, disk.place, disk.size_bytes)
+    except NotEnlarged as error:
+        problem = error
+    return problem
+
+
+async def _tell(disk: Disk, context: Context, problem: NotEnlarged | None) -> None:
+    """The claim is told of its new capacity when it has it, and why it has not, as the pod is."""
+    if problem is not None:
+        text = f'NodeExpandVolume failed for volume "{name_of(disk.volume)}" : {problem}'
+        context.tell("Warning", "VolumeResizeFailed", text)
+    news = growth.news(disk.claim, disk.volume)
+    if news is None:
+        return
+    has_grown = provisioned.has_size(disk.place, disk.size_bytes) and (
+        disk.is_block or await asyncio.to_thread(provisioned.is_filled, disk.place)
+    )
+    if not has_grown:
+        news = growth.bad_news(disk.claim, str(problem), context.now) if problem is not None else None
+    if news is not None:
+        await context.sources.tell_claim(disk.claim, news)
 
 
 async def _describe(disk: Disk, place: Path, description: Path, group: int | None) -> None:

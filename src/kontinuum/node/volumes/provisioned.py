@@ -21,14 +21,10 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-import structlog
-
 from kontinuum.foundation import process
 from kontinuum.foundation.errors import Refused, Retryable
 from kontinuum.foundation.files import name_when_written
 from kontinuum.node.volumes import loop, mounts
-
-log = structlog.get_logger(__name__)
 
 FILE_SYSTEM = "ext4"
 LEAST_BYTES = 16 << 20
@@ -43,6 +39,10 @@ _REPAIRED = 1
 """e2fsck's exit status, beside 0, of a file system that is well."""
 _EXT4_RESIZE = 0x40086610
 """EXT4_IOC_RESIZE_FS, with the new number of blocks."""
+_LARGEST_BLOCK = 6
+"""As its superblock writes it: 64 KiB. A guest may have written anything there."""
+_LEFT_OUT = 2048
+"""Blocks. A file system does without a last group that would hold little more than its own tables (some 1,600)."""
 
 
 class NotAVolume(Refused):
@@ -51,6 +51,10 @@ class NotAVolume(Refused):
 
 class VolumeInUse(Retryable):
     """Somebody else writes to the volume."""
+
+
+class NotEnlarged(Retryable):
+    """The volume keeps its size, and what is in it; the message says why. It may be used, and is to be tried again."""
 
 
 def is_directory(place: Path) -> bool:
@@ -62,7 +66,8 @@ async def have(place: Path, size_bytes: int, *, is_for_machine: bool) -> Path:
     """The image of a volume of files, made if it is not there, enlarged if it has become too small and nobody uses it.
 
     A machine lets its file system fill its disk itself: what it has written is not for this host's tools to read.
-    Raises process.ProgramFailed (a full disk), process.ProgramMissing (e2fsprogs), OSError.
+    Raises NotEnlarged when all else is done, process.ProgramFailed (a full disk), process.ProgramMissing (e2fsprogs),
+    OSError.
     """
     image = place / IMAGE
     size = max(size_bytes, LEAST_BYTES)
@@ -73,7 +78,7 @@ async def have(place: Path, size_bytes: int, *, is_for_machine: bool) -> Path:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.fstat(file.fileno()).st_size < size:
             file.truncate(size)
-        if not (is_for_machine or _grows_mounted(file.fileno()) or _is_filled(file.fileno())):
+        if not (is_for_machine or _grows_mounted(file.fileno()) or _is_filled(file.fileno(), size)):
             await _enlarge(image)
     return image
 
@@ -89,28 +94,47 @@ def have_block(place: Path, size_bytes: int) -> Path:
 
 
 def has_size(place: Path, size_bytes: int) -> bool:
-    """Whether the volume is as large as that."""
+    """Whether the image is as large as that; of a block device that is all."""
     return (place / IMAGE).stat().st_size >= size_bytes
 
 
-def show(place: Path, target: Path, size_bytes: int) -> None:
+def is_filled(place: Path) -> bool:
+    """Whether the file system is as large as its image, as far as its kernel has written that down: ours does at once,
+    that of a machine within a minute."""
+    image = place / IMAGE
+    with (loop.showing(image) or image).open("rb", buffering=0) as file:
+        return _is_filled(file.fileno(), image.stat().st_size)
+
+
+def show(place: Path, target: Path) -> None:
     """Bind the volume's files to the directory ``target``, where they may be already.
 
-    A volume that has become too small grows while it is mounted, where that is allowed to us. Raises VolumeInUse while
-    a virtual machine has the volume, and OSError.
+    Raises VolumeInUse while a virtual machine has the volume, and OSError.
     """
-    image, mounted = place / IMAGE, place / MOUNTED
+    mounted = place / MOUNTED
     with _alone(place):
-        device = mounts.devices().get(mounted)
-        if device is None:
-            _mount(image, mounted)
-        elif not has_size(place, size_bytes) and _image_grows_mounted(image):
-            os.truncate(image, size_bytes)
-            loop.see_new_size(Path(f"/dev/loop{device.partition(':')[2]}"))
-            _fill(mounted, size_bytes)
+        if mounted not in mounts.devices():
+            _mount(place / IMAGE, mounted)
         if target not in mounts.below(target):
             target.mkdir(parents=True, exist_ok=True)
             mounts.bind(mounted, target)
+
+
+def grow(place: Path, size_bytes: int) -> None:
+    """Enlarge a volume that has become too small while it is mounted, where we may. Raises NotEnlarged."""
+    image, mounted = place / IMAGE, place / MOUNTED
+    with _alone(place):
+        device = mounts.devices().get(mounted)
+        is_large = has_size(place, size_bytes)
+        if device is None or (is_large and is_filled(place)) or not _image_grows_mounted(image):
+            return
+        try:
+            if not is_large:
+                os.truncate(image, size_bytes)
+            loop.see_new_size(Path(f"/dev/loop{device.partition(':')[2]}"))
+            _fill(mounted, image.stat().st_size)
+        except OSError as error:
+            raise NotEnlarged(f"the file system in {image}: {error}") from error
 
 
 def show_block(place: Path, target: Path, size_bytes: int) -> Path:
@@ -168,13 +192,15 @@ def erase(root: Path, name: str) -> None:
 
 
 async def _enlarge(image: Path) -> None:
-    """Of a volume that nobody uses. One that ``e2fsck`` cannot repair by itself keeps its size, and what is in it."""
-    repaired = await process.run("e2fsck", "-f", "-p", image, timeout=REPAIR_SECONDS, check=False)
-    if repaired.code & ~_REPAIRED:
-        said = repaired.text or repaired.stderr.decode(errors="replace")
-        log.warning("a volume is not enlarged: run e2fsck on its image", image=str(image), because=said)
-        return
-    await process.run("resize2fs", image, timeout=REPAIR_SECONDS)
+    """Of a volume that nobody uses. Raises NotEnlarged, also for one that ``e2fsck`` cannot repair by itself."""
+    try:
+        repaired = await process.run("e2fsck", "-f", "-p", image, timeout=REPAIR_SECONDS, check=False)
+        if repaired.code & ~_REPAIRED:
+            said = repaired.text or repaired.stderr.decode(errors="replace")
+            raise NotEnlarged(f"run e2fsck on {image}: {' '.join(said.split())}")
+        await process.run("resize2fs", image, timeout=REPAIR_SECONDS)
+    except (process.ProgramFailed, process.ProgramMissing) as error:
+        raise NotEnlarged(f"the file system in {image}: {error}") from error
 
 
 async def _make(image: Path, size: int) -> None:
@@ -207,12 +233,8 @@ def _alone(place: Path) -> Iterator[None]:
 
 def _mount(image: Path, target: Path) -> None:
     target.mkdir(exist_ok=True, mode=0o700)
-    with _locked(image) as file:
-        is_filled = _is_filled(file)
-        with loop.attached(file) as device:
-            mounts.mount_device(device, target, FILE_SYSTEM)
-        if not is_filled and _grows_mounted(file):
-            _fill(target, os.fstat(file).st_size)
+    with _locked(image) as file, loop.attached(file) as device:
+        mounts.mount_device(device, target, FILE_SYSTEM)
 
 
 @contextmanager
@@ -239,12 +261,12 @@ def _fill(mounted: Path, size_bytes: int) -> None:
         os.close(root)
 
 
-def _is_filled(file: int) -> bool:
-    """Whether the file system, by its superblock, is as large as its image (but for less than a group of blocks)."""
+def _is_filled(file: int, size_bytes: int) -> bool:
+    """Whether the file system, by its superblock, is as large as that, as nearly as it can be."""
     superblock = os.pread(file, 1024, 1024)
     blocks, logarithm = struct.unpack_from("<I", superblock, 4)[0], struct.unpack_from("<I", superblock, 24)[0]
     blocks += struct.unpack_from("<I", superblock, 0x150)[0] << 32
-    return bool(os.fstat(file).st_size - (blocks << (10 + logarithm)) < LEAST_BYTES)
+    return bool(logarithm <= _LARGEST_BLOCK and size_bytes < (blocks + _LEFT_OUT) << (10 + logarithm))
 
 
 def _grows_mounted(file: int) -> bool:
