@@ -76,7 +76,17 @@ def test_delete_of_a_sandbox_ends_what_its_dead_shim_left(tmp_path: Path) -> Non
     assert not directory.exists()
 
 
-def test_delete_of_a_container_never_touches_the_sandbox_it_lived_in(tmp_path: Path) -> None:
+def test_delete_of_a_container_ends_what_its_dead_shim_left_of_a_sandbox_that_was_deleted_before(
+    tmp_path: Path,
+) -> None:
+    process, record = sleeper()
+    directory = sandbox(tmp_path, "s", ProcessRecord(2**22 + 1, 1), record)
+    delete(asked(tmp_path, "c", sandbox=directory), settings(tmp_path))
+    assert process.wait(timeout=30) == -9
+    assert not directory.exists()
+
+
+def test_delete_of_a_container_never_touches_the_living_sandbox_it_lived_in(tmp_path: Path) -> None:
     process, record = sleeper()
     directory = sandbox(tmp_path, "s", record)
     delete(asked(tmp_path, "c", sandbox=directory), settings(tmp_path))

@@ -191,8 +191,10 @@ def delete(asked: Launch, settings: RuntimeSettings) -> DeleteResponse:
     address = launch.read_address(asked.bundle)
     directory = address.parent if address else records.directory_of(settings.sandboxes, asked.namespace, asked.id)
     record = records.read(directory)
-    # A machine that waited has no name until its standby has understood whose it is.
-    if record is not None and record.sandbox in ("", asked.id) and not _leaves_by_itself(directory, asked.id):
+    # A machine that waited has no name until its standby has understood whose it is. What a dead shim left is anybody's
+    # to take apart: its sandbox may have been deleted before it died, and nobody asks for that twice.
+    is_ours = record is not None and (record.sandbox in ("", asked.id) or not records.has_shim(record))
+    if is_ours and not _leaves_by_itself(directory, asked.id):
         log.info("taking apart what a shim left", sandbox=asked.id)
         records.take_apart(directory)
     return DeleteResponse(exit_status=KILLED, exited_at=Timestamp.of(time.time()))

@@ -73,12 +73,16 @@ def read(directory: Path) -> SandboxRecord | None:
         return None
 
 
+def has_shim(record: SandboxRecord) -> bool:
+    """Whether the sandbox's shim lives."""
+    return bool(record.processes) and _start_time(record.processes[0].pid) == record.processes[0].started
+
+
 def wait_gone(directory: Path, *, timeout: float) -> bool:
     """Wait while the sandbox's shim cleans up by itself; False at once if it is dead, or if it takes too long."""
     deadline = time.monotonic() + timeout
     while (record := read(directory)) is not None:
-        shim = record.processes[0] if record.processes else None
-        if shim is None or _start_time(shim.pid) != shim.started or time.monotonic() > deadline:
+        if not has_shim(record) or time.monotonic() > deadline:
             return False
         time.sleep(0.005)
     return True
