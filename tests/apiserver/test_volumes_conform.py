@@ -97,3 +97,16 @@ async def test_a_volume_says_since_when_it_is_in_its_phase(api: Api) -> None:
     assert body["status"]["lastPhaseTransitionTime"] > earlier
     body = (await api.patch(f"{VOLUMES}/v", {"metadata": {"labels": {"a": "b"}}})).body
     assert body["status"]["lastPhaseTransitionTime"] > earlier
+
+
+async def test_a_claim_says_how_far_its_growth_has_come(api: Api) -> None:
+    await api.create(CLAIMS, claim("c"))
+    for state in ("ControllerResizeInProgress", "NodeResizePending", "NodeResizeInProgress", "NodeResizeInfeasible"):
+        answer = await api.patch(f"{CLAIMS}/c/status", {"status": {"allocatedResourceStatuses": {"storage": state}}})
+        assert answer.body["status"]["allocatedResourceStatuses"] == {"storage": state}
+    # Its name until 1.30, which the published description of the field still has.
+    failed = await api.patch(
+        f"{CLAIMS}/c/status", {"status": {"allocatedResourceStatuses": {"storage": "NodeResizeFailed"}}}
+    )
+    assert (failed.code, failed.body["reason"]) == (422, "Invalid")
+    assert failed.body["details"]["causes"][0]["reason"] == "FieldValueNotSupported"

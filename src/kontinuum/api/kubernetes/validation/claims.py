@@ -19,8 +19,10 @@ from kontinuum.api.machinery.objects import Object
 ACCESS_MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
 RECLAIM_POLICIES = ("Delete", "Recycle", "Retain")
 VOLUME_MODES = ("Block", "Filesystem")
+# As types and validation have them since 1.31 (kubernetes/kubernetes#126108); the field's published description still
+# says "Failed" where clients have to write "Infeasible".
 RESIZE_STATES = (
-    "ControllerResizeFailed", "ControllerResizeInProgress", "NodeResizeFailed", "NodeResizeInProgress",
+    "ControllerResizeInProgress", "ControllerResizeInfeasible", "NodeResizeInProgress", "NodeResizeInfeasible",
     "NodeResizePending",
 )  # fmt: skip
 POSITIVE = "must be greater than zero"
