@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kontinuum.api.kubernetes.shapes import shape_of_kind
@@ -332,6 +332,7 @@ def test_applying_twice_changes_nothing_more(history: History, config: Value) ->
 
 
 @given(st.lists(st.tuples(st.sampled_from(["one", "two"]), CONFIGS), max_size=3), CONFIGS, CONFIGS)
+@example([], {"spec": {"ports": [{"port": 1}]}}, {"spec": {"ports": [{"port": 2}, {"protocol": "TCP", "port": 1}]}})
 def test_applies_without_conflict_commute(history: History, first: Value, second: Value) -> None:
     results = []
     for order in ((("me", first), ("you", second)), (("you", second), ("me", first))):
@@ -375,7 +376,7 @@ def _after(history: History) -> Live:
 
 def _without_order(value: Any) -> Any:
     if isinstance(value, dict):
-        found = {key: _without_order(one) for key, one in value.items()}
+        found = {key: _without_order(one) for key, one in sorted(value.items())}
         return {key: one for key, one in found.items() if one not in (None, {}, [])}
     if isinstance(value, list):
         return sorted((_without_order(one) for one in value), key=str)
