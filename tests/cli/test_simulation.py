@@ -77,7 +77,9 @@ async def test_a_simulation_that_is_interrupted_leaves_no_part_of_its_cluster_ru
     tmp_path: Path, number: signal.Signals
 ) -> None:
     words = ("--nodes", "2", "--pods", "2", "--steps", "1", "--settle-seconds", "600")
-    ran = process.spawn(*BOUND, KONTINUUM, "simulate", *words, capture=True, env={"TMPDIR": str(tmp_path)})
+    # These tests may run under nohup, which a command heeds.
+    told = ("env", "--default-signal=HUP", KONTINUUM, "simulate", *words)
+    ran = process.spawn(*BOUND, *told, capture=True, env={"TMPDIR": str(tmp_path)})
     children = Path(f"/proc/{ran.pid}/task/{ran.pid}/children")
     parts: list[int] = []
     try:
