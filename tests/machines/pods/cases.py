@@ -246,12 +246,17 @@ class World:
 
     async def log_that(self, pod: str, is_so: Callable[[str], Any], what: str, container: str = "main") -> str:
         """The container's log once ``is_so``."""
+        text = ""
 
         async def look() -> str | None:
+            nonlocal text
             text = await self.logs(pod, container)
             return text if is_so(text) else None
 
-        return await until(f"the log of {pod} {what}", look)
+        try:
+            return await until(f"the log of {pod} {what}", look)
+        except Never as never:
+            raise Never(f"{never}; it says {text!r}") from None
 
     async def execute(self, pod: str, script: str, container: str = "main") -> str:
         """What ``script``, which is to succeed, prints in a shell of the container."""
