@@ -451,7 +451,7 @@ class Slow(FakeVmm):
         return await super().start(spec)
 
 
-async def test_state_answers_while_the_machine_is_still_starting(tmp_path: Path) -> None:
+async def test_state_and_stats_answer_while_the_machine_is_still_starting(tmp_path: Path) -> None:
     async with pod(tmp_path, vmm=Slow()) as tested:
         await tested.sandbox()
         tested.bundle("c", "container", "true")
@@ -460,6 +460,9 @@ async def test_state_answers_while_the_machine_is_still_starting(tmp_path: Path)
         async with asyncio.timeout(30):
             assert (await tested.state("sandbox")).status == Phase.RUNNING
             assert (await tested.state("c")).status == Phase.CREATED
+            stats = (await tested.call("Stats", messages.StatsRequest("c"), messages.StatsResponse)).stats
+            assert stats is not None
+            assert codec.decode(messages.Metrics, stats.value) == messages.Metrics()
             await tested.kill("sandbox", 9)
         with pytest.raises(CallFailed, match="the machine of this pod is stopp"):
             await creating

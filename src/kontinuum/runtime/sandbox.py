@@ -163,10 +163,15 @@ class Sandbox:
         self._move(Phase.STARTING)
         self._life = asyncio.get_running_loop().create_task(self._live())
 
+    @property
+    def is_starting(self) -> bool:
+        """Whether there is no agent yet, and may be one."""
+        return self.phase in (Phase.NEW, Phase.STARTING)
+
     async def guest(self) -> Guest:
         """The agent, as soon as the machine is ready. Raises SandboxOver."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self.phase not in (Phase.NEW, Phase.STARTING))
+            await self._changed.wait_for(lambda: not self.is_starting)
         if self.phase is not Phase.READY or self._guest is None:
             raise SandboxOver(
                 f"the machine of this pod is {self.phase.value}" + (f": {self.reason}" * bool(self.reason))

@@ -22,9 +22,13 @@ METRICS = "io.containerd.cgroups.v1.Metrics"
 
 
 async def stats(shim: Shim, request: StatsRequest) -> StatsResponse:
-    """Raises NoSuchProcess, SandboxOver, GuestLost."""
+    """Raises NoSuchProcess, SandboxOver, GuestLost.
+
+    Of a machine that is still starting: nothing, at once. containerd asks about all containers of its host one after
+    the other, and everybody's numbers would wait for this machine.
+    """
     container = shim.container(request.id)
-    if container.role is Role.SANDBOX:
+    if container.role is Role.SANDBOX or shim.sandbox.is_starting:
         return StatsResponse(Any(METRICS, codec.encode(Metrics())))
     guest = await shim.sandbox.guest()
     return StatsResponse(Any(METRICS, codec.encode(as_metrics(await guest.stats(container.id)))))
