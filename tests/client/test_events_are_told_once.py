@@ -60,6 +60,33 @@ def test_the_same_words_about_two_parts_of_an_object_are_two_events() -> None:
     recording(main)
 
 
+def test_events_of_one_moment_are_listed_as_they_were_told() -> None:
+    """``kubectl describe`` leaves events of the same second in the order of the list, which is that of names."""
+    told = [f"Told{number}" for number in (7, 3, 9, 1, 8, 2)]
+
+    async def main(api: FakeApi, recorder: EventRecorder, faults: Faults) -> None:
+        for reason in told:
+            recorder.event(POD, "Normal", reason, "something")
+        await asyncio.sleep(1)
+        events = sorted(api.storage.all(EVENTS), key=lambda event: event["metadata"]["name"])
+        assert [event["reason"] for event in events] == told
+
+    recording(main)
+
+
+def test_two_components_that_tell_something_in_the_same_moment_are_both_heard() -> None:
+    async def main(api: FakeApi, recorder: EventRecorder, faults: Faults) -> None:
+        other = EventRecorder(Client(api.channel(faults)), "another", "host-1", clock=VirtualClock())
+        task = asyncio.create_task(other.run())
+        recorder.event(POD, "Normal", "First", "of one")
+        other.event(POD, "Normal", "Second", "of the other")
+        await asyncio.sleep(1)
+        assert {event["reason"] for event in api.storage.all(EVENTS)} == {"First", "Second"}
+        await cancel(task)
+
+    recording(main)
+
+
 def test_an_event_of_a_cluster_scoped_object_is_in_default() -> None:
     async def main(api: FakeApi, recorder: EventRecorder, faults: Faults) -> None:
         recorder.event(NODE, "Normal", "Starting", "Starting")

@@ -69,6 +69,7 @@ class EventRecorder:
         self._queue: asyncio.Queue[Object] = asyncio.Queue(WAITING)
         self._sent: OrderedDict[str, _Sent] = OrderedDict()
         self._sending = _Allowance(SENT_AT_ONCE, float("-inf"))
+        self._last_number = 0
         self._allowances: OrderedDict[str, _Allowance] = OrderedDict()
 
     def event(
@@ -88,6 +89,7 @@ class EventRecorder:
         ``field_path`` names the part of ``obj`` that is meant, e.g. ``spec.containers{main}``.
         """
         event = self._event(obj, type_, reason, message)
+        event["metadata"]["name"] = f"{name_of(obj)}.{self._number():016x}"
         if field_path:
             event["involvedObject"]["fieldPath"] = field_path
         if action:
@@ -103,6 +105,14 @@ class EventRecorder:
             if not self._is_dropping:
                 log.warning("events are dropped, too many wait", reason=reason, object=name_of(obj))
             self._is_dropping = True
+
+    def _number(self) -> int:
+        """Nanoseconds since 1970, never the same twice: the names of events about one object sort as they were told.
+
+        kubectl orders events by seconds, and leaves those of one second as they are listed, which is by name.
+        """
+        self._last_number = max(int(self._clock.time() * 1e9), self._last_number + 1)
+        return self._last_number
 
     async def run(self) -> None:
         """Send what is recorded, until cancelled."""
@@ -176,10 +186,15 @@ class EventRecorder:
                 if not error.is_not_found:
                     raise
                 # It has expired meanwhile: begin a new one.
-        involved = event["involvedObject"]
-        # The name is unique per first time of an event, as client-go's is: the object's name and a number.
-        event["metadata"]["name"] = f"{involved['name']}.{_hash(key + repr(self._clock.time()))}"
-        await self._client.create(EVENTS, event)
+        try:
+            await self._client.create(EVENTS, event)
+        except ApiError as error:
+            if not error.is_already_exists:
+                raise
+            # Another component told something about the same object in the same nanosecond.
+            involved = event["involvedObject"]
+            event["metadata"]["name"] = f"{involved['name']}.{self._number():016x}"
+            await self._client.create(EVENTS, event)
         self._sent[key] = _Sent(event["metadata"]["name"], 1)
         self._sent.move_to_end(key)
         if len(self._sent) > REMEMBERED:
