@@ -13,7 +13,7 @@ from kontinuum.foundation.clock import VirtualClock
 from kontinuum.foundation.tasks import cancel
 from kontinuum.node.heartbeat import LEASE_NAMESPACE, Heartbeat
 from kontinuum.node.port import PresentImage
-from kontinuum.node.registration import MachineFacts, bandwidth, images_status, node_status
+from kontinuum.node.registration import MachineFacts, bandwidth, images_status, moves, node_status
 from kontinuum.node.settings import NodeSettings
 
 FACTS = MachineFacts(
@@ -32,11 +32,19 @@ SETTINGS = NodeSettings(
 )
 
 
-def live(story: Callable[[Client, FakeRuntime, Heartbeat], Awaitable[None]]) -> None:
+def live(
+    story: Callable[[Client, FakeRuntime, Heartbeat], Awaitable[None]], told: list[tuple[str, str, str]] | None = None
+) -> None:
+    """``told`` takes the events about the node: type, reason, message."""
+
+    def tell(kind: str, reason: str, message: str) -> None:
+        if told is not None:
+            told.append((kind, reason, message))
+
     async def main() -> None:
         clock = VirtualClock()
         client, runtime = FakeApi(clock).client(), FakeRuntime(clock)
-        heartbeat = Heartbeat(client, runtime, clock, SETTINGS, FACTS, 10250)
+        heartbeat = Heartbeat(client, runtime, clock, SETTINGS, FACTS, 10250, tell=tell)
         await heartbeat.register()
         running = asyncio.create_task(heartbeat.run())
         await story(client, runtime, heartbeat)
@@ -90,6 +98,47 @@ def test_a_node_without_a_runtime_says_that_it_is_not_ready() -> None:
         assert await ready() == ("True", "KubeletReady")
 
     live(story)
+
+
+def test_a_node_tells_of_its_start_its_state_and_its_cordon_in_events_as_a_kubelet_does() -> None:
+    told: list[tuple[str, str, str]] = []
+
+    def news() -> list[str]:
+        reasons = [reason for _, reason, _ in told]
+        told.clear()
+        return reasons
+
+    async def story(client: Client, runtime: FakeRuntime, heartbeat: Heartbeat) -> None:
+        assert told[0] == ("Normal", "Starting", "Starting kubelet.")
+        assert told[-1] == ("Normal", "NodeReady", "Node n1 status is now: NodeReady")
+        sufficient = ["NodeHasSufficientMemory", "NodeHasNoDiskPressure", "NodeHasSufficientPID"]
+        assert news() == ["Starting", *sufficient, "NodeReady"]
+        runtime.is_away = True
+        await asyncio.sleep(40)
+        assert news() == ["NodeNotReady"]
+        runtime.is_away = False
+        await asyncio.sleep(40)
+        assert news() == ["NodeReady"]
+        await client.patch(NODES, "n1", {"spec": {"unschedulable": True}})
+        await asyncio.sleep(40)
+        assert news() == ["NodeNotSchedulable"]
+        await client.patch(NODES, "n1", {"spec": {"unschedulable": None}})
+        await asyncio.sleep(400)
+        assert news() == ["NodeSchedulable"]
+        # Deleted and here again: what it says of itself is new to the API, that it started is not.
+        await client.delete(NODES, "n1")
+        await asyncio.sleep(40)
+        assert news() == [*sufficient, "NodeReady"]
+
+    live(story, told)
+
+
+def test_pressure_is_told_when_it_comes_and_when_it_goes() -> None:
+    calm = node_status(FACTS, SETTINGS, {}, port=0, problem="", now="t")
+    pressed = node_status(FACTS, SETTINGS, calm, port=0, problem="", now="t", pressures=["DiskPressure", "PIDPressure"])
+    assert moves(calm, pressed) == ["NodeHasDiskPressure", "NodeHasInsufficientPID"]
+    assert moves(pressed, calm) == ["NodeHasNoDiskPressure", "NodeHasSufficientPID"]
+    assert moves(calm, calm) == []
 
 
 def test_a_node_that_was_deleted_comes_back() -> None:

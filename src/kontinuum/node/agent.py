@@ -100,7 +100,7 @@ async def run(
         services = KnownServices(client, clock)
         events = EventRecorder(client, COMPONENT, facts.name, clock=clock)
         tools = _tools(client, runtime, clock, settings, events, services, facts)
-        _hold_all_pods(settings, facts)
+        unheld = _hold_all_pods(settings, facts)
         agent = Agent(tools, facts.name)
         meter = Meter(runtime, clock, settings)
         async with contextlib.AsyncExitStack() as stack:
@@ -119,16 +119,25 @@ async def run(
                     NodeServer(settings, runtime, clock, find_pod=agent.find_pod, pages=pages.routes)
                 )
                 port = server.port
+
+            def tell(kind: str, reason: str, message: str) -> None:
+                events.event(heartbeat.node, kind, reason, message)
+
             heartbeat = Heartbeat(
-                client, runtime, clock, settings, facts, port, pressures=agent.pressures, is_leaving=agent.is_leaving
+                client,
+                runtime,
+                clock,
+                settings,
+                facts,
+                port,
+                pressures=agent.pressures,
+                is_leaving=agent.is_leaving,
+                tell=tell,
             )
             shutdown = Shutdown(clock, settings.shutdown_groups or ON_COMMAND, agent.workers, heartbeat.hurry)
             agent.follow_shutdown(shutdown)
             if on_drain is not None:
                 on_drain(shutdown.announce)
-
-            def tell(kind: str, reason: str, message: str) -> None:
-                events.event(heartbeat.node, kind, reason, message)
 
             collector = ImageCollector(
                 runtime,
@@ -170,7 +179,10 @@ async def run(
                 group.create_task(agent.run())
                 await heartbeat.register()
                 registered()
-                events.event(heartbeat.node, "Normal", "Starting", "Starting kubelet.")
+                if unheld:
+                    tell("Warning", "FailedNodeAllocatableEnforcement", unheld)
+                elif settings.enforce_node_allocatable:
+                    tell("Normal", "NodeAllocatableEnforced", "Updated Node Allocatable limit across pods")
                 keep("heartbeat", heartbeat.run)
                 keep("images", collector.run)
                 if settings.maximum_dead_containers >= 0:
@@ -219,12 +231,15 @@ def _tools(
     )
 
 
-def _hold_all_pods(settings: NodeSettings, facts: MachineFacts) -> None:
+def _hold_all_pods(settings: NodeSettings, facts: MachineFacts) -> str:
+    """Limit the cgroup of all pods to what the node has for them; why that cannot be done, or ""."""
     try:
         qos.prepare(settings, capacity(facts).less(settings.reserved))
     except OSError as error:
         # Pods that run take more than was reserved from now on: they are held to it when they have ended.
         log.warning("the cgroup of all pods cannot be limited", error=str(error))
+        return f'Failed to update Node Allocatable Limits "{qos.of_all(settings)}": {error}'
+    return ""
 
 
 def _static_pods(settings: NodeSettings, node: str) -> Callable[[], Iterable[Object]]:

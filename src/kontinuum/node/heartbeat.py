@@ -16,7 +16,7 @@ from kontinuum.foundation.backoff import Backoff
 from kontinuum.foundation.clock import Clock, rfc3339, rfc3339_micro
 from kontinuum.foundation.errors import KontinuumError
 from kontinuum.node.port import ContainerRuntime, PresentImage, RuntimeAway, RuntimeFailed
-from kontinuum.node.registration import MachineFacts, has_changed, node_object, node_status
+from kontinuum.node.registration import MachineFacts, has_changed, moves, node_object, node_status
 from kontinuum.node.settings import NodeSettings
 from kontinuum.node.shutdown.leaving import PROBLEM
 
@@ -40,8 +40,12 @@ class Heartbeat:
         *,
         pressures: Callable[[], Collection[str]] = frozenset,
         is_leaving: Callable[[], bool] = lambda: False,
+        tell: Callable[[str, str, str], None] = lambda kind, reason, message: None,
     ) -> None:
-        """``pressures`` names the conditions of pressure that the node has now; ``is_leaving``: it is shutting down."""
+        """``pressures`` names the conditions of pressure that the node has now; ``is_leaving``: it is shutting down.
+
+        ``tell`` records an event about the node: its type, reason and message.
+        """
         self._client = client
         self._runtime = runtime
         self._clock = clock
@@ -50,6 +54,9 @@ class Heartbeat:
         self._port = port
         self._pressures = pressures
         self._is_leaving = is_leaving
+        self._tell = tell
+        self._has_started = False
+        self._is_cordoned = False
         self._hurry = asyncio.Event()
         self._node: Object = {}
         self._written_at = 0.0
@@ -69,6 +76,9 @@ class Heartbeat:
         while True:
             try:
                 self._node = await self._create_or_adopt()
+                if not self._has_started:
+                    self._has_started = True
+                    self._tell("Normal", "Starting", "Starting kubelet.")
                 await self._write_status(force=True)
                 await self._renew()
                 return
@@ -124,6 +134,16 @@ class Heartbeat:
         if force or has_changed(before, {**before, **status}):
             self._node = await self._client.patch(NODES, self._facts.name, {"status": status}, subresource="status")
             self._written_at = self._clock.monotonic()
+        self._tell_moves(before, status)
+
+    def _tell_moves(self, before: Object, status: Object) -> None:
+        told = moves(before, status)
+        is_cordoned = bool(self._node["spec"].get("unschedulable"))
+        if is_cordoned != self._is_cordoned:
+            self._is_cordoned = is_cordoned
+            told.append("NodeNotSchedulable" if is_cordoned else "NodeSchedulable")
+        for reason in told:
+            self._tell("Normal", reason, f"Node {self._facts.name} status is now: {reason}")
 
     async def _problem(self) -> str:
         if self._is_leaving():

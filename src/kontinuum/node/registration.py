@@ -192,6 +192,19 @@ def _amounts(of: Amounts) -> dict[str, str]:
     }
 
 
+def moves(before: Object, after: Object) -> list[str]:
+    """What a kubelet tells of the node when the status becomes ``after``: ``NodeHasDiskPressure``, ``NodeReady``."""
+    was = {one["type"]: one["status"] for one in before.get("conditions") or ()}
+    told = []
+    for one in after.get("conditions") or ():
+        kind, status = one["type"], one["status"]
+        if kind in PRESSURES and was.get(kind) != status:
+            told.append(PRESSURES[kind][status == "True"][0].replace("Kubelet", "Node", 1))
+        elif kind == "Ready" and was.get(kind, "False") != status:
+            told.append("NodeReady" if status == "True" else "NodeNotReady")
+    return told
+
+
 def has_changed(before: Object, after: Object) -> bool:
     """Whether the two statuses differ in more than heartbeat times."""
     return _without_times(before) != _without_times(after)
