@@ -102,7 +102,7 @@ async def test_a_pod_is_resized_and_otherwise_left_alone(api: Api) -> None:
         ),
         (
             {"spec": {"containers": [{"name": "main", "resources": {"limits": {"cpu": "100m", "memory": "64Mi"}}}]}},
-            'spec: Invalid value: "Guaranteed": Pod QOS Class may not change as a result of resizing',
+            'spec: Invalid value: "Burstable": Pod QOS Class may not change as a result of resizing',
         ),
         (resources("-1"), "must be greater than or equal to 0"),
     ],

@@ -42,8 +42,8 @@ def validate_resize(pod: Object, old: Object) -> list[FieldError]:
         return errors
     for path, now, before in _pairs(pod["spec"], old["spec"]):
         errors += _resources_change(now.get("resources") or {}, before.get("resources") or {}, f"{path}.resources")
-    quality = qos_class(pod["spec"])
-    if quality != qos_class(old["spec"]):
+    quality = qos_class(old["spec"])
+    if quality != qos_class(pod["spec"]):
         errors.append(fields.invalid("spec", quality, "Pod QOS Class may not change as a result of resizing"))
     return errors
 
