@@ -293,7 +293,8 @@ def test_a_hook_that_takes_all_the_grace_leaves_a_moment(tmp_path: Path) -> None
         assert not await world.exists()
         assert world.runtime.stops == [("app", 2)]
 
-    assert "FailedPreStopHook" in play(tmp_path, story).events.reasons
+    # What the hook said is for the node's log: it may hold secrets.
+    assert ("FailedPreStopHook", "PreStopHook failed") in play(tmp_path, story).events.told
 
 
 def test_a_pod_that_the_api_forgets_is_ended(tmp_path: Path) -> None:
@@ -356,6 +357,38 @@ def test_readiness_follows_its_probe(tmp_path: Path) -> None:
         assert world.runtime.running() == ["app"]
 
     play(tmp_path, story)
+
+
+def test_a_probe_that_cannot_be_made_says_nothing_about_the_container(tmp_path: Path) -> None:
+    """The runtime that is away for a minute must not cost every probed container its life."""
+
+    async def story(world: World) -> None:
+        probe = {"exec": {"command": ["true"]}, "periodSeconds": 1, "failureThreshold": 2}
+        await world.create(pod(containers=[container("app", readinessProbe=probe, livenessProbe=probe)]))
+        await world.wait(lambda one: one["containerStatuses"][0]["ready"])
+        world.checks.is_impossible = True
+        await asyncio.sleep(60)
+        status = (await world.get())["status"]["containerStatuses"][0]
+        assert (status["ready"], status["restartCount"]) == (True, 0)
+
+    said = "Liveness probe errored and resulted in unknown state: failed to exec in container"
+    assert ("Unhealthy", said) in play(tmp_path, story).events.told
+
+
+@pytest.mark.parametrize("trouble", ["is_impossible", "is_unwell"])
+def test_a_container_whose_hook_after_the_start_fails_is_ended_and_what_the_hook_said_is_not_told(
+    tmp_path: Path, trouble: str
+) -> None:
+    async def story(world: World) -> None:
+        world.checks.is_impossible, world.checks.is_well = trouble == "is_impossible", trouble != "is_unwell"
+        hook = {"postStart": {"exec": {"command": ["x"]}}}
+        await world.create(pod(restartPolicy="Never", containers=[container("app", lifecycle=hook)]))
+        await world.wait(lambda one: one["phase"] == "Failed")
+        assert world.runtime.running() == []
+
+    told = play(tmp_path, story).events.told
+    assert ("FailedPostStartHook", "PostStartHook failed") in told
+    assert ("Killing", "FailedPostStartHook") in told
 
 
 def test_who_is_ending_says_whether_he_can_serve_and_is_not_killed_for_being_unwell(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from kontinuum.foundation.tasks import cancel
 from kontinuum.node.agent import Agent
 from kontinuum.node.checks import CheckFailed
 from kontinuum.node.images import Puller
+from kontinuum.node.port import RuntimeFailed
 from kontinuum.node.settings import NodeSettings
 from kontinuum.node.sources import Sources
 from kontinuum.node.static.folder import Folder
@@ -58,10 +59,14 @@ class FakeChecks:
         self.asked = 0
         self.seconds = 0.0
         """How long each check takes."""
+        self.is_impossible = False
+        """No check can be made at all."""
 
     async def check(self, handler: Object, container: Object, container_id: str, ip: str, timeout: float) -> str:
         self.asked += 1
         await asyncio.sleep(min(self.seconds, timeout))
+        if self.is_impossible:
+            raise RuntimeFailed("failed to exec in container")
         if not self.is_well or self.seconds > timeout:
             raise CheckFailed("unwell")
         return ""

@@ -12,7 +12,9 @@ from collections import defaultdict
 from functools import partial
 from pathlib import Path
 
-from kontinuum.api.machinery.objects import Object, uid_of
+import structlog
+
+from kontinuum.api.machinery.objects import Object, name_of, uid_of
 from kontinuum.foundation.errors import KontinuumError, Retryable
 from kontinuum.images import containerd
 from kontinuum.node import (
@@ -63,6 +65,8 @@ from kontinuum.node.user_namespaces import NoUsers, UserNamespaces, Users
 from kontinuum.node.volumes import mounting, provisioned
 from kontinuum.node.volumes.context import CannotMount, Context
 from kontinuum.node.volumes.image import ImageVolumes
+
+log = structlog.get_logger(__name__)
 
 NORMAL, WARNING = "Normal", "Warning"
 SANDBOX_CHANGED = "Pod sandbox changed, it will be killed and re-created."
@@ -132,9 +136,9 @@ class Hands:
         for container in observed.containers:
             if container.has_exited and container.id not in self._remembered.messages:
                 policy = container.annotations.get(TERMINATION_MESSAGE_POLICY, "File")
-                log = log_directory(self._tools.settings, pod) / log_path(container.name, container.attempt)
+                written = log_directory(self._tools.settings, pod) / log_path(container.name, container.attempt)
                 failed = container.exit_code != 0
-                fallback = log if policy == "FallbackToLogsOnError" and failed else None
+                fallback = written if policy == "FallbackToLogsOnError" and failed else None
                 message = read_message(self._message_file(pod, container.name, container.attempt), fallback)
                 self._remembered.messages[container.id] = message
 
@@ -218,8 +222,8 @@ class Hands:
             tell(WARNING, "Failed", f"Error: {error}")
             return
         tell(NORMAL, "Started", "Container started")
-        log = log_directory(self._tools.settings, pod) / log_path(action.name, action.attempt)
-        log_files.link(self._tools.settings, pod, action.name, container_id, log)
+        file = log_directory(self._tools.settings, pod) / log_path(action.name, action.attempt)
+        log_files.link(self._tools.settings, pod, action.name, container_id, file)
         await self._post_start(pod, container, container_id, sandbox.ips)
 
     async def _is_alive(self, pod: Object, sandbox: Sandbox) -> bool:
@@ -299,9 +303,11 @@ class Hands:
             ip = next(iter(ips), self._tools.host.ip)
             grace = pods.grace_seconds(pod)
             await self._interruption.during(self._tools.checks.check(hook, container, container_id, ip, grace))
-        except CheckFailed as error:
-            message = f"PostStartHook failed: {error}"
-            self._tell(pod, WARNING, "FailedPostStartHook", message, container=container["name"])
+        except (CheckFailed, RuntimeFailed) as error:
+            # What a hook said may hold secrets, and more people read events than logs of nodes.
+            log.info("a hook after the start failed", pod=name_of(pod), container=container["name"], error=str(error))
+            self._tell(pod, WARNING, "FailedPostStartHook", "PostStartHook failed", container=container["name"])
+            self._tell(pod, NORMAL, "Killing", "FailedPostStartHook", container=container["name"])
             await self._runtime.stop_container(container_id, pods.grace_seconds(pod))
 
     async def _resize(self, pod: Object, action: Resize, observed: Observed) -> None:
@@ -349,8 +355,8 @@ class Hands:
                 ip = next(iter(ips), self._tools.host.ip)
                 await self._tools.checks.check(hook, container, action.container_id, ip, action.grace)
             except Retryable as error:
-                message = f"PreStopHook failed: {error}"
-                self._tell(pod, WARNING, "FailedPreStopHook", message, container=action.name)
+                log.info("a hook before the stop failed", pod=name_of(pod), container=action.name, error=str(error))
+                self._tell(pod, WARNING, "FailedPreStopHook", "PreStopHook failed", container=action.name)
         await self._wait_turn(action, began + action.grace)
         left = round(began + action.grace - self._tools.clock.monotonic())
         await self._runtime.stop_container(action.container_id, max(SHORTEST_GRACE, left) if action.grace else 0)

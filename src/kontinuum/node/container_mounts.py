@@ -88,8 +88,10 @@ def below(volume: Path, sub_path: str) -> Path:
     """
     if not sub_path:
         return volume
-    if sub_path.startswith("/") or ".." in sub_path.split("/"):
-        raise BadMount(f"subPath {sub_path!r} must be relative and without '..'")
+    if sub_path.startswith("/"):
+        raise BadMount(f"error SubPath `{sub_path}` must not be an absolute path")
+    if ".." in sub_path.split("/"):
+        raise BadMount(f"unable to provision SubPath `{sub_path}`: must not contain '..'")
     base = volume.resolve()
     target = (base / sub_path).resolve()
     if not target.is_relative_to(base):

@@ -62,14 +62,17 @@ class Prober:
         judgement = Judgement()
         while True:
             succeeded = await self._check(pod, container, current, kind, ip)
-            before, judgement = judgement, judge(judgement, succeeded, settings)
+            before = judgement
+            if succeeded is not None:
+                judgement = judge(judgement, succeeded, settings)
             if judgement.good != before.good and judgement.good is not None:
                 self._conclude(current, kind, judgement.good)
                 if kind == "startup" or (kind == "liveness" and not judgement.good):
                     return
             await clock.sleep(settings.period)
 
-    async def _check(self, pod: Object, container: Object, current: Container, kind: str, ip: str) -> bool:
+    async def _check(self, pod: Object, container: Object, current: Container, kind: str, ip: str) -> bool | None:
+        """Whether one check succeeded; None if it could not be made, which the kubelet counts neither way."""
         probe = container[f"{kind}Probe"]
         timeout = ProbeSettings.of(probe).timeout
         began, result = self._tools.clock.monotonic(), "failed"
@@ -80,8 +83,8 @@ class Prober:
         except (CheckFailed, TimeoutError) as error:
             message = f"{kind.capitalize()} probe failed: {error}"
         except KontinuumError as error:
-            # The runtime itself could not be asked: that says nothing about the container.
-            message, result = f"{kind.capitalize()} probe errored: {error}", "unknown"
+            # The runtime could not be asked, or could not begin the command: that says nothing about the container.
+            message, result = f"{kind.capitalize()} probe errored and resulted in unknown state: {error}", "unknown"
         else:
             result = "successful"
             if warning:
@@ -92,7 +95,7 @@ class Prober:
             took = self._tools.clock.monotonic() - began
             self._tools.probe_counts.count(pod, current.name, kind, result, took)
         self._tools.events.event(pod, "Warning", "Unhealthy", message, field_path=part)
-        return False
+        return None if result == "unknown" else False
 
     def _conclude(self, current: Container, kind: str, good: bool) -> None:
         if kind == "readiness":
