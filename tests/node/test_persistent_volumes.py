@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.node.world import volume_context
 
 from kontinuum.api.kontinuum.host_path import PROVISIONER
 from kontinuum.api.kubernetes.resources import NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, RUNTIMECLASSES
@@ -25,7 +26,7 @@ from kontinuum.node.erasing import Eraser
 from kontinuum.node.settings import NodeSettings
 from kontinuum.node.sources import Sources
 from kontinuum.node.volumes import growth, mounting, provisioned
-from kontinuum.node.volumes.context import CannotMount, Context
+from kontinuum.node.volumes.context import CannotMount
 
 BOUND = {"pv.kubernetes.io/bind-completed": "yes"}
 MOUNTING = {"name": "main", "volumeMounts": [{"name": "data", "mountPath": "/data"}]}
@@ -51,7 +52,7 @@ def prepare(tmp_path: Path, volume: Object | None, *, bound: bool = True, **spec
             spec_of = {"claimRef": reference, **volume["spec"]}
             await client.create(PERSISTENTVOLUMES, {"metadata": {"name": "v", **volume["metadata"]}, "spec": spec_of})
         await client.create(RUNTIMECLASSES, {"metadata": {"name": "hardened"}, "handler": "microvm"})
-        context = Context(a_pod(**spec), Sources(client, clock), None, None, None, None, None, 0)  # type: ignore[arg-type]
+        context = volume_context(a_pod(**spec), sources=Sources(client, clock))
         return (await mounting.prepare(context, tmp_path / "pod"))["data"]
 
     return virtual_time.run(main)
@@ -59,8 +60,7 @@ def prepare(tmp_path: Path, volume: Object | None, *, bound: bool = True, **spec
 
 def test_a_volume_that_no_container_uses_keeps_no_pod_waiting(tmp_path: Path) -> None:
     pod = a_pod(containers=[{"name": "main"}])
-    context = Context(pod, None, None, None, None, None, None, 0)  # type: ignore[arg-type]
-    assert asyncio.run(mounting.prepare(context, tmp_path)) == {}
+    assert asyncio.run(mounting.prepare(volume_context(pod), tmp_path)) == {}
     looking = {"name": "visitor", "volumeDevices": [{"name": "data", "devicePath": "/dev/x"}]}
     file = {"name": "main", "env": [{"name": "A", "valueFrom": {"fileKeyRef": {"volumeName": "data"}}}]}
     for used in ({"ephemeralContainers": [looking]}, {"initContainers": [MOUNTING]}, {"containers": [file]}):
@@ -175,8 +175,7 @@ def test_a_claim_whose_file_system_has_not_grown_keeps_its_capacity_and_is_told_
             def tell(*event: str) -> None:
                 told.append(" ".join(event))
 
-            sources = Sources(client, clock)
-            context = Context(a_pod(), sources, None, None, None, None, tell, 1e9)  # type: ignore[arg-type]
+            context = volume_context(a_pod(), sources=Sources(client, clock), tell=tell)
             await mounting.prepare(context, tmp_path / "pod")
             found = await client.get(PERSISTENTVOLUMECLAIMS, "c", namespace="default")
             now: Object = found["status"]

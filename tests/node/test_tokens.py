@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
+from tests.node.world import volume_context
 
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.resources import Resource
@@ -16,7 +17,7 @@ from kontinuum.node.fields import Surroundings
 from kontinuum.node.sources import Sources
 from kontinuum.node.tokens import Tokens
 from kontinuum.node.volumes import projected
-from kontinuum.node.volumes.context import Context, File
+from kontinuum.node.volumes.context import File
 from kontinuum.node.volumes.service_account_token import common_user
 
 POD: Object = {
@@ -127,7 +128,8 @@ def test_only_the_pods_user_may_read_its_token(security: Object, expected: File)
     async def main(api: Api, tokens: Tokens, clock: VirtualClock) -> None:
         pod = {**POD, "spec": {**POD["spec"], "securityContext": security}}
         sources = Sources(cast(Client, api), clock)
-        context = Context(pod, sources, tokens, Surroundings((), "192.0.2.1", 1000, 1 << 30), None, None, None, 0)  # type: ignore[arg-type]
+        around = Surroundings((), "192.0.2.1", 1000, 1 << 30)
+        context = volume_context(pod, sources=sources, tokens=tokens, around=around)
         projection = {"sources": [{"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}}]}
         assert await projected.files(projection, context) == {"token": expected}
 

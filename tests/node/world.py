@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from kontinuum.node.static.folder import Folder
 from kontinuum.node.status import HostFacts
 from kontinuum.node.tokens import Tokens
 from kontinuum.node.tools import Tools
+from kontinuum.node.volumes.context import Context
 from kontinuum.node.volumes.scratch import Scratch
 
 NODE = "n1"
@@ -156,6 +158,12 @@ def pod(name: str = "p", **spec: Any) -> Object:
 
 def container(name: str, **more: Any) -> Object:
     return {"name": name, "image": "app:1", "imagePullPolicy": "IfNotPresent", **more}
+
+
+def volume_context(pod: Object, **given: Any) -> Context:
+    """What the pod's volumes are given, at the epoch; a volume that needs more than is ``given`` finds None."""
+    nothing: dict[str, Any] = dict.fromkeys(field.name for field in fields(Context))
+    return Context(**nothing | {"pod": pod, "now": 0.0} | given)
 
 
 def state(status: Object, index: int = 0) -> Object:
