@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 from contextlib import nullcontext
@@ -150,51 +151,123 @@ def test_a_superblock_that_a_guest_has_made_up_fills_nothing(tmp_path: Path) -> 
     assert not provisioned.is_filled(tmp_path)
 
 
+PENDING = {"type": "FileSystemResizePending", "status": "True"}
+
+
+class Growing:
+    """A claim of 16Mi that has the volume ``place``, which is to have 64Mi."""
+
+    def __init__(self, tmp_path: Path, **spec: Any) -> None:
+        """``spec`` is more of the volume's."""
+        self.place = tmp_path / "v"
+        self.told: list[str] = []
+        self._pods = tmp_path / "pods"
+        self._spec = spec
+        self._clock = VirtualClock()
+        self._client = FakeApi(self._clock).client()
+
+    async def create(self) -> None:
+        metadata = {"name": "c", "namespace": "default", "annotations": BOUND}
+        claim = await self._client.create(PERSISTENTVOLUMECLAIMS, {"metadata": metadata, "spec": {"volumeName": "v"}})
+        status = {"phase": "Bound", "capacity": {"storage": "16Mi"}, "conditions": [PENDING]}
+        await self._client.update(PERSISTENTVOLUMECLAIMS, {**claim, "status": status}, subresource="status")
+        reference = {"namespace": "default", "name": "c", "uid": claim["metadata"]["uid"]}
+        volume = ours(self.place)
+        metadata, spec = {"name": "v", **volume["metadata"]}, {**volume["spec"], "claimRef": reference, **self._spec}
+        await self._client.create(PERSISTENTVOLUMES, {"metadata": metadata, "spec": spec})
+        await self._client.create(RUNTIMECLASSES, {"metadata": {"name": "hardened"}, "handler": "microvm"})
+
+    async def prepare(self, pod: str = "p", **spec: Any) -> Object:
+        """The claim's status after the pod's volumes were looked at, for the first time or again."""
+
+        def tell(*event: str) -> None:
+            self.told.append(" ".join(event))
+
+        context = volume_context(a_pod(**spec), sources=Sources(self._client, self._clock), tell=tell)
+        await mounting.prepare(context, self._pods / pod)
+        found = await self._client.get(PERSISTENTVOLUMECLAIMS, "c", namespace="default")
+        now: Object = found["status"]
+        return now
+
+
+def is_told_why(status: Object, why: str) -> bool:
+    """Whether the claim has its old capacity, and why."""
+    kept, failed = status["conditions"]
+    assert (status["capacity"], kept) == ({"storage": "16Mi"}, PENDING)
+    assert (failed["type"], failed["status"]) == ("NodeResizeError", "True")
+    return bool(failed["message"].startswith(f"failed to expand pvc with {why}"))
+
+
+def has_grown(status: Object) -> bool:
+    return bool(status["capacity"] == {"storage": "64Mi"} and not status.get("conditions"))
+
+
 def test_a_claim_whose_file_system_has_not_grown_keeps_its_capacity_and_is_told_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Until it has: every pod that begins with the volume tries again."""
-    place, told = tmp_path / "v", list[str]()
     for step in ("show", "grow"):
         monkeypatch.setattr(provisioned, step, lambda *_: None)
     monkeypatch.setattr(provisioned, "_may_grow_mounted", lambda: False)
-    pending = {"type": "FileSystemResizePending", "status": "True"}
-    status = {"phase": "Bound", "capacity": {"storage": "16Mi"}, "conditions": [pending]}
+    claim = Growing(tmp_path)
 
     async def main() -> None:
-        clock = VirtualClock()
-        client = FakeApi(clock).client()
-        metadata = {"name": "c", "namespace": "default", "annotations": BOUND}
-        claim = await client.create(PERSISTENTVOLUMECLAIMS, {"metadata": metadata, "spec": {"volumeName": "v"}})
-        await client.update(PERSISTENTVOLUMECLAIMS, {**claim, "status": status}, subresource="status")
-        reference = {"namespace": "default", "name": "c", "uid": claim["metadata"]["uid"]}
-        spec = {**ours(place)["spec"], "claimRef": reference}
-        await client.create(PERSISTENTVOLUMES, {"metadata": {"name": "v", **ours(place)["metadata"]}, "spec": spec})
-
-        async def begin() -> Object:
-            def tell(*event: str) -> None:
-                told.append(" ".join(event))
-
-            context = volume_context(a_pod(), sources=Sources(client, clock), tell=tell)
-            await mounting.prepare(context, tmp_path / "pod")
-            found = await client.get(PERSISTENTVOLUMECLAIMS, "c", namespace="default")
-            now: Object = found["status"]
-            return now
-
-        image = await provisioned.have(place, 16 << 20, is_for_machine=False)
+        await claim.create()
+        image = await provisioned.have(claim.place, 16 << 20, is_for_machine=False)
         whole = image.read_bytes()
         image.write_bytes(whole[:2048] + bytes(1 << 20) + whole[2048 + (1 << 20) :])
         for _ in range(2):
-            now = await begin()
-            assert now["capacity"] == {"storage": "16Mi"}
-            kept, why = now["conditions"]
-            assert (kept, why["type"], why["status"]) == (pending, "NodeResizeError", "True")
-            assert why["message"].startswith(f"failed to expand pvc with run e2fsck on {image}: ")
-        assert len(told) == 2
-        assert told[0].startswith('Warning VolumeResizeFailed NodeExpandVolume failed for volume "v" : run e2fsck on ')
+            assert is_told_why(await claim.prepare(), f"run e2fsck on {image}: ")
+        assert len(claim.told) == 2
+        why = 'Warning VolumeResizeFailed NodeExpandVolume failed for volume "v" : run e2fsck on '
+        assert claim.told[0].startswith(why)
         image.write_bytes(whole)
-        now = await begin()
-        assert (now["capacity"], now.get("conditions"), len(told)) == ({"storage": "64Mi"}, None, 2)
+        assert has_grown(await claim.prepare()) and len(claim.told) == 2
+
+    asyncio.run(main())
+
+
+def test_a_disk_for_which_a_machine_waits_grows_before_it_has_it(tmp_path: Path) -> None:
+    """It was described when somebody else had the disk, under whom it would have grown for nobody."""
+    claim = Growing(tmp_path)
+
+    async def main() -> None:
+        await claim.create()
+        image = await provisioned.have(claim.place, 16 << 20, is_for_machine=True)
+        with image.open("rb") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            for _ in range(2):
+                status = await claim.prepare(runtimeClassName="hardened")
+                assert (status["conditions"], image.stat().st_size) == ([PENDING], 16 << 20)
+        status = await claim.prepare(runtimeClassName="hardened")
+        assert (status["conditions"], image.stat().st_size) == ([PENDING], 64 << 20)
+        await process.run("resize2fs", image, timeout=60)  # As its machine's kernel does.
+        assert has_grown(await claim.prepare(runtimeClassName="hardened"))
+        assert claim.told == []
+
+    asyncio.run(main())
+
+
+def test_a_claim_is_told_that_its_machine_s_kernel_refuses_to_enlarge(tmp_path: Path) -> None:
+    """As Linux does with a file system that has seen an error. Each pod is told once, however often it is looked at."""
+    claim = Growing(tmp_path)
+
+    async def main() -> None:
+        await claim.create()
+        image = await provisioned.have(claim.place, 16 << 20, is_for_machine=True)
+        assert (await claim.prepare("first", runtimeClassName="hardened"))["conditions"] == [PENDING]
+        # Its kernel found the error in the journal, when it mounted the disk.
+        await process.run("debugfs", "-w", "-R", "set_super_value state 3", image, timeout=60)
+        why = f"run e2fsck on {image} when no pod has it: its file system has seen an error"
+        for pod, events in (("first", 1), ("first", 1), ("second", 2), ("second", 2)):
+            assert is_told_why(await claim.prepare(pod, runtimeClassName="hardened"), why)
+            assert len(claim.told) == events
+        assert claim.told[0] == f'Warning VolumeResizeFailed NodeExpandVolume failed for volume "v" : {why}'
+        await process.run("e2fsck", "-f", "-p", image, timeout=60, check=False)
+        assert (await claim.prepare("third", runtimeClassName="hardened"))["capacity"] == {"storage": "16Mi"}
+        await process.run("resize2fs", image, timeout=60)
+        assert has_grown(await claim.prepare("third", runtimeClassName="hardened"))
+        assert len(claim.told) == 2
 
     asyncio.run(main())
 

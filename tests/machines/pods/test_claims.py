@@ -9,9 +9,12 @@ from tests.machines.pods.cases import Cases, World, is_ready, mounted, until
 
 from kontinuum.api.machinery.objects import Object, name_of, uid_of
 from kontinuum.api.machinery.status import ApiError
+from kontinuum.foundation import process
 
 CASES = Cases("Claims and their volumes")
 STORE = "echo $HOSTNAME >> /data/starts; sleep 100000"
+
+LARGER = {"spec": {"resources": {"requests": {"storage": "48Mi"}}}}
 
 
 def a_claim() -> Object:
@@ -124,22 +127,13 @@ async def a_volume_changes_its_class_and_is_never_in_two(world: World) -> None:
         return any("in use by a pod with a kernel of its own" in one["message"] for one in await world.events(second))
 
     await until("the container to wait", is_refused)
-    await world.patch("PersistentVolumeClaim", world.name(), {"spec": {"resources": {"requests": {"storage": "48Mi"}}}})
-
-    async def is_to_grow() -> Any:
-        return (await world.get("PersistentVolumeClaim", world.name()))["status"].get("conditions")
-
     # Not every host lets a volume grow that is mounted: it does before the next pod has it.
-    await until("the volume to be larger than its file system", is_to_grow)
+    await _grow(world, world.name())
     await world.delete("Pod", first)
     await world.pod_that(second, is_ready, "to follow the machine")
     await world.log_that(second, lambda text: text.split() == ["machine", "container"], "to tell who wrote")
 
-    async def has_grown() -> bool:
-        status = (await world.get("PersistentVolumeClaim", world.name()))["status"]
-        return bool(status["capacity"]["storage"] == "48Mi" and not status.get("conditions"))
-
-    await until("the claim to have grown", has_grown)
+    await until("the claim to have grown", lambda: _has_grown(world, world.name()))
     kilobytes = int((await world.execute(second, "df -k /data | tail -1")).split()[1])
     assert kilobytes > 32 << 10
     third = name_of(await world.start(writer("again", "microvm")))
@@ -154,6 +148,84 @@ async def a_volume_changes_its_class_and_is_never_in_two(world: World) -> None:
     assert (await world.execute(third, "cat /data/a/part/starts")).split() == ["machine", "container", "again"]
     await world.delete("Pod", third)
     await world.delete("PersistentVolumeClaim", world.name())
+
+
+@CASES.add(classes=("microvm",))
+async def a_volume_grows_for_a_machine_that_waits_for_it(world: World) -> None:
+    claim = world.name()
+    await world.create("PersistentVolumeClaim", claim, spec=a_claim())
+    volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": claim}}]
+
+    def user(name: str) -> Object:
+        return world.pod(name=name, volumes=volumes, container={"volumeMounts": [mounted("data", "/data")]})
+
+    first = name_of(await world.running(user("first")))
+    second = name_of(await world.start(user("second")))
+    await world.event_that(second, "Failed", "needs a disk that it writes to alone")
+    await _grow(world, claim)
+    await world.delete("Pod", first)
+    await world.pod_that(second, is_ready, "to follow the first")
+    await until("the claim to have grown", lambda: _has_grown(world, claim))
+    assert int((await world.execute(second, "df -k /data | tail -1")).split()[1]) > 32 << 10
+    await world.delete("Pod", second)
+    await world.delete("PersistentVolumeClaim", claim)
+
+
+@CASES.add(classes=("microvm",))
+async def a_claim_is_told_why_a_machine_did_not_enlarge_its_volume(world: World) -> None:
+    """Linux does not enlarge a file system that has seen an error; what is in it is had all the same."""
+    claim = world.name()
+    await world.create("PersistentVolumeClaim", claim, spec=a_claim())
+    volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": claim}}]
+
+    def user(name: str) -> Object:
+        script = f"echo {name} >> /data/starts; cat /data/starts; sync; sleep 100000"
+        return world.pod(script, name=name, volumes=volumes, container={"volumeMounts": [mounted("data", "/data")]})
+
+    async def ends(pod: str) -> None:
+        await world.delete("Pod", pod)
+        await world.gone("Pod", pod)
+
+    async def repair(*command: str) -> None:
+        image = f"{(await volume_of(world, claim))['spec']['hostPath']['path']}/disk"
+        await process.run(*command, image, timeout=60, check=False)
+
+    await ends(name_of(await world.running(user("first"))))
+    await repair("debugfs", "-w", "-R", "set_super_value state 3")
+    await _grow(world, claim)
+    second = name_of(await world.running(user("second")))
+
+    async def is_told() -> bool:
+        conditions = (await world.get("PersistentVolumeClaim", claim))["status"].get("conditions") or ()
+        told = {one["type"]: one.get("message", "") for one in conditions}
+        return "FileSystemResizePending" in told and "has seen an error" in told.get("NodeResizeError", "")
+
+    await until("the claim to be told why", is_told)
+    await world.event_that(second, "VolumeResizeFailed", "has seen an error")
+    await world.log_that(second, lambda text: text.split() == ["first", "second"], "to tell who wrote")
+    assert int((await world.execute(second, "df -k /data | tail -1")).split()[1]) < 32 << 10
+    await ends(second)
+    await repair("e2fsck", "-f", "-p")
+    third = name_of(await world.running(user("third")))
+    await until("the claim to have grown", lambda: _has_grown(world, claim))
+    assert int((await world.execute(third, "df -k /data | tail -1")).split()[1]) > 32 << 10
+    await world.delete("Pod", third)
+    await world.delete("PersistentVolumeClaim", claim)
+
+
+async def _grow(world: World, claim: str) -> None:
+    """Ask for more, and wait until the volume is larger than its file system."""
+    await world.patch("PersistentVolumeClaim", claim, LARGER)
+
+    async def is_to_grow() -> Any:
+        return (await world.get("PersistentVolumeClaim", claim))["status"].get("conditions")
+
+    await until("the volume to be larger than its file system", is_to_grow)
+
+
+async def _has_grown(world: World, claim: str) -> bool:
+    status = (await world.get("PersistentVolumeClaim", claim))["status"]
+    return bool(status["capacity"]["storage"] == "48Mi" and not status.get("conditions"))
 
 
 async def _is_running(world: World, name: str) -> bool:

@@ -20,18 +20,31 @@ async def prepare(disk: Disk, context: Context, place: Path, group: int | None) 
     For a pod with a machine of its own ``place`` stands for the volume, and beside it is its description
     (``runtime.disk_volumes``). Raises what ``provisioned`` raises.
     """
-    problem = None
     if disk.is_for_machine:
-        description = place.with_name(f"{place.name}.disk")
-        if not description.exists():  # Its machine has it as it is: a disk that grew under it would grow for nobody.
-            await _describe(disk, place, description, group)
+        problem = await _prepare_for_machine(disk, context, place, group)
     elif disk.is_block:
         provisioned.have_block(disk.place, disk.size_bytes)
         place = await asyncio.to_thread(provisioned.show_block, disk.place, place, disk.size_bytes)
+        problem = None
     else:
         problem = await _show(disk, place)
     await _tell(disk, context, problem)
     return place
+
+
+async def _prepare_for_machine(disk: Disk, context: Context, place: Path, group: int | None) -> NotEnlarged | None:
+    """Answers why the machine's kernel does not enlarge the volume, when the pod begins, and until its claim knows."""
+    description = place.with_name(f"{place.name}.disk")
+    begins = not description.exists()
+    if begins:
+        await _describe(disk, place, description, group)
+    else:
+        # The pod may still wait for the disk, which somebody else had when it was described.
+        provisioned.lengthen(disk.place, disk.size_bytes)
+    problem = None if disk.is_block else await asyncio.to_thread(provisioned.refusal, disk.place)
+    if problem is None or begins or growth.bad_news(disk.claim, str(problem), context.now) is not None:
+        return problem
+    return None
 
 
 async def _show(disk: Disk, place: Path) -> NotEnlarged | None:

@@ -74,11 +74,14 @@ async def have(place: Path, size_bytes: int, *, is_for_machine: bool) -> Path:
     if not image.exists():
         await _make(image, size)
         return image
+    if is_for_machine:
+        lengthen(place, size)
+        return image
     with image.open("r+b", buffering=0) as file, suppress(BlockingIOError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.fstat(file.fileno()).st_size < size:
             file.truncate(size)
-        if not (is_for_machine or _grows_mounted(file.fileno()) or _is_filled(file.fileno(), size)):
+        if not (_grows_mounted(file.fileno()) or _is_filled(file.fileno(), size)):
             await _enlarge(image)
     return image
 
@@ -86,16 +89,42 @@ async def have(place: Path, size_bytes: int, *, is_for_machine: bool) -> Path:
 def have_block(place: Path, size_bytes: int) -> Path:
     """The image of a volume that is a block device; as ``have``."""
     place.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (place / IMAGE).open("ab", buffering=0) as file, suppress(BlockingIOError):
+    (place / IMAGE).open("ab").close()
+    lengthen(place, size_bytes)
+    return place / IMAGE
+
+
+def lengthen(place: Path, size_bytes: int) -> None:
+    """Let the image be as large as that, if nobody uses it: under its machine it would grow for nobody.
+
+    It is locked only to become larger: a pod that begins with the volume just now is not to find it in use. Raises
+    OSError.
+    """
+    image = place / IMAGE
+    if _is_long(image, size_bytes):
+        return
+    with image.open("r+b", buffering=0) as file, suppress(BlockingIOError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.fstat(file.fileno()).st_size < size_bytes:
             file.truncate(size_bytes)
-    return place / IMAGE
 
 
 def has_size(place: Path, size_bytes: int) -> bool:
     """Whether the image is as large as that; of a block device that is all."""
-    return (place / IMAGE).stat().st_size >= size_bytes
+    return _is_long(place / IMAGE, size_bytes)
+
+
+def refusal(place: Path) -> NotEnlarged | None:
+    """Why no machine's kernel enlarges the file system in the image, which is larger; None if one does, or has.
+
+    Read from the superblock, where a kernel writes at once that it has seen an error, and at the next mount at the
+    latest that the journal knows of one. Raises OSError.
+    """
+    image = place / IMAGE
+    with image.open("rb", buffering=0) as file:
+        if _is_filled(file.fileno(), image.stat().st_size) or not _has_seen_an_error(file.fileno()):
+            return None
+    return NotEnlarged(f"run e2fsck on {image} when no pod has it: its file system has seen an error")
 
 
 def is_filled(place: Path) -> bool:
@@ -125,11 +154,11 @@ def grow(place: Path, size_bytes: int) -> None:
     image, mounted = place / IMAGE, place / MOUNTED
     with _alone(place):
         device = mounts.devices().get(mounted)
-        is_large = has_size(place, size_bytes)
-        if device is None or (is_large and is_filled(place)) or not _image_grows_mounted(image):
+        is_long = _is_long(image, size_bytes)
+        if device is None or (is_long and is_filled(place)) or not _image_grows_mounted(image):
             return
         try:
-            if not is_large:
+            if not is_long:
                 os.truncate(image, size_bytes)
             loop.see_new_size(Path(f"/dev/loop{device.partition(':')[2]}"))
             _fill(mounted, image.stat().st_size)
@@ -269,11 +298,19 @@ def _is_filled(file: int, size_bytes: int) -> bool:
     return bool(logarithm <= _LARGEST_BLOCK and size_bytes < (blocks + _LEFT_OUT) << (10 + logarithm))
 
 
+def _is_long(image: Path, size_bytes: int) -> bool:
+    return image.stat().st_size >= size_bytes
+
+
 def _grows_mounted(file: int) -> bool:
     """Whether the file system in the open image is enlarged while it is mounted, which Linux does not do with one that
     has seen an error (the host's disk was full)."""
+    return _may_grow_mounted() and not _has_seen_an_error(file)
+
+
+def _has_seen_an_error(file: int) -> bool:
     [state] = struct.unpack("<H", os.pread(file, 2, _STATE_AT))
-    return _may_grow_mounted() and not state & _HAS_ERRORS
+    return bool(state & _HAS_ERRORS)
 
 
 def _image_grows_mounted(image: Path) -> bool:
