@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import json
 import os
@@ -26,7 +27,7 @@ from kontinuum.node.container_mounts import volume_devices, volume_mounts
 from kontinuum.node.erasing import Eraser
 from kontinuum.node.settings import NodeSettings
 from kontinuum.node.sources import Sources
-from kontinuum.node.volumes import growth, mounting, provisioned
+from kontinuum.node.volumes import growth, loop, mounting, provisioned
 from kontinuum.node.volumes.context import CannotMount
 
 BOUND = {"pv.kubernetes.io/bind-completed": "yes"}
@@ -268,6 +269,37 @@ def test_a_claim_is_told_that_its_machine_s_kernel_refuses_to_enlarge(tmp_path: 
         await process.run("resize2fs", image, timeout=60)
         assert has_grown(await claim.prepare("third", runtimeClassName="hardened"))
         assert len(claim.told) == 2
+
+    asyncio.run(main())
+
+
+def test_a_block_device_that_did_not_see_its_new_size_is_told_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its image is longer already: the claim has grown when the device has."""
+    claim, device, asked = Growing(tmp_path, volumeMode="Block"), Path("/dev/loop77"), list[Path]()
+    sizes = {device: (16 << 20) // loop.SECTOR_BYTES}
+    monkeypatch.setattr(loop, "showing", lambda file: device)
+    monkeypatch.setattr(loop, "sectors", sizes.get)
+
+    def see_new_size(device: Path) -> None:
+        asked.append(device)
+        if len(asked) < 3:
+            raise OSError(errno.EAGAIN, "not now")
+        sizes[device] = (claim.place / provisioned.IMAGE).stat().st_size // loop.SECTOR_BYTES
+
+    monkeypatch.setattr(loop, "see_new_size", see_new_size)
+    use = {"name": "main", "volumeDevices": [{"name": "data", "devicePath": "/dev/own"}]}
+
+    async def main() -> None:
+        await claim.create()
+        for tries in (1, 2):
+            status = await claim.prepare(containers=[use])
+            assert is_told_why(status, f"the device {device} of {claim.place / 'disk'}: ")
+            assert len(claim.told) == len(asked) == tries
+        for _ in range(2):
+            assert has_grown(await claim.prepare(containers=[use]))
+        assert len(claim.told) == 2 and len(asked) == 3
 
     asyncio.run(main())
 

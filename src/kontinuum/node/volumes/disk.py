@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from kontinuum.api.machinery.objects import name_of
@@ -24,8 +25,8 @@ async def prepare(disk: Disk, context: Context, place: Path, group: int | None) 
         problem = await _prepare_for_machine(disk, context, place, group)
     elif disk.is_block:
         provisioned.have_block(disk.place, disk.size_bytes)
-        place = await asyncio.to_thread(provisioned.show_block, disk.place, place, disk.size_bytes)
-        problem = None
+        place = await asyncio.to_thread(provisioned.show_block, disk.place, place)
+        problem = await _grow(provisioned.grow_block, disk)
     else:
         problem = await _show(disk, place)
     await _tell(disk, context, problem)
@@ -55,11 +56,16 @@ async def _show(disk: Disk, place: Path) -> NotEnlarged | None:
     except NotEnlarged as error:
         problem = error
     await asyncio.to_thread(provisioned.show, disk.place, place)
+    return await _grow(provisioned.grow, disk) or problem
+
+
+async def _grow(grow: Callable[[Path, int], None], disk: Disk) -> NotEnlarged | None:
+    """Answers why it was in vain."""
     try:
-        await asyncio.to_thread(provisioned.grow, disk.place, disk.size_bytes)
+        await asyncio.to_thread(grow, disk.place, disk.size_bytes)
     except NotEnlarged as error:
-        problem = error
-    return problem
+        return error
+    return None
 
 
 async def _tell(disk: Disk, context: Context, problem: NotEnlarged | None) -> None:

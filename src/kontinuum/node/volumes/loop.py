@@ -17,6 +17,7 @@ _AUTOCLEAR, _DIRECT_IO = 4, 16
 _CONFIGURATION = struct.Struct("=II 52x I 176x 64x")
 """struct loop_config: the file, the block size, of its loop_info64 the flags alone, and what is reserved."""
 _MAJOR = 7
+SECTOR_BYTES = 512
 _ATTEMPTS = 64
 """Between asking for a free device and taking it somebody else may take it."""
 
@@ -54,6 +55,11 @@ def showing(file: Path) -> Path | None:
             if backing.read_text().rstrip("\n") == str(file):
                 return Path("/dev") / backing.parts[3]
     return None
+
+
+def sectors(device: Path) -> int:
+    """How large the device is. Raises OSError."""
+    return int(Path("/sys/block", device.name, "size").read_text())
 
 
 def detach(device: Path) -> None:

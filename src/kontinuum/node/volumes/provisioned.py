@@ -110,8 +110,11 @@ def lengthen(place: Path, size_bytes: int) -> None:
 
 
 def has_size(place: Path, size_bytes: int) -> bool:
-    """Whether the image is as large as that; of a block device that is all."""
-    return _is_long(place / IMAGE, size_bytes)
+    """Whether the image is as large as that, and the device too that shows it to containers; of a block device that is
+    all."""
+    image = place / IMAGE
+    device = loop.showing(image)
+    return _is_long(image, size_bytes) and (device is None or _sees(device, size_bytes))
 
 
 def refusal(place: Path) -> NotEnlarged | None:
@@ -166,7 +169,7 @@ def grow(place: Path, size_bytes: int) -> None:
             raise NotEnlarged(f"the file system in {image}: {error}") from error
 
 
-def show_block(place: Path, target: Path, size_bytes: int) -> Path:
+def show_block(place: Path, target: Path) -> Path:
     """The volume's block device, and a link to it at ``target``: it stays while there is one. Raises as ``show``."""
     image = place / IMAGE
     with _alone(place):
@@ -174,13 +177,26 @@ def show_block(place: Path, target: Path, size_bytes: int) -> Path:
         if device is None:
             with _locked(image) as file, loop.attached(file, for_good=True) as device:
                 pass
-        elif not has_size(place, size_bytes):
-            os.truncate(image, size_bytes)
-            loop.see_new_size(device)
         if not target.is_symlink():
             target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(device)
     return device
+
+
+def grow_block(place: Path, size_bytes: int) -> None:
+    """Enlarge a block device that containers have, and that has become too small. Raises NotEnlarged."""
+    image = place / IMAGE
+    with _alone(place):
+        device = loop.showing(image)
+        # The device itself is asked: it may not have seen what the image has grown by.
+        if device is None or _sees(device, size_bytes):
+            return
+        try:
+            if not _is_long(image, size_bytes):
+                os.truncate(image, size_bytes)
+            loop.see_new_size(device)
+        except OSError as error:
+            raise NotEnlarged(f"the device {device} of {image}: {error}") from error
 
 
 def let_go(root: Path, pods: Path) -> None:
@@ -300,6 +316,11 @@ def _is_filled(file: int, size_bytes: int) -> bool:
 
 def _is_long(image: Path, size_bytes: int) -> bool:
     return image.stat().st_size >= size_bytes
+
+
+def _sees(device: Path, size_bytes: int) -> bool:
+    """Whether the device is as large as that, but for a part of a sector, of which none makes use."""
+    return loop.sectors(device) >= size_bytes // loop.SECTOR_BYTES
 
 
 def _grows_mounted(file: int) -> bool:
