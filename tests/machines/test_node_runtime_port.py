@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -19,7 +20,7 @@ COMMANDS = {
     "lasting": ["sh", "-c", "trap 'exit 0' TERM; while true; do sleep 0.1; done"],
     "failing": ["sh", "-c", "exit 3"],
     "absent": ["no-such-program"],
-    "stubborn": ["sh", "-c", "trap '' TERM; while true; do sleep 0.1; done"],
+    "stubborn": ["sh", "-c", "trap '' TERM; echo deaf; while true; do sleep 0.1; done"],
 }
 
 
@@ -27,13 +28,14 @@ class ContainerdSubject:
     def __init__(self, runtime: CriClient, settings: NodeSettings) -> None:
         self.runtime = runtime
         self._settings = settings
+        self._logs = settings.data / "logs" / "conformance"
 
     def sandbox(self, attempt: int = 0) -> Config:
         metadata = {"name": "p", "uid": UID, "namespace": "default", "attempt": attempt}
         return {
             "metadata": metadata,
             "labels": identity(),
-            "log_directory": str(self._settings.data / "logs" / "conformance"),
+            "log_directory": str(self._logs),
             "linux": {"cgroup_parent": f"{self._settings.cgroup}/pod{UID}"},
         }
 
@@ -46,6 +48,12 @@ class ContainerdSubject:
             "log_path": f"{kind}.log",
             "linux": {},
         }
+
+    async def wait_deaf(self, kind: str) -> None:
+        log = self._logs / f"{kind}.log"
+        async with asyncio.timeout(60):
+            while not log.exists() or b"deaf" not in log.read_bytes():
+                await asyncio.sleep(0.05)
 
 
 @pytest.fixture

@@ -27,6 +27,11 @@ class Subject(Protocol):
         ``stubborn`` must be killed."""
         ...
 
+    async def wait_deaf(self, kind: str) -> None:
+        """Returns when the container of this kind ignores being asked: one that has only just been started does not
+        yet, and ends like any other."""
+        ...
+
 
 def identity() -> dict[str, str]:
     return {POD_UID: UID, POD_NAME: "p", POD_NAMESPACE: "default"}
@@ -91,6 +96,7 @@ async def a_start_that_fails_is_told_and_leaves_an_ended_container(subject: Subj
 
 async def grace_is_given_and_then_no_more(subject: Subject) -> None:
     _, container = await started(subject, "stubborn")
+    await subject.wait_deaf("stubborn")
     await subject.runtime.stop_container(container, 1)
     assert (await ended(subject, container)).exit_code == 137
 

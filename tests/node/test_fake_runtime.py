@@ -31,6 +31,9 @@ class FakeSubject:
         return {"metadata": {"name": kind, "attempt": attempt}, "labels": container_labels(kind), "annotations": {},
                 "image": {"image": "docker.io/library/app:1"}}  # fmt: skip
 
+    async def wait_deaf(self, kind: str) -> None:
+        """It is from its beginning."""
+
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.__name__)
 def test_the_fake_keeps(claim: Claim) -> None:
