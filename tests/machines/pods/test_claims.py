@@ -121,6 +121,8 @@ async def a_volume_changes_its_class_and_is_never_in_two(world: World) -> None:
         return world.pod(script, name=name, runtimeClassName=isolation_class, volumes=volumes, container=mounts)
 
     first = name_of(await world.running(writer("machine", "microvm")))
+    # Its shell runs when the pod is Ready, and on a busy host has not written yet: it would be ended before.
+    await world.log_that(first, lambda text: "machine" in text, "to have written")
     second = name_of(await world.start(writer("container", "container")))
 
     async def is_refused() -> bool:
