@@ -84,6 +84,11 @@ class TestedPod:
     async def state(self, id: str, exec_id: str = "") -> messages.StateResponse:
         return await self.call("State", messages.StateRequest(id, exec_id), messages.StateResponse)
 
+    async def stats(self, id: str) -> messages.Metrics:
+        told = (await self.call("Stats", messages.StatsRequest(id), messages.StatsResponse)).stats
+        assert told is not None
+        return codec.decode(messages.Metrics, told.value)
+
     async def kill(self, id: str, number: int, exec_id: str = "") -> None:
         await self.call("Kill", messages.KillRequest(id, exec_id, number, False), messages.Empty)
 

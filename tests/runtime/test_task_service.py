@@ -14,8 +14,8 @@ from tests.runtime.containerd import Containerd
 from tests.runtime.pod import TestedPod, pod
 
 from kontinuum.runtime import codec, layers, messages, sandbox, shim
-from kontinuum.runtime.guest.fake import FakeProcess
-from kontinuum.runtime.guest.port import ContainerSpec, GuestRefused, ProcessSpec
+from kontinuum.runtime.guest.fake import FakeGuest, FakeProcess
+from kontinuum.runtime.guest.port import ContainerSpec, ContainerStats, GuestRefused, ProcessSpec
 from kontinuum.runtime.messages import Mount
 from kontinuum.runtime.process import Phase
 from kontinuum.runtime.task.errors import ALREADY_EXISTS, FAILED_PRECONDITION, NOT_FOUND, UNIMPLEMENTED
@@ -403,6 +403,33 @@ async def test_a_machine_that_the_host_has_no_room_for_stands_still_until_there_
         assert tested.shim.sandbox.phase is sandbox.Phase.READY
 
 
+async def test_what_a_container_takes_is_told_as_it_was_while_its_machine_stands_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that stands still says nothing, and everybody's numbers would wait for it."""
+    asked = asyncio.Event()
+
+    async def stands(_: FakeGuest, container: str) -> ContainerStats:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError("an event that nobody sets")
+
+    async with pod(tmp_path, full_disk_seconds=600.0) as tested:
+        await tested.sandbox()
+        for name in ("known", "new"):
+            await tested.run(name, "sleep", "1000")
+        known = await tested.stats("known")
+        assert known.memory is not None
+        monkeypatch.setattr(FakeGuest, "stats", stands)
+        async with asyncio.timeout(60):
+            asking = asyncio.create_task(tested.stats("known"))
+            await asked.wait()
+            tested.vmm.machines[0].is_full.set()
+            assert await asking == known
+            assert await tested.stats("known") == known
+            assert await tested.stats("new") == messages.Metrics()
+
+
 async def test_a_machine_that_may_not_go_on_is_not_waited_for_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -460,9 +487,7 @@ async def test_state_and_stats_answer_while_the_machine_is_still_starting(tmp_pa
         async with asyncio.timeout(30):
             assert (await tested.state("sandbox")).status == Phase.RUNNING
             assert (await tested.state("c")).status == Phase.CREATED
-            stats = (await tested.call("Stats", messages.StatsRequest("c"), messages.StatsResponse)).stats
-            assert stats is not None
-            assert codec.decode(messages.Metrics, stats.value) == messages.Metrics()
+            assert await tested.stats("c") == messages.Metrics()
             await tested.kill("sandbox", 9)
         with pytest.raises(CallFailed, match="the machine of this pod is stopp"):
             await creating

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kontinuum.runtime.guest.port import ContainerStats
 from kontinuum.runtime.oci import Document, Role
 from kontinuum.runtime.process import Process
 from kontinuum.runtime.sandbox import Root
@@ -22,6 +23,8 @@ class Container:
     init: Process
     root: Root | None = None
     """The disks of its root file system, once they are there."""
+    used: ContainerStats | None = None
+    """What the agent last said that it uses."""
     execs: dict[str, Process] = field(default_factory=dict)
 
     def process(self, exec_id: str) -> Process:

@@ -155,6 +155,8 @@ class Sandbox:
         self._disks: dict[Path, _Disk] = {}
         self._is_wanted = asyncio.Event()
         """Somebody has asked for a container."""
+        self._stands_still = asyncio.Event()
+        """The host has no room for what the machine writes, and may have some again."""
         self._changed = asyncio.Condition()
         self._life: asyncio.Task[object] | None = None
 
@@ -167,6 +169,15 @@ class Sandbox:
     def is_starting(self) -> bool:
         """Whether there is no agent yet, and may be one."""
         return self.phase in (Phase.NEW, Phase.STARTING)
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether the machine waits for room on the host's disk: its agent answers when there is some."""
+        return self._stands_still.is_set()
+
+    async def wait_stands_still(self) -> None:
+        """Return when ``stands_still``."""
+        await self._stands_still.wait()
 
     async def guest(self) -> Guest:
         """The agent, as soon as the machine is ready. Raises SandboxOver."""
@@ -340,11 +351,13 @@ class Sandbox:
         with suppress(MachineNotStarted):
             while True:
                 await machine.wait_full()
+                self._stands_still.set()
                 since = self._clock.monotonic()
                 log.error("the host's disk is full: the machine stands still until there is room")
                 while await self._is_still_full(machine):
                     if self._clock.monotonic() - since >= self._settings.full_disk_seconds:
                         return f"the host had no room for what it writes for {self._settings.full_disk_seconds:g} s"
+                self._stands_still.clear()
                 log.info("there is room on the host's disk again", after=round(self._clock.monotonic() - since))
         # The machine is gone, which others tell.
         await asyncio.Event().wait()
