@@ -96,8 +96,8 @@ async def test_a_command_is_well_when_it_ends_with_0() -> None:
     with pytest.raises(CheckFailed, match="outerr"):
         await check({"exec": {"command": ["false"]}}, runtime)
     runtime.outcome = RuntimeTimedOut("too long")
-    with pytest.raises(CheckFailed, match="timed out after 10s"):
-        await check({"exec": {"command": ["sleep"]}}, runtime)
+    with pytest.raises(CheckFailed, match=r'^command timed out: "sleep 100" timed out after 10s$'):
+        await check({"exec": {"command": ["sleep", "100"]}}, runtime)
 
 
 @contextlib.asynccontextmanager

@@ -11,6 +11,7 @@ from tests.node.fake_runtime import Program
 from tests.node.world import World, container, play, pod, state, waiting
 
 from kontinuum.api.kubernetes.resources import PODS, RUNTIMECLASSES
+from kontinuum.api.machinery.objects import Object
 
 
 def test_a_pod_runs_and_its_deletion_leaves_nothing(tmp_path: Path) -> None:
@@ -373,6 +374,23 @@ def test_a_probe_that_cannot_be_made_says_nothing_about_the_container(tmp_path: 
 
     said = "Liveness probe errored and resulted in unknown state: failed to exec in container"
     assert ("Unhealthy", said) in play(tmp_path, story).events.told
+
+
+@pytest.mark.parametrize(
+    ("handler", "said"),
+    [
+        ({"exec": {"command": ["a", "b"]}}, 'command timed out: "a b" timed out after 1s'),
+        ({"tcpSocket": {"port": 1}}, "context deadline exceeded"),
+    ],
+)
+def test_a_check_that_never_ends_has_failed_and_it_is_said_why(tmp_path: Path, handler: Object, said: str) -> None:
+    async def story(world: World) -> None:
+        world.checks.never_ends = True
+        await world.create(pod(containers=[container("app", readinessProbe={**handler, "periodSeconds": 1})]))
+        await world.wait(lambda one: one["phase"] == "Running")
+        await asyncio.sleep(5)
+
+    assert ("Unhealthy", f"Readiness probe failed: {said}") in play(tmp_path, story).events.told
 
 
 @pytest.mark.parametrize("trouble", ["is_impossible", "is_unwell"])

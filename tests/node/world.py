@@ -61,12 +61,16 @@ class FakeChecks:
         self.asked = 0
         self.seconds = 0.0
         """How long each check takes."""
+        self.never_ends = False
+        """A check goes on beyond its time: whoever carries it out is stuck."""
         self.is_impossible = False
         """No check can be made at all."""
 
     async def check(self, handler: Object, container: Object, container_id: str, ip: str, timeout: float) -> str:
         self.asked += 1
         await asyncio.sleep(min(self.seconds, timeout))
+        if self.never_ends:
+            await asyncio.Event().wait()
         if self.is_impossible:
             raise RuntimeFailed("failed to exec in container")
         if not self.is_well or self.seconds > timeout:

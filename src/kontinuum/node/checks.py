@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from typing import Protocol
 
@@ -58,10 +59,18 @@ class Checker:
         try:
             done = await self._runtime.execute(container_id, command, timeout)
         except RuntimeTimedOut as error:
-            raise CheckFailed(f"command timed out: {' '.join(command)!r} timed out after {timeout:g}s") from error
+            raise CheckFailed(timed_out({"exec": {"command": command}}, timeout)) from error
         if done.exit_code != 0:
             output = (done.stdout + done.stderr)[:LARGEST_OUTPUT].decode(errors="replace")
             raise CheckFailed(output or f"command exited with {done.exit_code}")
+
+
+def timed_out(handler: Object, timeout: float) -> str:
+    """What the kubelet says of a check that took longer than ``timeout`` seconds."""
+    if "exec" not in handler:
+        return "context deadline exceeded"
+    command = json.dumps(" ".join(handler["exec"].get("command") or ()), ensure_ascii=False)
+    return f"command timed out: {command} timed out after {timeout:g}s"
 
 
 def port_number(port: int | str, container: Object) -> int:

@@ -96,9 +96,11 @@ def below(volume: Path, sub_path: str) -> Path:
     target = (base / sub_path).resolve()
     if not target.is_relative_to(base):
         raise BadMount(f"subPath {sub_path!r} leads out of its volume")
-    if not target.exists():
-        target.mkdir(parents=True)
-        target.chmod(base.stat().st_mode & 0o7777)
+    missing = [one for one in (target, *target.parents) if one.is_relative_to(base) and not one.exists()]
+    for one in reversed(missing):
+        one.mkdir()
+        # Whoever may write into the volume may write into its part.
+        one.chmod(base.stat().st_mode & 0o7777)
     return target
 
 

@@ -9,7 +9,7 @@ from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.errors import KontinuumError
 from kontinuum.foundation.tasks import cancel
 from kontinuum.node import pods
-from kontinuum.node.checks import CheckFailed
+from kontinuum.node.checks import CheckFailed, timed_out
 from kontinuum.node.even_time import EvenTime
 from kontinuum.node.observed import Container, Observed
 from kontinuum.node.probes import KINDS, Judgement, ProbeSettings, judge
@@ -80,8 +80,11 @@ class Prober:
         try:
             async with asyncio.timeout(timeout + 1):
                 warning = await self._tools.checks.check(probe, container, current.id, ip, timeout)
-        except (CheckFailed, TimeoutError) as error:
+        except CheckFailed as error:
             message = f"{kind.capitalize()} probe failed: {error}"
+        except TimeoutError:
+            # The runtime itself is slow to end the command: its answer is not waited for.
+            message = f"{kind.capitalize()} probe failed: {timed_out(probe, timeout)}"
         except KontinuumError as error:
             # The runtime could not be asked, or could not begin the command: that says nothing about the container.
             message, result = f"{kind.capitalize()} probe errored and resulted in unknown state: {error}", "unknown"

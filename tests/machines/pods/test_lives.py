@@ -273,12 +273,13 @@ async def variables_name_a_directory_of_a_volume(world: World) -> None:
     ]
     mounts = [mounted("v", "/sub", subPathExpr="$(ANNOTATION)/$(POD_NAME)"), mounted("v", "/all")]
     pod = world.pod(
-        "echo written > /sub/file; cat /all/mypath/$POD_NAME/file",
+        "echo written > /sub/file; cat /all/mypath/$POD_NAME/file; stat -c %a /all /all/mypath /sub",
         metadata={"annotations": {"mysubpath": "mypath"}},
         volumes=[{"name": "v", "emptyDir": {}}],
-        container={"env": env, "volumeMounts": mounts},
+        container={"env": env, "volumeMounts": mounts, "securityContext": {"runAsUser": 1000}},
     )
-    assert await world.printed(pod) == ["written"]
+    # Whoever may write into the volume may write into what was made of it.
+    assert await world.printed(pod) == ["written", "777", "777", "777"]
 
 
 @CASES.add(

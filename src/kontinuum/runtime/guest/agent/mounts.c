@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,14 +86,53 @@ bool mount_machine(struct failure *failure) {
     return true;
 }
 
+/* The directory `name` in `above`, made if it is not there: with the mode of `above`, as the kubelet makes it, so that
+ * whoever may write into the volume may write into its part. */
+static int enter(int above, const char *name) {
+    const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    int directory = openat(above, name, flags);
+    if (directory >= 0 || errno != ENOENT)
+        return directory;
+    bool made = mkdirat(above, name, 0755) == 0;
+    if (!made && errno != EEXIST)
+        return -1;
+    struct stat volume;
+    directory = openat(above, name, flags);
+    if (directory >= 0 && made && (fstat(above, &volume) || fchmod(directory, volume.st_mode & 07777))) {
+        close(directory);
+        return -1;
+    }
+    return directory;
+}
+
+static int make_part(const char *path) {
+    char name[NAME_MAX + 1];
+    int directory = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    while (directory >= 0 && *(path += strspn(path, "/"))) {
+        size_t length = strcspn(path, "/");
+        int next = -1;
+        if (length < sizeof name) {
+            memcpy(name, path, length);
+            name[length] = 0;
+            next = enter(directory, name);
+        } else {
+            errno = ENAMETOOLONG;
+        }
+        int problem = errno;
+        close(directory);
+        errno = problem;
+        directory = next;
+        path += length;
+    }
+    return directory;
+}
+
 /* A part of a volume that is not there yet is made, as a directory. Links are not followed: a container that shares
  * the volume may have put one there that leads out of it. */
 static int open_source(const char *path) {
     struct how_to_open how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_LINKS};
     int file = (int)syscall(OPENAT2, AT_FDCWD, path, &how, sizeof how);
-    if (file < 0 && errno == ENOENT && make_directories(path, 0777))
-        file = (int)syscall(OPENAT2, AT_FDCWD, path, &how, sizeof how);
-    return file;
+    return file < 0 && errno == ENOENT ? make_part(path) : file;
 }
 
 /* Taken while the source can still be seen: after the change of root only the detached tree is left. */
