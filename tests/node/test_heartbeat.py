@@ -33,7 +33,9 @@ SETTINGS = NodeSettings(
 
 
 def live(
-    story: Callable[[Client, FakeRuntime, Heartbeat], Awaitable[None]], told: list[tuple[str, str, str]] | None = None
+    story: Callable[[Client, FakeRuntime, Heartbeat], Awaitable[None]],
+    told: list[tuple[str, str, str]] | None = None,
+    is_leaving: Callable[[], bool] = lambda: False,
 ) -> None:
     """``told`` takes the events about the node: type, reason, message."""
 
@@ -44,7 +46,7 @@ def live(
     async def main() -> None:
         clock = VirtualClock()
         client, runtime = FakeApi(clock).client(), FakeRuntime(clock)
-        heartbeat = Heartbeat(client, runtime, clock, SETTINGS, FACTS, 10250, tell=tell)
+        heartbeat = Heartbeat(client, runtime, clock, SETTINGS, FACTS, 10250, is_leaving=is_leaving, tell=tell)
         await heartbeat.register()
         running = asyncio.create_task(heartbeat.run())
         await story(client, runtime, heartbeat)
@@ -131,6 +133,42 @@ def test_a_node_tells_of_its_start_its_state_and_its_cordon_in_events_as_a_kubel
         assert news() == [*sufficient, "NodeReady"]
 
     live(story, told)
+
+
+def test_a_machine_that_was_booted_again_is_told_once() -> None:
+    told: list[tuple[str, str, str]] = []
+
+    async def story(client: Client, runtime: FakeRuntime, heartbeat: Heartbeat) -> None:
+        assert not [one for one in told if one[1] == "Rebooted"], "its first boot that the API hears of"
+        await client.patch(NODES, "n1", {"status": {"nodeInfo": {"bootID": "before"}}}, subresource="status")
+        await asyncio.sleep(40)
+        assert [one for one in told if one[1] == "Rebooted"] == [
+            ("Warning", "Rebooted", "Node n1 has been rebooted, boot id: b")
+        ]
+
+    live(story, told)
+
+
+def test_a_shutdown_is_told_when_it_begins_and_when_it_is_called_off() -> None:
+    told: list[tuple[str, str, str]] = []
+    announced: set[str] = set()
+
+    async def story(client: Client, runtime: FakeRuntime, heartbeat: Heartbeat) -> None:
+        told.clear()
+        announced.add("shutdown")
+        heartbeat.hurry()
+        await asyncio.sleep(40)
+        announced.clear()
+        heartbeat.hurry()
+        await asyncio.sleep(40)
+        assert told == [
+            ("Normal", "Shutdown", "Shutdown manager detected shutdown event"),
+            ("Normal", "NodeNotReady", "Node n1 status is now: NodeNotReady"),
+            ("Normal", "Shutdown", "Shutdown manager detected shutdown cancellation"),
+            ("Normal", "NodeReady", "Node n1 status is now: NodeReady"),
+        ]
+
+    live(story, told, is_leaving=lambda: bool(announced))
 
 
 def test_pressure_is_told_when_it_comes_and_when_it_goes() -> None:

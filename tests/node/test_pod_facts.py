@@ -199,11 +199,32 @@ def test_names_are_resolved_by_policy() -> None:
     }  # fmt: skip
 
 
+def test_the_servers_of_the_policy_are_asked_before_the_pod_s_own_and_no_more_than_libc_asks() -> None:
+    cluster = NodeSettings(cluster_dns=("10.96.0.10",))
+    own = {"nameservers": ["192.0.2.1", "10.96.0.10", "192.0.2.2"], "searches": ["s"]}
+    assert names.dns_config(full(dnsConfig=own), cluster, EMPTY_RESOLVER)["servers"] == [
+        "10.96.0.10", "192.0.2.1", "192.0.2.2",
+    ]  # fmt: skip
+    assert names.dns_omissions(full(dnsConfig=own), cluster, EMPTY_RESOLVER) == []
+    many = {"nameservers": [f"192.0.2.{number}" for number in range(1, 4)]}
+    many["searches"] = [f"{number}.{'long' * 60}" for number in range(9)]
+    made = full(dnsConfig=many)
+    applied = names.dns_config(made, cluster, EMPTY_RESOLVER)
+    assert applied["servers"] == ["10.96.0.10", "192.0.2.1", "192.0.2.2"]
+    assert len(applied["searches"]) == 4 + 8 and len(" ".join(applied["searches"])) <= 2048
+    servers, searches = names.dns_omissions(made, cluster, EMPTY_RESOLVER)
+    assert servers == (
+        "Nameserver limits were exceeded, some nameservers have been omitted, "
+        "the applied nameserver line is: 10.96.0.10 192.0.2.1 192.0.2.2"
+    )
+    assert searches.startswith("Search Line limits were exceeded, some search paths have been omitted, the applied")
+
+
 def test_the_hosts_file_names_the_pod_and_its_aliases() -> None:
     made = full(hostname="h", subdomain="s", hostAliases=[{"ip": "192.0.2.9", "hostnames": ["x", "y"]}])
     lines = names.hosts_file(made, ("10.0.0.7",), "cluster.local").splitlines()
     assert "10.0.0.7\th.s.default.svc.cluster.local\th" in lines
-    assert lines[-1] == "192.0.2.9\tx\ty"
+    assert lines[-2:] == ["# Entries added by HostAliases.", "192.0.2.9\tx\ty"]
 
 
 def test_a_pod_s_kernel_can_be_told_its_whole_name_or_another() -> None:

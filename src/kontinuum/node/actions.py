@@ -157,6 +157,8 @@ class Hands:
             log_directory(settings, pod).mkdir(parents=True, exist_ok=True)
             cgroups.create(qos.cgroup_of(settings, pod), self._limits(pod, handler), tools.cgroup_root)
             config = self._sandbox_config(pod, action.attempt)
+            for omission in names.dns_omissions(pod, settings, tools.host_resolver):
+                self._tell(pod, WARNING, "DNSConfigForming", omission)
             await self._runtime.run_sandbox(config, handler)
         except CannotMount as error:
             self._tell(pod, WARNING, "FailedMount", str(error))

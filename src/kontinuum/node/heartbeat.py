@@ -57,6 +57,7 @@ class Heartbeat:
         self._tell = tell
         self._has_started = False
         self._is_cordoned = False
+        self._has_said_farewell = False
         self._hurry = asyncio.Event()
         self._node: Object = {}
         self._written_at = 0.0
@@ -137,6 +138,14 @@ class Heartbeat:
         self._tell_moves(before, status)
 
     def _tell_moves(self, before: Object, status: Object) -> None:
+        boot = (before.get("nodeInfo") or {}).get("bootID")
+        if boot and boot != self._facts.boot_id:
+            text = f"Node {self._facts.name} has been rebooted, boot id: {self._facts.boot_id}"
+            self._tell("Warning", "Rebooted", text)
+        if (is_leaving := self._is_leaving()) != self._has_said_farewell:
+            self._has_said_farewell = is_leaving
+            what = "event" if is_leaving else "cancellation"
+            self._tell("Normal", "Shutdown", f"Shutdown manager detected shutdown {what}")
         told = moves(before, status)
         is_cordoned = bool(self._node["spec"].get("unschedulable"))
         if is_cordoned != self._is_cordoned:

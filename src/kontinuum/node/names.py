@@ -12,7 +12,8 @@ from kontinuum.node.settings import NodeSettings
 
 HOST_RESOLVER = Path("/etc/resolv.conf")
 LONGEST_HOST_NAME, LONGEST_KERNEL_NAME = 63, 64
-MOST_SEARCHES = 32
+MOST_SEARCHES, LONGEST_SEARCHES = 32, 2048
+"""Search paths, and characters of all of them with the spaces in between."""
 MOST_SERVERS = 3
 
 
@@ -62,7 +63,27 @@ def parse_resolver(text: str) -> Config:
 
 
 def dns_config(pod: Object, settings: NodeSettings, host: Config) -> Config:
-    """The CRI's DNSConfig by ``dnsPolicy`` and ``dnsConfig``; ``host`` is the node's own."""
+    """The CRI's DNSConfig by ``dnsPolicy`` and ``dnsConfig``, as much as libc takes; ``host`` is the node's own."""
+    return _fitting(_dns_wished(pod, settings, host))
+
+
+def dns_omissions(pod: Object, settings: NodeSettings, host: Config) -> list[str]:
+    """What ``dns_config`` has left out, in the kubelet's words."""
+    wished = _dns_wished(pod, settings, host)
+    applied = _fitting(wished)
+    parts = (
+        ("servers", "Nameserver", "nameservers", "nameserver"),
+        ("searches", "Search Line", "search paths", "search"),
+    )
+    return [
+        f"{title} limits were exceeded, some {some} have been omitted, the applied {line} line is: "
+        + " ".join(applied[part])
+        for part, title, some, line in parts
+        if applied[part] != wished[part]
+    ]
+
+
+def _dns_wished(pod: Object, settings: NodeSettings, host: Config) -> Config:
     policy = pod["spec"].get("dnsPolicy") or "ClusterFirst"
     if policy == "ClusterFirst" and pods.is_host_network(pod):
         policy = "Default"
@@ -82,11 +103,19 @@ def _with_own(config: Config, own: Object) -> Config:
     for option in own.get("options") or ():
         value = option.get("value")
         options[option["name"]] = f"{option['name']}:{value}" if value is not None else option["name"]
+    # Those of the policy come first: a resolver asks the others only when these do not answer.
     return {
-        "servers": list(dict.fromkeys([*(own.get("nameservers") or ()), *config["servers"]]))[:MOST_SERVERS],
-        "searches": list(dict.fromkeys([*config["searches"], *(own.get("searches") or ())]))[:MOST_SEARCHES],
+        "servers": list(dict.fromkeys([*config["servers"], *(own.get("nameservers") or ())])),
+        "searches": list(dict.fromkeys([*config["searches"], *(own.get("searches") or ())])),
         "options": list(options.values()),
     }
+
+
+def _fitting(wished: Config) -> Config:
+    searches = wished["searches"][:MOST_SEARCHES]
+    while len(" ".join(searches)) > LONGEST_SEARCHES:
+        searches = searches[:-1]
+    return {**wished, "servers": wished["servers"][:MOST_SERVERS], "searches": searches}
 
 
 def hosts_file(pod: Object, ips: tuple[str, ...], domain: str) -> str:
@@ -102,6 +131,9 @@ def hosts_file(pod: Object, ips: tuple[str, ...], domain: str) -> str:
         "fe00::2\tip6-allrouters",
     ]
     lines += ["\t".join((ip, *names)) for ip in ips]
-    for alias in pod["spec"].get("hostAliases") or ():
+    aliases = pod["spec"].get("hostAliases") or ()
+    if aliases:
+        lines += ["", "# Entries added by HostAliases."]
+    for alias in aliases:
         lines.append("\t".join((alias["ip"], *(alias.get("hostnames") or ()))))
     return "\n".join(lines) + "\n"
