@@ -20,6 +20,7 @@ from pathlib import Path
 
 from benchmarks import report
 from kontinuum.foundation.clock import RealClock
+from kontinuum.foundation.tars import unpack_trusted
 from kontinuum.images import recipes
 from kontinuum.runtime import disks, messages
 from kontinuum.runtime.guest import connection
@@ -127,7 +128,7 @@ def unpack(archive: Path, root: Path) -> None:
         manifest = json.loads(blob(json.load(index)["manifests"][0]["digest"]))
         for layer in manifest["layers"]:
             with tarfile.open(fileobj=io.BytesIO(blob(layer["digest"]))) as content:
-                content.extractall(root, filter="tar")
+                unpack_trusted(content, root)
 
 
 def processor_milliseconds(pid: int) -> float:

@@ -18,9 +18,10 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from kontinuum.foundation import process
+from kontinuum.foundation.tars import unpack_trusted
 from kontinuum.runtime.guest.port import (
     FILE_LIMIT,
     ContainerSpec,
@@ -35,8 +36,6 @@ from kontinuum.runtime.guest.port import (
 )
 
 _CHUNK = 1 << 16
-TRUSTED: dict[str, Any] = {"filter": "fully_trusted"} if hasattr(tarfile, "fully_trusted_filter") else {}
-"""Archives are our own. Debian 12's Python (3.11.2) knows no filters yet; later ones insist on being told."""
 
 
 class FakeProcess:
@@ -187,7 +186,7 @@ class FakeGuest:
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-            tar.extractall(target, **TRUSTED)
+            unpack_trusted(tar, target)
 
     async def read_file(self, path: str) -> bytes:
         self._check_living()
