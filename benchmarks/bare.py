@@ -10,17 +10,23 @@ import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import uvloop
 
 from kontinuum.apiserver import app, ownership
 from kontinuum.apiserver.admission.chain import Chain
+from kontinuum.apiserver.authn.assemble import Identity, identity_of
+from kontinuum.apiserver.authn.authenticator import Authenticator
+from kontinuum.apiserver.authn.objects import Objects
+from kontinuum.apiserver.authn.port import Request
 from kontinuum.apiserver.authn.users import User, authenticated
 from kontinuum.apiserver.authz.authorizer import AlwaysAllow
+from kontinuum.apiserver.settings import ServerSettings
 from kontinuum.cli import settings as composing
 from kontinuum.cli.preparation import prepare
 from kontinuum.cli.stores import open_store
-from kontinuum.foundation.clock import RealClock
+from kontinuum.foundation.clock import Clock, RealClock
 
 SOMEBODY = authenticated("somebody", ("system:masters",))
 
@@ -34,17 +40,20 @@ class BareServer(app.ApiServer):
         self._context.authorizer = AlwaysAllow()
 
     async def start(self) -> None:
-        identity_of = app.identity_of
-
-        def anybody(*arguments: Any) -> Any:
-            return replace(identity_of(*arguments), authenticate=_somebody)
-
-        app.identity_of = anybody
-        await super().start()
+        with patch.object(app, "identity_of", _anybody):
+            await super().start()
 
 
-async def _somebody(*_: object) -> User:
-    return SOMEBODY
+class Anybody(Authenticator):
+    """Looks at nothing of a request."""
+
+    async def __call__(self, request: Request, path: str) -> User:
+        return SOMEBODY
+
+
+def _anybody(settings: ServerSettings, clock: Clock, objects: Objects) -> Identity:
+    identity = identity_of(settings, clock, objects)
+    return replace(identity, authenticate=Anybody(identity.authenticate.tokens))
 
 
 def _owned_by_nobody(*_: object, **__: object) -> None:

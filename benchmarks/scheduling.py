@@ -75,7 +75,7 @@ async def measure(server: ServerAlone, *, nodes: int, pods: int, profile: Path |
 
     version = listed["metadata"]["resourceVersion"]
     watching = asyncio.create_task(bound_times(await address.open(), version, pods, first=first))
-    command = [KONTINUUM, "scheduler", "--kubeconfig", server.kubeconfig, "--no-elect"]
+    command: list[process.Word] = [KONTINUUM, "scheduler", "--kubeconfig", server.kubeconfig, "--no-elect"]
     if profile is not None:
         command = [sys.executable, "-m", "benchmarks.profiled", profile, server.kubeconfig]
     log = os.open(server.data_dir / "scheduler.log", os.O_CREAT | os.O_WRONLY)
