@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.lifetimes import BOUND, is_alive, kill
 
+from kontinuum.cli.installation import Installation
 from kontinuum.cli.simulation.drive import Drive, Plan, deployments
+from kontinuum.cli.simulation.scratch import DATA, LOCK, PREFIX, scratch, sweep
 from kontinuum.cli.simulation.timing import Lap, Point, percentile, point, steps
 from kontinuum.cli.simulation.virtual import living
 from kontinuum.foundation import process, virtual_time
@@ -94,8 +98,46 @@ async def test_a_simulation_that_is_interrupted_leaves_no_part_of_its_cluster_ru
     finally:
         kill(ran.pid, *parts)
         ran.close()
-    if number != signal.SIGKILL:
-        assert list(tmp_path.iterdir()) == []
+    if number == signal.SIGKILL:
+        [left] = tmp_path.iterdir()
+        assert (left / DATA).is_dir()
+        sweep(tmp_path)
+        assert not Installation.at(left / DATA).run.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_directory_is_removed_when_the_last_process_that_uses_it_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with scratch() as (data, lock):
+        data.mkdir()
+        (data / "file").touch()
+        part = process.spawn(*BOUND, "sleep", "1000", pass_fds=(lock,))
+        monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # It was killed before it could.
+    monkeypatch.undo()
+    try:
+        sweep(tmp_path)
+        assert (data / "file").exists(), "a part of it lives"
+    finally:
+        kill(part.pid)
+        await part.wait()
+        part.close()
+    sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_else_that_is_called_so_is_removed(tmp_path: Path) -> None:
+    """Whatever somebody keeps under such a name, and what a link leads to."""
+    kept, elsewhere = tmp_path / f"{PREFIX}kept", tmp_path / "elsewhere"
+    for directory in (kept, elsewhere):
+        (directory / DATA).mkdir(parents=True)
+    (elsewhere / LOCK).touch()
+    (tmp_path / f"{PREFIX}link").symlink_to(elsewhere)
+    (tmp_path / f"{PREFIX}file").touch()
+    sweep(tmp_path)
+    assert (kept / DATA).is_dir() and (elsewhere / DATA).is_dir()
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def _lived(seed: int) -> tuple[list[Point], str]:

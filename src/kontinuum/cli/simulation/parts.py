@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import socket
 import sys
-import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from kontinuum.cli.logs import open_log
 from kontinuum.cli.preparation import prepare
 from kontinuum.cli.processes import memory_bytes
 from kontinuum.cli.settings import Settings
+from kontinuum.cli.simulation.scratch import DATA, remove_outside, scratch
 from kontinuum.client.connect import connect
 from kontinuum.client.kubeconfig import Connection
 from kontinuum.foundation import process
@@ -75,8 +74,12 @@ async def started(clock: Clock, *, store: str, keep: Path | None) -> AsyncIterat
     Raises PartFell, Retryable if they do not start.
     """
     with contextlib.ExitStack() as stack:
-        directory = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kontinuum-simulation-")))
-        data = directory / "data"
+        if keep is None:
+            data, lock = stack.enter_context(scratch())
+            passed: tuple[int, ...] = (lock,)
+        else:
+            data, passed = keep / DATA, ()
+            stack.callback(remove_outside, data)
         settings = composing.load(
             data_dir=data,
             listen=f"127.0.0.1:{_free_port()}",
@@ -86,15 +89,13 @@ async def started(clock: Clock, *, store: str, keep: Path | None) -> AsyncIterat
         )
         prepare(settings, clock)
         paths = settings.installation
-        for outside in (paths.run, paths.templates):
-            stack.callback(shutil.rmtree, outside, ignore_errors=True)
         children: dict[str, process.Child] = {}
         try:
-            children["server"] = _spawn("server", settings)
+            children["server"] = _spawn("server", settings, passed)
             parts = Parts(assemble.beside(settings, "admin"), children, paths.logs)
             await _wait_serving(parts, clock)
             for name in CLIENTS:
-                children[name] = _spawn(name, settings)
+                children[name] = _spawn(name, settings, passed)
             yield parts
         finally:
             for child in reversed(children.values()):
@@ -102,7 +103,8 @@ async def started(clock: Clock, *, store: str, keep: Path | None) -> AsyncIterat
                 child.close()
 
 
-def _spawn(name: str, settings: Settings) -> process.Child:
+def _spawn(name: str, settings: Settings, passed: tuple[int, ...]) -> process.Child:
+    """``passed``: the descriptors that it has beside its outputs."""
     told = os.memfd_create("settings", os.MFD_CLOEXEC)
     log = open_log(settings.installation.logs / f"{name}.log")
     try:
@@ -110,7 +112,7 @@ def _spawn(name: str, settings: Settings) -> process.Child:
         os.lseek(told, 0, os.SEEK_SET)
         command = (sys.executable, "-P", "-m", "kontinuum.cli.run", name)
         # However we end: a simulation that was killed must not leave a cluster running that nobody knows of.
-        return process.spawn(*command, stdin=told, stdout=log, stderr=log, die_with_parent=True)
+        return process.spawn(*command, stdin=told, stdout=log, stderr=log, die_with_parent=True, pass_fds=passed)
     finally:
         os.close(told)
         os.close(log)

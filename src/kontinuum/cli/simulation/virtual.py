@@ -12,7 +12,6 @@ import contextlib
 import itertools
 import os
 import random
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from kontinuum.apiserver import identifiers
 from kontinuum.apiserver.app import ApiServer
 from kontinuum.apiserver.settings import ServerSettings
 from kontinuum.cli.processes import memory_bytes
+from kontinuum.cli.simulation.scratch import scratch
 from kontinuum.client.kubeconfig import Connection
 from kontinuum.client.rest import Client
 from kontinuum.client.transport.http import HttpTransport
@@ -103,8 +103,9 @@ async def serving(
         chance = random.Random(f"{seed} {next(made)}")
         return lambda: chance.uniform(0, 2 * delay_seconds)
 
-    with tempfile.TemporaryDirectory(prefix="kontinuum-virtual-") as directory:
-        server = ApiServer(store, _settings(Path(directory), clock, **settings), clock)
+    with scratch() as (directory, _lock):
+        directory.mkdir()
+        server = ApiServer(store, _settings(directory, clock, **settings), clock)
         await server.start()
         clients: list[Client] = []
 
