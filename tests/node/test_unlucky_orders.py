@@ -7,10 +7,15 @@ import asyncio
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.node.fake_runtime import Program
-from tests.node.world import World, container, play, pod
+from tests.node.world import World, container, play, pod, state
+
+from kontinuum.api.kubernetes.resources import CONFIGMAPS
+from kontinuum.api.machinery.objects import uid_of
+from kontinuum.node.worker import REFRESH_SECONDS
 
 MISHAPS = st.sampled_from(
     ["kill app", "kill side", "lose sandbox", "away", "agent", "watches",
@@ -72,3 +77,29 @@ def test_after_any_mishaps_the_pod_is_what_it_should_be(mishaps: list[tuple[str,
 
     with tempfile.TemporaryDirectory() as directory:
         play(Path(directory), story)
+
+
+@pytest.mark.parametrize("is_deleted", [True, False])
+def test_files_that_are_refreshed_while_their_pod_ends_go_with_it(tmp_path: Path, is_deleted: bool) -> None:
+    """What is mounted again after its pod has given it back is in use for ever, by nobody."""
+
+    async def story(world: World) -> None:
+        world.runtime.programs["app"] = [Program(seconds=REFRESH_SECONDS + 2)]
+        metadata = {"name": "words", "namespace": "default"}
+        await world.client.create(CONFIGMAPS, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+        app = container("app", volumeMounts=[{"name": "words", "mountPath": "/words"}])
+        volumes = [{"name": "words", "configMap": {"name": "words"}}]
+        made = await world.create(pod(containers=[app], volumes=volumes, restartPolicy="Never"))
+        place = world.tools.pod_directory(uid_of(made)) / "volumes" / "words"
+        await world.wait(lambda status: "running" in state(status))
+        assert place.exists()
+        # So long that the answer to whoever refreshes comes when the pod has ended.
+        world.faults.delay = 10.0
+        await asyncio.sleep(REFRESH_SECONDS + 1)
+        if is_deleted:
+            await world.delete(grace=1)
+        await asyncio.sleep(QUIET_SECONDS)
+        assert await world.exists() != is_deleted
+        assert not place.exists()
+
+    play(tmp_path, story)

@@ -87,6 +87,9 @@ class Hands:
         self._scratch = tools.scratch
         self._stopped: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         """By container id: set when it has been stopped."""
+        self.at_volumes = asyncio.Lock()
+        """Held by who refreshes the pod's volumes, and by who removes them: what is mounted again after it was given
+        back is in use for ever, by nobody."""
 
     async def do(self, pod: Object, action: Action, observed: Observed) -> None:
         match action:
@@ -108,12 +111,13 @@ class Hands:
             case RemoveContainer():
                 await self._runtime.remove_container(action.container_id)
             case ReleaseVolumes():
-                self._remembered.places = {}
-                await self.release_volumes(pod)
-                mounting.remove(mounting.volumes_below(self._directory(pod)))
-                settings = self._tools.settings
-                await asyncio.to_thread(provisioned.let_go, settings.volumes, settings.data / "pods")
-                self._remembered.has_released = True
+                async with self.at_volumes:
+                    self._remembered.places = {}
+                    await self.release_volumes(pod)
+                    mounting.remove(mounting.volumes_below(self._directory(pod)))
+                    settings = self._tools.settings
+                    await asyncio.to_thread(provisioned.let_go, settings.volumes, settings.data / "pods")
+                    self._remembered.has_released = True
 
     async def prepare_volumes(self, pod: Object, ips: tuple[str, ...]) -> dict[str, Path]:
         tools = self._tools

@@ -288,14 +288,18 @@ class PodWorker:
     async def _keep_volumes_fresh(self) -> None:
         while True:
             await self._tools.clock.sleep(REFRESH_SECONDS)
-            sandbox = self.observed.sandbox
-            if sandbox is None or not sandbox.is_ready or pods.is_deleting(self.pod):
-                continue
-            if mounting.may_change(self.pod):
-                try:
-                    await self._hands.prepare_volumes(self.pod, sandbox.ips)
-                except KontinuumError as error:
-                    log.info("a volume keeps its old content", pod=pods.describe(self.pod), error=str(error))
+            async with self._hands.at_volumes:
+                await self._refresh_volumes()
+
+    async def _refresh_volumes(self) -> None:
+        """Of a pod that runs."""
+        sandbox = self.observed.sandbox
+        if sandbox is None or not sandbox.is_ready or pods.is_deleting(self.pod) or not mounting.may_change(self.pod):
+            return
+        try:
+            await self._hands.prepare_volumes(self.pod, sandbox.ips)
+        except KontinuumError as error:
+            log.info("a volume keeps its old content", pod=pods.describe(self.pod), error=str(error))
 
     async def _rotate_logs(self) -> None:
         settings, clock = self._tools.settings, self._tools.clock
@@ -327,8 +331,9 @@ class PodWorker:
         failures = 0
         while True:
             try:
-                await self._hands.release_volumes(self.pod)
-                remove_pod_files(self._tools.settings, self.pod)
+                async with self._hands.at_volumes:
+                    await self._hands.release_volumes(self.pod)
+                    remove_pod_files(self._tools.settings, self.pod)
                 for cgroup in qos.possible(self._tools.settings, self.pod["metadata"]["uid"]):
                     cgroups.remove(cgroup, self._tools.cgroup_root)
                 await self._forget_in_api()
