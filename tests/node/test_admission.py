@@ -6,8 +6,10 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from tests.node.world import World, container, play, pod
+from tests.node.world import NODE, World, container, play, pod
 
+from kontinuum.api.kubernetes.node_fit import REQUIRED
+from kontinuum.api.kubernetes.resources import NODES
 from kontinuum.api.machinery.objects import Object
 from kontinuum.node import abilities
 from kontinuum.node.admission import Refusal, refusal
@@ -37,7 +39,7 @@ def test_amounts_are_compared_with_what_others_hold() -> None:
     assert reason(asking(), asking(cpu="3")) == ""
     assert refusal(asking(cpu="1"), [asking(cpu="1500m")], ROOM, 110) == Refusal(
         "OutOfcpu",
-        "Pod was rejected: Node didn't have enough resource: cpu, requested: 1000, used: 1500, capacity: 2000",
+        "Node didn't have enough resource: cpu, requested: 1000, used: 1500, capacity: 2000",
     )
     ended = {**asking(cpu="1500m"), "status": {"phase": "Succeeded"}}
     assert reason(asking(cpu="1"), ended) == ""
@@ -131,7 +133,11 @@ def test_of_two_pods_that_want_the_same_port_the_second_fails_and_nothing_of_it_
             await asyncio.sleep(1)
         await world.wait(lambda one: one["phase"] == "Running")
         refused = (await world.get("q"))["status"]
+        problem = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
         assert (refused["phase"], refused["reason"]) == ("Failed", "NodePorts")
+        assert refused["message"] == f"Pod was rejected: {problem}"
+        # kubectl shows what a container waits for rather than why its pod was refused.
+        assert "containerStatuses" not in refused
         assert len(world.runtime.sandboxes) == 1
         # It is the first one's for as long as that runs, also for an agent that was restarted.
         await world.stop()
@@ -142,4 +148,57 @@ def test_of_two_pods_that_want_the_same_port_the_second_fails_and_nothing_of_it_
         await asyncio.sleep(5)
         assert not await world.exists("q")
 
-    assert "NodePorts" in play(tmp_path, story).events.reasons
+    problem = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+    assert ("NodePorts", problem) in play(tmp_path, story).events.told
+
+
+WANTED = {"key": "disk", "operator": "In", "values": ["fast"]}
+ELSEWHERE = [
+    ({"nodeSelector": {"disk": "fast"}}, "NodeAffinity"),
+    (
+        {"affinity": {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [{"matchExpressions": [WANTED]}]}}}},
+        "NodeAffinity",
+    ),
+    ({"tolerations": [{"key": "fire", "operator": "Exists", "effect": "NoSchedule"}]}, "TaintToleration"),
+]
+
+
+def node_object(*, fits: bool) -> Object:
+    """One that every pod of ELSEWHERE may be on, or none."""
+    taints = [{"key": "fire", "effect": "NoSchedule"}, {"key": "smoke", "effect": "NoSchedule"}]
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": NODE, "labels": {"disk": "fast" if fits else "slow"}},
+        "spec": {"taints": taints if fits else [{"key": "fire", "effect": "NoExecute"}]},
+    }
+
+
+@pytest.mark.parametrize(("asks", "why"), ELSEWHERE)
+def test_a_pod_that_belongs_elsewhere_is_refused_by_the_node_as_it_is_now(
+    tmp_path: Path, asks: Object, why: str
+) -> None:
+    tolerant = {"tolerations": [{"operator": "Exists"}]} if why == "NodeAffinity" else {}
+
+    async def story(world: World) -> None:
+        node = await world.client.create(NODES, node_object(fits=False))
+        await world.stop()
+        await world.start(node=node_object(fits=False))
+        await world.create(pod(**asks, **tolerant))
+        refused = await world.wait(lambda one: one["phase"] == "Failed")
+        assert refused["reason"] == why and refused["message"].startswith(f"Pod was rejected: Predicate {why} failed: ")
+        # Whoever ran before the label went, or came with the last agent, stays.
+        fresh = node_object(fits=True)
+        await world.client.update(NODES, {**node, **fresh, "metadata": {**node["metadata"], **fresh["metadata"]}})
+        other = pod(**asks, **tolerant)
+        other["metadata"]["name"] = "late"
+        # The agent still knows the old Node; the API says better.
+        await world.create(other)
+        await world.wait(lambda one: one["phase"] == "Running", "late")
+        await world.stop()
+        await world.start(node=node_object(fits=False))
+        await asyncio.sleep(5)
+        assert (await world.get("late"))["status"]["phase"] == "Running"
+        assert len(world.runtime.sandboxes) == 1
+
+    play(tmp_path, story)

@@ -215,7 +215,7 @@ def test_a_pressed_node_takes_only_who_may_stay() -> None:
         return why.message if why else ""
 
     tolerating = limited(tolerations=[{"key": "node.kubernetes.io/memory-pressure", "operator": "Exists"}])
-    assert reason(limited(), "MemoryPressure") == "Pod was rejected: The node had condition: [MemoryPressure]. "
+    assert reason(limited(), "MemoryPressure") == "The node had condition: [MemoryPressure]. "
     assert not reason(limited())
     assert not reason(limited(requests={"memory": "1Mi"}), "MemoryPressure")
     assert not reason(tolerating, "MemoryPressure")

@@ -113,9 +113,11 @@ class World:
         self.agent = Agent(self.tools, NODE)
         self._agent: asyncio.Task[None] | None = None
 
-    async def start(self, *, static: Path | None = None) -> None:
-        """``static``: a folder of static pods."""
+    async def start(self, *, static: Path | None = None, node: Object | None = None) -> None:
+        """``static``: a folder of static pods. ``node``: the Node as the agent has seen it last."""
         self.agent = Agent(self.tools, NODE)
+        if node is not None:
+            self.agent.follow_node(lambda: node)
         if static is not None:
             node = {"metadata": {"name": NODE, "uid": "node-uid"}}
             self.agent.keep_static(Folder(static, NODE).look, lambda: node)
@@ -146,7 +148,7 @@ class World:
         found: Object = {}
         for _ in range(int(seconds / 0.05)):
             found = (await self.get(name)).get("status") or {} if await self.exists(name) else {}
-            if found.get("containerStatuses") and is_so(found):
+            if (found.get("containerStatuses") or found.get("phase") == "Failed") and is_so(found):
                 return found
             await asyncio.sleep(0.05)
         raise AssertionError(f"after {seconds} s of virtual time: {found}")

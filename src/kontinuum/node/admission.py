@@ -9,6 +9,7 @@ import fnmatch
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from kontinuum.api.kubernetes.node_fit import fits_affinity, untolerated
 from kontinuum.api.kubernetes.tolerations import tolerates
 from kontinuum.api.machinery.objects import Object
 from kontinuum.node import cgroups, pods
@@ -24,12 +25,13 @@ SAFE_SYSCTLS = (
 )  # fmt: skip
 """Kernel parameters of a pod's own that can harm nobody else (Kubernetes' list)."""
 MEMORY_PRESSURE = "node.kubernetes.io/memory-pressure"
+REJECTED = "Pod was rejected: "
 NO_RESOURCE = "Node didn't have enough resource: {kind}, requested: {requested}, used: {used}, capacity: {capacity}"
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why the pod fails; ``reason`` and ``message`` are its status's."""
+    """Why the pod fails: its status's ``reason``, and what the event and, with REJECTED before it, the status say."""
 
     reason: str
     message: str
@@ -57,8 +59,15 @@ def refusal(
     )
 
 
-def _refused(reason: str, message: str) -> Refusal:
-    return Refusal(reason, f"Pod was rejected: {message}")
+def misplaced(pod: Object, node: Object) -> Refusal | None:
+    """Why the pod does not belong on ``node``, by the Node's labels and taints; the kubelet minds NoExecute alone."""
+    if not fits_affinity(pod["spec"], node):
+        problem = "node(s) didn't match Pod's node affinity/selector"
+        return Refusal("NodeAffinity", f"Predicate NodeAffinity failed: {problem}")
+    if untolerated(pod["spec"].get("tolerations") or (), node, ("NoExecute",)):
+        problem = "node(s) had taints that the pod didn't tolerate"
+        return Refusal("TaintToleration", f"Predicate TaintToleration failed: {problem}")
+    return None
 
 
 def _of_pressure(pod: Object, pressures: Collection[str]) -> Refusal | None:
@@ -70,14 +79,14 @@ def _of_pressure(pod: Object, pressures: Collection[str]) -> Refusal | None:
         tolerations = pod["spec"].get("tolerations") or ()
         if pods.qos_class(pod) != "BestEffort" or any(tolerates(one, taint) for one in tolerations):
             return None
-    return _refused(words.EVICTED, words.under_pressure(sorted(pressures)))
+    return Refusal(words.EVICTED, words.under_pressure(sorted(pressures)))
 
 
 def _of_pods(others: Sequence[Object], most_pods: int) -> Refusal | None:
     if len(others) < most_pods:
         return None
     message = NO_RESOURCE.format(kind="pods", requested=1, used=len(others), capacity=most_pods)
-    return _refused("OutOfpods", message)
+    return Refusal("OutOfpods", message)
 
 
 def _of_resources(pod: Object, others: Sequence[Object], room: Room) -> Refusal | None:
@@ -90,7 +99,7 @@ def _of_resources(pod: Object, others: Sequence[Object], room: Room) -> Refusal 
         # Who asks for nothing fits even on a node that is full.
         if requested and used + requested > capacity:
             message = NO_RESOURCE.format(kind=kind, requested=requested, used=used, capacity=capacity)
-            return _refused(f"OutOf{kind}", message)
+            return Refusal(f"OutOf{kind}", message)
     return None
 
 
@@ -98,7 +107,7 @@ def _of_ports(pod: Object, others: Sequence[Object]) -> Refusal | None:
     taken = [port for one in others for port in _host_ports(one)]
     if any(_meet(mine, port) for mine in _host_ports(pod) for port in taken):
         problem = "node(s) didn't have free ports for the requested pod ports"
-        return _refused("NodePorts", f"Predicate NodePorts failed: {problem}")
+        return Refusal("NodePorts", f"Predicate NodePorts failed: {problem}")
     return None
 
 
@@ -124,17 +133,17 @@ def _of_sysctls(pod: Object, allowed: Sequence[str]) -> Refusal | None:
     for sysctl in (pod["spec"].get("securityContext") or {}).get("sysctls") or ():
         name = sysctl["name"].replace("/", ".")
         if name not in SAFE_SYSCTLS and not any(fnmatch.fnmatchcase(name, pattern) for pattern in allowed):
-            return _refused("SysctlForbidden", f'forbidden sysctl: "{name}" not allowlisted')
+            return Refusal("SysctlForbidden", f'forbidden sysctl: "{name}" not allowlisted')
     return None
 
 
 def _of_system(pod: Object) -> Refusal | None:
     """Linux runs here, and nothing that was made for another."""
     if (pod["spec"].get("os") or {}).get("name", "linux") != "linux":
-        return _refused("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS")
+        return Refusal("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS")
     if (pod["spec"].get("nodeSelector") or {}).get("kubernetes.io/os", "linux") != "linux":
         message = "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label"
-        return _refused("PodOSSelectorNodeLabelDoesNotMatch", message)
+        return Refusal("PodOSSelectorNodeLabelDoesNotMatch", message)
     return None
 
 
@@ -143,7 +152,7 @@ def _of_apparmor(pod: Object) -> Refusal | None:
     contexts = [pod["spec"], *pods.all_containers(pod)]
     profiles = [(one.get("securityContext") or {}).get("appArmorProfile") or {} for one in contexts]
     if any((profile.get("type") or "Unconfined") != "Unconfined" for profile in profiles):
-        return _refused("AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host")
+        return Refusal("AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host")
     return None
 
 
@@ -151,5 +160,5 @@ def _of_groups(pod: Object) -> Refusal | None:
     """``Strict`` would leave out the groups that the image's /etc/group gives; containerd 1.6 always adds them."""
     if (pod["spec"].get("securityContext") or {}).get("supplementalGroupsPolicy") == "Strict":
         message = "SupplementalGroupsPolicy=Strict is not supported in this node"
-        return _refused("SupplementalGroupsPolicyNotSupported", message)
+        return Refusal("SupplementalGroupsPolicyNotSupported", message)
     return None

@@ -18,14 +18,14 @@ from typing import TypeVar
 
 import structlog
 
-from kontinuum.api.kubernetes.resources import PODS
-from kontinuum.api.machinery.objects import Object, uid_of
+from kontinuum.api.kubernetes.resources import NODES, PODS
+from kontinuum.api.machinery.objects import Object, name_of, uid_of
 from kontinuum.client.events import EventRecorder
 from kontinuum.client.informer import Change, Informer
 from kontinuum.client.rest import Client
 from kontinuum.foundation.backoff import Backoff
 from kontinuum.foundation.clock import Clock
-from kontinuum.foundation.errors import Retryable
+from kontinuum.foundation.errors import KontinuumError, Retryable
 from kontinuum.foundation.sockets import MANY_FILES, allow_open_files
 from kontinuum.foundation.tasks import restarting
 from kontinuum.images.services import Containerd
@@ -41,7 +41,7 @@ from kontinuum.node import (
     qos,
     template_news,
 )
-from kontinuum.node.admission import Refusal, refusal
+from kontinuum.node.admission import Refusal, misplaced, refusal
 from kontinuum.node.checks import Checker
 from kontinuum.node.cri import CriClient
 from kontinuum.node.erasing import Eraser
@@ -167,6 +167,7 @@ async def run(
                 has_image_disk=settings.data.stat().st_dev != settings.imagefs.stat().st_dev,
             )
             agent.follow_pressures(evictor)
+            agent.follow_node(lambda: heartbeat.node)
             agent.keep_static(_static_pods(settings, facts.name), lambda: heartbeat.node)
             async with asyncio.TaskGroup() as group:
 
@@ -277,6 +278,7 @@ class Agent:
         self._static: StaticPods | None = None
         self._strangers: dict[str, Fingerprint] | None = {}
         """What runs and nobody has asked for, until the API has said what it asks for; None afterwards."""
+        self._node: Callable[[], Object] = dict
         self._evictor: Evictor | None = None
         self._shutdown: Shutdown | None = None
         self._is_sharing = False
@@ -310,6 +312,10 @@ class Agent:
             tools.client, tools.clock, look, hire=lambda pod: self._hire(uid_of(pod), pod), node=node,
             look_seconds=seconds,
         )  # fmt: skip
+
+    def follow_node(self, node: Callable[[], Object]) -> None:
+        """Take no pods that do not belong on ``node``, the Node object as last seen; empty if it is not known yet."""
+        self._node = node
 
     def follow_pressures(self, evictor: Evictor) -> None:
         """Take no pods that the node's pressures forbid."""
@@ -366,8 +372,8 @@ class Agent:
                 worker.refuse(why)
 
     def _refusal(self, pod: Object) -> Refusal | None:
-        """Why a new pod cannot stay. One that has a status was taken before, by us or by who ran here before us."""
-        if (pod.get("status") or {}).get("containerStatuses") or pods.is_deleting(pod):
+        """Why a new pod cannot stay."""
+        if not _is_new(pod):
             return None
         if self.is_leaving():
             return LEAVING
@@ -375,6 +381,21 @@ class Agent:
         tools, settings = self._tools, self._tools.settings
         room = Room(tools.node_cpu, tools.node_memory, tools.node_storage)
         return refusal(pod, others, room, settings.max_pods, settings.allowed_unsafe_sysctls, self.pressures())
+
+    async def _send_back_if_misplaced(self, worker: PodWorker) -> None:
+        """Labels and taints may have changed since we saw the Node last: nobody is refused for what was."""
+        node = self._node()
+        if not node or not _is_new(worker.pod) or worker.is_refused or pods.is_static(worker.pod):
+            return
+        if misplaced(worker.pod, node) is None:
+            return
+        try:
+            why = misplaced(worker.pod, await self._tools.client.get(NODES, name_of(node)))
+        except KontinuumError as error:
+            log.info("a pod is taken that may not belong here", pod=name_of(worker.pod), error=str(error))
+            return
+        if why is not None:
+            worker.refuse(why)
 
     def _on_runtime(self, uid: str, found: Fingerprint) -> None:
         worker = self._workers.get(uid)
@@ -409,6 +430,7 @@ class Agent:
 
     async def _employ(self, uid: str, worker: PodWorker) -> None:
         """Run one worker to its pod's end; one that falls over is started again, and the others do not notice."""
+        await self._send_back_if_misplaced(worker)
         failures = 0
         while True:
             try:
@@ -425,6 +447,11 @@ class Agent:
                 self._static.on_finished(worker.pod)
         elif self._informer.get(f"{worker.pod['metadata']['namespace']}/{worker.pod['metadata']['name']}") is not None:
             self._finished.add(uid)
+
+
+def _is_new(pod: Object) -> bool:
+    """Whether nobody has taken it yet, neither we nor who ran here before us."""
+    return not ((pod.get("status") or {}).get("containerStatuses") or pods.is_deleting(pod) or pods.is_terminal(pod))
 
 
 def _unknown_pod(uid: str, found: Fingerprint, now: float) -> Object:

@@ -15,7 +15,7 @@ class BackoffEvents:
         self._told: dict[str, str] = {}
 
     def tell(self, pod: Object, status: Object) -> None:
-        for one in (*(status.get("initContainerStatuses") or ()), *status["containerStatuses"]):
+        for one in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
             waiting = one["state"].get("waiting") or {}
             said = f"{waiting.get('reason', '')} {waiting.get('message', '')}"
             if self._told.get(one["name"]) == said:

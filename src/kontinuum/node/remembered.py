@@ -50,6 +50,8 @@ class Ending:
     """Seconds that its processes get; None: as many as the pod asks for."""
     is_disruption: bool = False
     """Whether it is not the pod's fault: then it gets the condition DisruptionTarget (KEP-3329)."""
+    is_refusal: bool = False
+    """Whether the node has not taken the pod at all: then there is nothing to say of its containers."""
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from kontinuum.node import pods, resize, restarts
 from kontinuum.node.container_status import container_status
 from kontinuum.node.lost import with_lost
 from kontinuum.node.observed import Observed
-from kontinuum.node.remembered import Remembered
+from kontinuum.node.remembered import Ending, Remembered
 
 DISRUPTED, BY_NODE = "DisruptionTarget", "TerminationByKubelet"
 
@@ -41,6 +41,8 @@ def status(
     """
     even_now = now if even_now is None else even_now
     before: Object = pod.get("status") or {}
+    if remembered.ending is not None and remembered.ending.is_refusal and observed.is_empty:
+        return _refused(pod, remembered.ending, now)
     observed = with_lost(pod, observed)
     init = [container_status(pod, one, observed, remembered, even_now) for one in pods.init_containers(pod)]
     main = [container_status(pod, one, observed, remembered, even_now) for one in pods.containers(pod)]
@@ -71,6 +73,21 @@ def status(
         result |= {"podIP": ips[0], "podIPs": [{"ip": ip} for ip in ips]}
     result["conditions"] = _conditions(pod, result, init, main, observed, remembered, rfc3339(now))
     return result
+
+
+def _refused(pod: Object, why: Ending, now: float) -> Object:
+    """Of a pod that the node has not taken. kubectl shows a waiting container's reason rather than the pod's."""
+    before: Object = pod.get("status") or {}
+    generation = pod["metadata"].get("generation")
+    return {
+        **{key: before[key] for key in ("nominatedNodeName", "resourceClaimStatuses", "conditions") if key in before},
+        "phase": "Failed",
+        "reason": why.reason,
+        "message": why.message,
+        "qosClass": pods.qos_class(pod),
+        "startTime": before.get("startTime") or rfc3339(now),
+        **({"observedGeneration": generation} if generation else {}),
+    }
 
 
 def phase(pod: Object, init: list[Object], main: list[Object], observed: Observed, remembered: Remembered) -> str:

@@ -26,7 +26,7 @@ from kontinuum.foundation.tasks import cancel
 from kontinuum.node import cgroups, log_files, log_rotation, pods, qos, resize
 from kontinuum.node.abilities import MACHINES
 from kontinuum.node.actions import Hands
-from kontinuum.node.admission import Refusal
+from kontinuum.node.admission import REJECTED, Refusal
 from kontinuum.node.backoff_events import BackoffEvents
 from kontinuum.node.container_config import log_path
 from kontinuum.node.even_time import EvenTime
@@ -85,7 +85,7 @@ class PodWorker:
 
     def refuse(self, why: Refusal) -> None:
         """This node does not take the pod: it has failed before anything of it was made."""
-        self._remembered.ending = Ending(why.reason, why.message)
+        self._remembered.ending = Ending(why.reason, REJECTED + why.message, is_refusal=True)
         self._tools.events.event(self.pod, "Warning", why.reason, why.message)
 
     @property

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from kontinuum.api.kubernetes import node_fit
 from kontinuum.api.kubernetes.resources import DAEMONSETS, PODS
 from kontinuum.api.machinery.objects import Object, labels_of, name_of, namespace_of, uid_of
 from kontinuum.api.machinery.patches import copy
@@ -71,11 +72,11 @@ def tolerations_of(daemonset: Object) -> list[Object]:
 def verdict(daemonset: Object, node: Object) -> tuple[bool, bool]:
     """Whether a pod should be started on the node, and whether one that runs there may stay."""
     spec = daemonset["spec"]["template"].get("spec") or {}
-    if spec.get("nodeName") not in (None, "", name_of(node)) or not placement.fits_affinity(spec, node):
+    if spec.get("nodeName") not in (None, "", name_of(node)) or not node_fit.fits_affinity(spec, node):
         return False, False
     tolerations = tolerations_of(daemonset)
-    if placement.untolerated(tolerations, node, HARD):
-        return False, not placement.untolerated(tolerations, node, ("NoExecute",))
+    if node_fit.untolerated(tolerations, node, HARD):
+        return False, not node_fit.untolerated(tolerations, node, ("NoExecute",))
     return True, True
 
 

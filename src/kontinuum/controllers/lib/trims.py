@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from kontinuum.api.kubernetes.node_fit import REQUIRED
 from kontinuum.api.machinery.objects import Object
 from kontinuum.client.shapes import METADATA, each, shape
-from kontinuum.controllers.lib.placement import REQUIRED, only_fields
+from kontinuum.controllers.lib.placement import only_fields
 
 SPEC_FIELDS = ("nodeName", "tolerations", "hostname", "subdomain", "resourceClaims")
 STATUS_FIELDS = ("phase", "conditions", "podIP", "podIPs", "startTime", "resourceClaimStatuses")
