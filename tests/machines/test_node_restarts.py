@@ -12,6 +12,7 @@ import pytest
 from tests.lifetimes import told_of
 from tests.machines import containerd
 from tests.machines.node import TestedNode, running_node, sh
+from tests.machines.shim import wait_until
 
 from kontinuum.api.kubernetes.resources import PODS
 from kontinuum.api.machinery.objects import Object
@@ -106,6 +107,5 @@ async def test_ten_pods_come_and_go_and_leave_nothing(node: TestedNode) -> None:
     names = [f"p{index}" for index in range(10)]
     await asyncio.gather(*(node.run(sh(name, "sleep 600", volumes=volumes, container=mounts)) for name in names))
     await asyncio.gather(*(node.delete(name, grace=1) for name in names))
-    await asyncio.sleep(0.5)
-    assert leftovers(node) == before
+    await wait_until(lambda: leftovers(node) == before)
     assert not await node.cri.fingerprints()
