@@ -18,6 +18,7 @@ from kontinuum.apiserver import spdy
 from kontinuum.apiserver.app import ApiServer
 from kontinuum.apiserver.settings import ServerSettings
 from kontinuum.apiserver.streams import LARGEST_MESSAGE, container_of, log_query
+from kontinuum.foundation.channels import REFUSAL_HEADER
 from kontinuum.foundation.clock import RealClock
 from kontinuum.foundation.pki import Authority
 from kontinuum.foundation.spdy_client import SpdyConnection
@@ -54,6 +55,9 @@ class Node:
         self.asked.append(request.path_qs)
         if "missing" in request.query.getall("command"):
             return web.Response(status=404, text="container not found")
+        if "late" in request.query.getall("command"):
+            # Asked again, without an upgrade, it would have another answer.
+            return web.Response(status=500, headers={REFUSAL_HEADER: "container is in state %22EXITED%22"})
         if "kubelet" in request.query.getall("command"):
             return web.Response(status=403)
         socket = web.WebSocketResponse(protocols=CHANNELS)
@@ -157,8 +161,15 @@ async def post(world: World, path: str, obj: Any) -> None:
         assert answer.status == 201, await answer.text()
 
 
-async def get(world: World, path: str) -> tuple[int, str]:
-    async with world.session.get(world.address + path) as answer:
+UPGRADE = {
+    "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+    "Sec-WebSocket-Protocol": ", ".join(CHANNELS),
+}  # fmt: skip
+
+
+async def get(world: World, path: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
+    async with world.session.get(world.address + path, headers=headers) as answer:
         if answer.content_type == "application/json":
             return answer.status, (await answer.json())["message"]
         return answer.status, await answer.text()
@@ -277,6 +288,9 @@ async def test_the_nodes_refusals_reach_the_client(world: World) -> None:
     with pytest.raises(WSServerHandshakeError) as caught:
         await world.websocket("command=missing")
     assert caught.value.status == 404
+    code, why = await get(world, f"{PODS}/web/exec?command=late", UPGRADE)
+    assert (code, why) == (500, 'Internal error occurred: container is in state "EXITED"')
+    assert len([asked for asked in world.node.asked if "late" in asked]) == 1
 
 
 @pytest.mark.parametrize(

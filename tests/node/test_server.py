@@ -6,13 +6,14 @@ import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote
 
 import aiohttp
 import pytest
 from tests.node.fake_runtime import FakeRuntime
 
 from kontinuum.api.machinery.objects import Object
-from kontinuum.foundation.channels import PROTOCOLS
+from kontinuum.foundation.channels import PROTOCOLS, REFUSAL_HEADER
 from kontinuum.foundation.clock import RealClock
 from kontinuum.foundation.pki import Authority
 from kontinuum.node.observed import Observed
@@ -68,3 +69,4 @@ async def test_why_there_is_no_stream_can_be_asked_without_one(
         await session.ws_connect(path + COMMAND, protocols=PROTOCOLS)
     async with session.get(path + COMMAND) as answer:
         assert (answer.status, await answer.text()) == (refused.value.status, words) == (404, words)
+    assert refused.value.headers is not None and unquote(refused.value.headers[REFUSAL_HEADER]) == words

@@ -14,7 +14,7 @@ import asyncio
 import base64
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 import orjson
 from aiohttp import ClientError, ClientResponse, ClientWebSocketResponse, WSMsgType, WSServerHandshakeError
@@ -34,7 +34,7 @@ from kontinuum.apiserver.context import Context, Served
 from kontinuum.apiserver.forwarding import SET_BY_US, Headers, pass_back
 from kontinuum.apiserver.nodes import address_of
 from kontinuum.apiserver.passing import pass_on
-from kontinuum.foundation.channels import Wanted, bridge
+from kontinuum.foundation.channels import REFUSAL_HEADER, Wanted, bridge
 from kontinuum.foundation.spdy_client import REMOTE_COMMAND, SpdyConnection
 from kontinuum.foundation.takeover import upgraded
 from kontinuum.foundation.tasks import cancel
@@ -103,7 +103,7 @@ async def connect(context: Context, served: Served, call: Call) -> StreamRespons
             node = await context.nodes.session().ws_connect(url, protocols=protocols, max_msg_size=0)
         except WSServerHandshakeError as refused:
             if refused.status != NO_PROTOCOL:
-                raise await _handshake_refusal(context, url, refused.status) from refused
+                raise await _handshake_refusal(context, url, refused) from refused
             return await _by_spdy(context, url, call, wanted)
         async with node:
             if upgrade != "websocket":
@@ -266,8 +266,11 @@ async def _forward(source: Socket, target: Socket) -> int:
     return NORMAL_CLOSE if code == 1005 else GOING_AWAY if code == 1006 else int(code)
 
 
-async def _handshake_refusal(context: Context, url: str, code: int) -> ApiError:
-    """A refused handshake comes without its text, so the same is asked once more as a plain request."""
+async def _handshake_refusal(context: Context, url: str, refused: WSServerHandshakeError) -> ApiError:
+    """A refused handshake comes without its text: our nodes say why in a header, a kubelet is asked once more."""
+    code = refused.status
+    if refused.headers is not None and (why := refused.headers.get(REFUSAL_HEADER)):
+        return _error(code, unquote(why))
     async with context.nodes.session().get(url) as answer:
         return _error(code, (await answer.text()).strip() if answer.status == code else "")
 

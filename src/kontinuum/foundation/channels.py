@@ -39,6 +39,8 @@ TELLS_SUCCESS = PROTOCOLS[:3]
 IN_TEXT = ("v4.base64.channel.k8s.io", "base64.channel.k8s.io")
 STDIN, STDOUT, STDERR, ERROR, RESIZE = range(5)
 CLOSE = 255
+REFUSAL_HEADER = "Kontinuum-Refusal"
+"""Why a handshake is refused, percent-encoded: a client that asks for a WebSocket is not shown the answer's text."""
 PING_SECONDS = 30.0
 """Keeps a silent shell's connection open through whatever sits in between."""
 

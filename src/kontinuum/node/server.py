@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Protocol, Self
+from urllib.parse import quote
 
 import structlog
 from aiohttp import web
 
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.addresses import listening_at, split_listen
-from kontinuum.foundation.channels import PROTOCOLS, Wanted, bridge
+from kontinuum.foundation.channels import PROTOCOLS, REFUSAL_HEADER, Wanted, bridge
 from kontinuum.foundation.clock import Clock
 from kontinuum.foundation.errors import KontinuumError
 from kontinuum.node import logs, node_logs, pods
@@ -40,6 +41,8 @@ BACKLOG = 1024
 """Connections that may wait to be accepted: where hundreds of sessions begin at once, the kernel would let some of the
 API server's calls wait for seconds."""
 SHUTDOWN_SECONDS = 1.0
+LONGEST_REFUSAL = 1000
+"""Characters; encoded they have to fit among the headers, of which clients take 8 KiB."""
 
 
 class KnownPod(Protocol):
@@ -254,24 +257,29 @@ async def _guarded(request: web.Request, handler: Callable[[web.Request], Any]) 
     """Who may, and what the answer to a failure is."""
     certificate = request.get_extra_info("peercert")
     if request.path != "/healthz" and not may_enter(certificate):
-        return web.Response(status=403, text="Forbidden")
+        return _refused(403, "Forbidden")
     try:
         answer: web.StreamResponse = await handler(request)
         return answer
     except Answer as refusal:
-        return web.Response(status=refusal.code, text=str(refusal))
+        return _refused(refusal.code, refusal)
     except (logs.BadOptions, node_logs.BadQuery) as error:
-        return web.Response(status=400, text=str(error))
+        return _refused(400, error)
     except (NotThere, node_logs.NoSuchLog) as error:
-        return web.Response(status=404, text=str(error))
+        return _refused(404, error)
     except RuntimeAway as error:
-        return web.Response(status=503, text=str(error))
+        return _refused(503, error)
     except KontinuumError as error:
         log.warning("a request failed", path=request.path, error=str(error))
-        return web.Response(status=500, text=str(error))
+        return _refused(500, error)
     except (ConnectionResetError, BrokenPipeError):
         # The client went away in the middle of a stream; there is nobody to answer.
         return web.Response(status=499)
+
+
+def _refused(code: int, why: object) -> web.Response:
+    headers = {REFUSAL_HEADER: quote(str(why)[:LONGEST_REFUSAL], safe=" ")}
+    return web.Response(status=code, text=str(why), headers=headers)
 
 
 def may_enter(certificate: Mapping[str, Any] | None) -> bool:
