@@ -164,6 +164,23 @@ async def test_files_that_a_container_wrote_for_the_host_are_brought_back_and_ot
     assert word.stat().st_ino == inode, "who has the file mounted must see it too"
 
 
+async def test_what_is_on_a_disk_is_not_brought_back_into_the_file_that_stands_for_it(tmp_path: Path) -> None:
+    async def attach(image: Path) -> str:
+        return "slot0"
+
+    source = tmp_path / "pods" / "uid" / "volumes" / "data"
+    source.parent.mkdir(parents=True)
+    source.touch()
+    source.with_name("data.disk").write_text('{"image": "/disk"}')
+    guest = FakeGuest(tmp_path / "guest")
+    volumes = Volumes(limit_bytes=LIMIT, attach=attach, detach=no_slots)
+    device = inside(guest, (await volumes.provide(guest, [bind(source)]))[str(source)])
+    device.parent.mkdir(parents=True)
+    device.write_text("on the disk")
+    await volumes.bring_back(guest, [bind(source)])
+    assert source.read_text() == ""
+
+
 async def test_a_file_that_the_guest_has_lost_leaves_the_hosts_alone(tmp_path: Path) -> None:
     word = tmp_path / "termination-log"
     word.write_text("before")

@@ -87,7 +87,8 @@ class Volumes:
         """
         for mount in filter(oci.is_bind, mounts):
             volume = self._volumes.get(mount["source"])
-            if volume is None or volume.read_only or not volume.source.is_file():
+            # A file stands also for a disk that containers have as a device.
+            if volume is None or volume.read_only or volume.is_disk or not volume.source.is_file():
                 continue
             if fingerprint(volume.source) != volume.fingerprint:
                 continue
