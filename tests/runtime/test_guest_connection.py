@@ -6,6 +6,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from errno import EAGAIN
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from kontinuum.foundation import sockets
 from kontinuum.runtime.guest import connection, protocol
 from kontinuum.runtime.guest.connection import AgentConnection
-from kontinuum.runtime.guest.port import Exit, GuestLost, GuestRefused, ProcessNotStarted, ProcessSpec
+from kontinuum.runtime.guest.port import Exit, GuestLost, GuestRefused, ProcessNotStarted, ProcessSpec, VolumeDisk
 from kontinuum.runtime.guest.protocol import INITIAL_CREDIT, STDERR, STDIN, STDOUT, Frame, Kind, Splitter, Writer
 
 SHELL = ProcessSpec("main", "shell", ("sh",), (), "/", stdin=True)
@@ -96,6 +97,27 @@ async def test_what_is_refused_carries_the_agents_reason() -> None:
         agent.refuse((await agent.expect(Kind.REMOVE_CONTAINER)).id, 16, "remove main: Device or resource busy")
         with pytest.raises(GuestRefused, match="busy"):
             await asking
+
+
+async def test_a_disk_is_waited_for_in_the_guests_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guest that the host lets do little answers seldom, and sees its disk late."""
+    monkeypatch.setattr(connection, "_DISK_SECONDS", 0.0)
+    monkeypatch.setattr(connection, "_DISK_ANSWERS", 3)
+
+    async def says_not_yet(times: int) -> None:
+        for _ in range(times):
+            agent.refuse((await agent.expect(Kind.MOUNT_DISK)).id, EAGAIN, "disk scsi0: not yet")
+
+    async with conversation() as (guest, agent):
+        disk = VolumeDisk("scsi0", "ext4", "/run/x")
+        mounting = asyncio.ensure_future(guest.mount_disk(disk))
+        await says_not_yet(2)
+        agent.send(Kind.OK, (await agent.expect(Kind.MOUNT_DISK)).id)
+        await mounting
+        mounting = asyncio.ensure_future(guest.mount_disk(disk))
+        await says_not_yet(3)
+        with pytest.raises(GuestRefused, match="disk scsi0"):
+            await mounting
 
 
 @pytest.mark.parametrize(

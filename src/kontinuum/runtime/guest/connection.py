@@ -8,6 +8,7 @@ breaks the protocol, everybody who waits gets GuestLost.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from errno import EAGAIN
@@ -36,6 +37,9 @@ T = TypeVar("T")
 _READ = 64 << 10
 _CONNECT_PAUSE = 0.002
 _DISK_SECONDS, _DISK_PAUSE = 10.0, 0.005
+_DISK_ANSWERS = 1000
+"""How long, and how often, an agent may say that its kernel does not see a disk yet. On a crowded host a guest gets
+little done in ten seconds; what it has answered tells how much."""
 ANSWER_SECONDS = 120.0
 """For one request. Under translation on a crowded host, seconds were seen; an agent that never answers must not keep
 whoever asked for ever, because there is one who asks every few seconds."""
@@ -273,12 +277,13 @@ class AgentConnection(Guest):
     async def _ask_until_seen(self, kind: Kind, payload: bytes) -> None:
         """Something that needs a disk: the guest's kernel may notice it a moment after it was attached."""
         deadline = asyncio.get_running_loop().time() + _DISK_SECONDS
-        while True:
+        for answers in itertools.count(1):
             try:
                 await self._ask(kind, payload)
                 return
             except _Refusal as error:
-                if error.errno != EAGAIN or asyncio.get_running_loop().time() > deadline:
+                is_late = asyncio.get_running_loop().time() > deadline and answers >= _DISK_ANSWERS
+                if error.errno != EAGAIN or is_late:
                     raise
             await asyncio.sleep(_DISK_PAUSE)
 
