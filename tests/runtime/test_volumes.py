@@ -14,7 +14,7 @@ from kontinuum.foundation.tasks import cancel
 from kontinuum.runtime.guest.fake import FakeGuest
 from kontinuum.runtime.guest.port import FILE_LIMIT
 from kontinuum.runtime.oci import SpecRefused
-from kontinuum.runtime.volumes import Volumes, fingerprint, unbound
+from kontinuum.runtime.volumes import Volumes, fingerprint, room_of, unbound
 
 LIMIT = 1 << 20
 
@@ -61,6 +61,34 @@ async def test_two_containers_share_the_one_copy_of_a_source(tmp_path: Path) -> 
     (inside(guest, first[str(source)]) / "written").write_text("by the pod")
     assert await volumes.provide(guest, [bind(source)]) == first
     assert (inside(guest, first[str(source)]) / "written").read_text() == "by the pod"
+
+
+async def test_a_file_system_of_its_own_has_no_more_room_than_on_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who writes nothing there needs no limit, and the pod's shared memory is the machine's."""
+    source = tmp_path / "memory"
+    source.mkdir(mode=0o777)
+    monkeypatch.setattr("kontinuum.runtime.volumes.room_of", {source: 5 << 20}.get)
+    guest, volumes = copies(tmp_path / "guest")
+    place = (await volumes.provide(guest, [bind(source)]))[str(source)]
+    assert guest.memories == {place: 5 << 20}
+    assert inside(guest, place).is_dir()
+
+    guest, volumes = copies(tmp_path / "other")
+    await volumes.provide(guest, [bind(source, "ro"), bind(tmp_path)])
+    assert not guest.memories
+    guest, volumes = copies(tmp_path / "third")
+    await volumes.provide(guest, [bind(source, destination="/dev/shm")])
+    assert not guest.memories
+
+
+def test_room_is_that_of_the_file_system_that_begins_there(tmp_path: Path) -> None:
+    assert room_of(tmp_path) is None
+    assert room_of(tmp_path / "missing") is None
+    assert room_of(Path("/proc")) is None
+    about = os.statvfs("/dev")
+    assert room_of(Path("/dev")) == about.f_blocks * about.f_frsize
 
 
 async def test_parts_of_a_pods_volume_are_parts_of_one_copy(tmp_path: Path) -> None:

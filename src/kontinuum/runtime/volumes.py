@@ -4,7 +4,8 @@ A machine does not share its host's file system. What is mounted read-only every
 compared with the host now and then and copied again when it changed. What may be written (emptyDir) is copied once and
 is from then on the pod's own, shared by its containers inside the machine. A single file that may be written is brought
 back when its container has ended: it is how a container leaves word for the host (Kubernetes' termination message).
-A volume that is a disk (``disk_volumes``) is not copied: the machine mounts it.
+A volume that is a disk (``disk_volumes``) is not copied: the machine mounts it. One that is a file system of its own on
+the host, as an emptyDir in memory is, has no more room in the machine than there.
 """
 
 from __future__ import annotations
@@ -141,10 +142,17 @@ class Volumes:
                 volume.is_disk = True
                 await self._mount_disk(guest, disk, volume.guest_path)
             else:
-                await guest.write_tree(volume.guest_directory, self._archive(volume.source, mount))
+                await self._copy(guest, volume, mount)
             self._volumes[str(volume.source)] = volume
         volume.read_only &= read_only
         return volume
+
+    async def _copy(self, guest: Guest, volume: _Volume, mount: Document) -> None:
+        archive = self._archive(volume.source, mount)
+        room = None if volume.read_only or is_shared_memory(mount) else room_of(volume.source)
+        if room is not None:
+            await guest.mount_memory(volume.guest_directory, size_bytes=room)
+        await guest.write_tree(volume.guest_directory, archive)
 
     async def _mount_disk(self, guest: Guest, disk: DiskVolume, path: str) -> None:
         slot = await self._attach(disk.image)
@@ -176,7 +184,7 @@ class Volumes:
         return _Volume(source, directory, path, read_only, fingerprint(source))
 
     def _archive(self, source: Path, mount: Document) -> bytes:
-        if mount["destination"] == SHARED_MEMORY:
+        if is_shared_memory(mount):
             # containerd gives each pod a tmpfs on the host for it; the machine has memory of its own.
             return empty_directory(mode=0o1777)
         try:
@@ -199,6 +207,18 @@ def whole(source: Path) -> Path:
             if path.match(pattern):
                 return path
     return source
+
+
+def is_shared_memory(mount: Document) -> bool:
+    return bool(mount["destination"] == SHARED_MEMORY)
+
+
+def room_of(source: Path) -> int | None:
+    """Bytes of the file system that begins at the directory ``source``; None if none does, or one without a size."""
+    if not source.is_dir() or source.stat().st_dev == source.parent.stat().st_dev:
+        return None
+    about = os.statvfs(source)
+    return about.f_blocks * about.f_frsize or None
 
 
 def unbound(source: Path) -> Path:

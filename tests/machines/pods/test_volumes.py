@@ -63,6 +63,14 @@ async def scratch_space_is_shared_and_everybody_s(world: World) -> None:
 
 
 @CASES.add()
+async def scratch_space_in_memory_holds_no_more_than_its_size_limit(world: World) -> None:
+    script = "dd if=/dev/zero of=/memory/x bs=1M count=8 2>/dev/null && echo fitted || echo full; stat -c %s /memory/x"
+    volume = {"name": "memory", "emptyDir": {"medium": "Memory", "sizeLimit": "5Mi"}}
+    pod = world.pod(script, volumes=[volume], container={"volumeMounts": [mounted("memory", "/memory")]})
+    assert await world.printed(pod) == ["full", str(5 << 20)]
+
+
+@CASES.add()
 async def parts_of_a_volume_are_shared_in_whatever_order_they_are_mounted(world: World) -> None:
     """One writes into a directory that another has as its own, and that a third, started later, has too."""
     volumes = [{"name": "v", "emptyDir": {}}]

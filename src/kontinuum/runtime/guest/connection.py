@@ -170,6 +170,9 @@ class AgentConnection(Guest):
             raise GuestRefused(f"{path}: the agent sent {len(content)} bytes, which is more than it may")
         return content
 
+    async def mount_memory(self, path: str, *, size_bytes: int) -> None:
+        await self._ask(Kind.MOUNT_MEMORY, protocol.mount_memory(path, size_bytes))
+
     async def mount_disk(self, disk: VolumeDisk) -> None:
         await self._ask_until_seen(Kind.MOUNT_DISK, protocol.mount_disk(disk))
 

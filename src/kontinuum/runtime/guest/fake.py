@@ -123,6 +123,7 @@ class FakeGuest:
         self.layers: set[str] = set()
         """Those that are mounted."""
         self.disks: dict[str, VolumeDisk] = {}
+        self.memories: dict[str, int] = {}
         """Volumes by the path where they are mounted."""
         self.clock_offset = 0.0
         """Seconds by which its clock is ahead of the host's."""
@@ -197,6 +198,10 @@ class FakeGuest:
         if len(content) > FILE_LIMIT:
             raise GuestRefused(f"read {path}: File too large")
         return content
+
+    async def mount_memory(self, path: str, *, size_bytes: int) -> None:
+        self._check_living()
+        self.memories[path] = size_bytes
 
     async def mount_disk(self, disk: VolumeDisk) -> None:
         self._check_living()

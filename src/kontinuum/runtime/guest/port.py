@@ -255,6 +255,10 @@ class Guest(Protocol):
         """The content of a file in the guest. Raises GuestRefused, also for more than 64 KiB."""
         ...
 
+    async def mount_memory(self, path: str, *, size_bytes: int) -> None:
+        """An empty directory at ``path`` that holds at most so much, of the guest's memory. Raises GuestRefused."""
+        ...
+
     async def mount_disk(self, disk: VolumeDisk) -> None:
         """Raises GuestRefused."""
         ...

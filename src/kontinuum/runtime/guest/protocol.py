@@ -5,11 +5,12 @@
     bytes   length u32 | bytes
     list    count u32 | items
 
-All little-endian. The host asks (HELLO ... FORGET, CLOCK, DIAL) under an id that it chooses; the agent answers each
-with OK or REFUSED under the same id. A process, a tree and a connection are known by the id of the request that began
-them. Streams (0 standard input, 1 output, 2 error; of a connection 0 to it, 1 from it) carry DATA in either direction,
-at most as much as the receiver has granted by CREDIT; ``INITIAL_CREDIT`` is granted from the start. END ends a stream:
-from who sends, there is no more; from who receives, nobody takes it any more. EXIT says that a process is over.
+All little-endian. The host asks (HELLO ... FORGET, CLOCK, DIAL, MOUNT_MEMORY) under an id that it chooses; the agent
+answers each with OK or REFUSED under the same id. A process, a tree and a connection are known by the id of the
+request that began them. Streams (0 standard input, 1 output, 2 error; of a connection 0 to it, 1 from it) carry DATA
+in either direction, at most as much as the receiver has granted by CREDIT; ``INITIAL_CREDIT`` is granted from the
+start. END ends a stream: from who sends, there is no more; from who receives, nobody takes it any more. EXIT says that
+a process is over.
 
 Neither end trusts the other: sizes are bounded before anything is kept, and a frame that breaks a rule ends the
 conversation. Here is no input or output; ``agent/frames.[ch]`` is the other half.
@@ -34,7 +35,7 @@ from kontinuum.runtime.guest.port import (
     VolumeDisk,
 )
 
-VERSION = 5
+VERSION = 6
 HEADER = struct.Struct("<IBBHI")
 REQUEST_LIMIT = 1 << 20
 DATA_LIMIT = 64 << 10
@@ -77,6 +78,7 @@ class Kind(IntEnum):
     END = 18
     CLOCK = 19
     DIAL = 20
+    MOUNT_MEMORY = 21
     OK = 32
     REFUSED = 33
     EXIT = 34
@@ -286,6 +288,11 @@ def mount_disk(disk: VolumeDisk) -> bytes:
     """The payload of MOUNT_DISK."""
     writer = Writer().text(disk.slot).text(disk.file_system).text(disk.path)
     return writer.u8(disk.group is not None).u32(disk.group or 0).done()
+
+
+def mount_memory(path: str, size_bytes: int) -> bytes:
+    """The payload of MOUNT_MEMORY."""
+    return Writer().text(path).u64(size_bytes).done()
 
 
 def text(value: str) -> bytes:

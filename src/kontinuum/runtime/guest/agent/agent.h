@@ -82,6 +82,7 @@ struct mount_point {
     int tree; /* a bind mount's detached tree */
 };
 bool mount_machine(struct failure *failure);
+bool mount_memory(const char *path, uint64_t bytes, struct failure *failure); /* for a volume that holds no more */
 bool bind_tree(struct mount_point *mount, struct failure *failure);
 bool mount_inside(const struct mount_point *mount, struct failure *failure);
 bool make_devices(struct failure *failure);

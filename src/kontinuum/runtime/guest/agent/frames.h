@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 /* guest/protocol.py is the other half of these numbers; a test compares them. */
-#define PROTOCOL_VERSION 5u
+#define PROTOCOL_VERSION 6u
 #define FRAME_HEADER 12u
 #define REQUEST_LIMIT (1u << 20)
 #define DATA_LIMIT (64u << 10)
@@ -34,6 +34,7 @@ enum kind {
     KIND_END = 18,
     KIND_CLOCK = 19,
     KIND_DIAL = 20,
+    KIND_MOUNT_MEMORY = 21,
     KIND_OK = 32,
     KIND_REFUSED = 33,
     KIND_EXIT = 34,

@@ -86,6 +86,15 @@ bool mount_machine(struct failure *failure) {
     return true;
 }
 
+bool mount_memory(const char *path, uint64_t bytes, struct failure *failure) {
+    char options[64];
+    snprintf(options, sizeof options, "size=%llu,mode=755", (unsigned long long)bytes);
+    if (!make_directories(path, 0755))
+        return failed(failure, "make %.200s", path);
+    return mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, options) == 0 ||
+           failed(failure, "mount memory on %.200s", path);
+}
+
 /* The directory `name` in `above`, made if it is not there: with the mode of `above`, as the kubelet makes it, so that
  * whoever may write into the volume may write into its part. */
 static int enter(int above, const char *name) {

@@ -185,6 +185,16 @@ static void on_read_file(const struct frame *frame, struct reader *reader) {
     }
 }
 
+static void on_mount_memory(const struct frame *frame, struct reader *reader) {
+    struct failure failure;
+    const char *path = read_text(reader);
+    uint64_t bytes = read_u64(reader);
+    if (!read_whole(reader))
+        malformed(frame->id);
+    else
+        answer(frame->id, mount_memory(path, bytes, &failure), &failure);
+}
+
 static void on_mount_disk(const struct frame *frame, struct reader *reader) {
     struct failure failure;
     struct volume_disk disk = {.slot = read_text(reader)};
@@ -241,6 +251,7 @@ void handle_frame(void *context, const struct frame *frame) {
     case KIND_STATS: on_stats(frame, &reader); break;
     case KIND_PROCESSES: on_processes(frame, &reader); break;
     case KIND_READ_FILE: on_read_file(frame, &reader); break;
+    case KIND_MOUNT_MEMORY: on_mount_memory(frame, &reader); break;
     case KIND_MOUNT_DISK: on_mount_disk(frame, &reader); break;
     case KIND_UNMOUNT_DISK: on_unmount_disk(frame, &reader); break;
     case KIND_WRITE_TREE:
