@@ -73,7 +73,7 @@ def test_good_objects_have_no_problems() -> None:
          "must match `hostPort` when `hostNetwork` is true"),
         (container(env=[{"name": "A", "valueFrom": {}}]),
          'spec.containers[0].env[0].valueFrom: Invalid value: "": must specify one of: `fieldRef`, '
-         "`resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`"),
+         "`resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"),
         (container(livenessProbe={}), "spec.containers[0].livenessProbe: Required value: must specify a handler type"),
         (container(env=[{"name": "A", "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "../x"}}}]),
          'spec.containers[0].env[0].valueFrom.fileKeyRef.path: Invalid value: "../x": must not contain \'..\''),
@@ -111,6 +111,163 @@ def test_good_objects_have_no_problems() -> None:
 )  # fmt: skip
 def test_a_bad_pod_is_refused(obj: dict[str, Any], expected: str) -> None:
     assert expected in problems(r.PODS, obj)
+
+
+MOUNTED = {"volumes": [{"name": "v"}]}
+HEADER = (
+    "a valid HTTP header must consist of alphanumeric characters or '-' "
+    "(e.g. 'X-Header-Name', regex used for validation is '[-A-Za-z0-9]+')"
+)
+SUBDOMAIN = (
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
+    "end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
+    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+)
+LABEL = (
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with "
+    "an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
+    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
+)
+
+
+def mounted(**mount: Any) -> dict[str, Any]:
+    return pod(**MOUNTED, containers=[{**CONTAINER, "volumeMounts": [{"name": "v", "mountPath": "/v", **mount}]}])
+
+
+def two_ports(*numbers: int) -> list[dict[str, int]]:
+    return [{"containerPort": 80 + index, "hostPort": number} for index, number in enumerate(numbers)]
+
+
+@pytest.mark.parametrize(
+    ("obj", "expected"),
+    [
+        (container(ports=two_ports(80, 80)), 'ports[1].hostPort: Duplicate value: "TCP//80"'),
+        (container(env=[{"name": "A", "valueFrom": {"resourceFieldRef": {"resource": "limits.gpu"}}}]),
+         'env[0].valueFrom.resourceFieldRef.resource: Unsupported value: "limits.gpu": supported values: "limits.cpu", '
+         '"limits.ephemeral-storage", "limits.memory", "requests.cpu", "requests.ephemeral-storage", '
+         '"requests.memory"'),
+        (container(env=[{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "B_", "key": "a"}}}]),
+         f'env[0].valueFrom.configMapKeyRef.name: Invalid value: "B_": {SUBDOMAIN}'),
+        (container(envFrom=[{}]), 'envFrom: Invalid value: "": must specify one of: `configMapRef` or `secretRef`'),
+        (container(envFrom=[{"configMapRef": {"name": "a"}, "secretRef": {"name": "b"}}]),
+         'envFrom: Invalid value: "": may not have more than one field specified at a time'),
+        (container(envFrom=[{"secretRef": {}}]), "envFrom[0].secretRef.name: Required value"),
+        (container(envFrom=[{"configMapRef": {"name": "B_"}}]),
+         f'envFrom[0].configMapRef.name: Invalid value: "B_": {SUBDOMAIN}'),
+        (container(envFrom=[{"prefix": "a=", "configMapRef": {"name": "b"}}]),
+         'envFrom[0].prefix: Invalid value: "a=": a valid environment variable name must consist only of printable '
+         "ASCII characters other than '='"),
+        (mounted(subPath="../x"), "volumeMounts.subPath: Invalid value: \"../x\": must not contain '..'"),
+        (mounted(mountPropagation="Bidirectional"),
+         "volumeMounts.mountPropagation: Forbidden: "
+         "Bidirectional mount propagation is available only to privileged containers"),
+        (mounted(mountPropagation="Both"),
+         'volumeMounts.mountPropagation: Unsupported value: "Both": '
+         'supported values: "Bidirectional", "HostToContainer", "None"'),
+        (mounted(recursiveReadOnly="Enabled"),
+         "volumeMounts.recursiveReadOnly: Forbidden: may only be specified when readOnly is true"),
+        (mounted(readOnly=True, recursiveReadOnly="IfPossible", mountPropagation="HostToContainer"),
+         "volumeMounts.recursiveReadOnly: Forbidden: "
+         "may only be specified when mountPropagation is None or not specified"),
+        (mounted(recursiveReadOnly="Maybe"),
+         'volumeMounts.recursiveReadOnly: Unsupported value: "Maybe": '
+         'supported values: "Disabled", "Enabled", "IfPossible"'),
+        (container(readinessProbe={"exec": {"command": ["a"]}, "terminationGracePeriodSeconds": 1}),
+         "readinessProbe.terminationGracePeriodSeconds: Invalid value: 1: must not be set for readinessProbes"),
+        (container(livenessProbe={"httpGet": {"port": 80, "httpHeaders": [{"name": "a b", "value": ""}]}}),
+         f'livenessProbe.httpGet.httpHeaders: Invalid value: "a b": {HEADER}'),
+        (container(lifecycle={"preStop": {"sleep": {"seconds": 31}}}),
+         "lifecycle.preStop.sleep: Invalid value: 31: "
+         "must be non-negative and less than terminationGracePeriodSeconds (30)"),
+        (container(resources={"limits": {"example.com/gpu": "1500m"}}),
+         'resources.limits[example.com/gpu]: Invalid value: "1500m": must be an integer'),
+        (container(resizePolicy=[{"resourceName": "gpu", "restartPolicy": "NotRequired"}]),
+         'resizePolicy: Unsupported value: "gpu": supported values: "cpu", "memory"'),
+        (container(resizePolicy=[{"resourceName": "cpu", "restartPolicy": "Maybe"}]),
+         'resizePolicy: Unsupported value: "Maybe": supported values: "NotRequired", "RestartContainer"'),
+        (container(resizePolicy=[{"resourceName": "cpu", "restartPolicy": "NotRequired"}] * 2),
+         'resizePolicy[1]: Duplicate value: "cpu"'),
+    ],
+)  # fmt: skip
+def test_a_bad_container_is_refused(obj: dict[str, Any], expected: str) -> None:
+    found = [error for error in problems(r.PODS, obj) if not error.startswith("spec.containers[0].resources.requests")]
+    assert found == [f"spec.containers[0].{expected}"]
+
+
+SPREAD = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}}
+NEEDED = "requiredDuringSchedulingIgnoredDuringExecution"
+
+
+def near(**term: Any) -> dict[str, Any]:
+    return pod(affinity={"podAffinity": {NEEDED: [{"topologyKey": "zone", **term}]}})
+
+
+def on_fields(**requirement: Any) -> dict[str, Any]:
+    terms = [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["a"], **requirement}]}]
+    return pod(affinity={"nodeAffinity": {NEEDED: {"nodeSelectorTerms": terms}}})
+
+
+def with_sysctl(name: str, **spec: Any) -> dict[str, Any]:
+    return pod(securityContext={"sysctls": [{"name": name, "value": "1"}]}, **spec)
+
+
+FIELDS = f"affinity.nodeAffinity.{NEEDED}.nodeSelectorTerms[0].matchFields[0]"
+
+
+@pytest.mark.parametrize(
+    ("obj", "expected"),
+    [
+        (pod(topologySpreadConstraints=[{**SPREAD, "whenUnsatisfiable": "ScheduleAnyway", "minDomains": 2}]),
+         "topologySpreadConstraints[0].minDomains: Invalid value: 2: "
+         "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not ScheduleAnyway"),
+        (pod(topologySpreadConstraints=[{**SPREAD, "minDomains": 0}]),
+         "topologySpreadConstraints[0].minDomains: Invalid value: 0: must be greater than zero"),
+        (pod(topologySpreadConstraints=[SPREAD, SPREAD]),
+         "topologySpreadConstraints[0].{topologyKey, whenUnsatisfiable}: "
+         'Duplicate value: "{zone, DoNotSchedule}"'),
+        (pod(topologySpreadConstraints=[{**SPREAD, "labelSelector": None, "matchLabelKeys": ["a"]}]),
+         "topologySpreadConstraints[0].matchLabelKeys: Forbidden: must not be specified when labelSelector is not set"),
+        (pod(topologySpreadConstraints=[{**SPREAD, "nodeTaintsPolicy": "Maybe"}]),
+         'topologySpreadConstraints[0].nodeTaintsPolicy: Unsupported value: "Maybe": '
+         'supported values: "Honor", "Ignore"'),
+        (near(namespaces=["A"]), f'affinity.podAffinity.{NEEDED}[0].namespace: Invalid value: "A": {LABEL}'),
+        (near(mismatchLabelKeys=["a"]),
+         f"affinity.podAffinity.{NEEDED}[0].mismatchLabelKeys: Forbidden: "
+         "must not be specified when labelSelector is not set"),
+        (on_fields(key="spec.x"), f'{FIELDS}.key: Invalid value: "spec.x": not a valid field selector key'),
+        (on_fields(operator="Exists"), f'{FIELDS}.operator: Invalid value: "Exists": not a valid selector operator'),
+        (on_fields(values=["a", "b"]),
+         f"{FIELDS}.values: Required value: "
+         "must be only one value when `operator` is 'In' or 'NotIn' for node field selector"),
+        (with_sysctl("kernel.shmmax", hostIPC=True),
+         'securityContext.sysctls[0].name: Invalid value: "kernel.shmmax": '
+         "may not be specified when 'hostIPC' is true"),
+        (with_sysctl("net/core/somaxconn", hostNetwork=True),
+         'securityContext.sysctls[0].name: Invalid value: "net/core/somaxconn": '
+         "may not be specified when 'hostNetwork' is true"),
+        (pod(schedulingGates=[{"name": "a"}], nodeName="n"),
+         "nodeName: Forbidden: cannot be set until all schedulingGates have been cleared"),
+        (pod(hostUsers=False, hostPID=True), "HostPID: Forbidden: when `hostUsers` is false"),
+    ],
+)  # fmt: skip
+def test_what_a_pod_wants_must_fit_together(obj: dict[str, Any], expected: str) -> None:
+    assert problems(r.PODS, obj) == [f"spec.{expected}"]
+
+
+@pytest.mark.parametrize(
+    "obj",
+    [
+        on_fields(),
+        near(labelSelector={}, matchLabelKeys=["a"]),
+        mounted(mountPropagation="HostToContainer"),
+        container(lifecycle={"preStop": {"sleep": {"seconds": 30}}}),
+        pod(initContainers=[{"name": name, "image": "a", "ports": two_ports(80)} for name in ("b", "c")]),
+        pod(imagePullSecrets=[{}]),
+        with_sysctl("kernel.shmmax", hostNetwork=True),
+    ],
+)
+def test_what_only_looks_wrong_is_taken(obj: dict[str, Any]) -> None:
+    assert problems(r.PODS, obj) == []
 
 
 def test_metadata_is_checked_for_every_kind() -> None:

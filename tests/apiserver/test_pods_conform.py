@@ -70,7 +70,7 @@ async def test_only_the_sysctls_that_cannot_be_are_named(api: Api) -> None:
          "spec.securityContext.sysctls[1].name", "Duplicate value"),
         ({"hostPID": True, "shareProcessNamespace": True}, "spec.shareProcessNamespace",
          "ShareProcessNamespace and HostPID cannot both be enabled"),
-        ({"hostUsers": False, "hostIPC": True}, "spec.hostIPC", "when `hostUsers` is false"),
+        ({"hostUsers": False, "hostIPC": True}, "spec.HostIPC", "when `hostUsers` is false"),
         ({"dnsPolicy": "None"}, "spec.dnsConfig", "must provide `dnsConfig` when `dnsPolicy` is None"),
         ({"dnsConfig": {"nameservers": ["1.1.1.1"] * 4}}, "spec.dnsConfig.nameservers",
          "must not have more than 3 nameservers"),

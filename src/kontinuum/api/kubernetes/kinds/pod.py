@@ -93,6 +93,9 @@ class Pod(Kind):
         errors = [*_problems.of(obj["spec"])]
         if obj["spec"].get("ephemeralContainers"):
             errors.append(fields.forbidden("spec.ephemeralContainers", "cannot be set on create"))
+        if obj["spec"].get("nodeName") and obj["spec"].get("schedulingGates"):
+            problem = "cannot be set until all schedulingGates have been cleared"
+            errors.append(fields.forbidden("spec.nodeName", problem))
         return errors
 
     def validate_update(self, obj: Object, old: Object) -> list[FieldError]:

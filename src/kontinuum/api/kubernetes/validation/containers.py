@@ -27,6 +27,12 @@ FIELD_PATHS = (
     "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName",
     "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs",
 )  # fmt: skip
+RESOURCE_FIELDS = (
+    "limits.cpu", "limits.ephemeral-storage", "limits.memory",
+    "requests.cpu", "requests.ephemeral-storage", "requests.memory",
+)  # fmt: skip
+PROPAGATIONS, RECURSIVE = ("Bidirectional", "HostToContainer", "None"), ("Disabled", "Enabled", "IfPossible")
+RESIZED, RESIZE_POLICIES = ("cpu", "memory"), ("NotRequired", "RestartContainer")
 SUBSCRIPTED = re.compile(r"metadata\.(labels|annotations)\['.+'\]")
 SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef")
 
@@ -36,6 +42,7 @@ def validate_containers(spec: Object, path: str) -> list[FieldError]:
     volumes = {one.get("name") for one in spec.get("volumes") or ()}
     containers, first = spec.get("containers") or [], spec.get("initContainers") or []
     errors = [] if containers else [fields.required(f"{path}.containers")]
+    grace, restart = spec.get("terminationGracePeriodSeconds"), spec.get("restartPolicy", "")
     seen: set[str] = set()
     for field, group in (("containers", containers), ("initContainers", first)):
         for index, container in enumerate(group):
@@ -44,9 +51,14 @@ def validate_containers(spec: Object, path: str) -> list[FieldError]:
             if container.get("securityContext"):
                 errors += validate_container_security(container["securityContext"], spec, f"{here}.securityContext")
             errors += _unique(container.get("name", ""), seen, f"{here}.name")
+            errors += _hooks(container, grace, f"{here}.lifecycle")
+            errors += _resize_policies(container, restart, f"{here}.resizePolicy")
             if field == "initContainers":
                 errors += _init_container(container, here)
+                # Init containers run one after the other, and may have the same port of the host in turn.
+                errors += _taken_twice([(here, container)])
         errors += _files_are_in_empty_dirs(spec, field, path)
+    errors += _taken_twice([(f"{path}.containers[{index}]", one) for index, one in enumerate(containers)])
     if spec.get("hostNetwork"):
         errors += _host_ports(containers, f"{path}.containers")
     return errors
@@ -91,19 +103,42 @@ def _container(container: Object, path: str, volumes: set[Any]) -> list[FieldErr
         errors += _ports(ports, f"{path}.ports")
     if variables := container.get("env"):
         errors += _environment(variables, f"{path}.env")
+    if sources := container.get("envFrom"):
+        errors += _whole_sources(sources, f"{path}.envFrom")
     if mounts := container.get("volumeMounts"):
         errors += _mounts(mounts, f"{path}.volumeMounts", volumes)
+        errors += _mount_options(container, mounts, f"{path}.volumeMounts")
     if resources := container.get("resources"):
         errors += validate_requirements(resources, f"{path}.resources")
     for name in ("livenessProbe", "readinessProbe", "startupProbe"):
         if name in container:
-            errors += validate_probe(container[name], f"{path}.{name}", must_succeed_once=name != "readinessProbe")
+            errors += validate_probe(container[name], f"{path}.{name}", ends_containers=name != "readinessProbe")
     if "restartPolicy" in container or "restartPolicyRules" in container:
         errors += _restarts(container, path)
-    if lifecycle := container.get("lifecycle"):
-        for name in ("postStart", "preStop"):
-            if name in lifecycle:
-                errors += validate_handler(lifecycle[name], f"{path}.lifecycle.{name}")
+    return errors
+
+
+def _hooks(container: Object, grace: int | None, path: str) -> list[FieldError]:
+    lifecycle = container.get("lifecycle") or {}
+    return [
+        error
+        for name in ("postStart", "preStop")
+        if name in lifecycle
+        for error in validate_handler(lifecycle[name], f"{path}.{name}", grace=grace)
+    ]
+
+
+def _resize_policies(container: Object, restart: str, path: str) -> list[FieldError]:
+    """What a change of a resource asks of a container; ``restart`` is the pod's policy."""
+    errors = []
+    seen: set[str] = set()
+    for index, one in enumerate(container.get("resizePolicy") or ()):
+        name, policy = one.get("resourceName", ""), one.get("restartPolicy", "")
+        errors += _unique(name, seen, f"{path}[{index}]")
+        errors += one_of(name, RESIZED, path) + one_of(policy, RESIZE_POLICIES, path)
+        if restart == "Never" and policy != "NotRequired":
+            problem = "must be 'NotRequired' when pod `restartPolicy` is 'Never'"
+            errors.append(fields.invalid(path, policy, problem))
     return errors
 
 
@@ -158,6 +193,18 @@ def _ports(ports: Sequence[Object], path: str) -> list[FieldError]:
     return errors
 
 
+def _taken_twice(containers: Sequence[tuple[str, Object]]) -> list[FieldError]:
+    """Ports of the host that two of ``containers``, each with its path, would have at the same time."""
+    errors = []
+    seen: set[str] = set()
+    for path, container in containers:
+        for index, port in enumerate(container.get("ports") or ()):
+            if port.get("hostPort"):
+                shown = f"{port.get('protocol', '')}/{port.get('hostIP', '')}/{port['hostPort']}"
+                errors += _unique(shown, seen, f"{path}.ports[{index}].hostPort")
+    return errors
+
+
 def _port_number(number: int, path: str) -> list[FieldError]:
     return [fields.invalid(path, number, problem) for problem in names.port_number(number)]
 
@@ -193,8 +240,8 @@ def _value_source(variable: Object, path: str) -> list[FieldError]:
     source = variable["valueFrom"]
     chosen = [one for one in SOURCES if one in source]
     if not chosen:
-        problem = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`"
-        return [fields.invalid(path, "", problem)]
+        listed = "`fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"
+        return [fields.invalid(path, "", f"must specify one of: {listed}")]
     errors = []
     if variable.get("value"):
         errors.append(fields.invalid(path, "", "may not be specified when `value` is not empty"))
@@ -207,16 +254,46 @@ def _value_source(variable: Object, path: str) -> list[FieldError]:
         errors += _file_key(source["fileKeyRef"], f"{path}.fileKeyRef")
     if "fieldRef" in source:
         errors += validate_field_path(source["fieldRef"], f"{path}.fieldRef", FIELD_PATHS)
-    if "resourceFieldRef" in source and not source["resourceFieldRef"].get("resource"):
-        errors.append(fields.required(f"{path}.resourceFieldRef.resource"))
+    if "resourceFieldRef" in source:
+        errors += validate_resource_field(source["resourceFieldRef"], f"{path}.resourceFieldRef")
     return errors
 
 
+def validate_resource_field(reference: Object, path: str) -> list[FieldError]:
+    """A ``resourceFieldRef``: an amount that a container asks for or may have."""
+    resource = reference.get("resource", "")
+    if not resource:
+        return [fields.required(f"{path}.resource")]
+    if resource in RESOURCE_FIELDS or resource.startswith(("limits.hugepages-", "requests.hugepages-")):
+        return []
+    return [fields.not_supported(f"{path}.resource", resource, RESOURCE_FIELDS)]
+
+
 def _key_reference(reference: Object, path: str) -> list[FieldError]:
-    key = reference.get("key", "")
+    name, key = reference.get("name", ""), reference.get("key", "")
+    errors = [fields.invalid(f"{path}.name", name, problem) for problem in names.dns_subdomain(name)]
     if not key:
-        return [fields.required(f"{path}.key")]
-    return [fields.invalid(f"{path}.key", key, problem) for problem in names.config_key(key)]
+        return [*errors, fields.required(f"{path}.key")]
+    return errors + [fields.invalid(f"{path}.key", key, problem) for problem in names.config_key(key)]
+
+
+def _whole_sources(sources: Sequence[Object], path: str) -> list[FieldError]:
+    """``envFrom``: all that a ConfigMap or a Secret holds."""
+    errors = []
+    for index, source in enumerate(sources):
+        here, prefix = f"{path}[{index}]", source.get("prefix", "")
+        if prefix:
+            errors += [fields.invalid(f"{here}.prefix", prefix, problem) for problem in names.env_name(prefix)]
+        chosen = [field for field in ("configMapRef", "secretRef") if field in source]
+        for field in chosen:
+            name, where = source[field].get("name", ""), f"{here}.{field}.name"
+            errors += [] if name else [fields.required(where)]
+            errors += [fields.invalid(where, name, one) for one in names.dns_subdomain(name) if name]
+        if not chosen:
+            errors.append(fields.invalid(path, "", "must specify one of: `configMapRef` or `secretRef`"))
+        if len(chosen) > 1:
+            errors.append(fields.invalid(path, "", "may not have more than one field specified at a time"))
+    return errors
 
 
 def _file_key(reference: Object, path: str) -> list[FieldError]:
@@ -273,11 +350,35 @@ def _mounts(mounts: Sequence[Object], path: str, volumes: set[Any]) -> list[Fiel
         elif where in seen:
             errors.append(fields.invalid(f"{here}.mountPath", where, "must be unique"))
         seen.add(where)
-        errors += paths.below(mount.get("subPath", ""), f"{here}.subPath")
-        errors += paths.below(mount.get("subPathExpr", ""), f"{here}.subPathExpr")
+        # Kubernetes names the list here, not the mount.
+        errors += paths.below(mount.get("subPath", ""), f"{path}.subPath")
+        errors += paths.below(mount.get("subPathExpr", ""), f"{path}.subPathExpr")
         if mount.get("subPath") and mount.get("subPathExpr"):
             problem = "subPathExpr and subPath are mutually exclusive"
             errors.append(fields.invalid(f"{here}.subPathExpr", mount["subPathExpr"], problem))
+    return errors
+
+
+def _mount_options(container: Object, mounts: Sequence[Object], path: str) -> list[FieldError]:
+    """How mounts of the host and of other containers are seen; what is wrong stands at the list, as in Kubernetes."""
+    errors = []
+    privileged = (container.get("securityContext") or {}).get("privileged")
+    for mount in mounts:
+        propagation, recursive = mount.get("mountPropagation"), mount.get("recursiveReadOnly")
+        where = f"{path}.mountPropagation"
+        if propagation is not None and propagation not in PROPAGATIONS:
+            errors.append(fields.not_supported(where, propagation, PROPAGATIONS))
+        if propagation == "Bidirectional" and not privileged:
+            problem = "Bidirectional mount propagation is available only to privileged containers"
+            errors.append(fields.forbidden(where, problem))
+        where = f"{path}.recursiveReadOnly"
+        if recursive is not None and recursive not in RECURSIVE:
+            errors.append(fields.not_supported(where, recursive, RECURSIVE))
+        if recursive in ("Enabled", "IfPossible") and not mount.get("readOnly"):
+            errors.append(fields.forbidden(where, "may only be specified when readOnly is true"))
+        if recursive in ("Enabled", "IfPossible") and propagation not in (None, "None"):
+            problem = "may only be specified when mountPropagation is None or not specified"
+            errors.append(fields.forbidden(where, problem))
     return errors
 
 

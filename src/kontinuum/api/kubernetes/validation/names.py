@@ -16,13 +16,14 @@ QUALIFIED = r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 LABEL_VALUE = rf"({QUALIFIED})?"
 ENV_NAME = r"[ -<>-~]+"
 CONFIG_KEY = r"[-._a-zA-Z0-9]+"
+HEADER = r"[-A-Za-z0-9]+"
 REASON = r"[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?"
 
 LONGEST_QUALIFIED = 253 + 1 + 63
 
 _compiled = {
     pattern: re.compile(pattern, re.ASCII)
-    for pattern in (LABEL, SUBDOMAIN, RELATIVE_LABEL, QUALIFIED, LABEL_VALUE, ENV_NAME, CONFIG_KEY, REASON)
+    for pattern in (LABEL, SUBDOMAIN, RELATIVE_LABEL, QUALIFIED, LABEL_VALUE, ENV_NAME, CONFIG_KEY, HEADER, REASON)
 }
 
 _is_label = _compiled[LABEL].fullmatch
@@ -50,6 +51,7 @@ LABEL_VALUE_TEXT = (
     "and must start and end with an alphanumeric character"
 )
 CONFIG_KEY_TEXT = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
+HEADER_TEXT = "a valid HTTP header must consist of alphanumeric characters or '-'"
 REASON_TEXT = (
     "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric "
     "characters or '_,:', and must end with an alphanumeric character or '_'"
@@ -130,6 +132,10 @@ def condition_reason(text: str) -> list[str]:
 
 def env_name(name: str) -> list[str]:
     return [] if is_env_name(name) else [ENV_TEXT]
+
+
+def http_header(name: str) -> list[str]:
+    return _pattern(name, HEADER, HEADER_TEXT, ["X-Header-Name"])
 
 
 def port_number(port: int) -> list[str]:

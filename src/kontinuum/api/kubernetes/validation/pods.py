@@ -7,7 +7,7 @@ from kontinuum.api.kubernetes.validation.containers import one_of, validate_cont
 from kontinuum.api.kubernetes.validation.dns import validate_pod_names
 from kontinuum.api.kubernetes.validation.metadata import check_annotations, check_labels
 from kontinuum.api.kubernetes.validation.resources import validate_amounts, validate_pod_resources
-from kontinuum.api.kubernetes.validation.scheduling import validate_affinity, validate_selector, validate_tolerations
+from kontinuum.api.kubernetes.validation.scheduling import validate_affinity, validate_spread, validate_tolerations
 from kontinuum.api.kubernetes.validation.security import validate_pod_security
 from kontinuum.api.kubernetes.validation.volumes import validate_volumes
 from kontinuum.api.machinery import fields
@@ -63,8 +63,8 @@ def validate_pod_spec(spec: Object, path: str) -> list[FieldError]:
     if overhead := spec.get("overhead"):
         errors += validate_amounts(overhead, f"{path}.overhead")
     errors += _gates(spec, path)
-    for index, one in enumerate(spec.get("topologySpreadConstraints") or ()):
-        errors += _spread(one, f"{path}.topologySpreadConstraints[{index}]")
+    if constraints := spec.get("topologySpreadConstraints"):
+        errors += validate_spread(constraints, f"{path}.topologySpreadConstraints")
     return errors
 
 
@@ -95,23 +95,7 @@ def _gates(spec: Object, path: str) -> list[FieldError]:
     system = spec.get("os")
     if system is not None:
         errors += one_of(system.get("name"), SYSTEMS, f"{path}.os.name")
-    for index, reference in enumerate(spec.get("imagePullSecrets") or ()):
-        if not reference.get("name"):
-            errors.append(fields.required(f"{path}.imagePullSecrets[{index}].name"))
     return errors
-
-
-def _spread(one: Object, path: str) -> list[FieldError]:
-    errors = []
-    if one.get("maxSkew", 0) <= 0:
-        errors.append(fields.invalid(f"{path}.maxSkew", one.get("maxSkew", 0), "must be greater than zero"))
-    if not one.get("topologyKey"):
-        errors.append(fields.required(f"{path}.topologyKey", "can not be empty"))
-    supported = ["DoNotSchedule", "ScheduleAnyway"]
-    if one.get("whenUnsatisfiable") not in supported:
-        where = f"{path}.whenUnsatisfiable"
-        errors.append(fields.not_supported(where, one.get("whenUnsatisfiable", ""), supported))
-    return errors + validate_selector(one.get("labelSelector") or {}, f"{path}.labelSelector")
 
 
 def validate_pod_change(spec: Object, old: Object) -> list[FieldError]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kontinuum.api.kubernetes.amounts import is_more
 from kontinuum.api.kubernetes.pod_resources import container_amounts, is_for_pods
 from kontinuum.api.kubernetes.validation import names
+from kontinuum.api.kubernetes.validation.quantities import is_extended
 from kontinuum.api.machinery import fields, quantity
 from kontinuum.api.machinery.fields import FieldError
 from kontinuum.api.machinery.objects import Object
@@ -62,8 +63,11 @@ def validate_amounts(amounts: Object, path: str) -> list[FieldError]:
     for name, amount in amounts.items():
         if name not in CONTAINER_RESOURCES:
             errors += _name(name, f"{path}[{name}]")
-        if quantity.parse(amount) < 0:
+        number = quantity.parse(amount)
+        if number < 0:
             errors.append(fields.invalid(f"{path}[{name}]", amount, NEGATIVE))
+        if is_extended(name) and number % 1:
+            errors.append(fields.invalid(f"{path}[{name}]", amount, "must be an integer"))
     return errors
 
 

@@ -13,6 +13,8 @@ from kontinuum.api.machinery.objects import Object
 
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 NODE_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt")
+SPREAD_ACTIONS, SPREAD_POLICIES = ("DoNotSchedule", "ScheduleAnyway"), ("Honor", "Ignore")
+NOT_POSITIVE = "must be greater than zero"
 NEEDS_VALUES = "must be specified when `operator` is 'In' or 'NotIn'"
 NO_VALUES = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
 
@@ -81,6 +83,10 @@ def _pod_affinity(affinity: Object, path: str) -> list[FieldError]:
 
 def _pod_term(term: Object, path: str) -> list[FieldError]:
     errors = validate_selector(term.get("labelSelector") or {}, f"{path}.labelSelector")
+    for name in term.get("namespaces") or ():
+        errors += [fields.invalid(f"{path}.namespace", name, problem) for problem in names.dns_label(name)]
+    for field in ("matchLabelKeys", "mismatchLabelKeys"):
+        errors += _label_keys(term, field, path)
     key = term.get("topologyKey", "")
     if not key:
         return [*errors, fields.required(f"{path}.topologyKey", "can not be empty")]
@@ -96,6 +102,24 @@ def _node_term(term: Object, path: str) -> list[FieldError]:
     errors = []
     for index, one in enumerate(term.get("matchExpressions") or ()):
         errors += _node_requirement(one, f"{path}.matchExpressions[{index}]")
+    for index, one in enumerate(term.get("matchFields") or ()):
+        errors += _field_requirement(one, f"{path}.matchFields[{index}]")
+    return errors
+
+
+def _field_requirement(one: Object, path: str) -> list[FieldError]:
+    """Of a node's fields only the name can be asked for, and only for one."""
+    key, operator, values = one.get("key", ""), one.get("operator", ""), one.get("values") or []
+    errors = []
+    if operator not in ("In", "NotIn"):
+        errors.append(fields.invalid(f"{path}.operator", operator, "not a valid selector operator"))
+    elif len(values) != 1:
+        problem = "must be only one value when `operator` is 'In' or 'NotIn' for node field selector"
+        errors.append(fields.required(f"{path}.values", problem))
+    if key != "metadata.name":
+        return [*errors, fields.invalid(f"{path}.key", key, "not a valid field selector key")]
+    for index, value in enumerate(values):
+        errors += [fields.invalid(f"{path}.values[{index}]", value, problem) for problem in names.dns_subdomain(value)]
     return errors
 
 
@@ -112,6 +136,48 @@ def _node_requirement(one: Object, path: str) -> list[FieldError]:
         problem = "must be specified single value when `operator` is 'Lt' or 'Gt'"
         errors.append(fields.required(f"{path}.values", problem))
     return errors + check_label_key(one.get("key", ""), f"{path}.key")
+
+
+def validate_spread(constraints: Sequence[Object], path: str) -> list[FieldError]:
+    """``topologySpreadConstraints``: at most one for each key and what to do where it cannot be met."""
+    errors = []
+    pairs = [(one.get("topologyKey", ""), one.get("whenUnsatisfiable", "")) for one in constraints]
+    for index, one in enumerate(constraints):
+        here = f"{path}[{index}]"
+        errors += _spread(one, here)
+        if pairs[index] in pairs[index + 1 :]:
+            shown = "{" + ", ".join(pairs[index]) + "}"
+            errors.append(fields.duplicate(here + ".{topologyKey, whenUnsatisfiable}", shown))
+    return errors
+
+
+def _spread(one: Object, path: str) -> list[FieldError]:
+    errors = []
+    action, domains = one.get("whenUnsatisfiable", ""), one.get("minDomains")
+    if one.get("maxSkew", 0) <= 0:
+        errors.append(fields.invalid(f"{path}.maxSkew", one.get("maxSkew", 0), NOT_POSITIVE))
+    if not one.get("topologyKey"):
+        errors.append(fields.required(f"{path}.topologyKey", "can not be empty"))
+    if action not in SPREAD_ACTIONS:
+        errors.append(fields.not_supported(f"{path}.whenUnsatisfiable", action, SPREAD_ACTIONS))
+    if domains is not None and domains <= 0:
+        errors.append(fields.invalid(f"{path}.minDomains", domains, NOT_POSITIVE))
+    if domains is not None and action != "DoNotSchedule":
+        problem = f"can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}"
+        errors.append(fields.invalid(f"{path}.minDomains", domains, problem))
+    for field in ("nodeAffinityPolicy", "nodeTaintsPolicy"):
+        if one.get(field, "Honor") not in SPREAD_POLICIES:
+            errors.append(fields.not_supported(f"{path}.{field}", one[field], SPREAD_POLICIES))
+    errors += _label_keys(one, "matchLabelKeys", path)
+    return errors + validate_selector(one.get("labelSelector") or {}, f"{path}.labelSelector")
+
+
+def _label_keys(one: Object, field: str, path: str) -> list[FieldError]:
+    """Keys whose values the pod's own labels give; they complete a selector, which therefore has to be there."""
+    keys = one.get(field) or ()
+    if keys and one.get("labelSelector") is None:
+        return [fields.forbidden(f"{path}.{field}", "must not be specified when labelSelector is not set")]
+    return [error for index, key in enumerate(keys) for error in check_label_key(key, f"{path}.{field}[{index}]")]
 
 
 def validate_selector(selector: Object, path: str) -> list[FieldError]:

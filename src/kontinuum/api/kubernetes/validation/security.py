@@ -22,19 +22,24 @@ CHOICES = {
     "seLinuxChangePolicy": ("MountOption", "Recursive"),
     "supplementalGroupsPolicy": ("Merge", "Strict"),
 }
-HOSTS_OWN = ("hostNetwork", "hostPID", "hostIPC")
+HOSTS_OWN = {"hostNetwork": "hostNetwork", "hostPID": "HostPID", "hostIPC": "HostIPC"}
+"""How Kubernetes writes each of the host's namespaces where it refuses them to pods with users of their own."""
+NAMESPACED = {"hostNetwork": ("net.",), "hostIPC": ("kernel.sem", "kernel.shm", "kernel.msg", "fs.mqueue.")}
+"""The kernel parameters that belong to a namespace: a pod with the host's own would change them for the host."""
 
 
 def validate_pod_security(spec: Object, path: str) -> list[FieldError]:
     """The pod's own security context, and what the fields beside it say of the host's namespaces."""
     context = spec.get("securityContext")
     errors = _context(context, f"{path}.securityContext") if context else []
+    if context and context.get("sysctls"):
+        errors += _hosts_sysctls(spec, context["sysctls"], f"{path}.securityContext.sysctls")
     if spec.get("shareProcessNamespace") and spec.get("hostPID"):
         problem = "ShareProcessNamespace and HostPID cannot both be enabled"
         errors.append(fields.invalid(f"{path}.shareProcessNamespace", True, problem))
     if spec.get("hostUsers") is False:
-        used = [name for name in HOSTS_OWN if spec.get(name)]
-        errors += [fields.forbidden(f"{path}.{name}", "when `hostUsers` is false") for name in used]
+        used = [shown for name, shown in HOSTS_OWN.items() if spec.get(name)]
+        errors += [fields.forbidden(f"{path}.{shown}", "when `hostUsers` is false") for shown in used]
     return errors
 
 
@@ -109,4 +114,16 @@ def _sysctls(sysctls: Sequence[Object], path: str) -> list[FieldError]:
         elif plain in seen:
             errors.append(fields.duplicate(here, name))
         seen.add(plain)
+    return errors
+
+
+def _hosts_sysctls(spec: Object, sysctls: Sequence[Object], path: str) -> list[FieldError]:
+    errors = []
+    for index, one in enumerate(sysctls):
+        name = one.get("name", "")
+        errors += [
+            fields.invalid(f"{path}[{index}].name", name, f"may not be specified when '{field}' is true")
+            for field, prefixes in NAMESPACED.items()
+            if spec.get(field) and name.replace("/", ".").startswith(prefixes)
+        ]
     return errors

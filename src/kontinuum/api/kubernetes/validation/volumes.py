@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from kontinuum.api.kubernetes.validation import paths
 from kontinuum.api.kubernetes.validation.claims import validate_claim
-from kontinuum.api.kubernetes.validation.containers import named, validate_field_path
+from kontinuum.api.kubernetes.validation.containers import named, validate_field_path, validate_resource_field
 from kontinuum.api.kubernetes.validation.sources import SOURCES, Check, one_source
 from kontinuum.api.machinery import fields
 from kontinuum.api.machinery.fields import FieldError
@@ -18,10 +17,6 @@ FIELD_PATHS = (
     "metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid",
 )  # fmt: skip
 """More than in a container's environment, where maps have no place: a volume can show all labels and annotations."""
-RESOURCES = (
-    "limits.cpu", "limits.ephemeral-storage", "limits.memory", "requests.cpu", "requests.ephemeral-storage",
-    "requests.memory",
-)  # fmt: skip
 
 
 def validate_volumes(volumes: Sequence[Object], path: str) -> list[FieldError]:
@@ -79,16 +74,6 @@ def _downward(item: Object, path: str) -> list[FieldError]:
     if not amount.get("containerName"):
         return [fields.required(f"{where}.containerName")]
     return validate_resource_field(amount, where)
-
-
-def validate_resource_field(reference: Object, path: str) -> list[FieldError]:
-    """A ``resourceFieldRef``."""
-    wanted = reference.get("resource", "")
-    if not wanted:
-        return [fields.required(f"{path}.resource")]
-    if wanted in RESOURCES or re.match(r"(limits|requests)\.hugepages-", wanted):
-        return []
-    return [fields.not_supported(f"{path}.resource", wanted, RESOURCES)]
 
 
 def _ephemeral(source: Object, path: str) -> list[FieldError]:
