@@ -93,6 +93,17 @@ def test_a_failed_start_is_told_apart_from_a_crash() -> None:
     assert later["containerStatuses"][0]["lastState"]["terminated"]["message"] == "no such file"
 
 
+def test_a_failed_hook_after_the_start_is_told_before_the_wait_that_follows() -> None:
+    failed = attempt("app", EXITED, 1, exit_code=137, finished_at=NOW - 1)
+    remembered = Remembered(failed_hooks={failed.id: "no such file"})
+    told_first = told(pod(), [failed], remembered)
+    assert state(told_first)["waiting"] == {"reason": "PostStartHookError", "message": "no such file"}
+    assert told_first["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] == 137
+    assert waiting(told(pod(), [failed], remembered, now=NOW + 5)) == "CrashLoopBackOff"
+    never = told(pod(restartPolicy="Never"), [failed], remembered)
+    assert state(never)["terminated"]["exitCode"] == 137
+
+
 def test_a_pull_that_failed_is_first_an_error_and_then_a_wait() -> None:
     remembered = Remembered()
     remembered.failed("app", "ErrImagePull", "not found", now=NOW, backoff=PULL_BACKOFF)

@@ -409,6 +409,23 @@ def test_a_container_whose_hook_after_the_start_fails_is_ended_and_what_the_hook
     assert ("Killing", "FailedPostStartHook") in told
 
 
+def test_the_status_says_what_a_hook_after_the_start_failed_with(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.checks.is_well = False
+        hook = {"postStart": {"exec": {"command": ["x", "y"]}}}
+        await world.create(pod(containers=[container("app", lifecycle=hook)]))
+        found = await world.wait(lambda one: bool(waiting(one)) and waiting(one)["reason"] == "PostStartHookError")
+        said = waiting(found)["message"]
+        assert said.startswith('Exec lifecycle hook ([x y]) for Container "app" in Pod "')
+        await world.wait(lambda one: waiting(one).get("reason") == "CrashLoopBackOff")
+
+    def waiting(status: Object) -> Object:
+        found: Object = (status.get("containerStatuses") or [{}])[0].get("state", {}).get("waiting") or {}
+        return found
+
+    play(tmp_path, story)
+
+
 def test_who_is_ending_says_whether_he_can_serve_and_is_not_killed_for_being_unwell(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         world.runtime.programs["app"] = [Program(ignores_term=True)]

@@ -314,6 +314,7 @@ class Hands:
             log.info("a hook after the start failed", pod=name_of(pod), container=container["name"], error=str(error))
             self._tell(pod, WARNING, "FailedPostStartHook", "PostStartHook failed", container=container["name"])
             self._tell(pod, NORMAL, "Killing", "FailedPostStartHook", container=container["name"])
+            self._remembered.failed_hooks[container_id] = _failed_hook(pod, container, hook, error)
             await self._runtime.stop_container(container_id, pods.grace_seconds(pod))
 
     async def _resize(self, pod: Object, action: Resize, observed: Observed) -> None:
@@ -405,3 +406,14 @@ def killing_message(action: StopContainer) -> str:
     if action.why.startswith("failed"):
         return f"Container {action.name} {action.why}"
     return f"Stopping container {action.name}"
+
+
+def _failed_hook(pod: Object, container: Object, hook: Object, error: KontinuumError) -> str:
+    """The kubelet's words in the status, which whoever may read the pod's logs reads too."""
+    if "exec" in hook:
+        what = f"Exec lifecycle hook ([{' '.join(hook['exec'].get('command') or ())}])"
+    elif "httpGet" in hook:
+        what = f"HTTP lifecycle hook ({hook['httpGet'].get('path', '')})"
+    else:
+        what = "Lifecycle hook"
+    return f'{what} for Container "{container["name"]}" in Pod "{pods.describe(pod)}" failed - error: {error}'

@@ -87,8 +87,11 @@ def _state(
         return {"terminated": terminated(latest, remembered)}
     if trouble:
         return {"waiting": _trouble(container, trouble, now)}
-    if latest.reason == START_ERROR and (restarts.delay(latest) == 0 or now - latest.ended < FRESH_SECONDS):
+    is_fresh = restarts.delay(latest) == 0 or now - latest.ended < FRESH_SECONDS
+    if is_fresh and latest.reason == START_ERROR:
         return {"waiting": {"reason": "RunContainerError", "message": latest.message}}
+    if is_fresh and latest.id in remembered.failed_hooks:
+        return {"waiting": {"reason": "PostStartHookError", "message": remembered.failed_hooks[latest.id]}}
     if restarts.delay(latest) > 0:
         return {"waiting": _crash_loop(pod, container, latest)}
     return {"terminated": terminated(latest, remembered)}

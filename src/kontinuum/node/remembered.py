@@ -76,6 +76,8 @@ class Remembered:
     """Where on this machine each of the pod's volumes is, by its name."""
     messages: dict[str, str] = field(default_factory=dict)
     """Termination messages by container id."""
+    failed_hooks: dict[str, str] = field(default_factory=dict)
+    """What their hook after the start failed with, by the id of the containers that were ended for it."""
     allocated: dict[str, Amounts] = field(default_factory=dict)
     """What each container may use now, by its name: its specification's wish as far as it was granted."""
     actuated: dict[str, Amounts] = field(default_factory=dict)
