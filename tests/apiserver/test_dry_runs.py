@@ -79,6 +79,26 @@ async def test_a_dry_run_gives_a_service_nothing_that_another_cannot_have(api: A
     assert (await api.create(SERVICES, body | {"metadata": {"name": "other"}})).code == 201
 
 
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({"clusterIP": "10.96.0.77"}, "failed to allocate IP 10.96.0.77: provided IP is already allocated"),
+        ({"clusterIP": "192.0.2.1"},
+         "failed to allocate IP 192.0.2.1: the provided network does not match the current range"),
+        ({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30077}]}, "provided port is already allocated"),
+        ({"type": "NodePort", "ports": [{"port": 80, "nodePort": 99}]},
+         "provided port is not in the valid range. The range of valid ports is 30000-32767"),
+    ],
+)  # fmt: skip
+async def test_a_dry_run_refuses_what_a_service_could_not_have(api: Api, spec: Any, expected: str) -> None:
+    ports = [{"port": 80, "nodePort": 30077}]
+    held = {"metadata": {"name": "s"}, "spec": {"type": "NodePort", "clusterIP": "10.96.0.77", "ports": ports}}
+    assert (await api.create(SERVICES, held)).code == 201
+    asked = {"metadata": {"name": "t"}, "spec": {"ports": [{"port": 80}], **spec}}
+    refused = await api.create(f"{SERVICES}?dryRun=All", asked)
+    assert refused.code == 422 and refused.body["message"].endswith(expected), refused.body
+
+
 @pytest.mark.parametrize("kind", SAMPLES)
 async def test_every_kind_is_deleted_on_trial(api: Api, kind: str) -> None:
     sample = SAMPLES[kind]

@@ -25,18 +25,19 @@ class NoAddress(Refused):
 
 async def take(context: Context, service: Object, address: str) -> None:
     """Take the address that a Service asks for. Raises NoAddress, StoreFull, StoreUnavailable."""
-    found = ipaddress.ip_address(address)
-    network = ranges.holds(await ranges.usable(context, f"IPv{found.version}"), address)
-    if network is None:
-        raise NoAddress("the provided network does not match the current range")
-    first, last = ranges.first_and_last(network)
-    if not first <= int(found) <= last:
-        problem = f"the provided IP ({address}) is not in the valid range. The range of valid IPs is {network}"
-        raise NoAddress(problem)
+    await _check_range(context, address)
     try:
-        await _create(context, service, str(found))
+        await _create(context, service, str(ipaddress.ip_address(address)))
     except AlreadyExists:
         raise NoAddress("provided IP is already allocated") from None
+
+
+async def check(context: Context, address: str) -> None:
+    """What ``take`` would find, for a dry run. Raises NoAddress, StoreUnavailable."""
+    await _check_range(context, address)
+    layout = context.served[IPADDRESSES].layout
+    if await context.store.get(layout.key("", str(ipaddress.ip_address(address)))) is not None:
+        raise NoAddress("provided IP is already allocated")
 
 
 async def take_any(context: Context, service: Object, family: str) -> str:
@@ -72,6 +73,17 @@ async def give_back(context: Context, service: Object, address: str) -> None:
         await context.store.delete(key, expected=record.revision)
     except (Missing, StaleRevision):
         return  # Somebody else is at it; repair looks again.
+
+
+async def _check_range(context: Context, address: str) -> None:
+    found = ipaddress.ip_address(address)
+    network = ranges.holds(await ranges.usable(context, f"IPv{found.version}"), address)
+    if network is None:
+        raise NoAddress("the provided network does not match the current range")
+    first, last = ranges.first_and_last(network)
+    if not first <= int(found) <= last:
+        problem = f"the provided IP ({address}) is not in the valid range. The range of valid IPs is {network}"
+        raise NoAddress(problem)
 
 
 def is_of(address: Object, service: Object) -> bool:

@@ -33,14 +33,18 @@ def numbers_of(spec: Object) -> set[int]:
 
 async def take(context: Context, service: Object, number: int) -> None:
     """Take the port that a Service asks for. Raises NoPort, StoreFull, StoreUnavailable."""
-    low, high = bounds(context.settings)
-    if not low <= number <= high:
-        problem = f"provided port is not in the valid range. The range of valid ports is {low}-{high}"
-        raise NoPort(problem)
+    _check_range(context, number)
     try:
         await context.store.create(_key(number), orjson.dumps(_owner(service)))
     except AlreadyExists:
         raise NoPort("provided port is already allocated") from None
+
+
+async def check(context: Context, number: int) -> None:
+    """What ``take`` would find, for a dry run. Raises NoPort, StoreUnavailable."""
+    _check_range(context, number)
+    if await context.store.get(_key(number)) is not None:
+        raise NoPort("provided port is already allocated")
 
 
 async def take_any(context: Context, service: Object) -> int:
@@ -100,6 +104,12 @@ def bounds(settings: ServerSettings) -> tuple[int, int]:
     """The lowest and the highest port that may be given out."""
     low, _, high = settings.node_port_range.partition("-")
     return int(low), int(high)
+
+
+def _check_range(context: Context, number: int) -> None:
+    low, high = bounds(context.settings)
+    if not low <= number <= high:
+        raise NoPort(f"provided port is not in the valid range. The range of valid ports is {low}-{high}")
 
 
 def _key(number: int) -> str:

@@ -117,8 +117,11 @@ class _Reservation:
 
     async def _address(self, family: str, asked: str) -> str:
         try:
+            if self._dry_run and asked:
+                await addresses.check(self._context, asked)
+                return asked
             if self._dry_run:
-                return asked or await addresses.shown(self._context, family)
+                return await addresses.shown(self._context, family)
             if asked:
                 await addresses.take(self._context, self._service, asked)
             found = asked or await addresses.take_any(self._context, self._service, family)
@@ -160,9 +163,12 @@ class _Reservation:
 
     async def _obtain(self, number: int) -> int:
         """``number``, or any port for 0. Raises NoPort."""
-        if self._dry_run:
+        if self._dry_run and number:
+            await ports.check(self._context, number)
+            found = number
+        elif self._dry_run:
             low = ports.bounds(self._context.settings)[0]
-            found = number or max([low - 1, *self._ports]) + 1
+            found = max([low - 1, *self._ports]) + 1
         elif number:
             await ports.take(self._context, self._service, number)
             found = number
