@@ -8,7 +8,7 @@ import itertools
 import pytest
 from tests.controllers.cluster import NODE_NAMES, Cluster, deployment, scenario
 
-from kontinuum.api.kubernetes.resources import DEPLOYMENTS, NODES, PODS
+from kontinuum.api.kubernetes.resources import DEPLOYMENTS, EVENTS, NODES, PODS
 from kontinuum.api.machinery.conditions import get_condition
 from kontinuum.api.machinery.objects import Object, name_of
 from kontinuum.client.rest import Client
@@ -106,6 +106,25 @@ def test_a_pods_own_toleration_decides() -> None:
         assert leaving() == {"soon"}
         await cluster.settle(1000)
         assert leaving() == {"soon", "never"}
+
+    scenario(main)
+
+
+def test_pods_of_a_node_that_comes_back_in_time_are_told_that_they_stay() -> None:
+    async def main(cluster: Cluster) -> None:
+        key = "node.kubernetes.io/unreachable"
+        for name, seconds in {"patient": {"tolerationSeconds": 200}, "constant": {}}.items():
+            toleration = {"key": key, "operator": "Exists", "effect": "NoExecute", **seconds}
+            spec = {"nodeName": "node-1", "containers": [{"name": "main", "image": "i"}], "tolerations": [toleration]}
+            await cluster.client.create(PODS, {"metadata": {"name": name, "namespace": "default"}, "spec": spec})
+        await cluster.settle(60)
+        cluster.nodes.silent.add("node-1")
+        await cluster.settle(100)
+        cluster.nodes.silent.clear()
+        await cluster.settle(60)
+        assert taints(cluster, "node-1") == set()
+        told = [event["message"] for event in cluster.everything(EVENTS) if event["reason"] == "TaintManagerEviction"]
+        assert told == ["Cancelling deletion of Pod default/patient"]
 
     scenario(main)
 

@@ -223,7 +223,9 @@ class NodeReconciler:
         self._silent = silent
         self._judge_zones()
         todo = sorted(silent | {name for name, known in self._known.items() if not known.is_settled})
-        self._exposed = {name: self._exposed[name] for name in todo if name in self._exposed}
+        for name in self._exposed.keys() - set(todo):
+            # Somebody else has taken the taint away.
+            self._tell_spared(self._exposed.pop(name), self._pods.by_index(BY_NODE, name))
         await at_once(todo, self._handle_if_seen, limit=NODES_AT_ONCE)
 
     async def _listen(self, resource_version: str = "") -> dict[str, str]:
@@ -320,7 +322,9 @@ class NodeReconciler:
     async def _evict(self, node: Object, pods: Sequence[Object]) -> None:
         if not self._rates.get(zone_of(node)):
             # Whatever time has passed on tolerations was measured by somebody who could not hear.
-            self._exposed.pop(name_of(node), None)
+            before = self._exposed.pop(name_of(node), {})
+            if not no_execute(node):
+                self._tell_spared(before, pods)
             return
         now = self._clock.monotonic()
         since = self._remember_exposure(node, pods, now)
@@ -344,12 +348,25 @@ class NodeReconciler:
             await writer.delete(PODS, pod)
 
     def _remember_exposure(self, node: Object, pods: Sequence[Object], now: float) -> Mapping[tuple[str, str], float]:
-        """When we first saw each pod beside each taint; a taint that is gone and returns starts anew."""
+        """When we first saw each pod beside each taint that drives it away; a taint that returns starts anew."""
         before = self._exposed.pop(name_of(node), {})
-        exposed = {(uid_of(pod), taint["key"]) for pod in pods for taint in no_execute(node)}
+        exposed = {
+            (uid_of(pod), taint["key"])
+            for pod in pods
+            for taint in no_execute(node)
+            if seconds_tolerated(pod, taint) is not None
+        }
         if exposed:
             self._exposed[name_of(node)] = {one: before.get(one, now) for one in exposed}
+        self._tell_spared({one: at for one, at in before.items() if one[0] not in {uid for uid, _ in exposed}}, pods)
         return self._exposed.get(name_of(node), {})
+
+    def _tell_spared(self, exposed: Mapping[tuple[str, str], float], pods: Sequence[Object]) -> None:
+        """Tell of those of ``pods`` that were ``exposed`` to a taint, and stay."""
+        uids = {uid for uid, _ in exposed}
+        for pod in pods:
+            if uid_of(pod) in uids and not is_leaving(pod):
+                self._events.event(pod, "Normal", "TaintManagerEviction", f"Cancelling deletion of Pod {key_of(pod)}")
 
 
 def _known(node: Object) -> _Known:
