@@ -112,6 +112,9 @@ def lived(kind: type[Punctual], turn: int, nodes: list[Object], waves: Waves) ->
             await asyncio.sleep(WAVE_SECONDS)
             events = (await cluster.client.list(EVENTS, namespace="default")).items
             told = sorted((one["involvedObject"]["name"], one["reason"], one["message"]) for one in events)
+            # Whether a victim's binding had been answered when it was preempted, in the same second, is chance.
+            victims = {name for name, reason, _ in told if reason == "Preempted"}
+            told = [one for one in told if one[1] != "Scheduled" or one[0] not in victims]
             pods = [(name_of(pod), pod["spec"].get("nodeName"), pod["status"]) for pod in cluster.pods()]
             return scheduler, [told, pods]
         finally:
