@@ -256,7 +256,8 @@ class Guest(Protocol):
         ...
 
     async def mount_memory(self, path: str, *, size_bytes: int) -> None:
-        """An empty directory at ``path`` that holds at most so much, of the guest's memory. Raises GuestRefused."""
+        """Let what comes to lie at ``path`` take at most so much of the guest's memory, where that is less than what
+        everything there may take together. Raises GuestRefused."""
         ...
 
     async def mount_disk(self, disk: VolumeDisk) -> None:
