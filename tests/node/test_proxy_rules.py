@@ -58,6 +58,11 @@ def test_without_endpoints_connections_are_refused_and_not_left_to_wait() -> Non
     made = fragment(service(type="NodePort", ports=[{"port": 80, "nodePort": 30080}]))
     assert made.shared["refused4"] == {"10.96.0.7 . tcp . 80": "goto refuse"}
     assert made.shared["refused-ports4"] == {"tcp . 30080": "goto refuse"}
+    chains = frame(NETWORKS).chains
+    assert chains["refuse"] == ("meta l4proto tcp reject with tcp reset", "reject")
+    # As are ports that the Service does not have, and addresses that no Service has.
+    for name in ("unserved-forward", "unserved-output"):
+        assert "ip daddr 10.96.0.0/12 goto refuse" in chains[name]
 
 
 def test_what_must_stay_on_the_node_is_dropped_where_no_endpoint_is() -> None:

@@ -393,6 +393,9 @@ async def the_api_is_reached_by_its_service_and_by_name(world: World) -> None:
     client = (await world.running(world.pod(name="client")))["metadata"]["name"]
     script = "for i in 1 2 3; do nc -w 3 kubernetes.default 443 </dev/null && echo there && break; done"
     assert (await world.execute(client, script)).strip() == "there"
+    # Another port is refused at once, and not left to a client's own patience.
+    script = "timeout 20 nc kubernetes.default 444 </dev/null; [ $? = 143 ] || echo refused"
+    assert (await world.execute(client, script)).strip() == "refused"
 
 
 @CASES.add(

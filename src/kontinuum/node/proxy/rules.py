@@ -56,7 +56,9 @@ class Networks:
 def frame(networks: Networks) -> Frame:
     """The sets that all Services share, and the chains by which packets enter."""
     chains: dict[str, list[str]] = {
-        "refuse": ["reject"],
+        # A reset arrives at once: messages of ICMP are rationed by the kernel (six, then one a second to each client),
+        # and a sandbox takes none of them for an answer to its connection.
+        "refuse": ["meta l4proto tcp reject with tcp reset", "reject"],
         "check": [],
         "services": [],
         "learn": [],
@@ -111,7 +113,7 @@ def frame(networks: Networks) -> Frame:
         unserved = networks.of(networks.services, family)
         if unserved:
             # Nobody listens at a Service's other ports, nor at addresses that no Service has.
-            rule = f"{ip} daddr {_any_of(unserved)} reject"
+            rule = f"{ip} daddr {_any_of(unserved)} goto refuse"
             chains["unserved-forward"].append(rule)
             chains["unserved-output"].append(rule)
         pods, cluster = networks.of(networks.pods, family), networks.of(networks.cluster, family)
