@@ -65,7 +65,7 @@ async def run(client: Client, clock: Clock, settings: NodeSettings) -> None:
     table = FilterTable(network.table(settings), ruleset, clock)
     proxy = Proxy(services, slices, table, Place(settings.name), networks, clock)
     judge = Policies(pods, namespaces, policies, table, settings, clock)
-    dns = Dns(services, slices, settings, clock)
+    dns = Dns(services, slices, namespaces, settings, clock)
     async with contextlib.AsyncExitStack() as stack:
         # Before the group, so that it happens after the group's end.
         stack.callback(table.close)

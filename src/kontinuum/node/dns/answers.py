@@ -35,6 +35,8 @@ LARGEST_DATAGRAM = 1232
 PLAIN_DATAGRAM = 512
 """Bytes that a client without EDNS takes (RFC 1035)."""
 HEADER = 12
+WHOLE_WEIGHT = 100
+"""What the SRV records of one answer share, each at least 1 (as in CoreDNS; the specification leaves it open)."""
 LONGEST_CHAIN = 8
 """Names that are followed from alias to alias."""
 IN = dns.rdataclass.IN
@@ -178,8 +180,10 @@ def _name(labels: Sequence[str]) -> dns.name.Name:
 def _rrsets(records: Iterable[Record], spellings: dict[Labels, dns.name.Name]) -> list[dns.rrset.RRset]:
     """Records of the same name and type belong together."""
     found: dict[tuple[Labels, str], dns.rrset.RRset] = {}
-    for record in records:
-        rdata, key = _rdata(record), (record.name, record.type)
+    every = list(records)
+    share = max(1, WHOLE_WEIGHT // max(1, sum(isinstance(one, Location) for one in every)))
+    for record in every:
+        rdata, key = _rdata(record, share), (record.name, record.type)
         if key in found:
             found[key].add(rdata)
         else:
@@ -187,14 +191,15 @@ def _rrsets(records: Iterable[Record], spellings: dict[Labels, dns.name.Name]) -
     return list(found.values())
 
 
-def _rdata(record: Record) -> A | AAAA | SRV | PTR | TXT:
+def _rdata(record: Record, weight: int) -> A | AAAA | SRV | PTR | TXT:
+    """``weight`` is for an SRV record."""
     match record:
         case Address(ip=ip) if ":" in ip:
             return AAAA(IN, dns.rdatatype.AAAA, ip)
         case Address(ip=ip):
             return A(IN, dns.rdatatype.A, ip)
         case Location():
-            return SRV(IN, dns.rdatatype.SRV, 0, 100, record.port, _name(record.target))
+            return SRV(IN, dns.rdatatype.SRV, 0, weight, record.port, _name(record.target))
         case Pointer():
             return PTR(IN, dns.rdatatype.PTR, _name(record.target))
         case _:

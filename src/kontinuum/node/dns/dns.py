@@ -24,7 +24,9 @@ SERVICE_NAME = "kubernetes.io/service-name"
 class Dns:
     """See the module."""
 
-    def __init__(self, services: Informer, slices: Informer, settings: NodeSettings, clock: Clock) -> None:
+    def __init__(
+        self, services: Informer, slices: Informer, namespaces: Informer, settings: NodeSettings, clock: Clock
+    ) -> None:
         self._settings = settings
         networks = (*settings.cluster_networks, *settings.pod_networks, *settings.service_networks)
         self._zone = Zone(settings.cluster_domain, networks)
@@ -33,6 +35,7 @@ class Dns:
         self._server = DnsServer(Answerer(self._zone), upstream)
         services.add_handler(self._on_service)
         slices.add_handler(self._on_slice)
+        namespaces.add_handler(self._on_namespace)
 
     async def start(self) -> int:
         """Listen at the node's DNS addresses. Returns the port: 53, or another if somebody has that. Raises OSError."""
@@ -59,6 +62,9 @@ class Dns:
             self._zone.remove_service(namespace_of(service), name_of(service))
         else:
             self._zone.put_service(service)
+
+    def _on_namespace(self, change: Change, namespace: Object, _: Object | None) -> None:
+        (self._zone.remove_namespace if change == "deleted" else self._zone.put_namespace)(name_of(namespace))
 
     def _on_slice(self, change: Change, endpoint_slice: Object, old: Object | None) -> None:
         namespace, name = namespace_of(endpoint_slice), name_of(endpoint_slice)

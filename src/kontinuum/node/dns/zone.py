@@ -136,20 +136,23 @@ class Zone:
         self.domain: Labels = tuple(domain.lower().strip(".").split("."))
         self._networks = [ipaddress.ip_network(one) for one in networks]
         self._entries: dict[Key, _Entry] = {}
-        self._namespaces: dict[str, int] = {}
-        """How many Services each has."""
+        self._namespaces: set[str] = set()
         self._owners: dict[str, dict[Key, int]] = {}
         """Which Services an address belongs to, and by how many of their objects."""
 
     # -- what is known
 
+    def put_namespace(self, name: str) -> None:
+        self._namespaces.add(name)
+
+    def remove_namespace(self, name: str) -> None:
+        self._namespaces.discard(name)
+
     def put_service(self, service: Object) -> None:
         key = (namespace_of(service), name_of(service))
         entry = self._entries.setdefault(key, _Entry())
         before, entry.service = entry.service, _service(service)
-        if before is None:
-            self._namespaces[key[0]] = self._namespaces.get(key[0], 0) + 1
-        else:
+        if before is not None:
             self._disown(key, before.ips)
         self._own(key, entry.service.ips)
 
@@ -159,9 +162,6 @@ class Zone:
             return
         self._disown((namespace, name), entry.service.ips)
         entry.service = None
-        self._namespaces[namespace] -= 1
-        if not self._namespaces[namespace]:
-            del self._namespaces[namespace]
         self._drop_if_empty((namespace, name))
 
     def put_slice(self, namespace: str, service: str, endpoint_slice: Object) -> None:
@@ -206,15 +206,14 @@ class Zone:
         if name[-size:] != self.domain:
             return Elsewhere()
         match name[:-size]:
-            case () | ("svc",) | ("pod",) | (_, "pod"):
+            case () | ("svc",) | ("pod",):
                 return NOTHING
             case ("dns-version",):
                 return _only(kind, [Text(name, VERSION)])
             case (*inner, "svc"):
                 return self._in_svc(name, tuple(inner), kind)
-            case (dashed, _, "pod"):
-                ip = _undashed(dashed)
-                return _only(kind, [Address(name, ip)]) if ip else Absent()
+            case (*inner, "pod"):
+                return self._in_pod(name, tuple(inner), kind)
         return Absent()
 
     def _in_svc(self, name: Labels, inner: Labels, kind: str) -> Answer:
@@ -232,15 +231,28 @@ class Zone:
             case ("_tcp" | "_udp" | "_sctp",):
                 return NOTHING
             case (label,):
-                ips = [one.ip for one in entry.endpoints() if one.label == label] if entry.is_headless else []
+                # Of a Service with an address of its own too, as of CoreDNS: a StatefulSet's may be one.
+                ips = [one.ip for one in entry.endpoints() if one.label == label]
                 return _only(kind, [Address(name, ip) for ip in dict.fromkeys(ips)]) if ips else Absent()
             case (port, protocol) if port.startswith("_") and protocol.startswith("_"):
                 located = list(self._located(entry, own, name, (port[1:], protocol[1:].upper())))
                 return self._with_targets(located, entry, own, kind) if located else Absent()
         return Absent()
 
+    def _in_pod(self, name: Labels, inner: Labels, kind: str) -> Answer:
+        """Any address below any namespace that there is: whether a pod has it is not looked at (``pods insecure``)."""
+        if len(inner) > 2 or inner[-1] not in self._namespaces:
+            return Absent()
+        if len(inner) == 1:
+            return NOTHING
+        ip = _undashed(inner[0])
+        return _only(kind, [Address(name, ip)]) if ip else Absent()
+
     def _service(self, entry: _Entry, own: Labels, kind: str) -> Answer:
         assert entry.service is not None
+        if entry.is_headless and not any(entry.endpoints()):
+            # Section 2.4.1: so that clients ask again, whatever they believe of a name without addresses.
+            return Absent()
         if kind == "SRV":
             return self._with_targets(list(self._located(entry, own, own, None)), entry, own, kind)
         ips = [one.ip for one in entry.endpoints()] if entry.is_headless else entry.service.ips
@@ -283,7 +295,7 @@ class Zone:
             entry, own = self._entries[(namespace, service)], (service, namespace, "svc", *self.domain)
             if entry.service is not None and ip in entry.service.ips:
                 targets.add(own)
-            elif entry.is_headless:
+            elif entry.service is not None and not entry.service.alias:
                 targets |= {(one.label, *own) for one in entry.endpoints() if one.ip == ip}
         if targets:
             return _only(kind, [Pointer(name, target) for target in sorted(targets)])
