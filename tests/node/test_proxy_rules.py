@@ -139,17 +139,29 @@ def flow(destination: str, port: int, answers: str, answering_port: int) -> Flow
 
 def test_connections_to_endpoints_that_have_gone_are_stale_and_no_others() -> None:
     dns = service(type="NodePort", ports=[{"port": 53, "protocol": "UDP", "nodePort": 30053}])
-    ports = udp_ports(dns, fragment(dns, slice_of(told("10.244.0.5"), port=53, protocol="UDP")))
+    ports = udp_ports(dns, [slice_of(told("10.244.0.5"), port=53, protocol="UDP")])
     good = flow("10.96.0.7", 53, "10.244.0.5", 53)
     gone, early = flow("10.96.0.7", 53, "10.244.0.4", 53), flow("10.96.0.7", 53, "10.96.0.7", 53)
     by_port, other = flow("192.0.2.1", 30053, "10.244.0.4", 53), flow("10.96.0.8", 53, "10.244.0.4", 53)
     assert stale([good, gone, early, by_port, other], ports) == [gone, early, by_port]
 
 
-def test_while_nobody_serves_a_port_only_what_led_somewhere_is_stale() -> None:
+def test_who_talks_goes_on_with_an_endpoint_that_serves_though_nobody_new_would_be_led_there() -> None:
+    dns = service(internalTrafficPolicy="Local", ports=[{"port": 53, "protocol": "UDP"}])
+    ready, far = told("10.244.0.5", node="here"), told("10.244.1.6", node="there")
+    leaving = told("10.244.0.7", node="here", ready=False, serving=True, terminating=True)
+    ended = told("10.244.0.8", node="here", ready=False, serving=False, terminating=True)
+    slices = [slice_of(ready, far, leaving, ended, port=53, protocol="UDP")]
+    flows = {last: flow("10.96.0.7", 53, f"10.244.{last}", 53) for last in ("0.5", "1.6", "0.7", "0.8")}
+    assert stale(flows.values(), udp_ports(dns, slices)) == [flows["0.8"]]
+
+
+def test_while_nobody_serves_a_port_only_what_led_to_who_is_gone_is_stale() -> None:
     dns = service(ports=[{"port": 53, "protocol": "UDP"}])
     waiting, gone = flow("10.96.0.7", 53, "10.96.0.7", 53), flow("10.96.0.7", 53, "10.244.0.4", 53)
-    assert stale([waiting, gone], udp_ports(dns, fragment(dns))) == [gone]
+    assert stale([waiting, gone], udp_ports(dns, [])) == [gone]
+    unready = slice_of(told("10.244.0.4", ready=False), port=53, protocol="UDP")
+    assert stale([gone], udp_ports(dns, [unready])) == []
 
 
 def test_a_connection_is_named_to_the_kernel_as_the_kernel_names_it() -> None:

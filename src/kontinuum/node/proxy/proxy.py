@@ -53,8 +53,8 @@ class Proxy:
         self._wake = asyncio.Event()
         self._local: dict[str, tuple[int, LocalService]] = {}
         self._udp: dict[str, list[UdpPort]] = {}
-        self._health = LocalHealth()
         self.figures = Figures(clock)
+        self._health = LocalHealth(lambda: not self.figures.is_failing)
         services.add_handler(self._on_service)
         slices.add_handler(self._on_slice)
 
@@ -129,17 +129,14 @@ class Proxy:
         """Forget connections and clients that lead to endpoints which have gone."""
         changed: list[UdpPort] = []
         for key, old in zip(keys, before, strict=True):
-            service, new = self._services.get(key), self._table.ruleset.get(OWNER + key)
-            if old == new:
-                continue
-            ports = udp_ports(service, new) if service is not None else []
-            left = {one.frontend for one in ports}
-            given_up = [
-                UdpPort(one.frontend, frozenset()) for one in self._udp.pop(key, []) if one.frontend not in left
-            ]
-            changed += ports + given_up
+            service, known = self._services.get(key), self._udp.pop(key, [])
+            ports = udp_ports(service, self._slices.by_index(BY_SERVICE, key)) if service is not None else []
             if ports:
                 self._udp[key] = ports
+            if ports != known:
+                left = {one.frontend for one in ports}
+                changed += [*ports, *(UdpPort(one.frontend, frozenset()) for one in known if one.frontend not in left)]
+            new = self._table.ruleset.get(OWNER + key)
             for name, values in _narrowed(old, new):
                 await self._table.keep_only(name, values)
         if changed:

@@ -7,25 +7,32 @@ from dataclasses import dataclass
 
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.conntrack import Flow
+from kontinuum.node.proxy.endpoints import endpoints_of
 from kontinuum.node.proxy.frontends import Frontend, frontends_of
-from kontinuum.node.ruleset import Fragment
 
 
 @dataclass(frozen=True, slots=True)
 class UdpPort:
-    """One UDP port of a Service, and the endpoints (``address . port``) that it leads to now."""
+    """One UDP port of a Service, and the endpoints (``address . port``) that may keep whom they talk to."""
 
     frontend: Frontend
     endpoints: frozenset[str]
 
 
-def udp_ports(service: Object, fragment: Fragment) -> list[UdpPort]:
-    """The UDP ports of a Service whose rules are ``fragment``."""
+def udp_ports(service: Object, slices: Sequence[Object]) -> list[UdpPort]:
+    """The UDP ports of a Service, whose endpoints ``slices`` tell of.
+
+    As with TCP, who talks already goes on: with an endpoint on its way out that still serves, and with one to which
+    policies or hints would not lead anybody from here. While nobody serves, with one that is there.
+    """
     found = []
     for frontend in frontends_of(service):
         if frontend.protocol == "UDP":
-            maps = (fragment.sets.get(f"endpoints-{kind}/{frontend.label}") for kind in ("cluster", "local"))
-            found.append(UdpPort(frontend, frozenset(value for one in maps if one for value in one.elements.values())))
+            every = endpoints_of(
+                slices, port=frontend.name, protocol=frontend.protocol, family=frontend.family, node=""
+            )
+            serving = [one for one in every if one.is_ready or one.is_serving]
+            found.append(UdpPort(frontend, frozenset(one.key for one in serving or every)))
     return found
 
 
