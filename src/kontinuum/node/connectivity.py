@@ -32,7 +32,7 @@ from kontinuum.node.overlay.overlay import trim as trim_node
 from kontinuum.node.policy import rules as policy_rules
 from kontinuum.node.policy.policy import Policies, trim
 from kontinuum.node.proxy.endpoints import Place
-from kontinuum.node.proxy.health import Figures, HttpServer
+from kontinuum.node.proxy.health import Figures, HttpServer, is_eligible
 from kontinuum.node.proxy.proxy import BY_SERVICE, Proxy, service_of
 from kontinuum.node.proxy.rules import Networks, frame
 from kontinuum.node.ruleset import Ruleset
@@ -117,9 +117,10 @@ def _is_in(network_: str, wider: tuple[str, ...]) -> bool:
 
 
 def _moves(proxy: Proxy, name: str) -> Handler:
-    def on_node(_: Change, node: Object, __: Object | None) -> None:
+    def on_node(change: Change, node: Object, _: Object | None) -> None:
         if name_of(node) == name:
             proxy.move(Place(name, labels_of(node).get(ZONE, "")))
+            proxy.figures.is_eligible = change != "deleted" and is_eligible(node)
 
     return on_node
 

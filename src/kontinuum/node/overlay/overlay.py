@@ -26,10 +26,10 @@ AGAIN_SECONDS = 2.0
 def trim(node: Object) -> Object:
     """A node without what nobody here looks at."""
     metadata, spec, status = node["metadata"], node.get("spec") or {}, node.get("status") or {}
-    kept = ("name", "uid", "resourceVersion", "labels", "creationTimestamp")
+    kept = ("name", "uid", "resourceVersion", "labels", "creationTimestamp", "deletionTimestamp")
     return {
         "metadata": {name: metadata[name] for name in kept if name in metadata},
-        "spec": {name: spec[name] for name in ("podCIDR", "podCIDRs") if name in spec},
+        "spec": {name: spec[name] for name in ("podCIDR", "podCIDRs", "taints") if name in spec},
         "status": {"addresses": status.get("addresses") or []},
     }
 

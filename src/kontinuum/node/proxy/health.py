@@ -10,11 +10,12 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 import structlog
 
+from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.clock import Clock, rfc3339
 
 log = structlog.get_logger(__name__)
@@ -24,8 +25,32 @@ HEAD_SECONDS = 10.0
 BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Upper bounds of the histogram of changes, seconds."""
 
-Answer = tuple[HTTPStatus, str, str]
-"""Code, content type, body."""
+WEIGHT = "X-Load-Balancing-Endpoint-Weight"
+"""The header in which a ``healthCheckNodePort`` says its number, for balancers that weigh nodes by it."""
+LEAVING = "ToBeDeletedByClusterAutoscaler"
+"""The taint of a node that the cluster's autoscaler is about to remove."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """To one request."""
+
+    code: HTTPStatus
+    kind: str
+    """The content's type."""
+    body: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def head(self) -> bytes:
+        headers = {
+            "Content-Type": self.kind,
+            "Content-Length": len(self.body.encode()),
+            "X-Content-Type-Options": "nosniff",
+            **self.headers,
+            "Connection": "close",
+        }
+        lines = [f"HTTP/1.1 {self.code.value} {self.code.phrase}", *(f"{key}: {one}" for key, one in headers.items())]
+        return "\r\n".join([*lines, "", ""]).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +84,12 @@ class HttpServer:
                 line = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n", 1)[0].decode("latin-1")
             method, path = [*line.split(" "), "", ""][:2]
             known = method in ("GET", "HEAD")
-            code, kind, body = (
-                self._answer(path.partition("?")[0]) if known else (HTTPStatus.METHOD_NOT_ALLOWED, "text/plain", "")
+            answer = (
+                self._answer(path.partition("?")[0])
+                if known
+                else Answer(HTTPStatus.METHOD_NOT_ALLOWED, "text/plain", "")
             )
-            content = body.encode()
-            head = (
-                f"HTTP/1.1 {code.value} {code.phrase}\r\nContent-Type: {kind}\r\nContent-Length: {len(content)}\r\n"
-                "X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"
-            )
-            writer.write(head.encode() + (b"" if method == "HEAD" else content))
+            writer.write(answer.head() + (b"" if method == "HEAD" else answer.body.encode()))
             await writer.drain()
         except (TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError):
             pass  # A client that does not finish its question, or does not wait for the answer.
@@ -86,13 +108,14 @@ def local_answer(service: LocalService, *, is_healthy: bool) -> Answer:
         "serviceProxyHealthy": is_healthy,
     }
     code = HTTPStatus.OK if is_served else HTTPStatus.SERVICE_UNAVAILABLE
-    return code, "application/json", json.dumps(body, indent=1)
+    return Answer(code, "application/json", json.dumps(body, indent=1), {WEIGHT: str(service.endpoints)})
 
 
 class LocalHealth:
     """One server for each ``healthCheckNodePort``."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_healthy: Callable[[], bool]) -> None:
+        self._is_healthy = is_healthy
         self._services: dict[int, LocalService] = {}
         self._servers: dict[int, HttpServer] = {}
 
@@ -102,7 +125,7 @@ class LocalHealth:
         for port in self._servers.keys() - services.keys():
             await self._servers.pop(port).stop()
         for port in services.keys() - self._servers.keys():
-            server = HttpServer(lambda _, port=port: local_answer(self._services[port], is_healthy=True))  # type: ignore[misc]
+            server = HttpServer(lambda _, port=port: self._answer(port))  # type: ignore[misc]
             try:
                 await server.start(None, port)
             except OSError as error:
@@ -116,6 +139,15 @@ class LocalHealth:
     async def close(self) -> None:
         await self.show({})
 
+    def _answer(self, port: int) -> Answer:
+        return local_answer(self._services[port], is_healthy=self._is_healthy())
+
+
+def is_eligible(node: Object) -> bool:
+    """Whether new connections should still be led to the node: not if it is about to go (KEP-3836)."""
+    taints = (node.get("spec") or {}).get("taints") or ()
+    return "deletionTimestamp" not in node["metadata"] and not any(one["key"] == LEAVING for one in taints)
+
 
 class Figures:
     """How long changes took, and when the last one was carried out."""
@@ -127,6 +159,8 @@ class Figures:
         self._failures = 0
         self.updated = clock.time()
         self.is_failing = False
+        self.is_eligible = True
+        """Of our node, see ``is_eligible``."""
 
     def done(self, seconds: float) -> None:
         self._counts[next((index for index, bound in enumerate(BUCKETS) if seconds <= bound), len(BUCKETS))] += 1
@@ -140,17 +174,22 @@ class Figures:
     def answer(self, path: str) -> Answer:
         """kube-proxy's ``/healthz``, ``/livez`` and ``/metrics``."""
         if path in ("/healthz", "/livez"):
-            now = self._clock.time()
-            body = {
-                "lastUpdated": rfc3339(self.updated if self.is_failing else now),
-                "currentTime": rfc3339(now),
-                "nodeEligible": True,
-            }
-            code = HTTPStatus.SERVICE_UNAVAILABLE if self.is_failing else HTTPStatus.OK
-            return code, "application/json", json.dumps(body)
+            return self._health(is_asked_for_node=path == "/healthz")
         if path == "/metrics":
-            return HTTPStatus.OK, "text/plain; version=0.0.4", self._metrics()
-        return HTTPStatus.NOT_FOUND, "text/plain", "404: /healthz, /livez or /metrics\n"
+            return Answer(HTTPStatus.OK, "text/plain; version=0.0.4", self._metrics())
+        return Answer(HTTPStatus.NOT_FOUND, "text/plain", "404: /healthz, /livez or /metrics\n")
+
+    def _health(self, *, is_asked_for_node: bool) -> Answer:
+        """``/healthz`` sends balancers away from a node that is about to go; ``/livez`` is about ourselves alone."""
+        now, is_well = self._clock.time(), not self.is_failing and (self.is_eligible or not is_asked_for_node)
+        body: dict[str, object] = {
+            "lastUpdated": rfc3339(now if is_well else self.updated),
+            "currentTime": rfc3339(now),
+            **({"nodeEligible": self.is_eligible} if is_asked_for_node else {}),
+            "healthy": not self.is_failing,
+        }
+        code = HTTPStatus.OK if is_well else HTTPStatus.SERVICE_UNAVAILABLE
+        return Answer(code, "application/json", json.dumps(body))
 
     def _metrics(self) -> str:
         name = "kubeproxy_sync_proxy_rules_duration_seconds"
