@@ -170,6 +170,31 @@ async def test_a_container_gets_no_more_cpu_than_its_quota(lab: Lab) -> None:
         await busy.signal(9)
 
 
+async def test_a_process_begins_at_once_though_its_container_has_used_up_its_cpu_quota(lab: Lab) -> None:
+    """The agent stands still until it has: for minutes, where the host is busy. Then it is held like every other one."""
+    async with lab.running() as running:
+        guest, busy = running.guest, []
+
+        async def start() -> float:
+            began = time.monotonic()
+            busy.append(await guest.start_process(process_spec("sh", "-c", "while :; do :; done")))
+            return time.monotonic() - began
+
+        unlimited = max([await start() for _ in range(3)])
+        await guest.update_container("main", memory_limit_bytes=0, cpu_quota_microseconds=1_000, pids_limit=0)
+        await asyncio.sleep(1)
+        assert await start() < 0.5 + 5 * unlimited
+        before, began = (await guest.stats("main")).cpu_nanoseconds, time.monotonic()
+        await asyncio.sleep(2)
+        assert (await guest.stats("main")).cpu_nanoseconds - before < 0.2e9 * (time.monotonic() - began)
+        for process in busy:
+            await process.signal(9)
+        await guest.update_container("main", memory_limit_bytes=0, cpu_quota_microseconds=50_000, pids_limit=0)
+        # Priority and policy, of a program and of what it starts.
+        shown = await running.shell("cut -d' ' -f40,41 /proc/$$/stat /proc/self/stat")
+        assert shown.stdout == b"0 0\n0 0\n"
+
+
 async def test_two_clones_differ_in_everything_that_makes_a_machine_itself(lab: Lab) -> None:
     script = "hostname; cat /proc/sys/kernel/random/boot_id; head -c 16 /dev/urandom | md5sum; date +%s"
     async with lab.running("one") as one, lab.running("two") as two:

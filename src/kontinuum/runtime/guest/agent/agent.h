@@ -136,7 +136,7 @@ struct container {
     struct mount_point *mounts;
     uint32_t mount_count;
     const char *layer; /* the slot of the disk that it writes to; "": memory */
-    bool read_only;
+    bool read_only, has_quota; /* of CPU */
     const uint8_t *filter; /* struct sock_filter, one behind the other; see runtime/seccomp.py */
     uint32_t filter_length, filter_flags;
     pid_t first; /* 0: not started, or ended */

@@ -154,6 +154,7 @@ bool container_add(const struct frame *frame, struct failure *failure) {
     struct limits limits = {.memory_bytes = read_u64(&reader)};
     limits.cpu_quota_microseconds = read_u64(&reader);
     limits.pids = read_u64(&reader);
+    container->has_quota = limits.cpu_quota_microseconds > 0;
     container->filter = read_bytes(&reader, &container->filter_length);
     container->filter_flags = read_u32(&reader);
     read_mounts(container, &reader);

@@ -87,9 +87,12 @@ static void on_update(const struct frame *frame, struct reader *reader) {
         malformed(frame->id);
         return;
     }
+    struct container *container = container_find(id);
     errno = ENOENT;
-    bool known = container_find(id) || failed(&failure, "container %.80s", id);
-    answer(frame->id, known && cgroup_limit(id, &limits, &failure), &failure);
+    bool done = container ? cgroup_limit(id, &limits, &failure) : failed(&failure, "container %.80s", id);
+    if (done)
+        container->has_quota = limits.cpu_quota_microseconds > 0;
+    answer(frame->id, done, &failure);
 }
 
 static void on_start(const struct frame *frame) {
