@@ -12,7 +12,7 @@ from aiohttp import web
 from tests.node.fake_runtime import FakeRuntime
 
 from kontinuum.foundation.clock import RealClock
-from kontinuum.node.checks import Checker, CheckFailed, port_number
+from kontinuum.node.checks import Checker, CheckFailed, CheckImpossible, port_number
 from kontinuum.node.port import Executed, RuntimeTimedOut
 
 NAMED = {"name": "c", "ports": [{"name": "web", "containerPort": 8080}]}
@@ -150,5 +150,5 @@ async def test_a_kind_of_probe_that_is_not_known_here_says_so() -> None:
 def test_a_port_may_be_named() -> None:
     assert port_number("web", NAMED) == 8080
     assert port_number("81", NAMED) == 81
-    with pytest.raises(CheckFailed, match="couldn't find port"):
+    with pytest.raises(CheckImpossible, match='port "other" not found'):
         port_number("other", NAMED)

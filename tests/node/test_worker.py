@@ -376,6 +376,20 @@ def test_a_probe_that_cannot_be_made_says_nothing_about_the_container(tmp_path: 
     assert ("Unhealthy", said) in play(tmp_path, story).events.told
 
 
+def test_a_probe_is_tried_three_times_before_it_is_told_that_it_cannot_be_made(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        probe = {"exec": {"command": ["true"]}, "periodSeconds": 60}
+        world.checks.impossible_times = 2
+        await world.create(pod(containers=[container("app", readinessProbe=probe)]))
+        await world.wait(lambda one: one["containerStatuses"][0]["ready"], seconds=5)
+        assert (world.checks.asked, world.events.reasons.count("Unhealthy")) == (3, 0)
+        world.checks.impossible_times = 3
+        await asyncio.sleep(60)
+        assert (world.checks.asked, world.events.reasons.count("Unhealthy")) == (6, 1)
+
+    play(tmp_path, story)
+
+
 @pytest.mark.parametrize(
     ("handler", "said"),
     [

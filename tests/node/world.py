@@ -65,13 +65,16 @@ class FakeChecks:
         """A check goes on beyond its time: whoever carries it out is stuck."""
         self.is_impossible = False
         """No check can be made at all."""
+        self.impossible_times = 0
+        """How many of the next checks cannot be made."""
 
     async def check(self, handler: Object, container: Object, container_id: str, ip: str, timeout: float) -> str:
         self.asked += 1
         await asyncio.sleep(min(self.seconds, timeout))
         if self.never_ends:
             await asyncio.Event().wait()
-        if self.is_impossible:
+        self.impossible_times -= 1
+        if self.is_impossible or self.impossible_times >= 0:
             raise RuntimeFailed("failed to exec in container")
         if not self.is_well or self.seconds > timeout:
             raise CheckFailed("unwell")

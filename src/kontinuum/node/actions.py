@@ -30,7 +30,7 @@ from kontinuum.node import (
     user_namespaces,
 )
 from kontinuum.node.abilities import NotOffered
-from kontinuum.node.checks import CheckFailed
+from kontinuum.node.checks import CheckFailed, CheckImpossible
 from kontinuum.node.container_config import Attempt, BadContainer, container_config, linux_resources, log_path
 from kontinuum.node.environment import environment
 from kontinuum.node.even_time import EvenTime
@@ -309,7 +309,7 @@ class Hands:
             ip = next(iter(ips), self._tools.host.ip)
             grace = pods.grace_seconds(pod)
             await self._interruption.during(self._tools.checks.check(hook, container, container_id, ip, grace))
-        except (CheckFailed, RuntimeFailed) as error:
+        except (CheckFailed, CheckImpossible, RuntimeFailed) as error:
             # What a hook said may hold secrets, and more people read events than logs of nodes.
             log.info("a hook after the start failed", pod=name_of(pod), container=container["name"], error=str(error))
             self._tell(pod, WARNING, "FailedPostStartHook", "PostStartHook failed", container=container["name"])

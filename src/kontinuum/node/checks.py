@@ -26,8 +26,13 @@ class CheckFailed(Retryable):
     """The check did not succeed; the message is what it said, in the kubelet's words."""
 
 
+class CheckImpossible(Retryable):
+    """The check cannot be made: that says nothing about the container."""
+
+
 class Checks(Protocol):
-    """Raises CheckFailed unless the check succeeds within ``timeout`` seconds. Returns what it warns of, or ""."""
+    """Raises CheckFailed unless the check succeeds within ``timeout`` seconds, CheckImpossible or RuntimeFailed if it
+    cannot be made. Returns what it warns of, or ""."""
 
     async def check(self, handler: Object, container: Object, container_id: str, ip: str, timeout: float) -> str: ...
 
@@ -74,7 +79,7 @@ def timed_out(handler: Object, timeout: float) -> str:
 
 
 def port_number(port: int | str, container: Object) -> int:
-    """A port given by number or by the name that the container gives it. Raises CheckFailed."""
+    """A port given by number or by the name that the container gives it. Raises CheckImpossible."""
     if isinstance(port, int):
         return port
     for one in container.get("ports") or ():
@@ -82,7 +87,7 @@ def port_number(port: int | str, container: Object) -> int:
             return int(one["containerPort"])
     if port.isdigit():
         return int(port)
-    raise CheckFailed(f"couldn't find port {port!r} in container {container['name']}")
+    raise CheckImpossible(f'port "{port}" not found')
 
 
 async def _fetch(action: Object, container: Object, ip: str, timeout: float) -> str:

@@ -17,6 +17,8 @@ from kontinuum.node.remembered import Remembered
 from kontinuum.node.tools import Tools
 
 WAITING_FOR_STARTUP_SECONDS = 0.2
+MOST_TRIES = 3
+"""Of a check that cannot be made, one right after the other, until that is told (the kubelet's ``maxProbeRetries``)."""
 
 
 class Prober:
@@ -73,32 +75,42 @@ class Prober:
 
     async def _check(self, pod: Object, container: Object, current: Container, kind: str, ip: str) -> bool | None:
         """Whether one check succeeded; None if it could not be made, which the kubelet counts neither way."""
-        probe = container[f"{kind}Probe"]
-        timeout = ProbeSettings.of(probe).timeout
-        began, result = self._tools.clock.monotonic(), "failed"
-        part = pods.field_path(pod, current.name)
+        part, name = pods.field_path(pod, current.name), kind.capitalize()
+        began, result, message = self._tools.clock.monotonic(), "failed", ""
         try:
-            async with asyncio.timeout(timeout + 1):
-                warning = await self._tools.checks.check(probe, container, current.id, ip, timeout)
+            warning = await self._try(container[f"{kind}Probe"], container, current.id, ip)
         except CheckFailed as error:
-            message = f"{kind.capitalize()} probe failed: {error}"
-        except TimeoutError:
-            # The runtime itself is slow to end the command: its answer is not waited for.
-            message = f"{kind.capitalize()} probe failed: {timed_out(probe, timeout)}"
+            message = f"{name} probe failed: {error}"
         except KontinuumError as error:
-            # The runtime could not be asked, or could not begin the command: that says nothing about the container.
-            message, result = f"{kind.capitalize()} probe errored and resulted in unknown state: {error}", "unknown"
+            message, result = f"{name} probe errored and resulted in unknown state: {error}", "unknown"
         else:
             result = "successful"
             if warning:
-                said = f"{kind.capitalize()} probe warning: {warning}"
+                said = f"{name} probe warning: {warning}"
                 self._tools.events.event(pod, "Warning", "ProbeWarning", said, field_path=part)
-            return True
-        finally:
-            took = self._tools.clock.monotonic() - began
-            self._tools.probe_counts.count(pod, current.name, kind, result, took)
-        self._tools.events.event(pod, "Warning", "Unhealthy", message, field_path=part)
-        return None if result == "unknown" else False
+        took = self._tools.clock.monotonic() - began
+        self._tools.probe_counts.count(pod, current.name, kind, result, took)
+        if message:
+            self._tools.events.event(pod, "Warning", "Unhealthy", message, field_path=part)
+        return None if result == "unknown" else result == "successful"
+
+    async def _try(self, probe: Object, container: Object, container_id: str, ip: str) -> str:
+        """As ``Checks.check``, and again if it could not be made, MOST_TRIES times in all."""
+        timeout = ProbeSettings.of(probe).timeout
+        for attempt in range(MOST_TRIES):
+            try:
+                async with asyncio.timeout(timeout + 1):
+                    return await self._tools.checks.check(probe, container, container_id, ip, timeout)
+            except TimeoutError as error:
+                # The runtime itself is slow to end the command: its answer is not waited for.
+                raise CheckFailed(timed_out(probe, timeout)) from error
+            except CheckFailed:
+                raise
+            except KontinuumError:
+                # The runtime could not be asked, or could not begin the command.
+                if attempt + 1 == MOST_TRIES:
+                    raise
+        raise AssertionError("the last try returns or raises")
 
     def _conclude(self, current: Container, kind: str, good: bool) -> None:
         if kind == "readiness":
