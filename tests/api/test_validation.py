@@ -378,3 +378,36 @@ def test_no_finalizer_is_added_to_an_object_that_is_going() -> None:
         "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, "
         'found new finalizers []string{"a.b/d"}'
     ]
+
+
+def taking(*taken: dict[str, str], claims: Any = ()) -> dict[str, Any]:
+    return pod(containers=[{**CONTAINER, "resources": {"claims": list(taken)}}], resourceClaims=list(claims))
+
+
+GPU = {"name": "gpu", "resourceClaimName": "mine"}
+TAKEN = "spec.containers[0].resources.claims[0]"
+
+
+@pytest.mark.parametrize(
+    ("obj", "said"),
+    [
+        (taking({"name": "gpu"}, claims=[GPU]), []),
+        (taking({"name": "gpu", "request": "a"}, {"name": "gpu", "request": "b"}, claims=[GPU]), []),
+        (pod(resourceClaims=[{"name": "gpu"}]),
+         ['spec.resourceClaims[0]: Invalid value: {"name":"gpu"}: must specify one of: `resourceClaimName`, '
+          "`resourceClaimTemplateName`"]),
+        (pod(resourceClaims=[{**GPU, "resourceClaimTemplateName": "t"}]),
+         ['spec.resourceClaims[0]: Invalid value: {"name":"gpu","resourceClaimName":"mine",'
+          '"resourceClaimTemplateName":"t"}: at most one of `resourceClaimName` or `resourceClaimTemplateName` may be '
+          "specified"]),
+        (pod(resourceClaims=[GPU, GPU]), ['spec.resourceClaims[1].name: Duplicate value: "gpu"']),
+        (taking({"name": "gpu"}),
+         [f'{TAKEN}.name: Not found: "gpu": must be one of the names in pod.spec.resourceClaims which is empty']),
+        (taking({"name": "tpu"}, claims=[GPU]),
+         [f'{TAKEN}.name: Not found: "tpu": must be one of the names in pod.spec.resourceClaims']),
+        (taking({"name": "gpu", "request": "a"}, {"name": "gpu"}, claims=[GPU]),
+         [f'{TAKEN.replace("claims[0]", "claims[1]")}: Duplicate value: "gpu"']),
+    ],
+)  # fmt: skip
+def test_a_pods_devices_have_a_claim_each(obj: dict[str, Any], said: list[str]) -> None:
+    assert problems(r.PODS, obj) == said

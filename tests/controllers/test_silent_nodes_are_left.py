@@ -259,6 +259,23 @@ def test_a_cordoned_node_is_tainted_and_an_uncordoned_one_is_not() -> None:
     scenario(main)
 
 
+def test_it_is_told_which_nodes_come_and_go() -> None:
+    async def main(cluster: Cluster) -> None:
+        await cluster.settle(30)
+        cluster.nodes.silent.add("node-1")
+        await cluster.client.delete(NODES, "node-1")
+        await cluster.settle(30)
+        told = [
+            (one["involvedObject"]["name"], one["reason"], one["message"], one["count"])
+            for one in cluster.everything(EVENTS)
+            if one["source"]["component"] == "node-controller" and one["involvedObject"]["kind"] == "Node"
+        ]
+        come = [(name, "RegisteredNode", f"Registered Node {name} in Controller", 1) for name in NODE_NAMES]
+        assert sorted(told) == sorted([*come, ("node-1", "RemovingNode", "Removing Node node-1 from Controller", 1)])
+
+    scenario(main)
+
+
 def test_pods_of_a_node_that_was_removed_are_replaced() -> None:
     async def main(cluster: Cluster) -> None:
         await cluster.client.create(DEPLOYMENTS, deployment(replicas=9))

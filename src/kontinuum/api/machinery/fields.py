@@ -55,8 +55,8 @@ def duplicate(path: str, value: Any) -> FieldError:
     return FieldError(path, "FieldValueDuplicate", f"Duplicate value: {quoted(value)}")
 
 
-def not_found(path: str, value: Any) -> FieldError:
-    return FieldError(path, "FieldValueNotFound", f"Not found: {quoted(value)}")
+def not_found(path: str, value: Any, detail: str = "") -> FieldError:
+    return FieldError(path, "FieldValueNotFound", _with_detail(f"Not found: {quoted(value)}", detail))
 
 
 def too_long(path: str, maximum: int) -> FieldError:

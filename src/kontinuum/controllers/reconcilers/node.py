@@ -244,11 +244,15 @@ class NodeReconciler:
 
     def _node_changed(self, change: str, node: Object, old: Object | None) -> None:
         """A node that becomes ready is waited for: its taints go at once. Heartbeats are no news."""
+        name = name_of(node)
         if change == "deleted":
-            self._known.pop(name_of(node), None)
-            self._heard.pop(name_of(node), None)
+            self._known.pop(name, None)
+            self._heard.pop(name, None)
+            self._events.event(node, "Normal", "RemovingNode", f"Removing Node {name} from Controller")
             return
-        self._known[name_of(node)] = _known(node)
+        if name not in self._known:
+            self._events.event(node, "Normal", "RegisteredNode", f"Registered Node {name} in Controller")
+        self._known[name] = _known(node)
         if old is None or taints_for(node, evict=True, now="") != taints_for(old, evict=True, now=""):
             self._changed.set()
 

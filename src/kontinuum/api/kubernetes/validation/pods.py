@@ -6,6 +6,7 @@ from kontinuum.api.kubernetes.validation import names
 from kontinuum.api.kubernetes.validation.containers import one_of, validate_containers
 from kontinuum.api.kubernetes.validation.dns import validate_pod_names
 from kontinuum.api.kubernetes.validation.metadata import check_annotations, check_labels
+from kontinuum.api.kubernetes.validation.pod_devices import validate_pod_devices
 from kontinuum.api.kubernetes.validation.resources import validate_amounts, validate_pod_resources
 from kontinuum.api.kubernetes.validation.scheduling import validate_affinity, validate_spread, validate_tolerations
 from kontinuum.api.kubernetes.validation.security import validate_pod_security
@@ -47,6 +48,7 @@ def validate_pod_spec(spec: Object, path: str) -> list[FieldError]:
     if volumes := spec.get("volumes"):
         errors = validate_volumes(volumes, f"{path}.volumes") + errors
     errors += validate_pod_names(spec, path)
+    errors += validate_pod_devices(spec, path)
     errors += validate_containers(spec, path)
     errors += validate_pod_resources(spec, path)
     errors += one_of(spec.get("restartPolicy"), RESTART_POLICIES, f"{path}.restartPolicy")
