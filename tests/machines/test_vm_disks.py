@@ -54,7 +54,7 @@ async def test_what_a_machine_writes_to_a_disk_is_the_next_one_s(lab: Lab, image
             with pytest.raises(DiskInUse):
                 await other.attach_disk(image, read_only=False)
         await guest.remove_container("main")
-        await guest.unmount_disk(PLACE)
+        await guest.unmount(PLACE)
     with image.open("r+b") as file:
         file.truncate(64 * MEBIBYTE)
     async with lab.machine("third") as (machine, guest):
@@ -118,7 +118,7 @@ async def test_a_full_disk_of_the_host_is_an_error_for_who_writes_and_holds_nobo
             assert (await running.shell("cat /data/kept")).words == ["kept"]
             await guest.remove_container("main")
             with pytest.raises(GuestRefused):
-                await guest.unmount_disk(PLACE)  # not all that was written is there, and that is said
+                await guest.unmount(PLACE)  # not all that was written is there, and that is said
         subprocess.run(["mount", "-o", "remount,size=100m", room], check=True)
         async with lab.machine("second") as (machine, guest):
             await guest.identify(identity())
@@ -126,7 +126,7 @@ async def test_a_full_disk_of_the_host_is_an_error_for_who_writes_and_holds_nobo
             assert (await running.shell("cat /data/kept; rm -f /data/large")).words == ["kept"]
             assert (await running.shell("dd if=/dev/zero of=/data/more bs=1M count=40 conv=fsync")).exit.status == 0
             await guest.remove_container("main")
-            await guest.unmount_disk(PLACE)
+            await guest.unmount(PLACE)
     finally:
         subprocess.run(["umount", "--lazy", room], check=True)
 

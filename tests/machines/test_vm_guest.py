@@ -170,8 +170,29 @@ async def test_a_container_gets_no_more_cpu_than_its_quota(lab: Lab) -> None:
         await busy.signal(9)
 
 
-async def test_a_process_begins_at_once_though_its_container_has_used_up_its_cpu_quota(lab: Lab) -> None:
-    """The agent stands still until it has: for minutes, where the host is busy. Then it is held like every other one."""
+async def test_a_volume_in_memory_fills_up_before_the_machine_does(lab: Lab) -> None:
+    """One with a size at its size, one without at the bound of all that the machine keeps in memory."""
+    small, boundless = "/run/kontinuum/volumes/0", "/run/kontinuum/volumes/1"
+    fill = "dd if=/dev/zero of=$0/x bs=1M count=100 2>&1 | grep -o 'No space.*'; stat -c %s $0/x; rm $0/x"
+    async with lab.running() as running:
+        for place, size in ((small, 5 * MEBIBYTE), (boundless, 1 << 40)):
+            await running.guest.mount_memory(place, size_bytes=size)
+            await running.guest.write_tree(place, archive(**{".": None}))
+        binds = (Mount("/small", "bind", small, ("rbind",)), Mount("/boundless", "bind", boundless, ("rbind",)))
+        await running.guest.add_container(ContainerSpec("side", running.slot, "erofs", (*MOUNTS, *binds)))
+        await running.guest.start_process(process_spec("sleep", "1000", container="side"))
+        full = [await running.run("sh", "-c", fill, place, container="side") for place in ("/small", "/boundless")]
+        said, sizes = [one.stdout.splitlines()[0] for one in full], [int(one.words[-1]) for one in full]
+        assert said == [b"No space left on device"] * 2
+        assert sizes[0] == 5 * MEBIBYTE and 30 * MEBIBYTE < sizes[1] < 80 * MEBIBYTE
+        await running.guest.remove_container("side")
+        await running.guest.unmount(small)
+        with pytest.raises(GuestRefused, match="Invalid argument"):
+            await running.guest.unmount(boundless)
+
+
+async def test_a_process_begins_at_once_when_its_container_has_used_up_its_quota(lab: Lab) -> None:
+    """The agent stands still until it has: for minutes, where the host is busy. Then it is held like any other one."""
     async with lab.running() as running:
         guest, busy = running.guest, []
 

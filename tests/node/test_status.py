@@ -86,11 +86,13 @@ def test_a_restarted_container_shows_the_end_before() -> None:
 
 
 def test_a_failed_start_is_told_apart_from_a_crash() -> None:
-    failed = attempt("app", EXITED, 1, exit_code=128, reason="StartError", message="no such file", finished_at=NOW - 1)
+    failed = attempt("app", EXITED, 1, exit_code=128, reason="StartError", message="no such file", started_at=0,
+                     finished_at=NOW - 1)  # fmt: skip
     assert waiting(told(pod(), [failed])) == "RunContainerError"
     later = told(pod(), [failed], now=NOW + 5)
     assert waiting(later) == "CrashLoopBackOff"
-    assert later["containerStatuses"][0]["lastState"]["terminated"]["message"] == "no such file"
+    ended = later["containerStatuses"][0]["lastState"]["terminated"]
+    assert (ended["message"], ended["exitCode"], ended["startedAt"]) == ("no such file", 128, "1970-01-01T00:00:00Z")
 
 
 def test_a_failed_hook_after_the_start_is_told_before_the_wait_that_follows() -> None:

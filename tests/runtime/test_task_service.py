@@ -585,7 +585,7 @@ async def test_a_machine_lets_go_of_its_disks_once_however_often_its_end_is_aske
             asked.append(path)
             await is_written.wait()
 
-        monkeypatch.setattr(tested.guest, "unmount_disk", unmount)
+        monkeypatch.setattr(tested.guest, "unmount", unmount)
         ends = [asyncio.create_task(tested.shim.sandbox.stop()) for _ in range(3)]
         async with asyncio.timeout(60):
             while not asked:

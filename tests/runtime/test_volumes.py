@@ -12,7 +12,7 @@ import pytest
 from kontinuum.foundation.clock import RealClock
 from kontinuum.foundation.tasks import cancel
 from kontinuum.runtime.guest.fake import FakeGuest
-from kontinuum.runtime.guest.port import FILE_LIMIT
+from kontinuum.runtime.guest.port import FILE_LIMIT, GuestRefused
 from kontinuum.runtime.oci import SpecRefused
 from kontinuum.runtime.volumes import Volumes, fingerprint, room_of, unbound
 
@@ -81,6 +81,39 @@ async def test_a_file_system_of_its_own_has_no_more_room_than_on_the_host(
     guest, volumes = copies(tmp_path / "third")
     await volumes.provide(guest, [bind(source, destination="/dev/shm")])
     assert not guest.memories
+
+
+async def test_memory_for_what_could_not_be_written_to_it_is_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be mounted again on top of it, at the next try."""
+    source = tmp_path / "memory"
+    source.mkdir()
+    monkeypatch.setattr("kontinuum.runtime.volumes.room_of", {source: 5 << 20}.get)
+    guest, volumes = copies(tmp_path / "guest")
+
+    async def refuse(path: str, archive: bytes) -> None:
+        raise GuestRefused(f"write {path}: No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(guest, "write_tree", refuse)
+        with pytest.raises(GuestRefused, match="No space left"):
+            await volumes.provide(guest, [bind(source)])
+    assert not guest.memories
+    await volumes.provide(guest, [bind(source)])
+    assert len(guest.memories) == 1
+
+
+async def test_a_volume_that_vanishes_before_its_room_is_looked_at_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def vanished(source: Path) -> int | None:
+        raise FileNotFoundError(2, "No such file or directory", str(source))
+
+    monkeypatch.setattr("kontinuum.runtime.volumes.room_of", vanished)
+    guest, volumes = copies(tmp_path / "guest")
+    with pytest.raises(SpecRefused, match=r"mount /data: .*No such file or directory"):
+        await volumes.provide(guest, [bind(tmp_path)])
 
 
 def test_room_is_that_of_the_file_system_that_begins_there(tmp_path: Path) -> None:

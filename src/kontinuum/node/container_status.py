@@ -60,12 +60,14 @@ def _resources(pod: Object, container: Object, latest: Container | None, remembe
 def terminated(container: Container, remembered: Remembered) -> Object:
     """ContainerStateTerminated of a container that has ended."""
     lost = container.state is ContainerState.UNKNOWN
+    began = container.started_at or container.reason == START_ERROR
     state: Object = {
         "exitCode": container.exit_code or (LOST_CODE if lost else 0),
         "reason": "ContainerStatusUnknown"
         if lost
         else container.reason or ("Completed" if container.exit_code == 0 else "Error"),
-        "startedAt": rfc3339(container.started_at) if container.started_at else None,
+        # A process that could not be started began at the epoch, as with a kubelet; of one that is lost nobody knows.
+        "startedAt": rfc3339(container.started_at) if began else None,
         "finishedAt": rfc3339(container.finished_at) if container.finished_at else None,
         "containerID": f"containerd://{container.id}",
     }

@@ -16,6 +16,7 @@ import os
 import stat
 import tarfile
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,7 +117,7 @@ class Volumes:
             if not volume.is_disk:
                 continue
             try:
-                await guest.unmount_disk(volume.guest_path)
+                await guest.unmount(volume.guest_path)
             except GuestRefused as error:
                 # A process that outlives its container holds it, and what was written is on the disk all the same; or
                 # the host's disk is full, and whoever waited for the end of a write was told.
@@ -148,11 +149,23 @@ class Volumes:
         return volume
 
     async def _copy(self, guest: Guest, volume: _Volume, mount: Document) -> None:
-        archive = self._archive(volume.source, mount)
-        room = None if volume.read_only or is_shared_memory(mount) else room_of(volume.source)
-        if room is not None:
-            await guest.mount_memory(volume.guest_directory, size_bytes=room)
-        await guest.write_tree(volume.guest_directory, archive)
+        try:
+            archive = self._archive(volume.source, mount)
+            room = None if volume.read_only or is_shared_memory(mount) else room_of(volume.source)
+        except OSError as error:
+            raise SpecRefused(f"mount {mount['destination']}: {error}") from error
+        if room is None:
+            await guest.write_tree(volume.guest_directory, archive)
+            return
+        await guest.mount_memory(volume.guest_directory, size_bytes=room)
+        try:
+            await guest.write_tree(volume.guest_directory, archive)
+        except GuestRefused:
+            # Whatever is put there next, this or another volume, has room of its own. (Where the machine's own bound
+            # is the smaller one, nothing was mounted.)
+            with suppress(GuestRefused):
+                await guest.unmount(volume.guest_directory)
+            raise
 
     async def _mount_disk(self, guest: Guest, disk: DiskVolume, path: str) -> None:
         slot = await self._attach(disk.image)
@@ -184,13 +197,11 @@ class Volumes:
         return _Volume(source, directory, path, read_only, fingerprint(source))
 
     def _archive(self, source: Path, mount: Document) -> bytes:
+        """Raises SpecRefused, OSError."""
         if is_shared_memory(mount):
             # containerd gives each pod a tmpfs on the host for it; the machine has memory of its own.
             return empty_directory(mode=0o1777)
-        try:
-            return pack(source, limit_bytes=self._limit_bytes)
-        except OSError as error:
-            raise SpecRefused(f"mount {mount['destination']}: {error}") from error
+        return pack(source, limit_bytes=self._limit_bytes)
 
 
 def _write_in_place(path: Path, content: bytes) -> None:

@@ -176,8 +176,8 @@ class AgentConnection(Guest):
     async def mount_disk(self, disk: VolumeDisk) -> None:
         await self._ask_until_seen(Kind.MOUNT_DISK, protocol.mount_disk(disk))
 
-    async def unmount_disk(self, path: str) -> None:
-        await self._ask(Kind.UNMOUNT_DISK, protocol.text(path))
+    async def unmount(self, path: str) -> None:
+        await self._ask(Kind.UNMOUNT, protocol.text(path))
 
     async def dial(self, port: int) -> DialledConnection:
         number = self._new_id()

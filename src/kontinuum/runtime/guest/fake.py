@@ -207,9 +207,9 @@ class FakeGuest:
         self._check_living()
         self.disks[disk.path] = disk
 
-    async def unmount_disk(self, path: str) -> None:
+    async def unmount(self, path: str) -> None:
         self._check_living()
-        if self.disks.pop(path, None) is None:
+        if self.disks.pop(path, None) is None and self.memories.pop(path, None) is None:
             raise GuestRefused(f"unmount {path}: {os.strerror(errno.EINVAL)}")
 
     async def dial(self, port: int) -> FakeConnection:

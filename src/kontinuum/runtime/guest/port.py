@@ -264,8 +264,12 @@ class Guest(Protocol):
         """Raises GuestRefused."""
         ...
 
-    async def unmount_disk(self, path: str) -> None:
-        """Returns when all that was written is on the disk. Raises GuestRefused, also if it is in use (but written)."""
+    async def unmount(self, path: str) -> None:
+        """Let go of a disk or of memory that was mounted at ``path``.
+
+        Returns when all that was written is on the disk. Raises GuestRefused, also if it is in use (but written), and
+        if nothing is mounted there.
+        """
         ...
 
     async def dial(self, port: int) -> GuestConnection:

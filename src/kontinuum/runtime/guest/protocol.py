@@ -71,7 +71,7 @@ class Kind(IntEnum):
     PROCESSES = 11
     READ_FILE = 12
     MOUNT_DISK = 13
-    UNMOUNT_DISK = 14
+    UNMOUNT = 14
     FORGET = 15
     DATA = 16
     CREDIT = 17
@@ -296,7 +296,7 @@ def mount_memory(path: str, size_bytes: int) -> bytes:
 
 
 def text(value: str) -> bytes:
-    """The payload of requests that name one thing, as WRITE_TREE, READ_FILE and UNMOUNT_DISK do."""
+    """The payload of requests that name one thing, as WRITE_TREE, READ_FILE and UNMOUNT do."""
     return Writer().text(value).done()
 
 

@@ -103,7 +103,7 @@ struct volume_disk {
 void disks_prepare(void);
 bool disk_find(const char *slot, char *path, size_t size);
 bool disk_mount(const struct volume_disk *disk, struct failure *failure);
-bool disk_unmount(const char *path, struct failure *failure);
+bool volume_unmount(const char *path, struct failure *failure);
 /* A layer: a disk with an ext4 file system, in which a container's directories of what it writes lie below its name. A
  * machine that becomes a template has the first of them mounted already. */
 #define LAYERS STATE_DIRECTORY "/layers"

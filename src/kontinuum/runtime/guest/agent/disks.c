@@ -254,7 +254,7 @@ void layers_prepare(void) {
 }
 
 /* Everything that was written is on the disk before the answer, even if somebody still holds the file system. */
-bool disk_unmount(const char *path, struct failure *failure) {
+bool volume_unmount(const char *path, struct failure *failure) {
     struct stat there;
     int file = open(path, O_RDONLY | O_CLOEXEC);
     bool is_device = file >= 0 && fstat(file, &there) == 0 && S_ISBLK(there.st_mode);

@@ -27,7 +27,7 @@ enum kind {
     KIND_PROCESSES = 11,
     KIND_READ_FILE = 12,
     KIND_MOUNT_DISK = 13,
-    KIND_UNMOUNT_DISK = 14,
+    KIND_UNMOUNT = 14,
     KIND_FORGET = 15,
     KIND_DATA = 16,
     KIND_CREDIT = 17,

@@ -211,13 +211,13 @@ static void on_mount_disk(const struct frame *frame, struct reader *reader) {
         answer(frame->id, disk_mount(&disk, &failure), &failure);
 }
 
-static void on_unmount_disk(const struct frame *frame, struct reader *reader) {
+static void on_unmount(const struct frame *frame, struct reader *reader) {
     struct failure failure;
     const char *path = read_text(reader);
     if (!read_whole(reader))
         malformed(frame->id);
     else
-        answer(frame->id, disk_unmount(path, &failure), &failure);
+        answer(frame->id, volume_unmount(path, &failure), &failure);
 }
 
 /* Answers what the clock said. It is set if the host says what it should say. */
@@ -256,7 +256,7 @@ void handle_frame(void *context, const struct frame *frame) {
     case KIND_READ_FILE: on_read_file(frame, &reader); break;
     case KIND_MOUNT_MEMORY: on_mount_memory(frame, &reader); break;
     case KIND_MOUNT_DISK: on_mount_disk(frame, &reader); break;
-    case KIND_UNMOUNT_DISK: on_unmount_disk(frame, &reader); break;
+    case KIND_UNMOUNT: on_unmount(frame, &reader); break;
     case KIND_WRITE_TREE:
         if (!tree_begin(frame, &failure))
             reply_refused(frame->id, &failure);
