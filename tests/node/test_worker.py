@@ -147,6 +147,20 @@ def test_a_sandbox_that_fails_is_tried_again_under_another_number(tmp_path: Path
     play(tmp_path, story)
 
 
+def test_what_limits_no_traffic_sensibly_is_told_before_the_runtime_has_made_anything(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        one = pod()
+        one["metadata"]["annotations"] = {"kubernetes.io/ingress-bandwidth": "fast"}
+        await world.create(one)
+        await asyncio.sleep(5)
+        assert "run_sandbox" not in world.runtime.calls
+        await world.delete()
+        await asyncio.sleep(5)
+        assert not await world.exists()
+
+    assert "FailedCreatePodSandBox" in play(tmp_path, story).events.reasons
+
+
 def test_a_lost_sandbox_is_replaced_and_init_containers_run_again(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         world.runtime.init_names = {"init"}

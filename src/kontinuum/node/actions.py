@@ -71,6 +71,10 @@ log = structlog.get_logger(__name__)
 NORMAL, WARNING = "Normal", "Warning"
 SANDBOX_CHANGED = "Pod sandbox changed, it will be killed and re-created."
 DEFAULT_MESSAGE_PATH = "/dev/termination-log"
+CANNOT_CREATE = (
+    NotOffered, bandwidth.Unreasonable, names.NameTooLong, NoUsers, RuntimeFailed, SourceMissing, OSError,
+)  # fmt: skip
+"""Why there is no sandbox yet; it is tried again."""
 SHORTEST_GRACE = 2
 """Seconds between the two signals, whatever a hook and waiting have taken: the kubelet's."""
 
@@ -156,6 +160,8 @@ class Hands:
                 raise NotOffered(unmet)
             if user_namespaces.has_own(pod) and not await self._runtime.makes_user_namespaces(handler):
                 raise NotOffered(abilities.sentence("hostUsers: false", handler, user_namespaces.unsupported(handler)))
+            # Before containerd knows the pod: it cannot take apart what it has made with words that it cannot read.
+            bandwidth.limits_of(pod)
             await self.prepare_volumes(pod, ())
             self._remembered.sandbox_attempts = action.attempt + 1
             log_directory(settings, pod).mkdir(parents=True, exist_ok=True)
@@ -169,7 +175,7 @@ class Hands:
             now = self._even_time.now()
             self._remembered.sandbox_failed("FailedMount", str(error), now=now, backoff=VOLUME_BACKOFF)
             return
-        except (NotOffered, names.NameTooLong, NoUsers, RuntimeFailed, SourceMissing, OSError) as error:
+        except CANNOT_CREATE as error:
             self._tell(pod, WARNING, "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
             self._remembered.sandbox_failed(
                 "FailedCreatePodSandBox", str(error), now=self._even_time.now(), backoff=SANDBOX_BACKOFF

@@ -16,12 +16,16 @@ from typing import Any
 from kontinuum.api.machinery import quantity
 from kontinuum.api.machinery.objects import Object, annotations_of
 from kontinuum.foundation import process
+from kontinuum.foundation.errors import Refused
+from kontinuum.node import pods
 
 INGRESS, EGRESS = "kubernetes.io/ingress-bandwidth", "kubernetes.io/egress-bandwidth"
 BURST_SECONDS = 0.02
 """What may pass at once: longer than the kernel's clock needs to refill the bucket, far shorter than a transfer."""
 SMALLEST_BURST = 16 * 1024
 """Bytes; some full packets."""
+SMALLEST, LARGEST = 10**3, 10**15
+"""Bits a second; what is beyond is taken for a mistake (kubernetes ``pkg/util/bandwidth``)."""
 LONGEST_WAIT = "50ms"
 """How long a packet may be queued before it is dropped, so that senders notice."""
 
@@ -34,17 +38,28 @@ class Limits:
     egress: int = 0
 
 
+class Unreasonable(Refused):
+    """An annotation is no number of bits that a limit can be. The message is the kubelet's and containerd's."""
+
+
 def limits_of(pod: Object) -> Limits:
-    """What the pod's annotations say; words that are no quantities limit nothing here, CNI has refused them already."""
-    annotations = annotations_of(pod)
-    return Limits(_bits(annotations.get(INGRESS, "")), _bits(annotations.get(EGRESS, "")))
+    """What the pod's annotations say. Raises Unreasonable."""
+    annotations = {} if pods.is_host_network(pod) else annotations_of(pod)
+    return Limits(_bits(annotations.get(INGRESS)), _bits(annotations.get(EGRESS)))
 
 
-def _bits(text: str) -> int:
-    try:
-        return quantity.value(text) if text else 0
-    except ValueError:
+def _bits(text: str | None) -> int:
+    if text is None:
         return 0
+    try:
+        bits = quantity.value(text)
+    except quantity.InvalidQuantity as error:
+        raise Unreasonable(f"reading pod bandwidth annotations: {error}") from error
+    if bits < SMALLEST:
+        raise Unreasonable("reading pod bandwidth annotations: resource is unreasonably small (< 1kbit)")
+    if bits > LARGEST:
+        raise Unreasonable("reading pod bandwidth annotations: resource is unreasonably large (> 1Pbit)")
+    return bits
 
 
 def queue(device: str, bits: int) -> list[str]:
@@ -56,7 +71,10 @@ def queue(device: str, bits: int) -> list[str]:
 
 async def hold(pod: Object, ips: Sequence[str]) -> None:
     """Make the pod's limits hold. Safe to repeat. Raises process.ProgramFailed."""
-    limits = limits_of(pod)
+    try:
+        limits = limits_of(pod)
+    except Unreasonable:
+        return  # Written since the pod was made, which keeps what it has.
     if not ips or limits == Limits():
         return
     [route] = await _json("ip", "-json", "route", "get", ips[0])
