@@ -10,6 +10,7 @@ from tests.controllers.test_endpoint_slices import pod, service
 
 from kontinuum.api.kubernetes.resources import DEPLOYMENTS, ENDPOINTS, ENDPOINTSLICES, SERVICES
 from kontinuum.api.machinery.objects import Object, annotations_of, labels_of
+from kontinuum.controllers.lib.endpoints import ports_of
 from kontinuum.controllers.reconcilers.endpoints import MOST, OVER_CAPACITY, subsets, wanted
 
 
@@ -31,6 +32,12 @@ def test_pods_are_told_by_their_ports_and_by_whether_they_are_ready() -> None:
     assert [one["ip"] for one in first["notReadyAddresses"]] == ["10.1.0.3"]
     assert first["ports"] == [{"name": "http", "port": 8080, "protocol": "TCP"}]
     assert (second["addresses"][0]["ip"], second["ports"][0]["port"]) == ("10.1.0.4", 99)
+
+
+def test_a_port_without_a_name_is_told_as_kubernetes_tells_it_in_either_form() -> None:
+    plain, pods = service(ports=[{"port": 80, "targetPort": 8080}]), [pod(1)]
+    assert subsets(plain, pods)[0][0]["ports"] == [{"port": 8080, "protocol": "TCP"}]
+    assert ports_of(plain, pods[0]) == [{"name": "", "port": 8080, "protocol": "TCP"}]
 
 
 def test_too_many_are_cut_off_and_that_is_said() -> None:

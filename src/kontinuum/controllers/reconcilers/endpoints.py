@@ -41,7 +41,8 @@ def subsets(service: Object, pods: Sequence[Object]) -> tuple[list[Object], bool
             count += 1
             if count > MOST:
                 continue
-            ports = endpoints.ports_of(service, pod)
+            # Other than in slices, a port without a name is not said to have an empty one.
+            ports = [{key: value for key, value in port.items() if value} for port in endpoints.ports_of(service, pod)]
             group = groups.setdefault(orjson.dumps(ports), {"ports": ports} if ports else {})
             side = "addresses" if publishes or is_ready(pod) else "notReadyAddresses"
             group.setdefault(side, []).append(_address(service, pod, address))
