@@ -64,6 +64,7 @@ async def test_a_pod_that_is_evicted_says_so_from_the_moment_it_begins_to_end(ap
     assert (condition["status"], condition["reason"], condition["message"]) == (
         "True", "EvictionByEvictionAPI", "Eviction API: evicting",
     )  # fmt: skip
+    assert condition["observedGeneration"] == 1
 
 
 async def test_many_at_once_get_no_more_than_there_is_from_two_servers_either(certificates: Certificates) -> None:

@@ -65,6 +65,18 @@ def test_a_silent_node_is_unknown_after_its_grace_and_not_earlier() -> None:
     scenario(main)
 
 
+def test_only_of_a_node_that_was_ready_it_is_told_that_it_is_not() -> None:
+    async def main(cluster: Cluster) -> None:
+        await cluster.client.create(NODES, {"metadata": {"name": "mute"}})
+        cluster.nodes.silent.add("node-1")
+        await cluster.settle(100)
+        assert (ready(cluster, "mute"), ready(cluster, "node-1")) == ("Unknown", "Unknown")
+        told = [event for event in cluster.everything(EVENTS) if event["reason"] == "NodeNotReady"]
+        assert [one["involvedObject"]["name"] for one in told] == ["node-1"]
+
+    scenario(main)
+
+
 def test_pods_of_a_silent_node_are_not_ready_at_once_and_deleted_after_300_seconds() -> None:
     async def main(cluster: Cluster) -> None:
         await cluster.client.create(DEPLOYMENTS, deployment(replicas=9))
@@ -80,7 +92,8 @@ def test_pods_of_a_silent_node_are_not_ready_at_once_and_deleted_after_300_secon
         evicted = [pod for pod in pods_on(cluster, "node-1") if name_of(pod) in {name_of(one) for one in before}]
         assert len(evicted) == len(before)
         assert all("deletionTimestamp" in pod["metadata"] for pod in evicted)
-        assert all(get_condition(pod, "DisruptionTarget") for pod in evicted)
+        said = [get_condition(pod, kind) or {} for pod in evicted for kind in ("DisruptionTarget", "Ready")]
+        assert {one.get("observedGeneration") for one in said} == {1}
 
     scenario(main)
 
@@ -123,8 +136,11 @@ def test_pods_of_a_node_that_comes_back_in_time_are_told_that_they_stay() -> Non
         cluster.nodes.silent.clear()
         await cluster.settle(60)
         assert taints(cluster, "node-1") == set()
-        told = [event["message"] for event in cluster.everything(EVENTS) if event["reason"] == "TaintManagerEviction"]
-        assert told == ["Cancelling deletion of Pod default/patient"]
+        told = [
+            (event["source"]["component"], event["message"])
+            for event in cluster.everything(EVENTS) if event["reason"] == "TaintManagerEviction"
+        ]  # fmt: skip
+        assert told == [("taint-eviction-controller", "Cancelling deletion of Pod default/patient")]
 
     scenario(main)
 

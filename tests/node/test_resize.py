@@ -80,7 +80,8 @@ def test_a_container_that_must_restart_for_it_does(tmp_path: Path) -> None:
         assert not world.runtime.updates
 
     world = play(tmp_path, story)
-    assert ("Killing", "Container app resize requires restart, will be restarted") in world.events.told
+    assert ("Killing", "Container app resize requires restart") in world.events.told
+    assert [one for one in world.events.reasons if "Resize" in one] == ["ResizeStarted", "ResizeCompleted"]
 
 
 def test_what_the_node_never_has_is_infeasible_and_what_others_hold_is_deferred(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ def test_a_more_important_pod_gets_the_room_of_a_less_important_one() -> None:
         assert (await cluster.condition("high"))["message"] == "0/1 nodes are available: 1 Insufficient cpu."
         told = await cluster.condition("low", "DisruptionTarget")
         assert (told["status"], told["reason"]) == ("True", "PreemptionByScheduler")
+        assert (told["observedGeneration"], (await cluster.condition("high"))["observedGeneration"]) == (1, 1)
         assert told["message"] == "default-scheduler: preempting to accommodate a higher priority pod"
         assert "deletionTimestamp" in low["metadata"]
         assert ("Preempted", f"Preempted by pod {uid_of(high)} on node n1", 1) in await cluster.events("low")

@@ -38,6 +38,7 @@ from kontinuum.node.images import ImageTrouble
 from kontinuum.node.interruption import Interruption
 from kontinuum.node.observed import TERMINATION_MESSAGE_POLICY, Observed, Sandbox
 from kontinuum.node.plan import (
+    RESIZED,
     Action,
     CreateSandbox,
     ReleaseVolumes,
@@ -349,7 +350,6 @@ class Hands:
             remembered.resize_problem = str(error)
             raise
         remembered.resizing, remembered.resize_problem = False, ""
-        self._tell(pod, NORMAL, "ResizeCompleted", f"Pod resize completed: {resize.told(pod)}")
 
     async def _stop_container(self, pod: Object, action: StopContainer, observed: Observed) -> None:
         container = pods.find_container(pod, action.name) or {"name": action.name}
@@ -407,9 +407,9 @@ def _target(container: Object, observed: Observed) -> str:
 
 def killing_message(action: StopContainer) -> str:
     """The kubelet's words for why a container is stopped."""
-    if action.is_replaced:
+    if action.is_replaced and action.why != RESIZED:
         return f"Container {action.name} {action.why}, will be restarted"
-    if action.why.startswith("failed"):
+    if action.why == RESIZED or action.why.startswith("failed"):
         return f"Container {action.name} {action.why}"
     return f"Stopping container {action.name}"
 

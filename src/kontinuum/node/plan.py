@@ -44,6 +44,9 @@ class StartContainer:
     streak: int
 
 
+RESIZED = "resize requires restart"
+
+
 @dataclass(frozen=True, slots=True)
 class StopContainer:
     container_id: str
@@ -286,7 +289,7 @@ def _of_running(pod: Object, container: Object, current: Container, remembered: 
     if container in resize.resizable(pod) and holds is not None:
         wished = resize.wished(container)
         if not resize.same(holds, wished) and resize.restarts(container, holds, wished):
-            return StopContainer(current.id, current.name, grace, "resize requires restart", is_replaced=True)
+            return StopContainer(current.id, current.name, grace, RESIZED, is_replaced=True)
     if current.annotations.get(IMAGE_ASKED_FOR, container["image"]) != container["image"]:
         return StopContainer(current.id, current.name, grace, "definition changed", is_replaced=True)
     return None

@@ -88,6 +88,8 @@ class Remembered:
     """Why what was granted could not be carried out yet."""
     resizing: bool = False
     """Whether the pod's own cgroup may still hold more than its containers need."""
+    resize_told: bool = False
+    """Whether it was told that a resize began, and not yet that it is complete."""
     has_released: bool = False
     """Whether an ended pod's volumes have been given back."""
     ending: Ending | None = None

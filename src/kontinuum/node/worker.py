@@ -174,6 +174,7 @@ class PodWorker:
                 failures += 1
         self._hands.read_messages(self.pod, self.observed)
         self._prober.follow(self.pod, self.observed)
+        self._tell_of_resized()
         self._grant()
         self._publish()
 
@@ -216,8 +217,18 @@ class PodWorker:
         refused, tell = self._remembered.refused, self._tools.events.event
         if refused is None:
             tell(self.pod, "Normal", "ResizeStarted", f"Pod resize started: {resize.told(self.pod)}")
+            self._remembered.resize_told = True
         elif refused != before:
             tell(self.pod, "Warning", f"Resize{refused.reason}", f"Pod resize {refused.reason}: {refused.message}")
+
+    def _tell_of_resized(self) -> None:
+        """Once all that runs holds what was granted: what has to restart for it does not run until then."""
+        remembered = self._remembered
+        is_under_way = remembered.resizing or resize.differing(self._granted, self.observed, remembered.actuated)
+        if remembered.resize_told and not is_under_way:
+            remembered.resize_told = False
+            message = f"Pod resize completed: {resize.told(self._granted)}"
+            self._tools.events.event(self.pod, "Normal", "ResizeCompleted", message)
 
     def _end_at_deadline(self) -> None:
         due = self._deadline()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from kontinuum.api.kubernetes.pod_conditions import with_condition
 from kontinuum.api.kubernetes.resources import PODS
-from kontinuum.api.machinery.conditions import get_condition, set_condition
+from kontinuum.api.machinery.conditions import get_condition
 from kontinuum.api.machinery.objects import Object, name_of, namespace_of, uid_of
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.client.rest import Client
@@ -45,15 +46,13 @@ class Acts:
         """The PodScheduled condition and the promised node, unless the pod says the same already."""
 
         def change(pod: Object) -> Object | None:
-            status = pod.get("status") or {}
             told = get_condition(pod, "PodScheduled") or {}
             new: Object = {}
             if (told.get("reason"), told.get("message")) != ("Unschedulable", message):
-                new["conditions"] = set_condition(
-                    status.get("conditions"), "PodScheduled", False, now=self._now,
-                    reason="Unschedulable", message=message,
-                )  # fmt: skip
-            if (status.get("nominatedNodeName") or "") != promised:
+                new["conditions"] = with_condition(
+                    pod, "PodScheduled", False, now=self._now, reason="Unschedulable", message=message
+                )
+            if ((pod.get("status") or {}).get("nominatedNodeName") or "") != promised:
                 new["nominatedNodeName"] = promised or None
             return new if new and not node_of(pod) else None
 
@@ -77,9 +76,8 @@ class Acts:
             told = get_condition(pod, "DisruptionTarget") or {}
             if (told.get("status"), told.get("message")) == ("True", message):
                 return None
-            conditions = (pod.get("status") or {}).get("conditions")
-            new = set_condition(
-                conditions, "DisruptionTarget", True, now=self._now, reason="PreemptionByScheduler", message=message
+            new = with_condition(
+                pod, "DisruptionTarget", True, now=self._now, reason="PreemptionByScheduler", message=message
             )
             return {"conditions": new}
 

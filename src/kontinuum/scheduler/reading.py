@@ -10,6 +10,7 @@ from kontinuum.client.shapes import each, shape
 from kontinuum.scheduler.storage.wishes import trim_volumes
 
 _METADATA = ("name", "namespace", "uid", "resourceVersion", "labels", "deletionTimestamp")
+_POD_METADATA = (*_METADATA, "generation")
 _POD_SPEC = (
     "nodeName", "schedulerName", "schedulingGates", "nodeSelector", "affinity", "tolerations", "overhead",
     "priority", "preemptionPolicy", "resources", "topologySpreadConstraints",
@@ -20,7 +21,7 @@ _RESIZED = ("allocatedResources", "resources")
 _CONTAINER_STATUSES = ("containerStatuses", "initContainerStatuses")
 POD = shape(
     "apiVersion", "kind",
-    metadata=shape(*_METADATA, "ownerReferences"),
+    metadata=shape(*_POD_METADATA, "ownerReferences"),
     spec=shape(*_POD_SPEC, "volumes", containers=each(*_CONTAINER), initContainers=each(*_CONTAINER)),
     status=shape(
         *_POD_STATUS, *_RESIZED,
@@ -42,7 +43,7 @@ def trim_pod(pod: Object) -> Object:
     owners = [one for one in pod["metadata"].get("ownerReferences") or () if one.get("controller")]
     return {
         **_pick(pod, ("apiVersion", "kind")),
-        "metadata": _pick(pod["metadata"], _METADATA) | ({"ownerReferences": owners} if owners else {}),
+        "metadata": _pick(pod["metadata"], _POD_METADATA) | ({"ownerReferences": owners} if owners else {}),
         "spec": spec,
         "status": _pick(status, (*_POD_STATUS, *_RESIZED)) | _resized(pod["spec"], status),
     }

@@ -7,9 +7,9 @@ from functools import partial
 import orjson
 from aiohttp.web_response import StreamResponse
 
+from kontinuum.api.kubernetes.pod_conditions import with_condition
 from kontinuum.api.kubernetes.schema import definition_of
 from kontinuum.api.machinery import status
-from kontinuum.api.machinery.conditions import set_condition
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.apiserver import lifecycle, options
@@ -60,10 +60,9 @@ def _disrupt(pod: Object, *, now: str) -> None:
     """Say in the pod that it was evicted, for those who ask why it ended, such as a Job's failure policy (KEP-3329)."""
     found = pod.setdefault("status", {})
     if found.get("phase") not in ("Succeeded", "Failed"):
-        found["conditions"] = set_condition(
-            found.get("conditions"), "DisruptionTarget", True, now=now, reason="EvictionByEvictionAPI",
-            message="Eviction API: evicting",
-        )  # fmt: skip
+        found["conditions"] = with_condition(
+            pod, "DisruptionTarget", True, now=now, reason="EvictionByEvictionAPI", message="Eviction API: evicting"
+        )
 
 
 def _options(call: Call, eviction: Object) -> DeleteOptions:

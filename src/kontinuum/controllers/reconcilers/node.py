@@ -22,8 +22,9 @@ from dataclasses import dataclass, field
 import structlog
 from msgspec import Struct
 
+from kontinuum.api.kubernetes.pod_conditions import with_condition
 from kontinuum.api.kubernetes.resources import LEASES, NODES, PODS
-from kontinuum.api.machinery.conditions import get_condition, set_condition
+from kontinuum.api.machinery.conditions import get_condition, is_true, set_condition
 from kontinuum.api.machinery.objects import Object, key_of, name_of, uid_of
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.client.writes import Writer
@@ -170,6 +171,7 @@ class NodeReconciler:
         self._context = context
         self._clock = context.clock
         self._events = context.recorder("node-controller")
+        self._evictions = context.recorder("taint-eviction-controller")
         self._nodes = context.informer(NODES)
         self._pods = context.informer(PODS)
         self._writes = context.own_writes(NODES, PODS)
@@ -302,8 +304,10 @@ class NodeReconciler:
         if step.conditions is not None:
             log.warning("a node has fallen silent", node=name)
             new = {**node, "status": {**(node.get("status") or {}), "conditions": step.conditions}}
+            was_ready = is_true(node, "Ready")
             node = await writer.update(NODES, new, subresource="status")
-            self._events.event(node, "Normal", "NodeNotReady", f"Node {name} status is now: NodeNotReady")
+            if was_ready:
+                self._events.event(node, "Normal", "NodeNotReady", f"Node {name} status is now: NodeNotReady")
         if step.taints is not None:
             version = node["metadata"]["resourceVersion"]
             patch = {"metadata": {"resourceVersion": version}, "spec": {"taints": step.taints or None}}
@@ -314,7 +318,7 @@ class NodeReconciler:
 
     async def _mark_unready(self, pod: Object, now: float) -> None:
         """So that Services stop sending there."""
-        conditions = set_condition(pod["status"]["conditions"], "Ready", False, now=rfc3339(now))
+        conditions = with_condition(pod, "Ready", False, now=rfc3339(now))
         writer = Writer(self._context.client, self._writes, name_of(pod))
         try:
             await writer.patch(PODS, pod, {"status": {"conditions": conditions}}, subresource="status")
@@ -333,10 +337,10 @@ class NodeReconciler:
         now = self._clock.monotonic()
         since = self._remember_exposure(node, pods, now)
         for pod in pods_to_evict(node, pods, since, now):
-            self._events.event(pod, "Normal", "TaintManagerEviction", f"Marking for deletion Pod {key_of(pod)}")
+            self._evictions.event(pod, "Normal", "TaintManagerEviction", f"Marking for deletion Pod {key_of(pod)}")
             writer = Writer(self._context.client, self._writes, key_of(pod))
-            conditions = set_condition(
-                (pod.get("status") or {}).get("conditions"),
+            conditions = with_condition(
+                pod,
                 "DisruptionTarget",
                 True,
                 now=rfc3339(self._clock.time()),
@@ -370,7 +374,8 @@ class NodeReconciler:
         uids = {uid for uid, _ in exposed}
         for pod in pods:
             if uid_of(pod) in uids and not is_leaving(pod):
-                self._events.event(pod, "Normal", "TaintManagerEviction", f"Cancelling deletion of Pod {key_of(pod)}")
+                said = f"Cancelling deletion of Pod {key_of(pod)}"
+                self._evictions.event(pod, "Normal", "TaintManagerEviction", said)
 
 
 def _known(node: Object) -> _Known:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import structlog
 
+from kontinuum.api.kubernetes.pod_conditions import with_condition
 from kontinuum.api.kubernetes.resources import NODES, PODS
-from kontinuum.api.machinery.conditions import is_true, set_condition
+from kontinuum.api.machinery.conditions import is_true
 from kontinuum.api.machinery.objects import Object, key_of, name_of, namespace_of, uid_of
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.controllers.context import BY_NODE, INACTIVE, Context
@@ -128,8 +129,8 @@ class PodGarbageCollector:
                 raise
 
     def _disrupted(self, removal: Removal) -> list[Object]:
-        return set_condition(
-            (removal.pod.get("status") or {}).get("conditions"),
+        return with_condition(
+            removal.pod,
             "DisruptionTarget",
             True,
             now=rfc3339(self._clock.time()),

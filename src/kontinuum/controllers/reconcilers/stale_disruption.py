@@ -6,8 +6,9 @@ on, and nobody should take a later failure of it for a disruption.
 
 from __future__ import annotations
 
+from kontinuum.api.kubernetes.pod_conditions import with_condition
 from kontinuum.api.kubernetes.resources import PODS
-from kontinuum.api.machinery.conditions import get_condition, set_condition
+from kontinuum.api.machinery.conditions import get_condition
 from kontinuum.api.machinery.objects import Object
 from kontinuum.client.reconcile import DONE, Result
 from kontinuum.client.writes import Writer
@@ -54,7 +55,7 @@ class StaleDisruptionReconciler(KeyReconciler):
         now = self._context.clock.time()
         if stale > now:
             return Result(stale - now)
-        conditions = set_condition(pod["status"]["conditions"], KIND, False, now=rfc3339(now))
+        conditions = with_condition(pod, KIND, False, now=rfc3339(now))
         # The version, because the list is replaced as a whole.
         metadata = {"resourceVersion": pod["metadata"]["resourceVersion"]}
         writer = Writer(self._client, self._writes, key)
