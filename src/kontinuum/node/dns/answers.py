@@ -5,6 +5,8 @@ The wire format is dnspython's business: it has been fuzzed for years, and what 
 
 from __future__ import annotations
 
+import bisect
+import copy
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ import dns.message
 import dns.name
 import dns.opcode
 import dns.rcode
+import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
@@ -35,11 +38,15 @@ LARGEST_DATAGRAM = 1232
 PLAIN_DATAGRAM = 512
 """Bytes that a client without EDNS takes (RFC 1035)."""
 HEADER = 12
+TRUNCATED = 0x02
+"""In the third byte of the header."""
 WHOLE_WEIGHT = 100
 """What the SRV records of one answer share, each at least 1 (as in CoreDNS; the specification leaves it open)."""
 LONGEST_CHAIN = 8
 """Names that are followed from alias to alias."""
 IN = dns.rdataclass.IN
+Answered = tuple[dns.rrset.RRset, dns.rdata.Rdata]
+"""One record, and the set that it is of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +146,32 @@ def _room(query: dns.message.Message, is_datagram: bool) -> int:
 
 
 def _written(response: dns.message.Message, size: int) -> bytes:
-    """What does not fit is left out, and the client told to come back by TCP."""
-    return response.to_wire(max_size=size, prefer_truncation=True)
+    """What only spares further questions is left out first. Of answers as many are said as fit, and the client is told
+    to come back by TCP: resolvers that cannot (musl's before 1.2.4) live with those."""
+    wire = response.to_wire(max_size=size, prefer_truncation=True)
+    if not wire[2] & TRUNCATED:
+        return wire
+    records = [(rrset, rdata) for rrset in response.answer for rdata in rrset]
+    fitting = bisect.bisect_left(
+        range(1, len(records)), True, key=lambda count: _shortened(response, records[:count], size) is None
+    )
+    return _shortened(response, records[:fitting], size) or wire
+
+
+def _shortened(response: dns.message.Message, records: Sequence[Answered], size: int) -> bytes | None:
+    """``response`` with no other records than these, and said to be incomplete; None if not even they fit."""
+    shorter = copy.copy(response)
+    shorter.flags |= dns.flags.TC
+    answer: list[dns.rrset.RRset] = []
+    for rrset, rdata in records:
+        if not answer or (answer[-1].name, answer[-1].rdtype) != (rrset.name, rrset.rdtype):
+            answer.append(dns.rrset.RRset(rrset.name, rrset.rdclass, rrset.rdtype))
+        answer[-1].add(rdata, rrset.ttl)
+    shorter.sections = [response.question, answer, [], []]
+    try:
+        return shorter.to_wire(max_size=size)
+    except dns.exception.TooBig:
+        return None
 
 
 def _refusal(wire: bytes, code: dns.rcode.Rcode) -> bytes:

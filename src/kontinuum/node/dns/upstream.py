@@ -11,14 +11,13 @@ from typing import cast
 
 from kontinuum.foundation.clock import Clock
 from kontinuum.node import names
+from kontinuum.node.dns.answers import HEADER, TRUNCATED
 
 PORT = 53
 PATIENCE = 2.0
 """Seconds for one server to answer; resolvers give up on us after five."""
 ROUNDS = 2
 LOOK_AGAIN_SECONDS = 5.0
-TRUNCATED = 0x02
-HEADER = 12
 
 
 class HostServers:
