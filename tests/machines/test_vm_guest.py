@@ -267,7 +267,12 @@ async def test_the_pods_interface_has_the_address_route_mac_and_mtu_it_was_given
         mac="02:aa:00:00:00:05",
         mtu=1400,
         addresses=("10.208.0.5/24", "fd00::5/64"),
-        routes=(("10.208.0.0/24", ""), ("0.0.0.0/0", "10.208.0.1")),
+        routes=(
+            ("10.208.0.0/24", ""),
+            ("fd00::1/128", ""),
+            ("0.0.0.0/0", "10.208.0.1"),
+            ("fd00::/64", "fd00::1"),
+        ),
     )
     async with lab.machine() as (machine, guest):
         await guest.identify(identity("rehearsal", rehearsed))
@@ -280,7 +285,9 @@ async def test_the_pods_interface_has_the_address_route_mac_and_mtu_it_was_given
         seen = (await Running(machine, guest, slot).shell(look)).stdout.decode()
     for part in ("02:aa:00:00:00:05", "mtu 1400", "10.208.0.5/24", "fd00::5/64", "default via 10.208.0.1"):
         assert part in seen
-    for part in ("rehearsal", "02:bb", "192.0.2", "2001:db8", "198.51"):
+    assert "fd00::/64 via fd00::1" in seen
+    # Nor a way to its neighbours that nobody has told.
+    for part in ("rehearsal", "02:bb", "192.0.2", "2001:db8", "198.51", "fd00::/64 dev"):
         assert part not in seen
 
 

@@ -24,6 +24,7 @@
 #define NLM_F_CREATE 0x400
 #define NLMSG_ERROR 2
 #define IFA_F_NODAD 2
+#define IFA_F_NOPREFIXROUTE 0x200
 #define INTERFACES 8
 
 static struct card {
@@ -36,7 +37,7 @@ static struct card {
 static uint32_t card_count;
 static int netlink = -1, internet = -1;
 
-enum { IFA_ADDRESS = 1, IFA_LOCAL = 2 };
+enum { IFA_ADDRESS = 1, IFA_LOCAL = 2, IFA_FLAGS = 8 };
 enum { RTA_DST = 1, RTA_OIF = 4, RTA_GATEWAY = 5 };
 
 struct address_part {
@@ -164,12 +165,14 @@ static bool add_address(struct card *card, const char *text) {
     struct prefix prefix;
     if (!parse_prefix(text, &prefix) || (prefix.family == AF_INET6 && !speak_six(card, true)))
         return false;
-    /* The host made sure that the address is ours alone; the guest would only wait to find out again. */
-    struct address_part part = {
-        .family = prefix.family, .prefix = prefix.bits, .flags = IFA_F_NODAD, .index = (uint32_t)card->index};
+    /* The host made sure that the address is ours alone; the guest would only wait to find out again. And it tells all
+     * the routes that there are: the kernel's own, to all neighbours at once, would come before the one by the host. */
+    uint32_t flags = IFA_F_NODAD | IFA_F_NOPREFIXROUTE;
+    struct address_part part = {.family = prefix.family, .prefix = prefix.bits, .index = (uint32_t)card->index};
     struct message message = begin(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, &part, sizeof part);
     add(&message, IFA_LOCAL, prefix.bytes, prefix.size);
     add(&message, IFA_ADDRESS, prefix.bytes, prefix.size);
+    add(&message, IFA_FLAGS, &flags, sizeof flags);
     return ask(&message);
 }
 
