@@ -280,3 +280,14 @@ async def test_a_load_balancer_may_leave_out_how_it_passes_packets_on(api: Api) 
     assert done.code == 200, done.body
     found = (await api.get(f"{SERVICES}/balanced/status")).body["status"]
     assert found["loadBalancer"] == {"ingress": [{"ip": "203.0.113.1", "ipMode": "VIP"}]}
+
+
+async def test_only_a_load_balancer_has_addresses_of_one(api: Api) -> None:
+    await api.create(SERVICES, service("web", type="LoadBalancer"))
+    status = {"status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}]}}}
+    assert (await api.patch(f"{SERVICES}/web/status", status)).code == 200
+    inner = await api.patch(f"{SERVICES}/web", {"spec": {"type": "NodePort"}})
+    assert inner.body["status"]["loadBalancer"] == {}
+    assert problem(await api.patch(f"{SERVICES}/web/status", status)) == (
+        "status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is 'LoadBalancer'"
+    )

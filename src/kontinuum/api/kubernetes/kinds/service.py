@@ -53,6 +53,9 @@ class Service(Kind):
         super().prepare_update(obj, old)
         carry_allocations(obj["spec"], old["spec"])
         drop_unneeded(obj["spec"], old["spec"])
+        if obj["spec"].get("type") != "LoadBalancer" and "status" in obj:
+            # Whoever becomes one again is given other addresses.
+            obj["status"] = {**obj["status"], "loadBalancer": {}}
 
     def prepare_status_update(self, obj: Object, old: Object) -> None:
         super().prepare_status_update(obj, old)
@@ -65,7 +68,7 @@ class Service(Kind):
         return validate_address_change(obj["spec"], old["spec"]) + validate_service(obj)
 
     def validate_status(self, obj: Object, old: Object) -> list[FieldError]:
-        return super().validate_status(obj, old) + validate_service_status(obj.get("status") or {})
+        return super().validate_status(obj, old) + validate_service_status(obj)
 
     def cells(self, obj: Object, now: float) -> list[Any]:
         spec = obj.get("spec") or {}

@@ -47,9 +47,13 @@ def validate_service(service: Object) -> list[FieldError]:
     return errors + _external_traffic(spec) + _internal_traffic(spec)
 
 
-def validate_service_status(status: Object) -> list[FieldError]:
+def validate_service_status(service: Object) -> list[FieldError]:
     errors = []
-    for index, point in enumerate((status.get("loadBalancer") or {}).get("ingress") or ()):
+    points = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
+    if points and service["spec"].get("type") != "LoadBalancer":
+        problem = "may only be used when `spec.type` is 'LoadBalancer'"
+        return [fields.forbidden("status.loadBalancer.ingress", problem)]
+    for index, point in enumerate(points):
         path = f"status.loadBalancer.ingress[{index}]"
         address, host, mode = point.get("ip") or "", point.get("hostname") or "", point.get("ipMode")
         if address:
