@@ -75,6 +75,9 @@ class Echo:
         elif number == streams.get("stdin"):
             if body:
                 send("stdout", body)
+            if body == b"vanish":
+                writer.close()
+                return
             if is_last or body == b"exit":
                 send("stdout", b"", 1)
                 send("error", b'{"status":"Success"}', 1)
@@ -150,6 +153,17 @@ async def test_version_5_can_end_the_input(bridged: str, echo: tuple[Echo, str])
         received = [message.data async for message in ws]
     assert received == [b"\x01hello", b'\x03{"status":"Success"}']
     assert echo[0].resizes == [b'{"Width":9}']
+
+
+@pytest.mark.parametrize("protocol", ["v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io"])
+async def test_a_runtime_that_vanishes_is_no_success(bridged: str, protocol: str) -> None:
+    """kubectl exec ended with 0 when containerd was killed under it."""
+    async with aiohttp.ClientSession() as session, session.ws_connect(bridged, protocols=(protocol,)) as ws:
+        await ws.send_bytes(b"\x00vanish")
+        output, verdict = [message.data async for message in ws]
+    assert output == b"\x01vanish"
+    said = failure(verdict[1:])
+    assert (verdict[0], said[:40]) == (3, b"Internal error occurred: error executing")
 
 
 async def test_version_4_takes_the_same_bytes_as_no_such_word(bridged: str) -> None:

@@ -23,12 +23,13 @@ import asyncio
 import base64
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from aiohttp import WSMsgType, web
 from aiohttp.web_request import BaseRequest
 
-from kontinuum.foundation.spdy_client import SpdyConnection, SpdyStream
+from kontinuum.foundation.spdy_client import SpdyConnection, SpdyStream, StreamingFailed
 from kontinuum.foundation.tasks import cancel
 
 PROTOCOLS = (
@@ -41,6 +42,11 @@ STDIN, STDOUT, STDERR, ERROR, RESIZE = range(5)
 CLOSE = 255
 REFUSAL_HEADER = "Kontinuum-Refusal"
 """Why a handshake is refused, percent-encoded: a client that asks for a WebSocket is not shown the answer's text."""
+LOST = json.dumps({
+    "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "InternalError", "code": 500,
+    "message": "Internal error occurred: error executing command in container: the runtime's stream has ended early",
+}).encode()  # fmt: skip
+"""The verdict where none came, as a kubelet's: who carried the process out has gone, and nobody knows how it ended."""
 PING_SECONDS = 30.0
 """Keeps a silent shell's connection open through whatever sits in between."""
 
@@ -125,11 +131,14 @@ async def _inwards(socket: web.WebSocketResponse, stdin: SpdyStream | None, resi
         if len(data) == 2 and data[0] == CLOSE and socket.ws_protocol in CAN_END_INPUT:
             ended = inputs.get(data[1])
             if ended is not None:
-                await ended.close_write()
+                with suppress(StreamingFailed):
+                    await ended.close_write()
             continue
         stream = inputs.get(data[0]) if data else None
         if stream is not None:
-            await stream.write(data[1:])
+            # That nobody reads any more is told by the way out, which ends.
+            with suppress(StreamingFailed):
+                await stream.write(data[1:])
 
 
 async def _outwards(
@@ -151,8 +160,8 @@ async def _outwards(
             if stream is not None:
                 group.create_task(pump(channel, stream))
         verdict = group.create_task(error.read_all())
-    content = verdict.result()
-    if content and socket.ws_protocol not in TELLS_SUCCESS:
+    content = verdict.result() or LOST
+    if socket.ws_protocol not in TELLS_SUCCESS:
         content = failure(content)
     if content:
         await _send(socket, ERROR, content)
