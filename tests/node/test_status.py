@@ -20,7 +20,7 @@ from tests.node.world import container, pod, state, waiting
 
 from kontinuum.api.machinery.objects import Object
 from kontinuum.node.observed import Container, Observed, Sandbox
-from kontinuum.node.remembered import PULL_BACKOFF, Remembered
+from kontinuum.node.remembered import PULL_BACKOFF, Ending, Remembered
 from kontinuum.node.status import HostFacts, status
 from kontinuum.node.status_writer import difference
 
@@ -93,6 +93,23 @@ def test_a_failed_start_is_told_apart_from_a_crash() -> None:
     assert waiting(later) == "CrashLoopBackOff"
     ended = later["containerStatuses"][0]["lastState"]["terminated"]
     assert (ended["message"], ended["exitCode"], ended["startedAt"]) == ("no such file", 128, "1970-01-01T00:00:00Z")
+
+
+def test_what_had_not_begun_when_its_pod_was_ended_is_not_shown_as_waiting() -> None:
+    """As the kubelet's TerminatePod: but of init containers the first alone, and none that waited for them."""
+    over = Remembered(ending=Ending("DeadlineExceeded", "too long"))
+    found = told(pod(), [], over)
+    end = state(found)["terminated"]
+    assert (found["phase"], end["reason"], end["exitCode"]) == ("Failed", "ContainerStatusUnknown", 137)
+    assert end["message"] == "The container could not be located when the pod was terminated"
+    assert end["startedAt"] is None
+    first, second = container("first"), container("second")
+    found = told(pod(initContainers=[first, second]), [], over)
+    assert [list(one["state"]) for one in found["initContainerStatuses"]] == [["terminated"], ["waiting"]]
+    assert waiting(found) == "PodInitializing"
+    through = [attempt("second", EXITED, exit_code=0), attempt("first", EXITED, exit_code=0)]
+    found = told(pod(initContainers=[first, second]), through, over)
+    assert state(found)["terminated"]["reason"] == "ContainerStatusUnknown"
 
 
 def test_a_failed_hook_after_the_start_is_told_before_the_wait_that_follows() -> None:
@@ -174,6 +191,7 @@ def test_a_container_that_the_runtime_forgot_is_told_as_lost() -> None:
     found = status(running, Observed(), Remembered(), HOST, NOW)
     assert found["phase"] == "Failed"
     assert state(found)["terminated"]["reason"] == "ContainerStatusUnknown"
+    assert state(found)["terminated"]["message"].endswith("The container used to be Running")
     assert state(found)["terminated"]["exitCode"] == 137
 
 

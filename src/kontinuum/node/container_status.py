@@ -11,7 +11,9 @@ from kontinuum.node.remembered import FRESH_SECONDS, Remembered, Trouble
 
 START_ERROR = "StartError"
 """containerd's reason for a container whose process could not be started (its exit code is 128 then)."""
-LOST_CODE = 137
+LOST, LOST_CODE = "ContainerStatusUnknown", 137
+USED_TO_RUN = "The container could not be located when the pod was deleted.  The container used to be Running"
+NOT_LOCATED = "The container could not be located when the pod was terminated"
 
 
 def container_status(pod: Object, container: Object, observed: Observed, remembered: Remembered, now: float) -> Object:
@@ -63,16 +65,46 @@ def terminated(container: Container, remembered: Remembered) -> Object:
     began = container.started_at or container.reason == START_ERROR
     state: Object = {
         "exitCode": container.exit_code or (LOST_CODE if lost else 0),
-        "reason": "ContainerStatusUnknown"
-        if lost
-        else container.reason or ("Completed" if container.exit_code == 0 else "Error"),
+        "reason": LOST if lost else container.reason or ("Completed" if container.exit_code == 0 else "Error"),
         # A process that could not be started began at the epoch, as with a kubelet; of one that is lost nobody knows.
         "startedAt": rfc3339(container.started_at) if began else None,
         "finishedAt": rfc3339(container.finished_at) if container.finished_at else None,
         "containerID": f"containerd://{container.id}",
     }
     message = remembered.messages.get(container.id) or (container.message if container.reason == START_ERROR else "")
+    message = message or (USED_TO_RUN if lost else "")
     return state | {"message": message} if message else state
+
+
+def ended_anyhow(init: list[Object], main: list[Object]) -> tuple[list[Object], list[Object]]:
+    """The statuses of a pod that has ended, of which none may look as if it were still to begin.
+
+    Init containers after the first that was not reached, and all others if those did not get through, have never been
+    meant to run (the kubelet's ``TerminatePod``).
+    """
+    waiting = [number for number, one in enumerate(init) if _is_untouched(one)]
+    reached = next((number for number in range(len(init), 0, -1) if number - 1 not in waiting), 1)
+    last = init[-1] if init else None
+    is_through = (
+        last is None
+        or any(not _is_untouched(one) for one in main)
+        or bool(last["started"] if "running" in last["state"] else last["ready"])
+    )
+    return (
+        [_ended(one) if number < reached else one for number, one in enumerate(init)],
+        [_ended(one) for one in main] if is_through else main,
+    )
+
+
+def _is_untouched(status: Object) -> bool:
+    return "waiting" in status["state"] and not status["lastState"]
+
+
+def _ended(status: Object) -> Object:
+    if "waiting" not in status["state"]:
+        return status
+    end = {"exitCode": LOST_CODE, "reason": LOST, "message": NOT_LOCATED, "startedAt": None, "finishedAt": None}
+    return {**status, "state": {"terminated": end}}
 
 
 def _state(

@@ -11,7 +11,7 @@ from kontinuum.api.machinery.conditions import find, set_condition
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.clock import rfc3339
 from kontinuum.node import pods, resize, restarts
-from kontinuum.node.container_status import container_status
+from kontinuum.node.container_status import container_status, ended_anyhow
 from kontinuum.node.lost import with_lost
 from kontinuum.node.observed import Observed
 from kontinuum.node.remembered import Ending, Remembered
@@ -46,9 +46,12 @@ def status(
     observed = with_lost(pod, observed)
     init = [container_status(pod, one, observed, remembered, even_now) for one in pods.init_containers(pod)]
     main = [container_status(pod, one, observed, remembered, even_now) for one in pods.containers(pod)]
+    is_in = phase(pod, init, main, observed, remembered)
+    if is_in in ("Succeeded", "Failed"):
+        init, main = ended_anyhow(init, main)
     result: Object = {
         **{key: before[key] for key in ("nominatedNodeName", "resourceClaimStatuses") if key in before},
-        "phase": phase(pod, init, main, observed, remembered),
+        "phase": is_in,
         "qosClass": pods.qos_class(pod),
         "startTime": before.get("startTime") or rfc3339(now),
         "hostIP": host.ip,
