@@ -112,6 +112,22 @@ def test_what_had_not_begun_when_its_pod_was_ended_is_not_shown_as_waiting() -> 
     assert state(found)["terminated"]["reason"] == "ContainerStatusUnknown"
 
 
+def test_the_status_says_what_became_of_each_mount() -> None:
+    mounts = [{"name": "v", "mountPath": "/v", "subPath": "x"}, {"name": "w", "mountPath": "/w", "readOnly": True}]
+    found = told(pod(containers=[container("app", volumeMounts=mounts)]), [attempt("app", RUNNING)])
+    assert found["containerStatuses"][0]["volumeMounts"] == [
+        {"name": "v", "mountPath": "/v"},
+        {"name": "w", "mountPath": "/w", "readOnly": True, "recursiveReadOnly": "Disabled"},
+    ]
+
+
+def test_a_visitor_waits_for_nothing_that_would_make_it_started() -> None:
+    visited = pod(ephemeralContainers=[container("visitor")])
+    found = told(visited, [attempt("app", RUNNING), attempt("visitor", RUNNING)])
+    assert "started" not in found["ephemeralContainerStatuses"][0]
+    assert found["containerStatuses"][0]["started"] is True
+
+
 def test_a_failed_hook_after_the_start_is_told_before_the_wait_that_follows() -> None:
     failed = attempt("app", EXITED, 1, exit_code=137, finished_at=NOW - 1)
     remembered = Remembered(failed_hooks={failed.id: "no such file"})

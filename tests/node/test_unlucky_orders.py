@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.node.fake_runtime import Program
 from tests.node.world import World, container, play, pod, state
@@ -52,6 +52,7 @@ def two_containers_behind_an_init() -> dict[str, object]:
 
 @settings(deadline=None, max_examples=25)
 @given(STORIES, st.booleans())
+@example([("surprise fingerprints", 0.0), ("surprise fingerprints", 0.0), ("agent", 1.0)], False)
 def test_after_any_mishaps_the_pod_is_what_it_should_be(mishaps: list[tuple[str, float]], is_deleted: bool) -> None:
     async def story(world: World) -> None:
         world.runtime.programs["init"] = [Program(seconds=0.5)]

@@ -44,9 +44,9 @@ REFUSAL_HEADER = "Kontinuum-Refusal"
 """Why a handshake is refused, percent-encoded: a client that asks for a WebSocket is not shown the answer's text."""
 LOST = json.dumps({
     "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "InternalError", "code": 500,
-    "message": "Internal error occurred: error executing command in container: the runtime's stream has ended early",
+    "message": "Internal error occurred: the container runtime has gone, and nobody knows how the process ended",
 }).encode()  # fmt: skip
-"""The verdict where none came, as a kubelet's: who carried the process out has gone, and nobody knows how it ended."""
+"""The verdict where none came, in the form of a kubelet's."""
 PING_SECONDS = 30.0
 """Keeps a silent shell's connection open through whatever sits in between."""
 

@@ -261,8 +261,11 @@ async def _answered(ask: Callable[[], Awaitable[T]], clock: Clock) -> T:
         except Retryable as error:
             if failures == 0:
                 log.info("waiting for the container runtime", error=str(error))
-            await clock.sleep(WAITING_FOR_RUNTIME.delay(failures))
-            failures += 1
+        except Exception:
+            # A defect, which takes nobody with it, as in every chore.
+            log.exception("the container runtime is asked again")
+        await clock.sleep(WAITING_FOR_RUNTIME.delay(failures))
+        failures += 1
 
 
 class Agent:

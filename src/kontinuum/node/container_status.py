@@ -31,6 +31,11 @@ def container_status(pod: Object, container: Object, observed: Observed, remembe
         "image": latest.image if latest else container["image"],
         "imageID": latest.image_id if latest else "",
     }
+    if container in pods.ephemeral_containers(pod):
+        # It has no startup probe that could be waited for.
+        del status["started"]
+    if mounts := container.get("volumeMounts"):
+        status["volumeMounts"] = [_mounted(one) for one in mounts]
     status |= _resources(pod, container, latest, remembered)
     if latest is not None:
         status["containerID"] = f"containerd://{latest.id}"
@@ -41,6 +46,12 @@ def container_status(pod: Object, container: Object, observed: Observed, remembe
             status["lastState"] = {"terminated": terminated(ended[shown_now], remembered)}
         status["ready"] = _is_ready(pod, container, latest, remembered)
     return status
+
+
+def _mounted(mount: Object) -> Object:
+    """What became of a mount (KEP-3857): what is below one that is only read may be written to with this runtime."""
+    how = {"readOnly": True, "recursiveReadOnly": "Disabled"} if mount.get("readOnly") else {}
+    return {"name": mount["name"], "mountPath": mount["mountPath"], **how}
 
 
 def _resources(pod: Object, container: Object, latest: Container | None, remembered: Remembered) -> Object:
