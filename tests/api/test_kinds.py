@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from kontinuum.api.kubernetes import resources as r
 from kontinuum.api.kubernetes.kinds import KINDS, lookup
@@ -142,3 +143,12 @@ def test_quality_of_service_follows_requests_and_limits() -> None:
 def test_a_new_status_has_all_that_clients_require_of_it(resource: Any) -> None:
     kind = KINDS[resource]
     assert definition(kind.definition.fields["status"].definition).required <= kind.initial_status.keys()
+
+
+def test_a_resource_is_told_from_others_by_its_facts_and_names_itself_by_them() -> None:
+    again = replace(r.DEPLOYMENTS)
+    assert again is not r.DEPLOYMENTS and again == r.DEPLOYMENTS and {again: 1}[r.DEPLOYMENTS] == 1
+    assert (again.api_version, again.qualified, again.list_kind) == ("apps/v1", "deployments.apps", "DeploymentList")
+    other = replace(again, group="example.com", plural="copies")
+    assert other != again and other not in {again}
+    assert (other.api_version, other.qualified) == ("example.com/v1", "copies.example.com")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
 from aiohttp.web_request import BaseRequest
+from msgspec import Struct
 
 from kontinuum.api.machinery import status
 from kontinuum.apiserver.authn.users import User
@@ -20,8 +20,7 @@ READ_BY_PEOPLE = ("curl", "Wget", "Mozilla/5.0")
 """User agents that get JSON with line breaks unless they say otherwise, as from Kubernetes."""
 
 
-@dataclass(slots=True)
-class Call:
+class Call(Struct):
     """``query`` keeps the first value of each key; ``warnings`` become Warning headers of the reply."""
 
     request: BaseRequest
@@ -34,8 +33,8 @@ class Call:
     output: Output
     seat: Seat | None = None
     """What the call holds of the server while it is answered; a watch gives it back when it only waits."""
-    warnings: list[str] = field(default_factory=list)
-    annotations: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = []
+    annotations: dict[str, str] = {}
     """What admission adds to the audit event of the call."""
 
     @property

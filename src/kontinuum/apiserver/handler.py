@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from typing import NamedTuple
 
 import orjson
 import structlog
 from aiohttp.web_response import StreamResponse
+from msgspec.structs import replace
 
 from kontinuum.api.machinery import status
 from kontinuum.api.machinery.status import ApiError

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from operator import attrgetter
+from functools import cached_property
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """One served resource, e.g. ``apps/v1 deployments``. The terms are those of Kubernetes' APIResource."""
+class Resource(Struct, frozen=True, cache_hash=True, dict=True):
+    """One served resource, e.g. ``apps/v1 deployments``. The terms are those of Kubernetes' APIResource.
+
+    Every request asks some thirty times whether its resource is this or that one, looks things up by it, or wants its
+    names: compiled code answers the former, and the names are made once.
+    """
 
     group: str
     """"" for the core group."""
@@ -28,30 +32,17 @@ class Resource:
     stored_as: Resource | None = None
     """The resource in whose form the same objects are stored, if that is another version (or group) than this."""
 
-    # Every request asks some forty times whether its resource is this or that one, and looks things up by it: nearly
-    # always it is the same object, or another name, and neither needs all facts (1 µs for each question).
-
-    def __eq__(self, other: object) -> bool:
-        if self is other:
-            return True
-        if not isinstance(other, Resource):
-            return NotImplemented
-        return self.plural == other.plural and _FACTS(self) == _FACTS(other)
-
-    def __hash__(self) -> int:
-        return hash(self.plural)
-
-    @property
+    @cached_property
     def api_version(self) -> str:
         """``v1`` or ``apps/v1``, as objects carry it."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
-    @property
+    @cached_property
     def list_kind(self) -> str:
         """``PodList``."""
         return self.listed_as or f"{self.kind}List"
 
-    @property
+    @cached_property
     def qualified(self) -> str:
         """``deployments.apps``, as error messages and RBAC name it."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
@@ -68,6 +59,3 @@ class Resource:
         if subresource:
             parts.append(subresource)
         return "/".join(parts)
-
-
-_FACTS = attrgetter(*(one.name for one in fields(Resource)))

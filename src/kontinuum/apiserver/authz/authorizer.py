@@ -8,9 +8,10 @@ The first one that has an opinion decides; if nobody has one, it is not allowed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
+
+from msgspec import Struct
 
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.apiserver.authn.users import User
@@ -19,8 +20,7 @@ MASTERS = "system:masters"
 """Members of this group may do everything, whatever the rules say: the way back in after a mistake in the rules."""
 
 
-@dataclass(slots=True)
-class Attributes:
+class Attributes(Struct):
     """What is asked, in the terms of Kubernetes' ``authorizer.Attributes``."""
 
     user: User

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from aiohttp.web_response import StreamResponse
+from msgspec.structs import replace
 
 from kontinuum.api.kubernetes.resources import PODS
 from kontinuum.api.kubernetes.schema import definition_of

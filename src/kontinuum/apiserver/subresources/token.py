@@ -6,9 +6,10 @@ Nothing is stored: who asks gets the token in the answer, and nobody can read it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from aiohttp.web_response import StreamResponse
+from msgspec.structs import replace
 
 from kontinuum.api.kubernetes.resources import NODES, PODS, SECRETS
 from kontinuum.api.kubernetes.schema import definition_of

@@ -7,10 +7,10 @@ of (yet) is not found by name, and left out of a list (the metrics-server's rule
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import orjson
 from aiohttp.web_response import StreamResponse
+from msgspec.structs import replace
 
 from kontinuum.api.kubernetes import resources as r
 from kontinuum.api.machinery import status

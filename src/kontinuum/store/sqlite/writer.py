@@ -18,6 +18,7 @@ from queue import Empty, SimpleQueue
 from typing import Literal
 
 import structlog
+from msgspec import Struct
 
 from kontinuum.foundation.errors import KontinuumError
 from kontinuum.store.keys import must_be_absent, must_be_unchanged
@@ -36,8 +37,7 @@ COMPACTION_STEP = 1024
 """Revisions forgotten in one transaction (about 5 ms)."""
 
 
-@dataclass(slots=True)
-class Write:
+class Write(Struct):
     """A caller's wish. ``answer`` belongs to the event loop and is resolved there."""
 
     action: Literal["create", "update", "delete"]
