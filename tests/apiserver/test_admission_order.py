@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.apiserver.every_kind import SAMPLES, Sample
@@ -17,7 +18,7 @@ from tests.apiserver.serving import Answer, Api
 from kontinuum.api.kubernetes import resources as r
 from kontinuum.api.kubernetes.kinds import KINDS
 from kontinuum.api.machinery.status import ApiError, bad_request
-from kontinuum.apiserver.admission.chain import Attributes, Base, Chain, Plugin, Reader, kind_of
+from kontinuum.apiserver.admission.chain import Attributes, Base, Chain, Operation, Plugin, Reader, kind_of
 from kontinuum.apiserver.admission.plugins import all_plugins
 from kontinuum.apiserver.admission.settings import AdmissionSettings
 from kontinuum.apiserver.authn.users import authenticated
@@ -107,6 +108,34 @@ def test_pods_tolerations_are_restricted_where_kubernetes_does_it() -> None:
     names = names_of(chain_of(pod_toleration_restriction=True).plugins)
     at = names.index("PodTolerationRestriction")
     assert names[at - 1 : at + 2 : 2] == ["DefaultTolerationSeconds", "DefaultStorageClass"]
+
+
+SUBRESOURCES = [(resource, one) for resource in KINDS for one in resource.subresources]
+OPERATIONS: tuple[Operation, ...] = ("CREATE", "UPDATE", "DELETE", "CONNECT")
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+async def test_who_does_not_look_at_a_subresource_would_have_nothing_to_do_there(operation: Operation) -> None:
+    nothing: Any = None  # Whoever asks for something does something.
+    spared = [
+        (plugin, resource, subresource)
+        for plugin in chain_of().plugins
+        for resource, subresource in SUBRESOURCES
+        if plugin.below and subresource not in plugin.below
+    ]
+    assert {type(plugin).__name__ for plugin, *_ in spared} == {
+        "LimitRanger", "ServiceAccount", "PodSecurity", "VolumePhases", "PodTopologyLabels",
+    }  # fmt: skip
+    for plugin, resource, subresource in spared:
+        if plugin.concerns is not None and resource not in plugin.concerns:
+            continue
+        obj: dict[str, Any] = {"metadata": {"name": "x"}, "spec": {"nodeName": "n"}, "target": {"name": "n"}}
+        before, old = orjson.dumps(obj), {"metadata": {"name": "x"}}
+        user, kind = authenticated("u", ()), kind_of(resource)
+        asked = Attributes(operation, resource, subresource, "n", "x", obj, old, user, kind)
+        await plugin.admit(asked, nothing)
+        await plugin.validate(asked, nothing)
+        assert orjson.dumps(obj) == before
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ at them, and in what order.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+from msgspec import Struct
 
 from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.resources import Resource
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
 MOST_RESOURCES = 4096
-"""For which it is remembered who looks at them; custom ones come and go."""
+"""And subresources, for which it is remembered who looks at them; custom ones come and go."""
 Operation = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
 
 
@@ -43,8 +44,7 @@ def no_defaults(obj: Object) -> None:
     """Where a body has no defaults of its own."""
 
 
-@dataclass(slots=True)
-class Attributes:
+class Attributes(Struct):
     """One request as plug-ins see it. A patch is an UPDATE; apply, and an update that creates, is a CREATE then."""
 
     operation: Operation
@@ -63,17 +63,17 @@ class Attributes:
     options: Object | None = None
     """CreateOptions, UpdateOptions or DeleteOptions as the client gave them, with kind and apiVersion."""
     dry_run: bool = False
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[str] = []
     """Become Warning headers of the answer."""
-    annotations: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = {}
     """Become annotations of the audit event."""
     default: Callable[[Object], None] = no_defaults
     """Completes ``obj`` again, in place, after somebody outside the server has changed it."""
     conform: Callable[[Object], object] = no_defaults
     """Brings ``obj`` into its kind's structure after such a change. Raises ApiError 400."""
-    memory: dict[str, Any] = field(default_factory=dict)
+    memory: dict[str, Any] = {}
     """What has been found out about the request already, so that it is looked up once."""
-    invoked: dict[str, bytes] = field(default_factory=dict)
+    invoked: dict[str, bytes] = {}
     """Webhooks and policies that have seen the object, with what they left behind."""
     is_changed_outside: bool = False
     """A webhook or policy has changed the object: the plug-ins before it have to see it again."""
@@ -110,8 +110,8 @@ class Plugin(Protocol):
         ...
 
     @property
-    def looks_below(self) -> bool:
-        """Whether it looks at requests about subresources too: status, binding, exec ..."""
+    def below(self) -> Collection[str] | None:
+        """The subresources (status, binding, exec ...) whose requests it looks at too; None: all of them."""
         ...
 
     async def admit(self, attributes: Attributes, reader: Reader) -> None:
@@ -131,8 +131,8 @@ class Base:
         return None
 
     @property
-    def looks_below(self) -> bool:
-        return True
+    def below(self) -> Collection[str] | None:
+        return None
 
     async def admit(self, attributes: Attributes, reader: Reader) -> None:
         """Changes nothing."""
@@ -156,11 +156,11 @@ class Chain:
         # Most plug-ins do one of the two, and for few resources; calling only those keeps writes cheap.
         self._admitting = [one for one in plugins if type(one).admit is not Base.admit]
         self._validating = [one for one in plugins if type(one).validate is not Base.validate]
-        self._concerned: dict[tuple[Resource, bool], tuple[list[Plugin], list[Plugin]]] = {}
+        self._concerned: dict[tuple[Resource, str], tuple[list[Plugin], list[Plugin]]] = {}
 
     def _of(self, attributes: Attributes) -> tuple[list[Plugin], list[Plugin]]:
         """Who admits, and who validates, such requests."""
-        key = resource, is_below = attributes.resource, bool(attributes.subresource)
+        key = resource, subresource = attributes.resource, attributes.subresource
         found = self._concerned.get(key)
         if found is None:
             if len(self._concerned) >= MOST_RESOURCES:
@@ -169,7 +169,8 @@ class Chain:
                 [
                     one
                     for one in some
-                    if (one.concerns is None or resource in one.concerns) and (one.looks_below or not is_below)
+                    if (one.concerns is None or resource in one.concerns)
+                    and (not subresource or one.below is None or subresource in one.below)
                 ]
                 for some in (self._admitting, self._validating)
             )

@@ -20,7 +20,7 @@ class DefaultTolerations(Base):
     """See the module."""
 
     concerns = frozenset({PODS})
-    looks_below = False
+    below = ()
 
     async def admit(self, attributes: Attributes, reader: Reader) -> None:
         pod = attributes.obj

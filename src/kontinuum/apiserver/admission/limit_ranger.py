@@ -15,6 +15,7 @@ class LimitRanger(Base):
     """See the module."""
 
     concerns = frozenset({PODS, PERSISTENTVOLUMECLAIMS})
+    below = ("resize",)
 
     async def admit(self, attributes: Attributes, reader: Reader) -> None:
         pod = attributes.obj

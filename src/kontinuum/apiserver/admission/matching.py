@@ -6,10 +6,11 @@ Compiled once per configuration; the cheap tests come first.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from msgspec.structs import replace
 
 from kontinuum.api.kubernetes.resources import NAMESPACES
 from kontinuum.api.machinery import status

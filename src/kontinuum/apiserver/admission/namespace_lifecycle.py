@@ -12,7 +12,7 @@ IMMORTAL = frozenset({"default", "kube-system", "kube-public"})
 class NamespaceLifecycle(Base):
     """See the module."""
 
-    looks_below = False
+    below = ()
 
     async def admit(self, attributes: Attributes, reader: Reader) -> None:
         if attributes.verb == "delete" and attributes.resource == NAMESPACES and attributes.name in IMMORTAL:

@@ -55,6 +55,8 @@ class Finding:
 class PodSecurity(Base):
     """See the module."""
 
+    below = SUBRESOURCES
+
     def __init__(self, settings: PodSecuritySettings) -> None:
         self._settings = settings
         self._default = Policy(

@@ -17,7 +17,7 @@ class Priority(Base):
     """See the module."""
 
     concerns = frozenset({PODS, PRIORITYCLASSES})
-    looks_below = False
+    below = ()
 
     async def admit(self, attributes: Attributes, reader: Reader) -> None:
         pod = attributes.obj

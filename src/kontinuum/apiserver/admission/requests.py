@@ -130,6 +130,8 @@ def options_of(call: Call, operation: Operation) -> Object | None:
     if operation == "CONNECT":
         return None
     made: Object = {"kind": f"{operation.capitalize()}Options", "apiVersion": "meta.k8s.io/v1"}
+    if not call.query:
+        return made
     if call.query.get("dryRun"):
         made["dryRun"] = [call.query["dryRun"]]
     for field in OPTION_FIELDS:

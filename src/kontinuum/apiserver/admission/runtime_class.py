@@ -15,7 +15,7 @@ class RuntimeClass(Base):
     """See the module."""
 
     concerns = frozenset({PODS})
-    looks_below = False
+    below = ()
 
     async def admit(self, attributes: Attributes, reader: Reader) -> None:
         pod = attributes.obj

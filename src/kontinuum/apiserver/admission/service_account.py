@@ -34,6 +34,7 @@ class ServiceAccount(Base):
     """See the module."""
 
     concerns = frozenset({PODS})
+    below = ("ephemeralcontainers",)
 
     def __init__(self) -> None:
         self._volume = VOLUME_PREFIX + new_suffix()

@@ -16,6 +16,7 @@ class PodTopologyLabels(Base):
     """See the module."""
 
     concerns = frozenset({PODS})
+    below = ("binding",)
 
     async def admit(self, attributes: Attributes, reader: Reader) -> None:
         if attributes.resource != PODS or attributes.operation != "CREATE" or attributes.obj is None:

@@ -11,6 +11,9 @@ from kontinuum.foundation.clock import Clock, rfc3339
 class VolumePhases(Base):
     """See the module."""
 
+    concerns = frozenset({PERSISTENTVOLUMES})
+    below = ("status",)
+
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 

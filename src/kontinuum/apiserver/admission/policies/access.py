@@ -30,7 +30,7 @@ class ParameterAccess(Base):
     """See the module."""
 
     concerns = frozenset({*POLICIES, *POLICIES.values()})
-    looks_below = False
+    below = ()
 
     def __init__(self, authorizer: authz.Authorizer, catalog: Catalog) -> None:
         self._authorizer = authorizer
