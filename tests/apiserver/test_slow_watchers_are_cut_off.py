@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kontinuum.api.kubernetes.resources import CONFIGMAPS
 from kontinuum.api.machinery.selectors import parse_labels
@@ -116,6 +120,39 @@ def test_a_deletion_of_what_a_selection_never_saw_is_not_told() -> None:
     write(cache, "c", 1)
     write(cache, "c", 2, deleted=True)
     assert watcher is not None and watcher.take() == [] and len(cache) == 0
+
+
+WRITES = st.tuples(st.sampled_from("ab"), st.booleans(), st.sampled_from(["", "1", "2"]))
+"""Of which object, whether it is deleted, and the value of its label."""
+
+
+@given(writes=st.lists(WRITES, max_size=8))
+def test_who_watches_everything_is_told_what_a_selector_that_excludes_nothing_tells(writes: Any) -> None:
+    cache = WatchCache(CONFIGMAPS)
+    selections = (Selection(), Selection(labels=parse_labels("!absent")), Selection("default"))
+    assert [one.is_unbounded for one in selections] == [True, False, False]
+    watchers = [cache.watch(one, after=0, limit=100) for one in selections]
+    for revision, (name, is_deleted, label) in enumerate(writes, start=1):
+        obj = {"metadata": {"name": name, "namespace": "default", "labels": {"a": label} if label else {}}}
+        key = cache.layout.key("default", name)
+        cache.apply(key, cache.layout.encode(obj), revision, deleted=is_deleted)
+    unbounded, *others = ([(type_, event.frame(type_)) for type_, event in one.take()] for one in watchers if one)
+    assert others == [unbounded, unbounded]
+
+
+FIELDS = ("kind", "apiVersion", "metadata", "data", "nonsense")
+
+
+@given(fields=st.permutations(FIELDS), metadata=st.permutations(["name", "resourceVersion", "labels", "selfLink"]))
+def test_what_is_stored_begins_alike_and_keeps_its_order(fields: list[str], metadata: list[str]) -> None:
+    obj: dict[str, Any] = {field: f"the {field}" for field in fields}
+    obj["metadata"] = {field: f"the {field}" for field in metadata}
+    before = orjson.dumps(obj)
+    stored = orjson.loads(WatchCache(CONFIGMAPS).layout.encode(obj))
+    assert orjson.dumps(obj) == before
+    assert (stored["kind"], stored["apiVersion"]) == ("ConfigMap", "v1")
+    assert [*stored] == [*FIELDS[:3], *(one for one in fields if one not in FIELDS[:3])]
+    assert [*stored["metadata"]] == [one for one in metadata if one in ("name", "labels")]
 
 
 def test_namespaces_that_begin_alike_are_told_apart() -> None:

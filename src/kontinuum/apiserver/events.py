@@ -42,11 +42,11 @@ class Entry:
 
     def share_texts(self) -> None:
         """Keep what selectors look at once for all objects that say the same, as most of them do."""
+        labels, fields = self.labels, self.fields
         try:
-            if self.labels is not None:
-                self.labels = {intern(key): intern(value) for key, value in self.labels.items()}
-            for key, value in self.fields.items():
-                self.fields[key] = intern(value)
+            if labels is not None:
+                self.labels = dict(zip(map(intern, labels), map(intern, labels.values()), strict=True))
+            self.fields = dict(zip(fields, map(intern, fields.values()), strict=True))
         except TypeError:
             pass  # What is stored may be older than the rule that it is text.
 
@@ -80,6 +80,10 @@ class Event:
 
         An update that enters a selection is ADDED, one that leaves it DELETED (apiserver's ``cacheWatcher``).
         """
+        if selection.is_unbounded:
+            if self.previous is None:
+                return "" if self.deleted else "ADDED"
+            return "DELETED" if self.deleted else "MODIFIED"
         if self.previous is self.entry and not self.deleted:
             # Most changes: every selection takes the object before it for the one after it.
             return "MODIFIED" if selection.matches(self.entry) else ""

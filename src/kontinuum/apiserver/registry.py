@@ -15,7 +15,7 @@ from kontinuum.api.machinery.resources import Resource
 ROOT = "/registry/"
 
 # The store knows the revision; selfLink has been empty since Kubernetes 1.20.
-NEVER_STORED = frozenset({"resourceVersion", "selfLink"})
+NEVER_STORED = ("resourceVersion", "selfLink")
 
 
 class Layout:
@@ -40,12 +40,12 @@ class Layout:
 
     def encode(self, obj: Object) -> bytes:
         """The value to store. ``obj`` has at least a name; it is not changed."""
-        metadata = {field: value for field, value in obj["metadata"].items() if field not in NEVER_STORED}
-        ordered = {"kind": self.resource.kind, "apiVersion": self._version_of(obj), "metadata": metadata}
-        for field, value in obj.items():
-            if field not in ordered:
-                ordered[field] = value
-        return orjson.dumps(ordered)
+        metadata = dict(obj["metadata"])
+        for field in NEVER_STORED:
+            metadata.pop(field, None)
+        first = {"kind": self.resource.kind, "apiVersion": self._version_of(obj), "metadata": metadata}
+        # Their place is that of the left one, their value that of the right one.
+        return orjson.dumps(first | obj | first)
 
     def splice(self, value: bytes, revision: int) -> bytes:
         """The stored ``value`` with its ``resourceVersion``: what clients get."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol
 
 from kontinuum.api.machinery import status
@@ -30,7 +31,7 @@ class Selectable(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Selection:
     """``namespace`` "" means every namespace."""
 
@@ -42,6 +43,11 @@ class Selection:
     def is_everything(self) -> bool:
         """True if no selector narrows the namespace's objects."""
         return self.labels.is_empty and self.fields.is_empty
+
+    @cached_property
+    def is_unbounded(self) -> bool:
+        """True if every object there is matches: what most watchers ask for, and are asked about at each change."""
+        return not self.namespace and self.is_everything
 
     def matches(self, one: Selectable) -> bool:
         if self.namespace and one.namespace != self.namespace:
