@@ -142,6 +142,20 @@ def test_a_change_is_seen_each_time_alike(old: Object, new: Object) -> None:
     assert [seen(), seen()] == [expected, expected]
 
 
+OWN_METADATA: Any = st.dictionaries(
+    st.sampled_from([*managed_fields.UNTRACKED_METADATA, "labels", "annotations", "finalizers"]),
+    ANYTHING | st.dictionaries(NAMES, NAMES, max_size=2),
+    max_size=5,
+)
+
+
+@given(st.sampled_from(["kind", "data"]), ANYTHING, OWN_METADATA, OWN_METADATA)
+def test_what_the_server_writes_is_nobodys_change(field: str, value: Any, before: Object, after: Object) -> None:
+    old, new = {"kind": "a", "metadata": before}, {"kind": "a", field: value, "metadata": after}
+    found = managed_fields.changes_between(old, new, POD.shape)
+    assert found == compare(managed_fields._ownable(old), managed_fields._ownable(new), POD.shape)
+
+
 STORED: dict[Any, Object] = {
     PODS: {"spec": {"containers": [{"name": "main", "resources": {"limits": {"cpu": "1"}}}]}, "status": {"phase": "a"}},
     DEPLOYMENTS: {"spec": {"replicas": 1, "selector": {}}, "status": {"replicas": 1}},

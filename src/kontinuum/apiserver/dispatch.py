@@ -8,6 +8,7 @@ stays empty. Resources and subresources without any function are not told of in 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import lru_cache
 
 from aiohttp.web_response import StreamResponse
 
@@ -44,6 +45,8 @@ from kontinuum.apiserver.verbs.patch import patch
 from kontinuum.apiserver.verbs.update import update
 from kontinuum.apiserver.verbs.watch import watch
 
+MOST_PATHS = 4096
+"""Resources and subresources whose functions are remembered."""
 Verb = Callable[[Context, Served, Call], Awaitable[StreamResponse]]
 
 OBJECT: dict[str, Verb] = {
@@ -88,6 +91,7 @@ UNSTORED: dict[Resource, dict[str, Verb]] = {
 """Whoever owns a review adds it here: ``r.TOKENREVIEWS: {"create": review_token}``."""
 
 
+@lru_cache(maxsize=MOST_PATHS)
 def functions(resource: Resource, subresource: str) -> Mapping[str, Verb]:
     """The functions of a resource, or of one of its subresources, by verb."""
     if not subresource:

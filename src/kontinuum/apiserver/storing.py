@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from functools import partial
 
 import orjson
+from msgspec import Struct
 
 from kontinuum.api.machinery import status
 from kontinuum.api.machinery.fields import FieldError
@@ -37,8 +37,7 @@ Merge = Callable[[Object, Object], Object]
 """The same, given the object a second time, to compare with."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True):
     """What became of a write: the object's bytes as clients get them."""
 
     value: bytes
@@ -208,7 +207,9 @@ async def _to_be_changed(served: Served, call: Call, entry: Entry, old: Object, 
     metadata = {**old["metadata"]}
     if "metadata" in parts:
         # The owners of fields are most of it, and nothing is ever merged into them: they are replaced as a whole.
-        metadata |= copy({key: value for key, value in metadata.items() if key != "managedFields"})
+        rest = {**metadata}
+        rest.pop("managedFields", None)
+        metadata |= copy(rest)
     given = {**old, "metadata": metadata}
     if "status" in old:
         given["status"] = copy(old["status"])

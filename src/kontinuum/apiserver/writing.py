@@ -37,8 +37,9 @@ def metadata_of(obj: Object) -> Object:
     if not isinstance(metadata, dict):
         raise status.bad_request("metadata: expected an object")
     # A null label or annotation map means none, and an empty name none.
-    for key in [key for key, value in metadata.items() if value is None]:
-        del metadata[key]
+    if None in metadata.values():
+        for key in [key for key, value in metadata.items() if value is None]:
+            del metadata[key]
     return metadata
 
 

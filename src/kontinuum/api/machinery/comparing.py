@@ -39,7 +39,8 @@ class Comparison:
 
     def ignoring(self, prefixes: Fields) -> Comparison:
         """The same without what is at or below ``prefixes``."""
-        if not any(prefixes.keys() & part.keys() for part in (self.added, self.modified, self.removed)):
+        names = prefixes.keys()
+        if names.isdisjoint(self.added) and names.isdisjoint(self.modified) and names.isdisjoint(self.removed):
             return self
         return Comparison(
             without(self.added, prefixes), without(self.modified, prefixes), without(self.removed, prefixes)
@@ -203,14 +204,15 @@ def _created_alike(new: dict[str, Any], shape: Shape) -> Fields:
 
 
 def _compare_maps(old: dict[str, Any], new: dict[str, Any], shape: Shape, found: Comparison) -> None:
+    fields = shape.fields
     for key, value in new.items():
         if key not in old:
-            below = shape.below(key)
+            below = fields.get(key) or shape.below(key)
             found.added["f:" + key] = MEMBER if below.form == SCALAR else everything(value, below)
         else:
             before = old[key]
             if before is not value and (before != value or type(before) is not type(value)):
-                below = shape.below(key)
+                below = fields.get(key) or shape.below(key)
                 if below.form == SCALAR:
                     found.modified["f:" + key] = MEMBER
                 else:

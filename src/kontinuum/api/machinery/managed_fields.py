@@ -42,7 +42,9 @@ STRIPPED: Fields = {
     },
 }  # fmt: skip
 """Nobody owns what the server writes or the request's path says."""
-UNTRACKED_METADATA = frozenset(step[2:] for step in STRIPPED["f:metadata"])
+UNTRACKED: Fields = {**STRIPPED, "f:metadata": {step: {} for step in STRIPPED["f:metadata"] if step != fieldsets.HERE}}
+"""The same as prefixes, of which the metadata as such is none."""
+UNTRACKED_METADATA = frozenset(step[2:] for step in UNTRACKED["f:metadata"])
 
 Identity = tuple[str, str, str, str]
 Entry = dict[str, Any]
@@ -249,7 +251,8 @@ def changes_between(old: Object | None, new: Object, shape: Shape) -> Comparison
     """What a write changes of what can be owned; ``old`` None: everything is new."""
     if old is None:
         return created(_ownable(new), shape)
-    return compare(_ownable(old), _ownable(new), shape)
+    # Such fields seldom differ: leaving them out afterwards spares a copy of both metadata.
+    return compare(old, new, shape).ignoring(UNTRACKED)
 
 
 def _ownable(obj: Object) -> Object:

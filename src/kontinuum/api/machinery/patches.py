@@ -42,7 +42,7 @@ def merge_into(doc: Any, patch: Any) -> Any:
         if value is None:
             target.pop(key, None)
         else:
-            target[key] = merge_into(target.get(key), value)
+            target[key] = merge_into(target.get(key), value) if isinstance(value, dict) else value
     return target
 
 
