@@ -42,7 +42,7 @@ class Watch:
         """By the uid of each claim: the name of the volume that it was once Bound to."""
 
     def check(self) -> None:
-        for entry in self._cluster.api.storage.after(self._position):
+        for entry in self._cluster.api.storage.log[self._position :]:
             self._position += 1
             if entry.new is None:
                 continue

@@ -93,7 +93,7 @@ class Player:
         storage = self._cluster.api.storage
         position = 0
         while True:
-            for entry in storage.after(position):
+            for entry in storage.log[position:]:
                 position += 1
                 seconds = round(asyncio.get_running_loop().time() - self._began, 1)
                 self._seen += [(seconds, line) for line in _told(entry)]

@@ -7,7 +7,7 @@ can be compared after later steps have changed the new one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -23,9 +23,13 @@ MOST_COPIED = 3 * 1024 * 1024
 """Bytes that the ``copy`` operations of one patch may add."""
 
 
-def copy(value: Any) -> Any:
+Json = TypeVar("Json")
+
+
+def copy(value: Json) -> Json:
     """A deep copy of a JSON value; ten times quicker than ``copy.deepcopy``."""
-    return orjson.loads(orjson.dumps(value))
+    copied: Json = orjson.loads(orjson.dumps(value))
+    return copied
 
 
 def merge_patch(doc: Any, patch: Any) -> Any:

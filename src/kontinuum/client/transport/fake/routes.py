@@ -49,6 +49,8 @@ def parse(path: str, resources: Sequence[Resource]) -> Target:
 
 def discovery(path: str, resources: Sequence[Resource]) -> Object | None:
     """The discovery document under ``path``, or None if it is no discovery path."""
+    if path.count("/") > 3:  # as /apis/apps/v1/deployments, and most requests
+        return None
     groups = sorted({(r.group, r.version) for r in resources if r.group})
     if path == "/api":
         return {"kind": "APIVersions", "versions": ["v1"]}

@@ -5,13 +5,13 @@ The rules are those of Kubernetes' generic registry (k8s.io/apiserver ``registry
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kontinuum.api.kubernetes import topology
 from kontinuum.api.kubernetes.resources import NAMESPACES, NODES, PODS
 from kontinuum.api.machinery.objects import Object, labels_of, name_of
+from kontinuum.api.machinery.patches import copy
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.api.machinery.selectors import from_map, from_object
 from kontinuum.api.machinery.status import conflict
@@ -34,7 +34,7 @@ class Created:
 
 def prepare_create(resource: Resource, obj: Object, circumstances: Created) -> Object:
     """The first stored version of ``obj``."""
-    new = copy.deepcopy(obj)
+    new = copy(obj)
     new["apiVersion"], new["kind"] = resource.api_version, resource.kind
     metadata = new.setdefault("metadata", {})
     for key in ("resourceVersion", *_DELETION):
@@ -61,16 +61,16 @@ def prepare_update(resource: Resource, old: Object, new: Object, subresource: st
     """The version that follows ``old`` when ``new`` is put to the object or to its subresource. Raises Conflict."""
     check_preconditions(resource, old, new["metadata"].get("uid"), new["metadata"].get("resourceVersion"))
     if subresource == "status":
-        return {**old, "status": copy.deepcopy(new.get("status") or {})}
+        return {**old, "status": copy(new.get("status") or {})}
     if subresource == "approval":
-        conditions = copy.deepcopy((new.get("status") or {}).get("conditions") or [])
+        conditions = copy((new.get("status") or {}).get("conditions") or [])
         return {**old, "status": {**(old.get("status") or {}), "conditions": conditions}}
     if subresource == "scale":
         scaled = {**old, "spec": {**old["spec"], "replicas": new["spec"].get("replicas", 0)}}
         return prepare_update(resource, old, scaled, "")
     if subresource == "finalize":
-        return {**old, "spec": copy.deepcopy(new.get("spec") or {})}
-    result = copy.deepcopy(new)
+        return {**old, "spec": copy(new.get("spec") or {})}
+    result = copy(new)
     for key in (*_KEPT, *_DELETION):
         result["metadata"].pop(key, None)
         if key in old["metadata"]:
@@ -112,7 +112,7 @@ def prepare_delete(resource: Resource, old: Object, options: Object, now: float)
     """``old`` as deletion leaves it; ``is_gone`` then says whether that means removal. Raises Conflict."""
     preconditions = options.get("preconditions") or {}
     check_preconditions(resource, old, preconditions.get("uid"), preconditions.get("resourceVersion"))
-    new = copy.deepcopy(old)
+    new = copy(old)
     metadata = new["metadata"]
     _set_finalizers(metadata, options.get("propagationPolicy") or "Background")
     grace = _grace_seconds(resource, old, options)
@@ -149,7 +149,7 @@ def bind(pod: Object, binding: Object, node_labels: Mapping[str, str]) -> Object
     if pod.get("spec", {}).get("nodeName"):
         problem = f'pod {name_of(pod)} is already assigned to node "{pod["spec"]["nodeName"]}"'
         raise conflict(PODS, name_of(pod), problem)
-    new = copy.deepcopy(pod)
+    new = copy(pod)
     new["spec"]["nodeName"] = binding["target"]["name"]
     if labels := topology.labels_on(node_labels, labels_of(pod)):
         new["metadata"]["labels"] = labels

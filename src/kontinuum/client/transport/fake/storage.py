@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 
 from kontinuum.api.machinery.objects import Object, key_of
 from kontinuum.api.machinery.resources import Resource
@@ -20,6 +23,11 @@ class Entry:
     new: Object | None
 
 
+def position_after(revision: int, log: list[Entry]) -> int:
+    """Where in the log the changes after ``revision`` begin."""
+    return bisect_right(log, revision, key=attrgetter("revision"))
+
+
 class Storage:
     """Objects are replaced, never changed, so that the log and its readers can share them."""
 
@@ -28,6 +36,8 @@ class Storage:
         self.compacted = 0
         """Watches from a revision below this one are too old."""
         self.log: list[Entry] = []
+        self._logs: dict[Resource, list[Entry]] = defaultdict(list)
+        """The same for each resource: most changes renew a lease, which a watch of pods need not look at."""
         self._objects: dict[Resource, dict[str, Object]] = {}
         self._waiting: dict[asyncio.Event, tuple[Resource | None, Callable[[], bool]]] = {}
         """Who waits for a change, for a change of what, and whether it has a fault to feel."""
@@ -56,19 +66,12 @@ class Storage:
         self._append(resource, shown, None)
         return shown
 
-    def after(self, position: int) -> list[Entry]:
-        """The log from ``position`` on."""
-        return self.log[position:]
-
-    def position_after(self, revision: int) -> int:
-        """Where in the log the changes after ``revision`` begin."""
-        return next((i for i, entry in enumerate(self.log) if entry.revision > revision), len(self.log))
+    def log_of(self, resource: Resource) -> list[Entry]:
+        """The changes of the resource's objects; it grows."""
+        return self._logs[resource]
 
     async def wait_changed(self, resource: Resource | None = None, is_cut: Callable[[], bool] = lambda: False) -> None:
-        """Wait for the next change of an object of ``resource`` (None: of any), for any change once ``is_cut``.
-
-        Most changes renew a lease: dozens of watches that each looked at all of them took half of a cluster's life.
-        """
+        """Wait for the next change of an object of ``resource`` (None: of any), for any change once ``is_cut``."""
         changed = asyncio.Event()
         self._waiting[changed] = (resource, is_cut)
         try:
@@ -89,7 +92,9 @@ class Storage:
         return {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(self.revision)}}
 
     def _append(self, resource: Resource, old: Object | None, new: Object | None) -> None:
-        self.log.append(Entry(self.revision, resource, old, new))
+        entry = Entry(self.revision, resource, old, new)
+        self.log.append(entry)
+        self._logs[resource].append(entry)
         for changed, (wanted, is_cut) in self._waiting.items():
             if wanted is None or wanted == resource or is_cut():
                 changed.set()

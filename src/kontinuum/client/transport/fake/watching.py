@@ -12,7 +12,7 @@ from kontinuum.api.machinery.objects import Object
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.api.machinery.status import expired
 from kontinuum.client.errors import Unreachable
-from kontinuum.client.transport.fake.storage import Entry, Storage
+from kontinuum.client.transport.fake.storage import Entry, Storage, position_after
 
 BOOKMARK_SECONDS = 60.0
 
@@ -34,17 +34,18 @@ async def stream(storage: Storage, watch: Watch, is_cut: Callable[[], bool]) -> 
     """The lines of the watch's answer. Raises Unreachable when the test cuts the connection."""
     loop = asyncio.get_running_loop()
     ends = loop.time() + watch.seconds
+    log = storage.log_of(watch.resource)
     if watch.revision is None:
         for obj in storage.find(watch.resource, watch.matches):
             yield _line("ADDED", watch.render(obj))
-        position = len(storage.log)
+        position = len(log)
     elif watch.revision < storage.compacted:
         yield _line("ERROR", expired().to_status())
         return
     else:
-        position = storage.position_after(watch.revision)
+        position = position_after(watch.revision, log)
     while not is_cut():
-        entries = storage.after(position)
+        entries = log[position:]
         position += len(entries)
         for entry in entries:
             if shown := _event(watch, entry):
@@ -65,8 +66,6 @@ async def stream(storage: Storage, watch: Watch, is_cut: Callable[[], bool]) -> 
 
 def _event(watch: Watch, entry: Entry) -> bytes | None:
     """The event that this watch is shown: an object that begins or ceases to match appears and disappears."""
-    if entry.resource != watch.resource:
-        return None
     was = entry.old is not None and watch.matches(entry.old)
     now = entry.new is not None and watch.matches(entry.new)
     if now and entry.new is not None:
