@@ -45,7 +45,8 @@ MOUNTS = (
 )
 CLONE, WARM = "clone → first process runs", "a machine that waited → first process runs"
 PROCESSOR = ": processor time of QEMU"
-ETHERNET = Interface("eth0", "02:aa:00:00:00:05", 1500, ("10.208.0.5/24",), (("0.0.0.0/0", "10.208.0.1"),))
+ROUTES = ("10.208.0.0/24", ""), ("0.0.0.0/0", "10.208.0.1")
+ETHERNET = Interface("eth0", "02:aa:00:00:00:05", 1500, ("10.208.0.5/24",), ROUTES)
 
 
 class Stopwatch:
