@@ -12,7 +12,7 @@ from kontinuum.api.kubernetes.node_fit import REQUIRED
 from kontinuum.api.kubernetes.resources import NODES
 from kontinuum.api.machinery.objects import Object
 from kontinuum.node import abilities
-from kontinuum.node.admission import Refusal, refusal
+from kontinuum.node.admission import Refusal, verdict
 from kontinuum.node.resize import Room
 
 ROOM = Room(2000, 1 << 30)
@@ -28,8 +28,8 @@ def on_port(number: int, *, ip: str = "", protocol: str = "TCP") -> Object:
 
 
 def reason(new: Object, *others: Object, most: int = 110) -> str:
-    found = refusal(new, others, ROOM, most)
-    return found.reason if found else ""
+    found = verdict(new, others, ROOM, most)
+    return found.reason if isinstance(found, Refusal) else ""
 
 
 def test_amounts_are_compared_with_what_others_hold() -> None:
@@ -37,7 +37,7 @@ def test_amounts_are_compared_with_what_others_hold() -> None:
     assert reason(asking(cpu="1"), asking(cpu="1500m")) == "OutOfcpu"
     assert reason(asking(memory="2Gi")) == "OutOfmemory"
     assert reason(asking(), asking(cpu="3")) == ""
-    assert refusal(asking(cpu="1"), [asking(cpu="1500m")], ROOM, 110) == Refusal(
+    assert verdict(asking(cpu="1"), [asking(cpu="1500m")], ROOM, 110) == Refusal(
         "OutOfcpu",
         "Node didn't have enough resource: cpu, requested: 1000, used: 1500, capacity: 2000",
     )
@@ -67,7 +67,7 @@ def test_kernel_parameters_that_may_harm_others_are_refused_unless_they_are_allo
     assert reason(setting("kernel.shm_rmid_forced")) == ""
     assert reason(setting("net/ipv4/tcp_syncookies")) == ""
     assert reason(setting("kernel.msgmax")) == "SysctlForbidden"
-    assert refusal(setting("net.core.somaxconn"), [], ROOM, 110, ["net.core.*"]) is None
+    assert verdict(setting("net.core.somaxconn"), [], ROOM, 110, ["net.core.*"]) == []
 
 
 def test_what_was_made_for_another_system_is_refused() -> None:

@@ -17,7 +17,7 @@ from tests.node.world import World, container, play, pod
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.tasks import cancel
 from kontinuum.node import qos
-from kontinuum.node.admission import refusal
+from kontinuum.node.admission import Refusal, verdict
 from kontinuum.node.eviction import words
 from kontinuum.node.eviction.evictor import Evictor
 from kontinuum.node.eviction.local_storage import excess
@@ -211,8 +211,8 @@ def test_limits_of_local_storage_speak_in_kubernetes_words(made: Object, usage: 
 
 def test_a_pressed_node_takes_only_who_may_stay() -> None:
     def reason(made: Object, *pressures: str) -> str:
-        why = refusal(made, [], Room(2000, GIB), 110, (), pressures)
-        return why.message if why else ""
+        why = verdict(made, [], Room(2000, GIB), 110, (), pressures)
+        return why.message if isinstance(why, Refusal) else ""
 
     tolerating = limited(tolerations=[{"key": "node.kubernetes.io/memory-pressure", "operator": "Exists"}])
     assert reason(limited(), "MemoryPressure") == "The node had condition: [MemoryPressure]. "

@@ -1,6 +1,7 @@
 """Whether this node takes a pod that was given to it: a pod may name a node itself, past every scheduler. Pure.
 
-What is refused has failed for good, with the kubelet's reason and message; its owner makes another.
+What is refused has failed for good, with the kubelet's reason and message; its owner makes another. For what the node
+itself needs others make way (``preemption``).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from kontinuum.api.kubernetes.node_fit import fits_affinity, untolerated
 from kontinuum.api.kubernetes.tolerations import tolerates
 from kontinuum.api.machinery.objects import Object
-from kontinuum.node import cgroups, pods
+from kontinuum.node import pods, preemption
 from kontinuum.node.eviction import words
 from kontinuum.node.eviction.ranking import is_critical
 from kontinuum.node.resize import Room
@@ -26,7 +27,6 @@ SAFE_SYSCTLS = (
 """Kernel parameters of a pod's own that can harm nobody else (Kubernetes' list)."""
 MEMORY_PRESSURE = "node.kubernetes.io/memory-pressure"
 REJECTED = "Pod was rejected: "
-NO_RESOURCE = "Node didn't have enough resource: {kind}, requested: {requested}, used: {used}, capacity: {capacity}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,26 +37,49 @@ class Refusal:
     message: str
 
 
-def refusal(
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """Of a resource that the pod asks for: millicores of ``cpu``, pods, bytes of everything else."""
+
+    kind: str
+    requested: int
+    used: int
+    capacity: int
+
+    @property
+    def missing(self) -> int:
+        return self.used + self.requested - self.capacity
+
+    def refusal(self) -> Refusal:
+        amounts = f"requested: {self.requested}, used: {self.used}, capacity: {self.capacity}"
+        return Refusal(f"OutOf{self.kind}", f"Node didn't have enough resource: {self.kind}, {amounts}")
+
+
+def verdict(
     pod: Object,
     others: Iterable[Object],
     room: Room,
     most_pods: int,
     allowed_sysctls: Sequence[str] = (),
     pressures: Collection[str] = (),
-) -> Refusal | None:
-    """``others`` are the node's pods that it has taken and that have not ended; ``pressures`` the node's conditions."""
+) -> Refusal | list[Object]:
+    """Why the pod is not taken, or who makes way for it: nobody, unless the node itself needs it.
+
+    ``others`` are the node's pods that it has taken and that have not ended; ``pressures`` the node's conditions.
+    """
     others = [one for one in others if not pods.is_terminal(one)]
-    return (
-        _of_pressure(pod, pressures)
-        or _of_pods(others, most_pods)
-        or _of_resources(pod, others, room)
-        or _of_ports(pod, others)
+    short = _shortages(pod, others, room, most_pods)
+    unfit = (
+        _of_ports(pod, others)
         or _of_sysctls(pod, allowed_sysctls)
         or _of_system(pod)
         or _of_apparmor(pod)
         or _of_groups(pod)
     )
+    if is_critical(pod):
+        return unfit or _making_way(pod, others, short)
+    shortage = short[0].refusal() if short else None
+    return _of_pressure(pod, pressures) or shortage or unfit or []
 
 
 def misplaced(pod: Object, node: Object) -> Refusal | None:
@@ -71,8 +94,8 @@ def misplaced(pod: Object, node: Object) -> Refusal | None:
 
 
 def _of_pressure(pod: Object, pressures: Collection[str]) -> Refusal | None:
-    """A node that is short takes what keeps it alive; short of memory alone, also who has asked for his share."""
-    if not pressures or is_critical(pod):
+    """A node that is short of memory alone also takes who has asked for his share."""
+    if not pressures:
         return None
     if set(pressures) == {"MemoryPressure"}:
         taint = {"key": MEMORY_PRESSURE, "effect": "NoSchedule"}
@@ -82,25 +105,25 @@ def _of_pressure(pod: Object, pressures: Collection[str]) -> Refusal | None:
     return Refusal(words.EVICTED, words.under_pressure(sorted(pressures)))
 
 
-def _of_pods(others: Sequence[Object], most_pods: int) -> Refusal | None:
-    if len(others) < most_pods:
-        return None
-    message = NO_RESOURCE.format(kind="pods", requested=1, used=len(others), capacity=most_pods)
-    return Refusal("OutOfpods", message)
-
-
-def _of_resources(pod: Object, others: Sequence[Object], room: Room) -> Refusal | None:
-    capacities = {"cpu": room.cpu, "memory": room.memory}
+def _shortages(pod: Object, others: Sequence[Object], room: Room, most_pods: int) -> list[Shortage]:
+    capacities = {"pods": most_pods, "cpu": room.cpu, "memory": room.memory}
     if room.storage:
         capacities["ephemeral-storage"] = room.storage
-    for kind, capacity in capacities.items():
-        requested = cgroups.pod_request(pod, kind)
-        used = sum(cgroups.pod_request(one, kind) for one in others)
-        # Who asks for nothing fits even on a node that is full.
-        if requested and used + requested > capacity:
-            message = NO_RESOURCE.format(kind=kind, requested=requested, used=used, capacity=capacity)
-            return Refusal(f"OutOf{kind}", message)
-    return None
+    found = [
+        Shortage(kind, preemption.request(pod, kind), sum(preemption.request(one, kind) for one in others), capacity)
+        for kind, capacity in capacities.items()
+    ]
+    # Who asks for nothing fits even on a node that is full.
+    return [one for one in found if one.requested and one.missing > 0]
+
+
+def _making_way(pod: Object, others: Sequence[Object], short: Sequence[Shortage]) -> Refusal | list[Object]:
+    try:
+        return preemption.victims(pod, others, {one.kind: one.missing for one in short})
+    except preemption.NobodyLeft as error:
+        problem = f"preemption: error finding a set of pods to preempt: {error}"
+        message = f"Unexpected error while attempting to recover from admission failure: {problem}"
+        return Refusal("UnexpectedAdmissionError", message)
 
 
 def _of_ports(pod: Object, others: Sequence[Object]) -> Refusal | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -38,14 +38,15 @@ from kontinuum.node import (
     names,
     network,
     pods,
+    preemption,
     qos,
     template_news,
 )
-from kontinuum.node.admission import Refusal, misplaced, refusal
+from kontinuum.node.admission import Refusal, misplaced, verdict
 from kontinuum.node.checks import Checker
 from kontinuum.node.cri import CriClient
 from kontinuum.node.erasing import Eraser
-from kontinuum.node.eviction.evictor import Evictor
+from kontinuum.node.eviction.evictor import Evictor, wait_stopped
 from kontinuum.node.eviction.signals import signals
 from kontinuum.node.heartbeat import Heartbeat
 from kontinuum.node.image_collection import ImageCollector
@@ -54,6 +55,7 @@ from kontinuum.node.observer import observe
 from kontinuum.node.pages import Pages
 from kontinuum.node.port import Fingerprint
 from kontinuum.node.registration import MachineFacts, allocatable, capacity
+from kontinuum.node.remembered import Ending
 from kontinuum.node.resize import Room
 from kontinuum.node.server import NodeServer
 from kontinuum.node.services import KnownServices
@@ -312,8 +314,7 @@ class Agent:
         tools = self._tools
         seconds = tools.settings.file_check_frequency
         self._static = StaticPods(
-            tools.client, tools.clock, look, hire=lambda pod: self._hire(uid_of(pod), pod), node=node,
-            look_seconds=seconds,
+            tools.client, tools.clock, look, hire=self._take, node=node, look_seconds=seconds
         )  # fmt: skip
 
     def follow_node(self, node: Callable[[], Object]) -> None:
@@ -369,21 +370,32 @@ class Agent:
         elif worker is not None:
             worker.update(pod)
         elif uid not in self._finished:
-            worker = self._hire(uid, pod)
-            why = self._refusal(pod)
-            if why is not None:
-                worker.refuse(why)
+            self._take(pod)
 
-    def _refusal(self, pod: Object) -> Refusal | None:
-        """Why a new pod cannot stay."""
+    def _take(self, pod: Object) -> PodWorker:
+        """Give the pod a worker: to run it, or to say why it cannot stay."""
+        found = self._verdict(pod)
+        if isinstance(found, Refusal):
+            worker = self._hire(uid_of(pod), pod)
+            worker.refuse(found)
+            return worker
+        leaving = [self._workers[uid_of(one)] for one in found]
+        for one in leaving:
+            if not one.is_over:
+                self._tools.events.event(one.pod, "Warning", preemption.REASON, preemption.MESSAGE)
+                one.end(Ending(preemption.REASON, preemption.MESSAGE, is_disruption=True))
+        return self._hire(uid_of(pod), pod, after=leaving)
+
+    def _verdict(self, pod: Object) -> Refusal | list[Object]:
+        """Why a new pod cannot stay, or who makes way for it."""
         if not _is_new(pod):
-            return None
+            return []
         if self.is_leaving():
             return LEAVING
-        others = [worker.pod for uid, worker in self._workers.items() if uid != uid_of(pod) and not worker.is_refused]
+        others = [worker.pod for worker in self._workers.values() if not worker.is_refused]
         tools, settings = self._tools, self._tools.settings
         room = Room(tools.node_cpu, tools.node_memory, tools.node_storage)
-        return refusal(pod, others, room, settings.max_pods, settings.allowed_unsafe_sysctls, self.pressures())
+        return verdict(pod, others, room, settings.max_pods, settings.allowed_unsafe_sysctls, self.pressures())
 
     async def _send_back_if_misplaced(self, worker: PodWorker) -> None:
         """Labels and taints may have changed since we saw the Node last: nobody is refused for what was."""
@@ -411,11 +423,12 @@ class Agent:
             orphan = self._hire(uid, _unknown_pod(uid, found, self._tools.clock.time()))
             orphan.vanish()
 
-    def _hire(self, uid: str, pod: Object) -> PodWorker:
+    def _hire(self, uid: str, pod: Object, after: Sequence[PodWorker] = ()) -> PodWorker:
+        """``after``: whose containers have to be gone first."""
         worker = self._workers[uid] = PodWorker(pod, self._tools, lambda: self._all_but(uid))
         self._share_out_soon()
         assert self._group is not None, "pods are only told while the agent runs"
-        self._group.create_task(self._employ(uid, worker))
+        self._group.create_task(self._employ(uid, worker, after))
         return worker
 
     def _share_out_soon(self) -> None:
@@ -431,9 +444,10 @@ class Agent:
         except OSError as error:
             log.warning("the cgroup of burstable pods cannot be changed", error=str(error))
 
-    async def _employ(self, uid: str, worker: PodWorker) -> None:
+    async def _employ(self, uid: str, worker: PodWorker, after: Sequence[PodWorker]) -> None:
         """Run one worker to its pod's end; one that falls over is started again, and the others do not notice."""
         await self._send_back_if_misplaced(worker)
+        await wait_stopped(after, self._tools.clock)
         failures = 0
         while True:
             try:

@@ -99,7 +99,8 @@ class Evictor:
             except (KontinuumError, OSError) as error:
                 log.warning("the node's pressure cannot be judged", error=str(error))
             if evicted:
-                await self._wait_stopped(evicted)
+                await wait_stopped(evicted, self._clock)
+                await self._clock.sleep(1)
             else:
                 await self._clock.sleep(LOOK_SECONDS)
 
@@ -170,10 +171,11 @@ class Evictor:
         self._events.event(worker.pod, "Warning", words.EVICTED, why.message)
         worker.end(why)
 
-    async def _wait_stopped(self, evicted: list[Evictable]) -> None:
-        """Until none of their containers runs, or it takes too long."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(AWAIT_SECONDS):
-                while any(container.is_running for one in evicted for container in one.observed.containers):
-                    await self._clock.sleep(1)
-        await self._clock.sleep(1)
+
+async def wait_stopped(evicted: Iterable[Evictable], clock: Clock) -> None:
+    """Until none of their containers runs, or it takes too long."""
+    ending = list(evicted)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(AWAIT_SECONDS):
+            while any(container.is_running for one in ending for container in one.observed.containers):
+                await clock.sleep(1)
