@@ -382,7 +382,10 @@ def test_a_probe_that_cannot_be_made_says_nothing_about_the_container(tmp_path: 
         await world.create(pod(containers=[container("app", readinessProbe=probe, livenessProbe=probe)]))
         await world.wait(lambda one: one["containerStatuses"][0]["ready"])
         world.checks.is_impossible = True
+        uid = (await world.get())["metadata"]["uid"]
+        counted = world.tools.probe_counts.render([uid])
         await asyncio.sleep(60)
+        assert world.tools.probe_counts.render([uid]) == counted
         status = (await world.get())["status"]["containerStatuses"][0]
         assert (status["ready"], status["restartCount"]) == (True, 0)
 

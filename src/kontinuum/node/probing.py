@@ -76,23 +76,22 @@ class Prober:
     async def _check(self, pod: Object, container: Object, current: Container, kind: str, ip: str) -> bool | None:
         """Whether one check succeeded; None if it could not be made, which the kubelet counts neither way."""
         part, name = pods.field_path(pod, current.name), kind.capitalize()
-        began, result, message = self._tools.clock.monotonic(), "failed", ""
+        tell, began = self._tools.events.event, self._tools.clock.monotonic()
         try:
             warning = await self._try(container[f"{kind}Probe"], container, current.id, ip)
         except CheckFailed as error:
-            message = f"{name} probe failed: {error}"
+            tell(pod, "Warning", "Unhealthy", f"{name} probe failed: {error}", field_path=part)
+            result = "failed"
         except KontinuumError as error:
-            message, result = f"{name} probe errored and resulted in unknown state: {error}", "unknown"
+            message = f"{name} probe errored and resulted in unknown state: {error}"
+            tell(pod, "Warning", "Unhealthy", message, field_path=part)
+            return None
         else:
-            result = "successful"
             if warning:
-                said = f"{name} probe warning: {warning}"
-                self._tools.events.event(pod, "Warning", "ProbeWarning", said, field_path=part)
-        took = self._tools.clock.monotonic() - began
-        self._tools.probe_counts.count(pod, current.name, kind, result, took)
-        if message:
-            self._tools.events.event(pod, "Warning", "Unhealthy", message, field_path=part)
-        return None if result == "unknown" else result == "successful"
+                tell(pod, "Warning", "ProbeWarning", f"{name} probe warning: {warning}", field_path=part)
+            result = "successful"
+        self._tools.probe_counts.count(pod, current.name, kind, result, self._tools.clock.monotonic() - began)
+        return result == "successful"
 
     async def _try(self, probe: Object, container: Object, container_id: str, ip: str) -> str:
         """As ``Checks.check``, and again if it could not be made, MOST_TRIES times in all."""
