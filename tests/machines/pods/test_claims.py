@@ -192,7 +192,10 @@ async def a_claim_is_told_why_a_machine_did_not_enlarge_its_volume(world: World)
         image = f"{(await volume_of(world, claim))['spec']['hostPath']['path']}/disk"
         await process.run(*command, image, timeout=60, check=False)
 
-    await ends(name_of(await world.running(user("first"))))
+    first = name_of(await world.running(user("first")))
+    # A shell that runs has not written yet.
+    await world.log_that(first, lambda text: "first" in text, "to have written")
+    await ends(first)
     await repair("debugfs", "-w", "-R", "set_super_value state 3")
     await _grow(world, claim)
     second = name_of(await world.running(user("second")))
