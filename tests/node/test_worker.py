@@ -279,8 +279,9 @@ def test_sidecars_end_after_all_others_the_last_to_start_first(tmp_path: Path) -
         assert world.runtime.stops == [("app", 7)]
         await asyncio.sleep(10)
         assert not await world.exists()
-        # Their grace is the pod's, and has run out with the one who did not listen: a moment is left to each.
-        assert world.runtime.stops == [("app", 7), ("second", 2), ("first", 2)]
+        # Their grace is the pod's, and has run out with the one who did not listen: a moment is left to each, and to
+        # both the same.
+        assert sorted(world.runtime.stops[1:]) == [("first", 2), ("second", 2)]
 
     play(tmp_path, story)
 
