@@ -268,7 +268,7 @@ def test_grace_is_given_and_a_second_deletion_shortens_it(tmp_path: Path) -> Non
     play(tmp_path, story)
 
 
-def test_sidecars_end_after_all_others_the_last_to_start_first(tmp_path: Path) -> None:
+def test_sidecars_end_after_all_others(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         world.runtime.programs["app"] = [Program(ignores_term=True)]
         beside = [container(name, restartPolicy="Always") for name in ("first", "second")]
