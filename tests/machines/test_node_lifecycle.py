@@ -106,7 +106,7 @@ async def test_init_containers_run_in_order_before_the_others(node: TestedNode) 
                             initContainers=[init("one", "sleep 0.3; echo one >> /v/order"),
                                             init("two", "echo two >> /v/order")],
                             container={"volumeMounts": [{"name": "v", "mountPath": "/v"}]}))  # fmt: skip
-    assert await node.logs("p") == "one\ntwo\n"
+    assert await node.logs_with("p", "two") == "one\ntwo\n"
     assert [one["ready"] for one in pod["status"]["initContainerStatuses"]] == [True, True]
     failed = await node.run(sh("f", "true", restartPolicy="Never", volumes=[{"name": "v", "emptyDir": {}}],
                                initContainers=[init("bad", "exit 9")]), "Failed")  # fmt: skip

@@ -112,11 +112,15 @@ async def test_attach_joins_the_running_process(node: TestedNode) -> None:
 
 async def test_logs_can_be_read_whole_cut_and_followed(node: TestedNode) -> None:
     await node.run(
-        sh("p", "for i in 1 2 3 4 5; do echo line $i; done; sleep 1; echo last; exit 0", restartPolicy="Never")
-    )
+        sh("p", "for i in 1 2 3 4 5; do echo line $i; done; until [ -e /go ]; do sleep 0.1; done; echo last",
+           restartPolicy="Never")
+    )  # fmt: skip
+    await node.logs_with("p", "line 5")
     assert await node.logs("p", tailLines=2) == "line 4\nline 5\n"
     assert await node.logs("p", limitBytes=7) == "line 1\n"
-    assert (await node.logs("p", follow="true")).splitlines() == [*(f"line {i}" for i in range(1, 6)), "last"]
+    followed = asyncio.create_task(node.logs("p", follow="true"))
+    await remote(node, "/exec/default/p/c", [*command("sh", "-c", "> /go"), *OUTPUT], [])
+    assert (await followed).splitlines() == [*(f"line {i}" for i in range(1, 6)), "last"]
     stamped = await node.logs("p", timestamps="true", tailLines=1)
     assert stamped[:4].isdigit()
     assert stamped.endswith("Z last\n")
@@ -130,7 +134,7 @@ async def test_logs_of_the_attempt_before_are_there(node: TestedNode) -> None:
                             and "running" in pod["status"]["containerStatuses"][0]["state"])  # fmt: skip
     assert again["status"]["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] == 3
     assert await node.logs("p", previous="true") == "first\n"
-    assert await node.logs("p") == "second\n"
+    assert await node.logs_with("p", "second") == "second\n"
 
 
 async def test_only_the_api_server_is_answered(node: TestedNode) -> None:
