@@ -78,7 +78,7 @@ test-kubelet: setup kubectls ## the shim under a real kubelet: of Debian's sourc
 	test -x "$(KUBELET)" || $(PYTHON) -m tools.suite.source build/suite
 	KUBELET=$(abspath $(KUBELET)) $(PYTHON) -m pytest -q -m machine tests/machines/test_under_a_kubelet.py $(SELECT)
 	KUBELET=$(abspath $(KUBELET)) $(PYTHON) -m pytest -q -m machine \
-	    $(addprefix tests/machines/pods/test_,lives.py processes.py rights.py tools.py volumes_of_files.py) $(SELECT)
+	    $(addprefix tests/machines/pods/test_,lives.py processes.py rights.py tools.py volumes.py volumes_of_files.py) $(SELECT)
 
 demo: setup ## start the platform, run one image as containers and as microVMs
 	$(BIN)/kontinuum up --detach --data-dir $(DATA_DIR)
