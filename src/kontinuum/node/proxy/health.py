@@ -11,6 +11,7 @@ import contextlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 
 import structlog
@@ -125,7 +126,7 @@ class LocalHealth:
         for port in self._servers.keys() - services.keys():
             await self._servers.pop(port).stop()
         for port in services.keys() - self._servers.keys():
-            server = HttpServer(lambda _, port=port: self._answer(port))  # type: ignore[misc]
+            server = HttpServer(partial(self._answer, port))
             try:
                 await server.start(None, port)
             except OSError as error:
@@ -139,7 +140,8 @@ class LocalHealth:
     async def close(self) -> None:
         await self.show({})
 
-    def _answer(self, port: int) -> Answer:
+    def _answer(self, port: int, _: str) -> Answer:
+        """The same on every path."""
         return local_answer(self._services[port], is_healthy=self._is_healthy())
 
 
