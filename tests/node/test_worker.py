@@ -286,6 +286,19 @@ def test_sidecars_end_after_all_others(tmp_path: Path) -> None:
     play(tmp_path, story)
 
 
+def test_sidecars_of_a_pod_that_is_deleted_end_one_after_the_other_the_last_to_start_first(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        beside = [container(name, restartPolicy="Always") for name in ("first", "second")]
+        await world.create(pod(initContainers=beside, terminationGracePeriodSeconds=20))
+        await world.wait(lambda one: one["phase"] == "Running")
+        await world.delete()
+        await asyncio.sleep(15)
+        assert not await world.exists()
+        assert world.runtime.stops == [("app", 20), ("second", 20), ("first", 20)]
+
+    play(tmp_path, story)
+
+
 def test_sidecars_of_a_job_end_when_it_has_and_have_their_whole_grace(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         world.runtime.programs["app"] = [Program(seconds=2)]
