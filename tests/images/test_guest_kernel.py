@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import subprocess
 from pathlib import Path
 
@@ -40,3 +41,12 @@ async def test_a_kernel_packed_in_an_unknown_way_is_refused() -> None:
     kernel.PAYLOAD.pack_into(image, kernel.PAYLOAD_AT, 0, 100)
     with pytest.raises(kernel.KernelUnusable, match="compressed in a way we do not know"):
         await kernel.unpack_elf(bytes(image))
+
+
+async def test_a_module_is_unpacked_where_its_release_packs_modules() -> None:
+    module = b"\x7fELF and the rest"
+    assert await kernel.unpack_module(module) == module
+    assert await kernel.unpack_module(lzma.compress(module)) == module
+    assert kernel.module_name("kernel/drivers/net/virtio-net.ko.xz") == "virtio_net"
+    with pytest.raises(kernel.KernelUnusable, match="compressed in a way we do not know"):
+        await kernel.unpack_module(b"no module")

@@ -60,7 +60,8 @@ async def make_image(recipe: recipes.Recipe, directory: Path) -> None:
         with tempfile.TemporaryDirectory(prefix="kontinuum-image-") as scratch:
             await recipes.build(recipe, target=target, scratch=Path(scratch) / "root")
 
-    sources = [Path(recipes.__file__), Path(__file__).with_name("oci.py"), *Path(__file__).with_name("pause").iterdir()]
+    modules = [Path(__file__).with_name(name) for name in ("recipes.py", "debian.py", "oci.py")]
+    sources = [*modules, *Path(__file__).with_name("pause").iterdir()]
     await make(directory / recipe.archive, of=fingerprint(sources=sources, facts=[recipe.reference]), build=build)
 
 

@@ -57,7 +57,7 @@ async def build_guest(assets: Path) -> None:
         archive = initramfs.pack(await _entries(target / "agent", fetched))
         files.write_atomic(target / "initramfs.cpio", archive)
         [*_needs, loopback] = kernel.load_order(_dependencies(fetched), [LOOPBACK_MODULE])
-        files.write_atomic(target / f"{LOOPBACK_MODULE}.ko", (fetched.modules / loopback).read_bytes())
+        files.write_atomic(target / f"{LOOPBACK_MODULE}.ko", await _module(fetched.modules / loopback))
     # Last, so that an interrupted build is made again.
     files.write_atomic(target / "version", version.encode())
 
@@ -67,18 +67,25 @@ async def _entries(agent: Path, fetched: kernel.Kernel) -> list[initramfs.Entry]
     order = kernel.load_order(dependencies, MODULES)
     always = len(order)
     order += [path for path in kernel.load_order(dependencies, VSOCK_MODULES) if path not in order]
-    names = [f"{number:02}-{Path(path).name}" for number, path in enumerate(order)]
+    names = [f"{number:02}-{kernel.module_name(path)}.ko" for number, path in enumerate(order)]
     entries = [initramfs.directory(path) for path in ("dev", "proc", "sys", "run", "modules")]
     entries.append(initramfs.character_device("dev/console", 5, 1))
     entries.append(initramfs.file("init", agent.read_bytes(), executable=True))
     for list_name, listed in (("order", names[:always]), ("vsock", names[always:])):
         entries.append(initramfs.file(f"modules/{list_name}", "".join(f"{name}\n" for name in listed).encode()))
     for name, path in zip(names, order, strict=True):
-        module = fetched.modules / path
-        # Debugging information is nine tenths of a module, and the guest pays for it in memory.
-        await process.run("strip", "--strip-debug", module, timeout=30)
-        entries.append(initramfs.file(f"modules/{name}", module.read_bytes()))
+        entries.append(initramfs.file(f"modules/{name}", await _module(fetched.modules / path)))
     return entries
+
+
+async def _module(file: Path) -> bytes:
+    """The module as the agent loads it: unpacked, and without its debugging information.
+
+    That is nine tenths of it, and the guest pays for it in memory.
+    """
+    file.write_bytes(await kernel.unpack_module(file.read_bytes()))
+    await process.run("strip", "--strip-debug", file, timeout=30)
+    return file.read_bytes()
 
 
 def _dependencies(fetched: kernel.Kernel) -> str:

@@ -20,6 +20,7 @@ META_PACKAGE = "linux-image-cloud-amd64"
 SETUP_SECTORS = 0x1F1
 PAYLOAD = struct.Struct("<II")
 PAYLOAD_AT = 0x248
+ELF = b"\x7fELF"
 DECOMPRESSORS = {
     b"\x02\x21\x4c\x18": ("lz4", "-dc"),
     b"\x28\xb5\x2f\xfd": ("zstd", "-dc"),
@@ -76,15 +77,23 @@ async def unpack_elf(image: bytes) -> bytes:
     start, length = PAYLOAD.unpack_from(image, PAYLOAD_AT)
     start += (image[SETUP_SECTORS] + 1) * 512
     payload = image[start : start + length]
-    for magic, command in DECOMPRESSORS.items():
-        if payload.startswith(magic):
-            elf = (await process.run(*command, stdin=payload[:-TRAILER], timeout=120)).stdout
-            break
-    else:
-        raise KernelUnusable(f"the kernel is compressed in a way we do not know (it starts with {payload[:6].hex()})")
-    if not elf.startswith(b"\x7fELF"):
+    elf = await _decompress(payload, length=len(payload) - TRAILER)
+    if not elf.startswith(ELF):
         raise KernelUnusable("what came out of the bzImage is no ELF file")
     return elf
+
+
+async def unpack_module(module: bytes) -> bytes:
+    """The ELF that a module's file holds, compressed or not. Raises KernelUnusable, process.ProgramMissing."""
+    return module if module.startswith(ELF) else await _decompress(module, length=len(module))
+
+
+async def _decompress(packed: bytes, *, length: int) -> bytes:
+    """What the first ``length`` bytes of ``packed`` are when they are unpacked."""
+    for magic, command in DECOMPRESSORS.items():
+        if packed.startswith(magic):
+            return (await process.run(*command, stdin=packed[:length], timeout=120)).stdout
+    raise KernelUnusable(f"this is compressed in a way we do not know (it starts with {packed[:6].hex()})")
 
 
 def load_order(dependencies: str, wanted: Iterable[str]) -> list[str]:
@@ -98,7 +107,7 @@ def load_order(dependencies: str, wanted: Iterable[str]) -> list[str]:
     for line in dependencies.splitlines():
         path, _, rest = line.partition(":")
         needs[path] = rest.split()
-        path_of[_module_name(path)] = path
+        path_of[module_name(path)] = path
     ordered: list[str] = []
 
     def add(path: str) -> None:
@@ -113,5 +122,6 @@ def load_order(dependencies: str, wanted: Iterable[str]) -> list[str]:
     return ordered
 
 
-def _module_name(path: str) -> str:
+def module_name(path: str) -> str:
+    """As the kernel knows it: ``kernel/drivers/net/virtio-net.ko.xz`` is ``virtio_net``."""
     return path.rpartition("/")[2].partition(".ko")[0].replace("-", "_")

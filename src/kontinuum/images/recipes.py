@@ -44,6 +44,7 @@ class Recipe:
     reference: str
     config: ImageConfig
     packages: tuple[str, ...] = ()
+    """Of the distribution; the libraries that they need come with them."""
     files: dict[str, str] = field(default_factory=dict)
     """Path in the image → text."""
     directories: tuple[str, ...] = ()
@@ -115,16 +116,7 @@ BUSYBOX_IMAGE = Recipe(
 NGINX = Recipe(
     reference="localhost/nginx:1",
     config=ImageConfig(command=("/usr/sbin/nginx",), stop_signal="SIGQUIT"),
-    packages=(
-        "busybox-static",
-        "libc6",
-        "libcrypt1",
-        "libpcre2-8-0",
-        "libssl3",
-        "zlib1g",
-        "nginx",
-        "nginx-common",
-    ),
+    packages=("busybox-static", "nginx", "nginx-common"),
     files={**ACCOUNTS, "etc/nginx/nginx.conf": NGINX_CONFIGURATION},
     directories=(*SHELL_DIRECTORIES, "var/lib/nginx", "var/log/nginx"),
     prepare=link_busybox,
