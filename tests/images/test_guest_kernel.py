@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kontinuum.images import initramfs, kernel
+from kontinuum.images import debian, initramfs, kernel
 
 DEPENDENCIES = """\
 kernel/drivers/virtio/virtio_ring.ko:
@@ -50,3 +50,16 @@ async def test_a_module_is_unpacked_where_its_release_packs_modules() -> None:
     assert kernel.module_name("kernel/drivers/net/virtio-net.ko.xz") == "virtio_net"
     with pytest.raises(kernel.KernelUnusable, match="compressed in a way we do not know"):
         await kernel.unpack_module(b"no module")
+
+
+def test_a_kernel_is_all_packages_of_its_release() -> None:
+    needs = ("linux-base", "dracut", "linux-base-7.2.12+deb14-cloud-amd64", "linux-modules-7.2.12+deb14-cloud-amd64")
+    package = debian.Package(name="linux-image-7.2.12+deb14-cloud-amd64", section="kernel", needs=needs)
+    assert kernel.parts(package) == [package.name, *needs[2:]]
+
+
+@pytest.mark.parametrize("place", ["boot/vmlinuz-7.2.12", "lib/modules/7.2.12/vmlinuz"])
+def test_the_kernel_itself_is_where_its_package_has_put_it(tmp_path: Path, place: str) -> None:
+    (tmp_path / place).parent.mkdir(parents=True)
+    (tmp_path / place).write_bytes(b"bzImage")
+    assert kernel.Kernel(root=tmp_path, release="7.2.12").image == tmp_path / place

@@ -69,15 +69,16 @@ async def with_libraries(packages: Sequence[str]) -> list[str]:
     Raises process.ProgramFailed if apt does not know a package.
     """
     chosen = list(packages)
-    asked = _needed(await _describe(chosen), beside=chosen)
+    asked = _needed(await describe(chosen), beside=chosen)
     while asked:
-        libraries = [package for package in await _describe(asked) if package.section == "libs"]
+        libraries = [package for package in await describe(asked) if package.section == "libs"]
         chosen += [library.name for library in libraries]
         asked = _needed(libraries, beside=chosen)
     return chosen
 
 
-async def _describe(packages: Sequence[str]) -> list[Package]:
+async def describe(packages: Sequence[str]) -> list[Package]:
+    """Raises process.ProgramFailed if apt does not know a package."""
     return described((await process.run("apt-cache", "show", "--no-all-versions", *packages, timeout=60)).text)
 
 

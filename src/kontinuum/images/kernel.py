@@ -1,6 +1,7 @@
-"""The guest kernel: Debian's cloud kernel, taken from its package and never installed on the host.
+"""The guest kernel: Debian's cloud kernel, taken from its packages and never installed on the host.
 
-The package carries a compressed bzImage; a microVM is booted by the PVH entry of the ELF inside it, which spares the
+Up to Debian 13 it is one package; in 14 the kernel itself, its modules and their lists have one each. What comes is a
+compressed bzImage; a microVM is booted by the PVH entry of the ELF inside it, which spares the
 guest its own decompression. Offsets are those of the Linux x86 boot protocol (Documentation/arch/x86/boot.rst).
 """
 
@@ -37,7 +38,7 @@ class KernelUnusable(Broken):
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """An unpacked kernel package."""
+    """A kernel's unpacked packages."""
 
     root: Path
     release: str
@@ -45,7 +46,9 @@ class Kernel:
 
     @property
     def image(self) -> Path:
-        return self.root / "boot" / f"vmlinuz-{self.release}"
+        """Beside the modules since Debian 14."""
+        before = self.root / "boot" / f"vmlinuz-{self.release}"
+        return before if before.exists() else self.modules / "vmlinuz"
 
     @property
     def modules(self) -> Path:
@@ -62,14 +65,24 @@ async def package_name() -> str:
     raise KernelUnusable(f"apt knows no kernel behind {META_PACKAGE}; run: apt-get update")
 
 
+def parts(package: debian.Package) -> list[str]:
+    """The packages that make up a kernel: its own, and those of the same release that it needs."""
+    return [package.name, *(need for need in package.needs if need.endswith(f"-{_release(package.name)}"))]
+
+
 async def fetch(package: str, *, into: Path) -> Kernel:
-    """Download and unpack ``package`` below ``into``."""
+    """Download and unpack ``package`` and its parts below ``into``."""
+    [described] = await debian.describe([package])
     with tempfile.TemporaryDirectory(prefix="kontinuum-kernel-") as temporary:
-        await debian.unpack(await debian.download([package], into=Path(temporary)), root=into)
-    kernel = Kernel(root=into, release=package.removeprefix("linux-image-"))
+        await debian.unpack(await debian.download(parts(described), into=Path(temporary)), root=into)
+    kernel = Kernel(root=into, release=_release(package))
     # The package's own installation would have run this; without it nothing says which module needs which.
     await process.run("depmod", "--basedir", into, kernel.release, timeout=120)
     return kernel
+
+
+def _release(package: str) -> str:
+    return package.removeprefix("linux-image-")
 
 
 async def unpack_elf(image: bytes) -> bytes:
