@@ -74,7 +74,7 @@ def quiet(*_: object) -> None:
 
 async def test_every_field_we_name_has_containerds_number() -> None:
     theirs: dict[str, descriptor_pb2.FileDescriptorProto] = {}
-    for file in go_descriptors.compressed(Path("/usr/bin/containerd")):
+    for file in go_descriptors.embedded(Path("/usr/bin/containerd")):
         theirs[file.package + file.name] = file
     messages = {f".{file.package}.{one.name}": one for file in theirs.values() for one in file.message_type}
     methods = {

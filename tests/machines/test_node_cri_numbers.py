@@ -1,4 +1,4 @@
-"""The CRI table against the descriptors that the installed containerd carries (gzipped, as Go programs embed them)."""
+"""The CRI table against the descriptors that the installed containerd carries."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from kontinuum.api.cri.messages import CALLS, file_descriptor, read_table
 pytestmark = pytest.mark.machine
 NEWER = {"IDMapping", "UserNamespace", "RuntimeHandler", "RuntimeHandlerFeatures"}
 NEWER_FIELDS = {"uidMappings", "gidMappings", "userns_options", "runtime_handlers"}
-"""Of containerd 2, which Debian 12 does not have."""
+"""Of containerd 2, which neither Debian 12 nor 13 has."""
 
 
 @pytest.fixture(scope="module")
 def installed() -> descriptor_pb2.FileDescriptorProto:
-    carried = go_descriptors.compressed(Path("/usr/bin/containerd"))
+    carried = go_descriptors.embedded(Path("/usr/bin/containerd"))
     files = (file for file in carried if file.package == "runtime.v1" and file.service)
     return next(files)
 

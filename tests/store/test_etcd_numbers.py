@@ -17,7 +17,7 @@ SCOPED = ("CompareResult", "CompareTarget", "EventType")
 
 @pytest.fixture(scope="module")
 def installed() -> list[descriptor_pb2.FileDescriptorProto]:
-    return [file for file in go_descriptors.compressed(Path(BINARY)) if file.package in (PACKAGE, "mvccpb")]
+    return [file for file in go_descriptors.embedded(Path(BINARY)) if file.package in (PACKAGE, "mvccpb")]
 
 
 def test_every_field_we_name_has_etcds_number_type_and_choice(
