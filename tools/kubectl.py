@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PINNED = ROOT / "requirements.kubectl"
 PACKAGES = ("kubernetes-client", "kubectl")
-"""Debian 14 has divided them: the first only needs the second, which has the program."""
+"""Since Debian 13 they are divided: the first only needs the second, which has the program."""
 
 
 def main(directory: Path) -> None:
