@@ -102,22 +102,30 @@ def test_the_example_runs_and_every_pod_serves_its_page(platform: Platform) -> N
                 assert b"One API, every isolation class" in page.read()
 
 
-def test_a_deployment_scales_restarts_and_goes_the_same_way(platform: Platform, isolation_class: str) -> None:
+def test_deployments_of_every_class_scale_restart_and_go_the_same_way(platform: Platform) -> None:
+    """All of them side by side, as a user would."""
+    deployments = {f"deployment/web-{one}": f"app=web-{one}" for one in CLASSES}
+
+    def wait_rolled_out() -> None:
+        for one in deployments:
+            platform.kubectl("rollout", "status", one, "--timeout=240s", timeout=250)
+
+    def names(labels: str) -> set[str]:
+        return {found["metadata"]["name"] for found in platform.list("pods", labels=labels)}
+
     platform.kubectl("apply", "-f", str(EXAMPLE))
-    deployment, labels = f"deployment/web-{isolation_class}", f"app=web-{isolation_class}"
-    platform.kubectl("rollout", "status", deployment, "--timeout=90s", timeout=100)
-    platform.kubectl("scale", deployment, "--replicas=3")
-    platform.kubectl("rollout", "status", deployment, "--timeout=90s", timeout=100)
-    before = {found["metadata"]["name"] for found in platform.list("pods", labels=labels)}
-    assert len(before) == 3
-    platform.kubectl("rollout", "restart", deployment)
-    platform.kubectl("rollout", "status", deployment, "--timeout=120s", timeout=130)
-    wait_until(
-        "only pods of the new template",
-        lambda: before.isdisjoint({found["metadata"]["name"] for found in platform.list("pods", labels=labels)}),
-    )
-    platform.kubectl("delete", deployment)
-    platform.wait_gone("pods", labels=labels)
+    wait_rolled_out()
+    platform.kubectl("scale", *deployments, "--replicas=3")
+    wait_rolled_out()
+    before = {labels: names(labels) for labels in deployments.values()}
+    assert [len(found) for found in before.values()] == [3] * len(CLASSES)
+    platform.kubectl("rollout", "restart", *deployments)
+    wait_rolled_out()
+    for labels, old in before.items():
+        wait_until("only pods of the new template", lambda labels=labels, old=old: old.isdisjoint(names(labels)))  # type: ignore[misc]
+    platform.kubectl("delete", *deployments)
+    for labels in deployments.values():
+        platform.wait_gone("pods", labels=labels)
 
 
 def test_a_container_runs_the_host_s_kernel_and_the_others_one_of_their_own(
