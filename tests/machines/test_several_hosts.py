@@ -17,7 +17,7 @@ from tests.connections import until_all_are_closed
 from tests.lifetimes import told_of
 from tests.machines.networks import own_services
 from tests.machines.platform import Platform
-from tests.machines.pods.cases import World, is_ready, until
+from tests.machines.pods.cases import Changes, World, is_ready, until
 from tests.machines.pods.test_network import PAGE, SERVE, answers, fetched_here, ip, output
 
 from kontinuum.api.machinery.conditions import find
@@ -25,6 +25,7 @@ from kontinuum.api.machinery.objects import Object, name_of
 from kontinuum.cli import hosts
 from kontinuum.cli.installation import Installation
 from kontinuum.client import kubeconfig
+from kontinuum.client.rest import Client
 from kontinuum.client.transport.http import HttpTransport
 from kontinuum.foundation.addresses import has_interface
 from kontinuum.node.overlay.ways import PROTOCOL
@@ -66,7 +67,8 @@ def left_of(platform: Platform) -> list[str]:
 async def world_of(pair: Platform, case: str) -> AsyncIterator[World]:
     transport = HttpTransport(kubeconfig.load(pair.kubeconfig), user_agent="tests")
     try:
-        yield World(transport, pair.kubeconfig, "container", "default", case)
+        async with Changes.followed(Client(transport)) as changes:
+            yield World(transport, changes, pair.kubeconfig, "container", "default", case)
     finally:
         await transport.close()
         await until_all_are_closed()

@@ -42,19 +42,23 @@ from tools import matrix
 
 from kontinuum.api.kubernetes import resources
 from kontinuum.api.machinery import quantity
-from kontinuum.api.machinery.objects import Object, name_of
+from kontinuum.api.machinery.objects import Object, key_of, name_of
 from kontinuum.api.machinery.resources import Resource
 from kontinuum.api.machinery.status import ApiError
 from kontinuum.client import kubeconfig
+from kontinuum.client.informer import Informer
 from kontinuum.client.rest import Client
 from kontinuum.client.transport.http import HttpTransport
 from kontinuum.client.transport.port import Request, Transport
 from kontinuum.foundation import channels
-from kontinuum.foundation.clock import parse_rfc3339
+from kontinuum.foundation.clock import RealClock, parse_rfc3339
+from kontinuum.foundation.tasks import cancel
 
 IMAGE = "localhost/busybox:1"
 SECONDS = 240.0
 """How long a case waits for something: these machines may be busy with all the other cases."""
+LOOK_AGAIN_SECONDS = 5.0
+"""After so long a pod is looked at although nothing was told of it."""
 AT_ONCE = {"container": 6, "sandbox": 5, "microvm": 3}
 REFUSAL = "is not offered by the isolation class"
 
@@ -69,11 +73,48 @@ BY_KIND = {
 }
 
 
+class Changes:
+    """Tells those who wait for a pod that it has changed: a dozen cases that look twice a second each, hundreds of
+    times, take as much of a processor as the server and the node need for the pods."""
+
+    def __init__(self, client: Client) -> None:
+        self._informer = Informer(client, BY_KIND["Pod"], clock=RealClock(), metadata_only=True)
+        self._informer.add_handler(lambda change, pod, old: self._tell(key_of(pod)))
+        self._waiting: dict[str, set[asyncio.Event]] = {}
+
+    def _tell(self, key: str) -> None:
+        for waiting in self._waiting.get(key, ()):
+            waiting.set()
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def followed(cls, client: Client) -> AsyncIterator[Changes]:
+        """Those of the pods that ``client`` sees, until the block ends."""
+        changes = cls(client)
+        following = asyncio.create_task(changes._informer.run())
+        try:
+            yield changes
+        finally:
+            await cancel(following)
+
+    @contextlib.contextmanager
+    def of(self, key: str) -> Iterator[asyncio.Event]:
+        """Is set whenever something is told of the pod ``namespace/name``."""
+        event = asyncio.Event()
+        waiting = self._waiting.setdefault(key, set())
+        waiting.add(event)
+        try:
+            yield event
+        finally:
+            waiting.remove(event)
+
+
 @dataclass(frozen=True)
 class World:
     """What one case may do: objects in a namespace of its own, pods of its class."""
 
     transport: Transport
+    changes: Changes
     kubeconfig: Path
     isolation_class: str
     namespace: str
@@ -200,7 +241,8 @@ class World:
 
         last: list[Object] = []
         try:
-            return await until(f"pod {name} {what}", look, seconds=seconds)
+            with self.changes.of(f"{self.namespace}/{name}") as changed:
+                return await until(f"pod {name} {what}", look, seconds=seconds, changed=changed)
         except Never as error:
             told = [f"{one['reason']}: {one['message']}" for one in await self.events(name)]
             raise Never(f"{error}\n{last[-1]}\n" + "\n".join(told)) from None
@@ -216,7 +258,8 @@ class World:
             fresh = not found["metadata"].get("deletionTimestamp")
             return found if fresh and is_ready(found) else None
 
-        found: Object = await until(f"another pod {name} to be ready", look)
+        with self.changes.of(f"{self.namespace}/{name}") as changed:
+            found: Object = await until(f"another pod {name} to be ready", look, changed=changed)
         return found
 
     async def gone(self, kind: str, name: str, *, seconds: float = SECONDS) -> None:
@@ -229,7 +272,8 @@ class World:
                 raise
             return False
 
-        await until(f"{kind} {name} to be gone", look, seconds=seconds)
+        with self.changes.of(f"{self.namespace}/{name}") as changed:
+            await until(f"{kind} {name} to be gone", look, seconds=seconds, changed=changed if kind == "Pod" else None)
 
     async def logs(self, pod: str, container: str = "main", **query: str) -> str:
         """What the container has written, as far as the query (``tailLines``, ...) asks for it; empty if it has no log.
@@ -304,19 +348,36 @@ class World:
         return process.returncode or 0, output.decode(), errors.decode()
 
 
-async def until(what: str, look: Callable[[], Awaitable[Any]], *, seconds: float = SECONDS) -> Any:
-    """What ``look`` answers as soon as that is true. Raises Never with the last answer."""
+async def until(
+    what: str,
+    look: Callable[[], Awaitable[Any]],
+    *,
+    seconds: float = SECONDS,
+    changed: asyncio.Event | None = None,
+) -> Any:
+    """What ``look`` answers as soon as that is true. Raises Never with the last answer.
+
+    With ``changed`` it looks again whenever that is set, and otherwise seldom.
+    """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     for pause in itertools.chain((0.1, 0.2, 0.3, 0.4), itertools.repeat(0.5)):
+        if changed is not None:
+            changed.clear()
         answer = await look()
         if answer:
             return answer
         if loop.time() > deadline:
             break
         # The more seldom the longer it takes: looks of a dozen cases would keep a processor busy.
-        await asyncio.sleep(pause)
+        await (asyncio.sleep(pause) if changed is None else _wait_changed(changed))
     raise Never(f"waited {seconds:g} s for {what}; last seen: {answer!r}")
+
+
+async def _wait_changed(changed: asyncio.Event) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LOOK_AGAIN_SECONDS):
+            await changed.wait()
 
 
 def phase_of(pod: Object) -> str:
@@ -443,14 +504,16 @@ async def _all(platform: Platform, chosen: list[Chosen]) -> dict[tuple[str, str,
     transport = HttpTransport(kubeconfig.load(platform.kubeconfig), user_agent="tests")
     client = Client(transport)
 
-    async def one(cases: Cases, name: str, isolation_class: str) -> End:
+    async def one(cases: Cases, name: str, isolation_class: str, changes: Changes) -> End:
         entry = cases.entries[name]
         short = re.sub(r"[^a-z0-9]+", "-", name.lower())[:40].strip("-")
         async with few[isolation_class]:
             try:
                 async with _namespace(client, isolation_class) as namespace:
                     is_refused = isolation_class in entry.refused
-                    world = World(transport, platform.kubeconfig, isolation_class, namespace, short, is_refused)
+                    world = World(
+                        transport, changes, platform.kubeconfig, isolation_class, namespace, short, is_refused
+                    )
                     await entry.case(world)
             except RefusedWithReason as refusal:
                 return End(refusal=str(refusal))
@@ -459,7 +522,8 @@ async def _all(platform: Platform, chosen: list[Chosen]) -> dict[tuple[str, str,
             return End(trouble=f"the class {isolation_class} was to refuse it" if is_refused else "")
 
     try:
-        ends = await asyncio.gather(*(one(*chosen_one) for chosen_one in chosen))
+        async with Changes.followed(client) as changes:
+            ends = await asyncio.gather(*(one(*chosen_one, changes) for chosen_one in chosen))
     finally:
         await client.close()
         await until_all_are_closed()

@@ -19,13 +19,20 @@ SERVE = "mkdir -p /w; echo ok > /w/healthz; httpd -p 8080 -h /w; "
 # -- probes
 
 
-def probed(world: World, script: str, *, name: str, **probes: object) -> Object:
-    return world.pod(script, name=name, container={**probes}, restartPolicy="Always")
+def probed(world: World, *, name: str = "", **containers: tuple[str, Object]) -> Object:
+    """A pod with a container for each keyword: what it runs in a shell, and its probes or hooks."""
+    pod = world.pod(name=name, restartPolicy="Always")
+    (template,) = pod["spec"]["containers"]
+    pod["spec"]["containers"] = [
+        {**template, "name": one, "command": ["/bin/sh", "-c", script], **probes}
+        for one, (script, probes) in containers.items()
+    ]
+    return pod
 
 
 EXEC = {"exec": {"command": ["cat", "/tmp/health"]}, "failureThreshold": 1, "periodSeconds": 1}
 HTTP = {"httpGet": {"path": "/healthz", "port": 8080}, "failureThreshold": 1, "periodSeconds": 1}
-TCP = {"tcpSocket": {"port": 8080}, "failureThreshold": 1, "periodSeconds": 1}
+TCP = {"tcpSocket": {"port": 8081}, "failureThreshold": 1, "periodSeconds": 1}
 
 
 @CASES.add(
@@ -37,25 +44,24 @@ TCP = {"tcpSocket": {"port": 8080}, "failureThreshold": 1, "periodSeconds": 1}
 )
 async def what_is_not_alive_is_started_again(world: World) -> None:
     patient = {"initialDelaySeconds": 2}
-    file = probed(world, "echo ok > /tmp/health; sleep 4; rm /tmp/health; sleep 600", name="exec",
-                  livenessProbe={**EXEC, **patient})  # fmt: skip
-    page = probed(world, SERVE + "sleep 4; rm /w/healthz; sleep 600", name="http", livenessProbe={**HTTP, **patient})
+    file = "echo ok > /tmp/health; sleep 4; rm /tmp/health; sleep 600", {"livenessProbe": {**EXEC, **patient}}
+    page = SERVE + "sleep 4; rm /w/healthz; sleep 600", {"livenessProbe": {**HTTP, **patient}}
+    name = (await world.start(probed(world, file=file, page=page)))["metadata"]["name"]
+    seen = []
 
-    async def restarted(pod: Object, times: int) -> None:
-        await world.start(pod)
-        seen = []
+    def again(one: Object) -> bool:
+        seen.append([statuses(one).get(container, {}).get("restartCount", 0) for container in ("file", "page")])
+        return bool(seen[-1][0] >= 2 and seen[-1][1] >= 1)
 
-        def again(one: Object) -> bool:
-            seen.append(statuses(one).get("main", {}).get("restartCount", 0))
-            return bool(seen[-1] >= times)
+    await world.pod_that(name, again, "to have been restarted")
+    assert all(sorted(counts) == list(counts) for counts in zip(*seen, strict=True))
 
-        name = pod["metadata"]["name"]
-        await world.pod_that(name, again, "to have been restarted")
-        assert seen == sorted(seen)
-        await world.event_that(name, "Unhealthy", "")
-        await world.delete("Pod", name)
+    async def both_are_told_of() -> bool:
+        told = [one["involvedObject"]["fieldPath"] for one in await world.events(name) if one["reason"] == "Unhealthy"]
+        return {"spec.containers{file}", "spec.containers{page}"} <= set(told)
 
-    await asyncio.gather(restarted(file, 2), restarted(page, 1))
+    await until("both to be said to be unhealthy", both_are_told_of)
+    await world.delete("Pod", name)
 
 
 @CASES.add(
@@ -67,17 +73,15 @@ async def what_is_not_alive_is_started_again(world: World) -> None:
 )
 async def what_is_alive_is_left_alone(world: World) -> None:
     patient = {"initialDelaySeconds": 2, "failureThreshold": 3, "timeoutSeconds": 20}
-    script = SERVE + "echo ok > /tmp/health; sleep 600"
-    pods = [
-        probed(world, script, name=kind, livenessProbe={**probe, **patient})
-        for kind, probe in (("exec", EXEC), ("http", HTTP), ("tcp", TCP))
-    ]
-    await asyncio.gather(*(world.running(pod) for pod in pods))
-    # Longer than what would have been needed to find it dead.
+    scripts = {"exec": "echo ok > /tmp/health; ", "http": SERVE, "tcp": "httpd -p 8081 -h /tmp; "}
+    probes = {"exec": EXEC, "http": HTTP, "tcp": TCP}
+    containers = {one: (scripts[one] + "sleep 600", {"livenessProbe": probes[one] | patient}) for one in scripts}
+    name = (await world.running(probed(world, **containers)))["metadata"]["name"]
+    # Longer than what would have been needed to find one dead.
     await asyncio.sleep(8)
-    for pod in pods:
-        assert statuses(await world.get("Pod", pod["metadata"]["name"]))["main"]["restartCount"] == 0
-        await world.delete("Pod", pod["metadata"]["name"])
+    found = statuses(await world.get("Pod", name))
+    assert {one: found[one]["restartCount"] for one in scripts} == dict.fromkeys(scripts, 0)
+    await world.delete("Pod", name)
 
 
 @CASES.add(
@@ -87,10 +91,10 @@ async def what_is_alive_is_left_alone(world: World) -> None:
     )
 )
 async def readiness_waits_and_restarts_nothing(world: World) -> None:
-    late = probed(world, SERVE + "sleep 600", name="late", readinessProbe={**HTTP, "initialDelaySeconds": 4})
-    never = probed(
-        world, "sleep 600", name="never", readinessProbe={"exec": {"command": ["false"]}, "periodSeconds": 1}
-    )
+    slow = {"readinessProbe": {**HTTP, "initialDelaySeconds": 4}}
+    failing = {"readinessProbe": {"exec": {"command": ["false"]}, "periodSeconds": 1}}
+    late = probed(world, name="late", main=(SERVE + "sleep 600", slow))
+    never = probed(world, name="never", main=("sleep 600", failing))
     await world.start(never)
     ready = await world.running(late)
     (condition,) = [one for one in ready["status"]["conditions"] if one["type"] == "Ready"]
@@ -127,23 +131,22 @@ close: what it has not read by then would be lost.
     )
 )
 async def a_grpc_server_says_how_it_is(world: World) -> None:
-    probe = {"grpc": {"port": 5000}, "initialDelaySeconds": 2, "periodSeconds": 2, "timeoutSeconds": 20}
+    patient = {"initialDelaySeconds": 2, "periodSeconds": 2, "timeoutSeconds": 20}
     serve = "touch /tmp/health; cat > /answer <<'END'\n" + ANSWER + "END\n"
-    alive = probed(world, serve + "nc -ll -p 5000 -e sh /answer", name="alive", livenessProbe=probe)
-    dead = probed(
+    pod = probed(
         world,
-        serve + "(sleep 6; rm /tmp/health) & nc -ll -p 5000 -e sh /answer",
-        name="dead",
-        livenessProbe={**probe, "failureThreshold": 1},
+        alive=(serve + "nc -ll -p 5000 -e sh /answer", {"livenessProbe": {"grpc": {"port": 5000}, **patient}}),
+        dead=(
+            serve + "(sleep 6; rm /tmp/health) & nc -ll -p 5001 -e sh /answer",
+            {"livenessProbe": {"grpc": {"port": 5001}, **patient, "failureThreshold": 1}},
+        ),
     )
-    await asyncio.gather(world.running(alive), world.running(dead))
-    name = dead["metadata"]["name"]
-    await world.pod_that(name, lambda one: statuses(one)["main"]["restartCount"] > 0, "to have been restarted")
+    name = (await world.running(pod))["metadata"]["name"]
+    found = await world.pod_that(name, lambda one: statuses(one)["dead"]["restartCount"] > 0, "to have been restarted")
     told = [one["message"] for one in await world.events(name) if one["reason"] == "Unhealthy"]
     assert 'Liveness probe failed: service unhealthy (responded with "NOT_SERVING")' in told
-    assert statuses(await world.get("Pod", alive["metadata"]["name"]))["main"]["restartCount"] == 0
-    for pod in (alive, dead):
-        await world.delete("Pod", pod["metadata"]["name"])
+    assert statuses(found)["alive"]["restartCount"] == 0
+    await world.delete("Pod", name)
 
 
 # -- hooks
@@ -173,14 +176,19 @@ async def hooks_are_called(world: World) -> None:
     def command(who: str) -> Object:
         return {"exec": {"command": ["wget", "-qO-", f"http://{ip}:8080/cgi-bin/call?{who}"]}}
 
-    for kind, call in (("exec", command), ("http", http)):
-        hooks = {"postStart": call(f"start-{kind}"), "preStop": call(f"stop-{kind}")}
-        pod = world.pod(name=kind, terminationGracePeriodSeconds=20, container={"lifecycle": hooks})
-        await world.running(pod)
-        await world.log_that(name, lambda text, kind=kind: f"start-{kind}" in text, f"to tell of start-{kind}")
-        await world.delete("Pod", pod["metadata"]["name"])
-        await world.log_that(name, lambda text, kind=kind: f"stop-{kind}" in text, f"to tell of stop-{kind}")
-        await world.gone("Pod", pod["metadata"]["name"])
+    hooks = {
+        kind: {"lifecycle": {"postStart": call(f"start-{kind}"), "preStop": call(f"stop-{kind}")}}
+        for kind, call in (("exec", command), ("http", http))
+    }
+    pod = probed(world, name="hooks", **{kind: ("sleep 100000", hook) for kind, hook in hooks.items()})
+    pod["spec"]["terminationGracePeriodSeconds"] = 20
+    called = (await world.running(pod))["metadata"]["name"]
+    for word in ("start-exec", "start-http"):
+        await world.log_that(name, lambda text, word=word: word in text, f"to tell of {word}")
+    await world.delete("Pod", called)
+    for word in ("stop-exec", "stop-http"):
+        await world.log_that(name, lambda text, word=word: word in text, f"to tell of {word}")
+    await world.gone("Pod", called)
     await world.delete("Pod", name)
 
 

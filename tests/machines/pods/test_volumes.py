@@ -11,6 +11,8 @@ from tests import registries
 from tests.images.archives import Image, member, tar
 from tests.machines.pods.cases import Cases, World, is_ready, mounted, phase_of, statuses, until
 
+from kontinuum.api.machinery.objects import Object
+
 CASES = Cases("Volumes: scratch space, images, parts")
 
 
@@ -171,33 +173,33 @@ async def variables_name_a_directory_of_a_volume(world: World) -> None:
     )
 )
 async def a_bad_directory_is_refused_until_it_is_a_good_one(world: World) -> None:
-    env = [{"name": "WHERE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.annotations['where']"}}}]
-    mount = [mounted("v", "/v", subPathExpr="$(WHERE)")]
-    pods = []
-    for number, where in enumerate(("/tmp", "..", None)):
-        pods.append(
-            world.pod(
-                name=str(number),
-                metadata={"annotations": {"where": where} if where else {"other": "x"}},
-                volumes=[{"name": "v", "emptyDir": {}}],
-                container={"env": env, "volumeMounts": mount},
-            )
-        )
-    for pod in pods:
-        await world.start(pod)
-    for pod in pods:
-        await world.pod_that(
-            pod["metadata"]["name"],
-            lambda one: (
-                statuses(one).get("main", {}).get("state", {}).get("waiting", {}).get("reason")
-                == "CreateContainerConfigError"
-            ),
-            "to be refused",
-        )
-        await world.patch("Pod", pod["metadata"]["name"], {"metadata": {"annotations": {"where": "mysubpath"}}})
-    for pod in pods:
-        await world.pod_that(pod["metadata"]["name"], is_ready, "to be ready")
-        await world.delete("Pod", pod["metadata"]["name"])
+    """Each container of one pod has its own, by an annotation that is changed while the pod waits."""
+    pod = world.pod(
+        metadata={"annotations": {"where-absolute": "/tmp", "where-above": ".."}},
+        volumes=[{"name": "v", "emptyDir": {}}],
+    )
+    names = ("absolute", "above", "absent")
+    (template,) = pod["spec"]["containers"]
+    pod["spec"]["containers"] = [
+        {
+            **template,
+            "name": name,
+            "env": [{"name": "W", "valueFrom": {"fieldRef": {"fieldPath": f"metadata.annotations['where-{name}']"}}}],
+            "volumeMounts": [mounted("v", "/v", subPathExpr="$(W)")],
+        }
+        for name in names
+    ]
+    name = (await world.start(pod))["metadata"]["name"]
+
+    def are_refused(one: Object) -> bool:
+        waiting = [statuses(one).get(container, {}).get("state", {}).get("waiting", {}) for container in names]
+        return {told.get("reason") for told in waiting} == {"CreateContainerConfigError"}
+
+    await world.pod_that(name, are_refused, "to be refused")
+    good = {f"where-{container}": "mysubpath" for container in names}
+    await world.patch("Pod", name, {"metadata": {"annotations": good}})
+    await world.pod_that(name, is_ready, "to be ready")
+    await world.delete("Pod", name)
 
 
 test_volumes = CASES.test()

@@ -28,14 +28,22 @@ async def secret(world: World, name: str, data: dict[str, str], **fields: Any) -
     await world.create("Secret", name, stringData=data, **fields)
 
 
+KINDS = ("configMap", "secret", "projected configMap", "projected secret")
+
+
 def source(kind: str, name: str, **fields: Any) -> Object:
-    """A volume of ``kind``: configMap, secret, or one of both in a projected volume."""
+    """A volume of ``kind``, one of KINDS."""
     if kind == "secret":
         return {"secret": {"secretName": name, **fields}}
     if kind == "configMap":
         return {"configMap": {"name": name, **fields}}
     outer = {"defaultMode": fields.pop("defaultMode")} if "defaultMode" in fields else {}
     return {"projected": {"sources": [{kind.removeprefix("projected "): {"name": name, **fields}}], **outer}}
+
+
+def short(kind: str) -> str:
+    """As part of the names of volumes."""
+    return kind.replace(" ", "-").lower()
 
 
 def looking(world: World, volumes: dict[str, Object], files: list[str], *, name: str = "", **spec: Any) -> Object:
@@ -52,46 +60,6 @@ def looking(world: World, volumes: dict[str, Object], files: list[str], *, name:
     )
 
 
-async def is_read(world: World, kind: str) -> None:
-    """As root: the plain volume, modes of all and of one, mappings, and one source in several volumes."""
-    name = world.name()
-    await (secret if kind.endswith("secret") else config_map)(world, name, {"data-1": "value-1", "data-2": "value-2"})
-    mapped = [{"key": "data-2", "path": "path/to/data-2"}]
-    volumes = {
-        "plain": source(kind, name),
-        "again": source(kind, name),
-        "mode": source(kind, name, defaultMode=0o400),
-        "mapped": source(kind, name, items=mapped),
-        "item": source(kind, name, items=[{**mapped[0], "mode": 0o440}]),
-    }
-    files = ["/plain/data-1", "/again/data-1", "/mode/data-1", "/mapped/path/to/data-2", "/item/path/to/data-2"]
-    assert await world.printed(looking(world, volumes, files)) == [
-        "/plain/data-1 644 0:0 value-1",
-        "/again/data-1 644 0:0 value-1",
-        "/mode/data-1 400 0:0 value-1",
-        "/mapped/path/to/data-2 644 0:0 value-2",
-        "/item/path/to/data-2 440 0:0 value-2",
-    ]
-
-
-async def is_read_by_a_user(world: World, kind: str) -> None:
-    """As a user of the volume's group: what root alone may read becomes the group's to read."""
-    name = world.name()
-    await (secret if kind.endswith("secret") else config_map)(world, name, {"data-1": "value-1", "data-2": "value-2"})
-    volumes = {
-        "plain": source(kind, name),
-        "mapped": source(kind, name, items=[{"key": "data-2", "path": "path/to/data-2"}]),
-        "mode": source(kind, name, defaultMode=0o440),
-    }
-    files = ["/plain/data-1", "/mapped/path/to/data-2", "/mode/data-1"]
-    context = {"runAsUser": 1000, "fsGroup": 1001}
-    assert await world.printed(looking(world, volumes, files, securityContext=context)) == [
-        "/plain/data-1 644 0:1001 value-1",
-        "/mapped/path/to/data-2 644 0:1001 value-2",
-        "/mode/data-1 440 0:1001 value-1",
-    ]
-
-
 @CASES.add(
     pytest.mark.behaviour(
         "ConfigMap should be consumable from pods in volume",
@@ -99,40 +67,16 @@ async def is_read_by_a_user(world: World, kind: str) -> None:
         "ConfigMap should be consumable from pods in volume with mappings",
         "ConfigMap should be consumable from pods in volume with mappings and Item mode set",
         "ConfigMap should be consumable in multiple volumes in the same pod",
-    )
-)
-async def a_config_map_is_read(world: World) -> None:
-    await is_read(world, "configMap")
-
-
-@CASES.add(
-    pytest.mark.behaviour(
         "Projected configMap should be consumable from pods in volume",
         "Projected configMap should be consumable from pods in volume with defaultMode set",
         "Projected configMap should be consumable from pods in volume with mappings",
         "Projected configMap should be consumable from pods in volume with mappings and Item mode set",
         "Projected configMap should be consumable in multiple volumes in the same pod",
-    )
-)
-async def a_projected_config_map_is_read(world: World) -> None:
-    await is_read(world, "projected configMap")
-
-
-@CASES.add(
-    pytest.mark.behaviour(
         "Secrets should be consumable from pods in volume",
         "Secrets should be consumable from pods in volume with defaultMode set",
         "Secrets should be consumable from pods in volume with mappings",
         "Secrets should be consumable from pods in volume with mappings and Item Mode set",
         "Secrets should be consumable in multiple volumes in a pod",
-    )
-)
-async def a_secret_is_read(world: World) -> None:
-    await is_read(world, "secret")
-
-
-@CASES.add(
-    pytest.mark.behaviour(
         "Projected secret should be consumable from pods in volume",
         "Projected secret should be consumable from pods in volume with defaultMode set",
         "Projected secret should be consumable from pods in volume with mappings",
@@ -140,46 +84,67 @@ async def a_secret_is_read(world: World) -> None:
         "Projected secret should be consumable in multiple volumes in a pod",
     )
 )
-async def a_projected_secret_is_read(world: World) -> None:
-    await is_read(world, "projected secret")
+async def config_maps_and_secrets_are_read_projected_or_not(world: World) -> None:
+    """As root: the plain volume, modes of all and of one, mappings, and one source in several volumes."""
+    name = world.name()
+    await config_map(world, name, {"data-1": "value-1", "data-2": "value-2"})
+    await secret(world, name, {"data-1": "secret-1", "data-2": "secret-2"})
+    mapped = [{"key": "data-2", "path": "path/to/data-2"}]
+    volumes: dict[str, Object] = {}
+    files, told = [], []
+    for kind in KINDS:
+        of, value = short(kind), "secret" if kind.endswith("secret") else "value"
+        volumes |= {
+            f"{of}-plain": source(kind, name),
+            f"{of}-again": source(kind, name),
+            f"{of}-mode": source(kind, name, defaultMode=0o400),
+            f"{of}-mapped": source(kind, name, items=mapped),
+            f"{of}-item": source(kind, name, items=[{**mapped[0], "mode": 0o440}]),
+        }
+        files += [f"/{of}-plain/data-1", f"/{of}-again/data-1", f"/{of}-mode/data-1", f"/{of}-mapped/path/to/data-2",
+                  f"/{of}-item/path/to/data-2"]  # fmt: skip
+        told += [
+            f"/{of}-plain/data-1 644 0:0 {value}-1",
+            f"/{of}-again/data-1 644 0:0 {value}-1",
+            f"/{of}-mode/data-1 400 0:0 {value}-1",
+            f"/{of}-mapped/path/to/data-2 644 0:0 {value}-2",
+            f"/{of}-item/path/to/data-2 440 0:0 {value}-2",
+        ]
+    assert await world.printed(looking(world, volumes, files)) == told
 
 
 @CASES.add(
     pytest.mark.behaviour(
         "ConfigMap should be consumable from pods in volume as non-root",
         "ConfigMap should be consumable from pods in volume with mappings as non-root",
-    )
-)
-async def a_config_map_is_read_by_a_user(world: World) -> None:
-    await is_read_by_a_user(world, "configMap")
-
-
-@CASES.add(
-    pytest.mark.behaviour(
         "Projected configMap should be consumable from pods in volume as non-root",
         "Projected configMap should be consumable from pods in volume with mappings as non-root",
+        "Secrets should be consumable from pods in volume as non-root with defaultMode and fsGroup set",
+        "Projected secret should be consumable from pods in volume as non-root with defaultMode and fsGroup set",
     )
 )
-async def a_projected_config_map_is_read_by_a_user(world: World) -> None:
-    await is_read_by_a_user(world, "projected configMap")
-
-
-@CASES.add(
-    pytest.mark.behaviour(
-        "Secrets should be consumable from pods in volume as non-root with defaultMode and fsGroup set"
-    )
-)
-async def a_secret_is_read_by_a_user(world: World) -> None:
-    await is_read_by_a_user(world, "secret")
-
-
-@CASES.add(
-    pytest.mark.behaviour(
-        "Projected secret should be consumable from pods in volume as non-root with defaultMode and fsGroup set"
-    )
-)
-async def a_projected_secret_is_read_by_a_user(world: World) -> None:
-    await is_read_by_a_user(world, "projected secret")
+async def config_maps_and_secrets_are_read_by_a_user(world: World) -> None:
+    """As a user of the volume's group: what root alone may read becomes the group's to read."""
+    name = world.name()
+    await config_map(world, name, {"data-1": "value-1", "data-2": "value-2"})
+    await secret(world, name, {"data-1": "secret-1", "data-2": "secret-2"})
+    volumes: dict[str, Object] = {}
+    files, told = [], []
+    for kind in KINDS:
+        of, value = short(kind), "secret" if kind.endswith("secret") else "value"
+        volumes |= {
+            f"{of}-plain": source(kind, name),
+            f"{of}-mapped": source(kind, name, items=[{"key": "data-2", "path": "path/to/data-2"}]),
+            f"{of}-mode": source(kind, name, defaultMode=0o440),
+        }
+        files += [f"/{of}-plain/data-1", f"/{of}-mapped/path/to/data-2", f"/{of}-mode/data-1"]
+        told += [
+            f"/{of}-plain/data-1 644 0:1001 {value}-1",
+            f"/{of}-mapped/path/to/data-2 644 0:1001 {value}-2",
+            f"/{of}-mode/data-1 440 0:1001 {value}-1",
+        ]
+    context = {"runAsUser": 1000, "fsGroup": 1001}
+    assert await world.printed(looking(world, volumes, files, securityContext=context)) == told
 
 
 @CASES.add(pytest.mark.behaviour("ConfigMap binary data should be reflected in volume"))
@@ -220,62 +185,51 @@ async def a_secret_of_the_same_name_elsewhere_is_another(world: World) -> None:
 # -- changes reach running pods
 
 
-async def is_followed(world: World, kind: str) -> None:
+@CASES.add(
+    pytest.mark.behaviour(
+        "ConfigMap updates should be reflected in volume",
+        "ConfigMap optional updates should be reflected in volume",
+        "Projected configMap updates should be reflected in volume",
+        "Projected configMap optional updates should be reflected in volume",
+        "Secrets optional updates should be reflected in volume",
+        "Projected secret optional updates should be reflected in volume",
+    )
+)
+async def config_maps_and_secrets_are_followed(world: World) -> None:
     """A key that changes, a source that is deleted, and one that is created later, all of them seen by one pod."""
-    make = secret if kind.endswith("secret") else config_map
-    obj = "Secret" if make is secret else "ConfigMap"
-    field = "stringData" if make is secret else "data"
-    await make(world, world.name("kept"), {"data-1": "value-1", "data-2": "old"})
-    await make(world, world.name("deleted"), {"data-1": "value-1"})
-    volumes = {
-        "kept": source(kind, world.name("kept")),
-        "deleted": source(kind, world.name("deleted"), optional=True),
-        "created": source(kind, world.name("created"), optional=True),
-    }
+    made = {"ConfigMap": (config_map, "data"), "Secret": (secret, "stringData")}
+    for make, _ in made.values():
+        await make(world, world.name("kept"), {"data-1": "value-1", "data-2": "old"})
+        await make(world, world.name("deleted"), {"data-1": "value-1"})
+    volumes: dict[str, Object] = {}
+    for kind in KINDS:
+        volumes |= {
+            f"{short(kind)}-kept": source(kind, world.name("kept")),
+            f"{short(kind)}-deleted": source(kind, world.name("deleted"), optional=True),
+            f"{short(kind)}-created": source(kind, world.name("created"), optional=True),
+        }
     pod = looking(world, volumes, [])
     pod["spec"]["containers"][0]["command"] = ["/bin/sleep", "100000"]
     name = (await world.running(pod))["metadata"]["name"]
-    assert await world.execute(name, "cat /kept/data-2 /deleted/data-1; ls /created") == "oldvalue-1"
 
-    await world.patch(obj, world.name("kept"), {field: {"data-2": "new", "data-3": "more"}})
-    await world.delete(obj, world.name("deleted"))
-    await make(world, world.name("created"), {"data-1": "late"})
+    async def found(*files: str, empty: str) -> list[str]:
+        """For each kind what these files hold, and what is in a directory that should be empty."""
+        look = " ".join(f"/$kind-{file}" for file in files)
+        script = f"for kind in {' '.join(map(short, KINDS))}; do cat {look}; ls /$kind-{empty}; echo; done"
+        return (await world.execute(name, f"({script}) 2>/dev/null || true")).splitlines()
+
+    assert await found("kept/data-2", "deleted/data-1", empty="created") == ["oldvalue-1"] * len(KINDS)
+    for kind, (make, field) in made.items():
+        await world.patch(kind, world.name("kept"), {field: {"data-2": "new", "data-3": "more"}})
+        await world.delete(kind, world.name("deleted"))
+        await make(world, world.name("created"), {"data-1": "late"})
 
     async def seen() -> bool:
-        script = "cat /kept/data-2 /kept/data-3 /created/data-1; ls /deleted"
-        return await world.execute(name, f"({script}) 2>/dev/null || true") == "newmorelate"
+        files = ("kept/data-2", "kept/data-3", "created/data-1")
+        return await found(*files, empty="deleted") == ["newmorelate"] * len(KINDS)
 
     await until(f"{name} to see every change", seen)
     await world.delete("Pod", name)
-
-
-@CASES.add(
-    pytest.mark.behaviour(
-        "ConfigMap updates should be reflected in volume", "ConfigMap optional updates should be reflected in volume"
-    )
-)
-async def a_config_map_is_followed(world: World) -> None:
-    await is_followed(world, "configMap")
-
-
-@CASES.add(
-    pytest.mark.behaviour(
-        "Projected configMap updates should be reflected in volume",
-        "Projected configMap optional updates should be reflected in volume",
-    )
-)
-async def a_projected_config_map_is_followed(world: World) -> None:
-    await is_followed(world, "projected configMap")
-
-
-@CASES.add(pytest.mark.behaviour("Secrets optional updates should be reflected in volume"))
-async def a_secret_is_followed(world: World) -> None:
-    await is_followed(world, "secret")
-
-
-@CASES.add(pytest.mark.behaviour("Projected secret optional updates should be reflected in volume"))
-async def a_projected_secret_is_followed(world: World) -> None:
-    await is_followed(world, "projected secret")
 
 
 # -- the pod's own fields
@@ -295,58 +249,8 @@ def amount(resource: str, *, divisor: str = "") -> Object:
     return {"path": resource, "resourceFieldRef": {**reference, **({"divisor": divisor} if divisor else {})}}
 
 
-async def tells_of_the_pod(world: World, projected: bool) -> None:
-    field = {"path": "podname", "fieldRef": {"fieldPath": "metadata.name"}}
-    items = [field, amount("limits.cpu", divisor="1m"), amount("limits.memory"), amount("requests.cpu", divisor="1m"),
-             amount("requests.memory")]  # fmt: skip
-    volumes = {
-        "plain": downward(projected, items),
-        "mode": downward(projected, [field], defaultMode=0o400),
-        "item": downward(projected, [{**field, "mode": 0o440}]),
-    }
-    files = [f"/plain/{item['path']}" for item in items] + ["/mode/podname", "/item/podname"]
-    pod = looking(world, volumes, files)
-    pod["spec"]["containers"][0]["resources"] = RESOURCES
-    name = pod["metadata"]["name"]
-    assert await world.printed(pod) == [
-        f"/plain/podname 644 0:0 {name}",
-        "/plain/limits.cpu 644 0:0 1250",
-        f"/plain/limits.memory 644 0:0 {64 << 20}",
-        "/plain/requests.cpu 644 0:0 250",
-        f"/plain/requests.memory 644 0:0 {32 << 20}",
-        f"/mode/podname 400 0:0 {name}",
-        f"/item/podname 440 0:0 {name}",
-    ]
-
-
-async def tells_of_the_node(world: World, projected: bool) -> None:
-    """Without limits of its own a container may use what the node has to give."""
-    items = [amount("limits.cpu", divisor="1m"), amount("limits.memory")]
-    files = [f"/v/{item['path']}" for item in items]
-    printed = await world.printed(looking(world, {"v": downward(projected, items)}, files))
-    (node,) = (await world.client.list(world.resource("Node"))).items
-    cpu, memory = (int(line.rpartition(" ")[2]) for line in printed)
-    assert (cpu, memory) == (world.amount(node, "cpu") * 1000, world.amount(node, "memory"))
-
-
-async def follows_the_pod(world: World, projected: bool) -> None:
-    items = [{"path": what, "fieldRef": {"fieldPath": f"metadata.{what}"}} for what in ("labels", "annotations")]
-    pod = looking(world, {"v": downward(projected, items)}, [])
-    pod["spec"]["containers"][0]["command"] = ["/bin/sleep", "100000"]
-    pod["metadata"] |= {"labels": {"key1": "value1"}, "annotations": {"builder": "bar"}}
-    name = (await world.running(pod))["metadata"]["name"]
-    assert await world.execute(
-        name, "cat /v/labels; echo; cat /v/annotations"
-    ) == 'key1="value1"\nbuilder="bar"\n'.rstrip("\n")
-    await world.patch("Pod", name, {"metadata": {"labels": {"key3": "value3"}, "annotations": {"builder": "foo"}}})
-
-    async def seen() -> bool:
-        # In the moment of a change a sandbox may see neither the old files nor the new ones.
-        _, found, _ = await world.run(name, "cat", "/v/labels", "/v/annotations")
-        return 'key3="value3"' in found and 'builder="foo"' in found
-
-    await until(f"{name} to see its new labels and annotations", seen)
-    await world.delete("Pod", name)
+WAYS = {"own": False, "projected": True}
+"""By a part of the volume's name: whether the fields come by a projected volume."""
 
 
 @CASES.add(
@@ -358,14 +262,6 @@ async def follows_the_pod(world: World, projected: bool) -> None:
         "Downward API volume should provide podname only",
         "Downward API volume should set DefaultMode on files",
         "Downward API volume should set mode on item file",
-    )
-)
-async def a_volume_tells_of_the_pod(world: World) -> None:
-    await tells_of_the_pod(world, projected=False)
-
-
-@CASES.add(
-    pytest.mark.behaviour(
         "Projected downwardAPI should provide container's cpu limit",
         "Projected downwardAPI should provide container's cpu request",
         "Projected downwardAPI should provide container's memory limit",
@@ -375,49 +271,79 @@ async def a_volume_tells_of_the_pod(world: World) -> None:
         "Projected downwardAPI should set mode on item file",
     )
 )
-async def a_projected_volume_tells_of_the_pod(world: World) -> None:
-    await tells_of_the_pod(world, projected=True)
+async def volumes_tell_of_the_pod(world: World) -> None:
+    field = {"path": "podname", "fieldRef": {"fieldPath": "metadata.name"}}
+    items = [field, amount("limits.cpu", divisor="1m"), amount("limits.memory"), amount("requests.cpu", divisor="1m"),
+             amount("requests.memory")]  # fmt: skip
+    volumes: dict[str, Object] = {}
+    files, told, name = [], [], world.name()
+    for way, projected in WAYS.items():
+        volumes |= {
+            f"{way}-plain": downward(projected, items),
+            f"{way}-mode": downward(projected, [field], defaultMode=0o400),
+            f"{way}-item": downward(projected, [{**field, "mode": 0o440}]),
+        }
+        files += [f"/{way}-plain/{item['path']}" for item in items] + [f"/{way}-mode/podname", f"/{way}-item/podname"]
+        told += [
+            f"/{way}-plain/podname 644 0:0 {name}",
+            f"/{way}-plain/limits.cpu 644 0:0 1250",
+            f"/{way}-plain/limits.memory 644 0:0 {64 << 20}",
+            f"/{way}-plain/requests.cpu 644 0:0 250",
+            f"/{way}-plain/requests.memory 644 0:0 {32 << 20}",
+            f"/{way}-mode/podname 400 0:0 {name}",
+            f"/{way}-item/podname 440 0:0 {name}",
+        ]
+    pod = looking(world, volumes, files)
+    pod["spec"]["containers"][0]["resources"] = RESOURCES
+    assert await world.printed(pod) == told
 
 
 @CASES.add(
     pytest.mark.behaviour(
         "Downward API volume should provide node allocatable (cpu) as default cpu limit if the limit is not set",
         "Downward API volume should provide node allocatable (memory) as default memory limit if the limit is not set",
-    )
-)
-async def a_volume_tells_of_the_node(world: World) -> None:
-    await tells_of_the_node(world, projected=False)
-
-
-@CASES.add(
-    pytest.mark.behaviour(
         "Projected downwardAPI should provide node allocatable (cpu) as default cpu limit if the limit is not set",
         "Projected downwardAPI should provide node allocatable (memory) as default memory limit if the limit is not "
         "set",
     )
 )
-async def a_projected_volume_tells_of_the_node(world: World) -> None:
-    await tells_of_the_node(world, projected=True)
+async def volumes_tell_of_the_node(world: World) -> None:
+    """Without limits of its own a container may use what the node has to give."""
+    items = [amount("limits.cpu", divisor="1m"), amount("limits.memory")]
+    volumes = {way: downward(projected, items) for way, projected in WAYS.items()}
+    files = [f"/{way}/{item['path']}" for way in volumes for item in items]
+    printed = await world.printed(looking(world, volumes, files))
+    (node,) = (await world.client.list(world.resource("Node"))).items
+    there = [world.amount(node, "cpu") * 1000, world.amount(node, "memory")]
+    assert [int(line.rpartition(" ")[2]) for line in printed] == there * len(WAYS)
 
 
 @CASES.add(
     pytest.mark.behaviour(
         "Downward API volume should update annotations on modification",
         "Downward API volume should update labels on modification",
-    )
-)
-async def a_volume_follows_the_pod(world: World) -> None:
-    await follows_the_pod(world, projected=False)
-
-
-@CASES.add(
-    pytest.mark.behaviour(
         "Projected downwardAPI should update annotations on modification",
         "Projected downwardAPI should update labels on modification",
     )
 )
-async def a_projected_volume_follows_the_pod(world: World) -> None:
-    await follows_the_pod(world, projected=True)
+async def volumes_follow_the_pod(world: World) -> None:
+    items = [{"path": what, "fieldRef": {"fieldPath": f"metadata.{what}"}} for what in ("labels", "annotations")]
+    pod = looking(world, {way: downward(projected, items) for way, projected in WAYS.items()}, [])
+    pod["spec"]["containers"][0]["command"] = ["/bin/sleep", "100000"]
+    pod["metadata"] |= {"labels": {"key1": "value1"}, "annotations": {"builder": "bar"}}
+    name = (await world.running(pod))["metadata"]["name"]
+    for way in WAYS:
+        script = f"cat /{way}/labels; echo; cat /{way}/annotations"
+        assert await world.execute(name, script) == 'key1="value1"\nbuilder="bar"'
+    await world.patch("Pod", name, {"metadata": {"labels": {"key3": "value3"}, "annotations": {"builder": "foo"}}})
+
+    async def seen() -> bool:
+        # In the moment of a change a sandbox may see neither the old files nor the new ones.
+        _, found, _ = await world.run(name, "cat", *(f"/{way}/{item['path']}" for way in WAYS for item in items))
+        return all(found.count(one) == len(WAYS) for one in ('key3="value3"', 'builder="foo"'))
+
+    await until(f"{name} to see its new labels and annotations", seen)
+    await world.delete("Pod", name)
 
 
 @CASES.add(pytest.mark.behaviour("Projected combined should project all components that make up the projection API"))
