@@ -81,3 +81,12 @@ def test_times_of_the_first_years_are_written_as_they_are_read() -> None:
     for text in ("0001-01-01T00:00:02Z", "0999-12-31T23:59:59Z", "1969-12-31T23:59:59Z"):
         assert rfc3339(parse_rfc3339(text)) == text
         assert rfc3339_micro(parse_rfc3339(text)) == text.replace("Z", ".000000Z")
+
+
+def test_a_thread_that_ends_late_does_not_disturb_the_end_of_virtual_time() -> None:
+    """Python 3.14 waits 300 seconds at most for threads, by the loop's time, which jumps."""
+
+    async def main() -> None:
+        asyncio.get_running_loop().run_in_executor(None, time.sleep, 0.05)
+
+    virtual_time.run(main)

@@ -31,7 +31,8 @@ class Containerd:
         self._server.close()
         for transport in self._connections:
             transport.close()
-        self.path.unlink()
+        # Python does so itself from 3.13 on.
+        self.path.unlink(missing_ok=True)
 
     def _connection(self) -> ServerConnection:
         connection = ServerConnection(self._take)

@@ -48,6 +48,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._jumping.now
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """``timeout`` is Python's (from 3.12 on), and would pass here at once: threads end in real time."""
+        await super().shutdown_default_executor()
+
 
 def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run ``main()`` to its end on a fresh virtual-time loop and return its result."""
