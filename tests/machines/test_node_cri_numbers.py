@@ -11,9 +11,15 @@ from tools import go_descriptors
 from kontinuum.api.cri.messages import CALLS, file_descriptor, read_table
 
 pytestmark = pytest.mark.machine
-NEWER = {"IDMapping", "UserNamespace", "RuntimeHandler", "RuntimeHandlerFeatures"}
-NEWER_FIELDS = {"uidMappings", "gidMappings", "userns_options", "runtime_handlers"}
-"""Of containerd 2, which neither Debian 12 nor 13 has."""
+NEWER = {
+    "IDMapping", "UserNamespace", "RuntimeHandler", "RuntimeHandlerFeatures", "RuntimeFeatures", "ContainerUser",
+    "LinuxContainerUser", "SupplementalGroupsPolicy",
+}  # fmt: skip
+NEWER_FIELDS = {
+    "uidMappings", "gidMappings", "userns_options", "runtime_handlers", "features", "user", "recursive_read_only",
+    "supplemental_groups_policy",
+}  # fmt: skip
+"""Of containerd 2, which Debian has from 14 on: there they are held too."""
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +46,7 @@ def test_every_enum_value_we_name_has_containerds_number(installed: descriptor_p
     enums = [*installed.enum_type, *(enum for message in installed.message_type for enum in message.enum_type)]
     theirs = {(enum.name, value.name): value.number for enum in enums for value in enum.value}
     for enum in file_descriptor(read_table()).enum_type:
-        for value in enum.value:
+        for value in enum.value if enum.name not in NEWER - {name for name, _ in theirs} else ():
             assert theirs[enum.name, value.name] == value.number
 
 

@@ -19,6 +19,7 @@ from kontinuum.node.port import (
     Config,
     ContainerUsage,
     Executed,
+    Features,
     Fingerprint,
     Image,
     KnownContainer,
@@ -78,8 +79,6 @@ class FakeRuntime:
     stops: list[tuple[str, int]] = field(default_factory=list)
     """Which containers were asked to stop, by name and with how many seconds of grace, in order."""
     starts: Counter[str] = field(default_factory=Counter)
-    with_users: set[str] = field(default_factory=set)
-    """Handlers whose pods may have users of their own."""
     configs: list[Config] = field(default_factory=list)
     """Of every sandbox and container that was made, in order."""
     init_names: set[str] = field(default_factory=set)
@@ -102,9 +101,9 @@ class FakeRuntime:
             self.surprises[call] -= 1
             raise AssertionError(f"nobody expects this of {call}")
 
-    async def makes_user_namespaces(self, handler: str) -> bool:
-        await self._enter("makes_user_namespaces")
-        return handler in self.with_users
+    async def features(self) -> Features:
+        await self._enter("features")
+        return Features()
 
     async def version(self) -> tuple[str, str]:
         await self._enter("version")

@@ -86,7 +86,9 @@ def test_profiles_and_groups_that_nothing_here_would_enforce_are_refused() -> No
     of_container["spec"]["containers"][0]["securityContext"] = {"appArmorProfile": {"type": "RuntimeDefault"}}
     assert reason(of_container) == "AppArmor"
     assert reason(secured(supplementalGroupsPolicy="Merge")) == ""
-    assert reason(secured(supplementalGroupsPolicy="Strict")) == "SupplementalGroupsPolicyNotSupported"
+    strict = secured(supplementalGroupsPolicy="Strict")
+    assert reason(strict) == "SupplementalGroupsPolicyNotSupported"
+    assert verdict(strict, [], ROOM, 110, has_groups_policy=True) == []
 
 
 @pytest.mark.parametrize(

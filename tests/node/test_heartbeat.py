@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from tests.node.fake_runtime import FakeRuntime
 
@@ -12,7 +13,7 @@ from kontinuum.foundation import virtual_time
 from kontinuum.foundation.clock import VirtualClock
 from kontinuum.foundation.tasks import cancel
 from kontinuum.node.heartbeat import LEASE_NAMESPACE, Heartbeat
-from kontinuum.node.port import PresentImage
+from kontinuum.node.port import Features, PresentImage
 from kontinuum.node.registration import MachineFacts, bandwidth, images_status, moves, node_status
 from kontinuum.node.settings import NodeSettings
 
@@ -70,6 +71,15 @@ def test_a_node_says_what_it_is_and_what_it_can_run() -> None:
         assert status["daemonEndpoints"]["kubeletEndpoint"]["Port"] == 10250
 
     live(story)
+
+
+def test_a_node_says_what_its_runtime_says_that_it_can_do() -> None:
+    features = Features(frozenset({"", "container"}), frozenset({"container"}), supplemental_groups_policy=True)
+    told = node_status(replace(FACTS, features=features), SETTINGS, {}, port=0, problem="", now="")
+    assert told["features"] == {"supplementalGroupsPolicy": True}
+    assert {one["name"]: tuple(one["features"].values()) for one in told["runtimeHandlers"]} == {
+        "": (False, True), "container": (True, True), "microvm": (False, False)
+    }  # fmt: skip
 
 
 def test_the_lease_is_renewed_and_the_status_left_alone() -> None:

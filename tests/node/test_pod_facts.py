@@ -88,6 +88,26 @@ def test_a_path_below_a_volume_is_refused_where_its_variables_lead_nowhere_good(
 
 
 @pytest.mark.parametrize(
+    ("wish", "can", "is_deep"),
+    [("Enabled", True, True), ("IfPossible", True, True), ("IfPossible", False, False), ("Disabled", True, False),
+     (None, True, False)],
+)  # fmt: skip
+def test_a_mount_is_read_only_all_the_way_down_where_it_is_to_be_and_can_be(
+    tmp_path: Path, wish: str | None, can: bool, is_deep: bool
+) -> None:
+    mount = {"name": "v", "mountPath": "/v", "readOnly": True, **({"recursiveReadOnly": wish} if wish else {})}
+    of = container("app", volumeMounts=[mount])
+    (made,) = volume_mounts(of, [], {"v": tmp_path}, {}, can_be_deep=can)
+    assert made["recursive_read_only"] is is_deep
+
+
+def test_a_mount_that_must_be_read_only_all_the_way_down_is_refused_where_it_cannot_be(tmp_path: Path) -> None:
+    mount = {"name": "v", "mountPath": "/v", "readOnly": True, "recursiveReadOnly": "Enabled"}
+    with pytest.raises(BadMount, match="not supported by the container runtime"):
+        volume_mounts(container("app", volumeMounts=[mount]), [], {"v": tmp_path}, {})
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("$(A)", "1"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.node.test_plan import (
@@ -19,7 +21,7 @@ from tests.node.test_plan import (
 from tests.node.world import container, pod, state, waiting
 
 from kontinuum.api.machinery.objects import Object
-from kontinuum.node.observed import Container, Observed, Sandbox
+from kontinuum.node.observed import Container, Observed, Sandbox, User
 from kontinuum.node.remembered import PULL_BACKOFF, Ending, Remembered
 from kontinuum.node.status import HostFacts, status
 from kontinuum.node.status_writer import difference
@@ -119,6 +121,15 @@ def test_the_status_says_what_became_of_each_mount() -> None:
         {"name": "v", "mountPath": "/v"},
         {"name": "w", "mountPath": "/w", "readOnly": True, "recursiveReadOnly": "Disabled"},
     ]
+
+
+def test_the_status_says_who_a_container_is_and_which_mounts_are_read_only_all_the_way_down() -> None:
+    """Where the runtime tells: containerd from 2.0 on."""
+    mounts = [{"name": "v", "mountPath": "/v", "readOnly": True, "recursiveReadOnly": "IfPossible"}]
+    known = replace(attempt("app", RUNNING), user=User(1000, 3000, (3000, 5000)), only_read_below=frozenset({"/v"}))
+    shown = told(pod(containers=[container("app", volumeMounts=mounts)]), [known])["containerStatuses"][0]
+    assert shown["volumeMounts"][0]["recursiveReadOnly"] == "Enabled"
+    assert shown["user"] == {"linux": {"uid": 1000, "gid": 3000, "supplementalGroups": [3000, 5000]}}
 
 
 def test_a_visitor_waits_for_nothing_that_would_make_it_started() -> None:

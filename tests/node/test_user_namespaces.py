@@ -14,6 +14,7 @@ from tests.node.world import World, container, play, pod, state
 
 from kontinuum.api.cri.messages import CALLS
 from kontinuum.node import user_namespaces
+from kontinuum.node.port import Features
 from kontinuum.node.user_namespaces import LENGTH, BadNote, BadRange, NoUsersLeft, UserNamespaces, Users, range_of
 
 NOWHERE = (Path("/nonexistent/subuid"), Path("/nonexistent/subgid"))
@@ -82,7 +83,6 @@ def options(config: dict[str, Any]) -> Any:
 
 def test_a_pod_and_its_containers_and_mounts_are_of_its_own_users(tmp_path: Path) -> None:
     async def story(world: World) -> None:
-        world.runtime.with_users = {""}
         mounts = [{"name": "v", "mountPath": "/v"}]
         for name in ("p", "q"):
             volumes = [{"name": "v", "emptyDir": {}}]
@@ -90,7 +90,7 @@ def test_a_pod_and_its_containers_and_mounts_are_of_its_own_users(tmp_path: Path
             await world.create(pod(name, hostUsers=False, volumes=volumes, containers=parts))
             await world.wait(lambda status: "running" in state(status), name)
 
-    world = play(tmp_path, story)
+    world = play(tmp_path, story, Features(user_namespaces=frozenset({""})))
     by_user: dict[int, list[dict[str, Any]]] = {}
     for config in world.runtime.configs:
         by_user.setdefault(options(config)["uids"][0]["host_id"], []).append(config)

@@ -22,7 +22,7 @@ from kontinuum.foundation.tasks import cancel
 from kontinuum.node.agent import Agent
 from kontinuum.node.checks import CheckFailed
 from kontinuum.node.images import Puller
-from kontinuum.node.port import RuntimeFailed
+from kontinuum.node.port import Features, RuntimeFailed
 from kontinuum.node.settings import NodeSettings
 from kontinuum.node.sources import Sources
 from kontinuum.node.static.folder import Folder
@@ -33,6 +33,7 @@ from kontinuum.node.volumes.context import Context
 from kontinuum.node.volumes.scratch import Scratch
 
 NODE = "n1"
+NONE = Features()
 
 
 class Events:
@@ -89,7 +90,7 @@ class NoServices:
 
 
 class World:
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, features: Features = NONE) -> None:
         self.clock = VirtualClock()
         self.api = FakeApi(self.clock)
         self.client = self.api.client()
@@ -111,7 +112,7 @@ class World:
             scratch=Scratch(directory / "scratch", usual_bytes=64 << 20),
             checks=self.checks, host=HostFacts("192.0.2.1"),
             host_resolver={"servers": [], "searches": [], "options": []},
-            node_cpu=2000, node_memory=1 << 30, cgroup_root=cgroups,
+            node_cpu=2000, node_memory=1 << 30, features=features, cgroup_root=cgroups,
         )  # fmt: skip
         self.agent = Agent(self.tools, NODE)
         self._agent: asyncio.Task[None] | None = None
@@ -184,12 +185,15 @@ def waiting(status: Object) -> str:
     return str((state(status).get("waiting") or {}).get("reason"))
 
 
-def play(directory: Path, story: Callable[[World], Awaitable[None]]) -> World:
-    """Run ``story`` against a started world in virtual time; nothing forbidden may have happened in it."""
+def play(directory: Path, story: Callable[[World], Awaitable[None]], features: Features = NONE) -> World:
+    """Run ``story`` against a started world in virtual time; nothing forbidden may have happened in it.
+
+    ``features``: what the runtime can do.
+    """
     worlds: list[World] = []
 
     async def main() -> None:
-        world = World(directory)
+        world = World(directory, features)
         worlds.append(world)
         await world.start()
         try:

@@ -7,6 +7,10 @@ from pathlib import Path
 
 from kontinuum.node.settings import instance_of
 
+RUN_MODE = 0o711
+"""Of ``run``: a pod with users of its own passes through it to its root, and can list nothing on its way. What is
+secret in it is closed by itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Installation:

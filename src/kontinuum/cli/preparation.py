@@ -11,7 +11,7 @@ import socket
 from pathlib import Path
 
 from kontinuum.cli.identities import ensure_tokens, identities
-from kontinuum.cli.installation import Installation
+from kontinuum.cli.installation import RUN_MODE, Installation
 from kontinuum.cli.settings import FRONT_PROXY, Settings
 from kontinuum.foundation import jwt
 from kontinuum.foundation.addresses import nth_address, split_networks
@@ -49,7 +49,7 @@ def make_directories(paths: Installation) -> None:
     """Those of every installation. Raises OSError."""
     make_directory(paths.data)
     make_directory(paths.logs, mode=0o750)
-    make_directory(paths.run, mode=0o700)
+    make_directory(paths.run, mode=RUN_MODE)
     make_directory(paths.templates, mode=0o700)
 
 

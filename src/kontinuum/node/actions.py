@@ -159,7 +159,7 @@ class Hands:
             handler = await tools.sources.handler(pods.isolation_class(pod))
             if unmet := abilities.unmet(handler, pod):
                 raise NotOffered(unmet)
-            if user_namespaces.has_own(pod) and not await self._runtime.makes_user_namespaces(handler):
+            if user_namespaces.has_own(pod) and handler not in tools.features.user_namespaces:
                 raise NotOffered(abilities.sentence("hostUsers: false", handler, user_namespaces.unsupported(handler)))
             # Before containerd knows the pod: it cannot take apart what it has made with words that it cannot read.
             bandwidth.limits_of(pod)
@@ -269,7 +269,9 @@ class Hands:
         places = await self.prepare_volumes(pod, ips)
         values = await environment(pod, container, self._tools.sources, around, services, places)
         volumes = pod["spec"].get("volumes") or ()
-        mounts = container_mounts.volume_mounts(container, volumes, places, values)
+        handler = observed.sandbox.handler if observed.sandbox else ""
+        is_deep = handler in self._tools.features.recursive_read_only_mounts
+        mounts = container_mounts.volume_mounts(container, volumes, places, values, can_be_deep=is_deep)
         devices, disks = container_mounts.volume_devices(container, volumes, places)
         mounts += disks
         mounts += self._own_mounts(pod, container, action.attempt, ips, {one["container_path"] for one in mounts})

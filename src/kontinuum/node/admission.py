@@ -62,10 +62,13 @@ def verdict(
     most_pods: int,
     allowed_sysctls: Sequence[str] = (),
     pressures: Collection[str] = (),
+    *,
+    has_groups_policy: bool = False,
 ) -> Refusal | list[Object]:
     """Why the pod is not taken, or who makes way for it: nobody, unless the node itself needs it.
 
     ``others`` are the node's pods that it has taken and that have not ended; ``pressures`` the node's conditions.
+    ``has_groups_policy``: whether the runtime can leave out the groups of an image.
     """
     others = [one for one in others if not pods.is_terminal(one)]
     short = _shortages(pod, others, room, most_pods)
@@ -74,7 +77,7 @@ def verdict(
         or _of_sysctls(pod, allowed_sysctls)
         or _of_system(pod)
         or _of_apparmor(pod)
-        or _of_groups(pod)
+        or _of_groups(pod, has_groups_policy)
     )
     if is_critical(pod):
         return unfit or _making_way(pod, others, short)
@@ -179,8 +182,10 @@ def _of_apparmor(pod: Object) -> Refusal | None:
     return None
 
 
-def _of_groups(pod: Object) -> Refusal | None:
-    """``Strict`` would leave out the groups that the image's /etc/group gives; containerd 1.6 always adds them."""
+def _of_groups(pod: Object, has_policy: bool) -> Refusal | None:
+    """``Strict`` leaves out the groups that the image's /etc/group gives; containerd before 2.0 always adds them."""
+    if has_policy:
+        return None
     if (pod["spec"].get("securityContext") or {}).get("supplementalGroupsPolicy") == "Strict":
         message = "SupplementalGroupsPolicy=Strict is not supported in this node"
         return Refusal("SupplementalGroupsPolicyNotSupported", message)

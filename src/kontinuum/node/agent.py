@@ -98,7 +98,8 @@ async def run(
     await network.prepare(settings)
     async with CriClient(settings.socket, undivided=containerd.undivided(settings)) as runtime:
         name, version = await _answered(runtime.version, clock)
-        facts = machine_facts.read(settings, f"{name}://{version}")
+        features = await _answered(runtime.features, clock)
+        facts = machine_facts.read(settings, f"{name}://{version}", features)
         services = KnownServices(client, clock)
         events = EventRecorder(client, COMPONENT, facts.name, clock=clock)
         tools = _tools(client, runtime, clock, settings, events, services, facts)
@@ -231,6 +232,7 @@ def _tools(
         node_cpu=room.cpu,
         node_memory=room.memory,
         node_storage=room.storage,
+        features=facts.features,
     )
 
 
@@ -395,7 +397,10 @@ class Agent:
         others = [worker.pod for worker in self._workers.values() if not worker.is_refused]
         tools, settings = self._tools, self._tools.settings
         room = Room(tools.node_cpu, tools.node_memory, tools.node_storage)
-        return verdict(pod, others, room, settings.max_pods, settings.allowed_unsafe_sysctls, self.pressures())
+        return verdict(
+            pod, others, room, settings.max_pods, settings.allowed_unsafe_sysctls, self.pressures(),
+            has_groups_policy=tools.features.supplemental_groups_policy,
+        )  # fmt: skip
 
     async def _send_back_if_misplaced(self, worker: PodWorker) -> None:
         """Labels and taints may have changed since we saw the Node last: nobody is refused for what was."""

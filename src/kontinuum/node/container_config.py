@@ -155,7 +155,7 @@ def _security(pod: Object, container: Object, image: Image, *, profiles: Path, t
         "privileged": privileged,
         "readonly_rootfs": bool(own.get("readOnlyRootFilesystem")),
         "no_new_privs": own.get("allowPrivilegeEscalation") is False,
-        "supplemental_groups": supplemental_groups(pod),
+        **supplemental_groups(pod),
         "seccomp": seccomp(merged.get("seccompProfile"), profiles),
         "capabilities": {
             "add_capabilities": capabilities.get("add") or [],

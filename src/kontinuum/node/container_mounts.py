@@ -16,6 +16,7 @@ PROPAGATION = {
     "HostToContainer": "PROPAGATION_HOST_TO_CONTAINER",
     "Bidirectional": "PROPAGATION_BIDIRECTIONAL",
 }
+DEEP = ("Enabled", "IfPossible")
 HOSTS_PATH = "/etc/hosts"
 ONLY_READ = ("configMap", "secret", "downwardAPI", "projected", "image")
 """Volumes that containers only read, whatever their mounts say: what they wrote would be lost at the next update, or
@@ -27,15 +28,23 @@ class BadMount(Refused):
 
 
 def volume_mounts(
-    container: Object, volumes: Iterable[Object], places: Mapping[str, Path], environment: Mapping[str, str]
+    container: Object,
+    volumes: Iterable[Object],
+    places: Mapping[str, Path],
+    environment: Mapping[str, str],
+    *,
+    can_be_deep: bool = False,
 ) -> list[Config]:
-    """The CRI's mounts for ``volumeMounts`` of the pod's ``volumes``; ``places`` says where each volume is."""
+    """The CRI's mounts for ``volumeMounts`` of the pod's ``volumes``; ``places`` says where each volume is.
+
+    ``can_be_deep``: whether the runtime can make read-only what lies below a mount (KEP-3857).
+    """
     mounts = []
     only_read = {volume["name"] for volume in volumes if _is_only_read(volume)}
     for mount in container.get("volumeMounts") or ():
         if mount["name"] not in places:
             raise BadMount(f'volume "{mount["name"]}" of container "{container["name"]}" does not exist')
-        if mount.get("recursiveReadOnly") == "Enabled":
+        if mount.get("recursiveReadOnly") == "Enabled" and not can_be_deep:
             where = f'volume "{mount["name"]}" of container "{container["name"]}"'
             raise BadMount(f"recursiveReadOnly: Enabled of {where} is not supported by the container runtime")
         sub_path = mount.get("subPath") or _expanded(mount.get("subPathExpr") or "", environment)
@@ -45,6 +54,7 @@ def volume_mounts(
                 "host_path": str(below(places[mount["name"]], sub_path)),
                 "readonly": bool(mount.get("readOnly")) or mount["name"] in only_read,
                 "propagation": NUMBERS[PROPAGATION[mount.get("mountPropagation") or "None"]],
+                "recursive_read_only": can_be_deep and mount.get("recursiveReadOnly") in DEEP,
             }
         )
     return mounts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kontinuum.api.machinery.objects import Object
 from kontinuum.foundation.clock import rfc3339
 from kontinuum.node import pods, resize, restarts
-from kontinuum.node.observed import Container, ContainerState, Observed
+from kontinuum.node.observed import Container, ContainerState, Observed, User
 from kontinuum.node.plan import is_started
 from kontinuum.node.remembered import FRESH_SECONDS, Remembered, Trouble
 
@@ -35,7 +35,7 @@ def container_status(pod: Object, container: Object, observed: Observed, remembe
         # It has no startup probe that could be waited for.
         del status["started"]
     if mounts := container.get("volumeMounts"):
-        status["volumeMounts"] = [_mounted(one) for one in mounts]
+        status["volumeMounts"] = [_mounted(one, latest) for one in mounts]
     status |= _resources(pod, container, latest, remembered)
     if latest is not None:
         status["containerID"] = f"containerd://{latest.id}"
@@ -44,14 +44,22 @@ def container_status(pod: Object, container: Object, observed: Observed, remembe
         shown_now = 1 if "terminated" in state else 0
         if len(ended) > shown_now:
             status["lastState"] = {"terminated": terminated(ended[shown_now], remembered)}
+        if latest.user is not None:
+            status["user"] = {"linux": _user(latest.user)}
         status["ready"] = _is_ready(pod, container, latest, remembered)
     return status
 
 
-def _mounted(mount: Object) -> Object:
-    """What became of a mount (KEP-3857): what is below one that is only read may be written to with this runtime."""
-    how = {"readOnly": True, "recursiveReadOnly": "Disabled"} if mount.get("readOnly") else {}
+def _mounted(mount: Object, latest: Container | None) -> Object:
+    """What became of a mount (KEP-3857): what is below one that is only read may be written to, or not."""
+    is_deep = latest is not None and mount["mountPath"] in latest.only_read_below
+    how = {"readOnly": True, "recursiveReadOnly": "Enabled" if is_deep else "Disabled"} if mount.get("readOnly") else {}
     return {"name": mount["name"], "mountPath": mount["mountPath"], **how}
+
+
+def _user(user: User) -> Object:
+    """ContainerUser's ``linux`` (KEP-3619)."""
+    return {"uid": user.uid, "gid": user.gid, "supplementalGroups": list(user.groups)}
 
 
 def _resources(pod: Object, container: Object, latest: Container | None, remembered: Remembered) -> Object:

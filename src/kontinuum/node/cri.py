@@ -22,11 +22,13 @@ from kontinuum.node.observed import (
     ContainerState,
     Observed,
     Sandbox,
+    User,
 )
 from kontinuum.node.port import (
     Config,
     ContainerUsage,
     Executed,
+    Features,
     Fingerprint,
     Image,
     KnownContainer,
@@ -91,10 +93,18 @@ class CriClient:
             return False
         return all(condition.status for condition in status.status.conditions if condition.type == "RuntimeReady")
 
-    async def makes_user_namespaces(self, handler: str) -> bool:
-        """Whether its pods can have users of their own ("" is the default handler); containerd says so since 2.0."""
+    async def features(self) -> Features:
+        """What ``Status`` tells: nothing before containerd 2.0."""
         status = await self.call("Status", timeout=5)
-        return any(one.name == handler and one.features.user_namespaces for one in status.runtime_handlers)
+
+        def having(feature: str) -> frozenset[str]:
+            return frozenset(one.name for one in status.runtime_handlers if getattr(one.features, feature))
+
+        return Features(
+            having("user_namespaces"),
+            having("recursive_read_only_mounts"),
+            status.features.supplemental_groups_policy,
+        )
 
     async def version(self) -> tuple[str, str]:
         """The runtime's name and version: ``("containerd", "1.6.20~ds1")``."""
@@ -166,6 +176,8 @@ class CriClient:
             image=status.image.image,
             image_id=status.image_ref,
             annotations=dict(status.annotations),
+            user=_user(status.user),
+            only_read_below=frozenset(one.container_path for one in status.mounts if one.recursive_read_only),
         )
 
     async def run_sandbox(self, config: Config, handler: str) -> str:
@@ -307,6 +319,12 @@ class CriClient:
     async def attach_url(self, container_id: str, streams: Config) -> str:
         answer = await self.call("Attach", container_id=container_id, **streams)
         return str(answer.url)
+
+
+def _user(user: Any) -> User | None:
+    if not user.HasField("linux"):
+        return None
+    return User(user.linux.uid, user.linux.gid, tuple(user.linux.supplemental_groups))
 
 
 def _told(message: Any, field: str) -> int | None:

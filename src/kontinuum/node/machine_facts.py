@@ -10,12 +10,13 @@ from pathlib import Path
 
 from kontinuum.foundation import processor
 from kontinuum.node.eviction.signals import pids
+from kontinuum.node.port import Features
 from kontinuum.node.registration import MachineFacts
 from kontinuum.node.settings import NodeSettings
 
 
-def read(settings: NodeSettings, runtime: str) -> MachineFacts:
-    """``runtime`` is the container runtime's ``name://version``."""
+def read(settings: NodeSettings, runtime: str, features: Features) -> MachineFacts:
+    """``runtime`` is the container runtime's ``name://version``, ``features`` what it says that it can do."""
     hostname = socket.gethostname()
     name = settings.name or hostname.lower()
     return MachineFacts(
@@ -33,6 +34,7 @@ def read(settings: NodeSettings, runtime: str) -> MachineFacts:
         system_uuid=_first_line("/sys/class/dmi/id/product_uuid") or _first_line("/etc/machine-id"),
         boot_id=_first_line("/proc/sys/kernel/random/boot_id"),
         runtime=runtime,
+        features=features,
     )
 
 

@@ -44,6 +44,15 @@ class Sandbox:
 
 
 @dataclass(frozen=True, slots=True)
+class User:
+    """Whom a container's first process began as, by numbers."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Container:
     """One attempt at a container."""
 
@@ -61,6 +70,10 @@ class Container:
     image: str = ""
     image_id: str = ""
     annotations: Mapping[str, str] = field(default_factory=dict)
+    user: User | None = None
+    """Whom the runtime has started it as; None from those that do not tell (containerd before 2.0)."""
+    only_read_below: frozenset[str] = frozenset()
+    """Where its read-only mounts are so with all that lies below them."""
     even: tuple[float, float] | None = None
     """When it began and ended by the agent's ``even_time``; None: by the runtime's stamps."""
 

@@ -110,14 +110,24 @@ class ContainerUsage:
     major_page_faults: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What the runtime says that it can do. Handlers are named; the default one's name is ""."""
+
+    user_namespaces: frozenset[str] = frozenset()
+    """Handlers whose pods can have users of their own."""
+    recursive_read_only_mounts: frozenset[str] = frozenset()
+    """Handlers that can make all read-only that lies below a mount too."""
+    supplemental_groups_policy: bool = False
+    """Whether the groups that an image's /etc/group gives can be left out."""
+
+
 class ContainerRuntime(Protocol):
     """Every method raises RuntimeAway, RuntimeFailed or NotThere. Repeating stop and remove is harmless."""
 
     async def version(self) -> tuple[str, str]: ...
 
-    async def makes_user_namespaces(self, handler: str) -> bool:
-        """Whether pods of the handler ("" is the default one) can have users of their own."""
-        ...
+    async def features(self) -> Features: ...
 
     async def fingerprints(self) -> Mapping[str, Fingerprint]: ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 
 from kontinuum.api.kontinuum.host_path import NODE_LABEL, ROOT
@@ -12,7 +12,7 @@ from kontinuum.api.machinery import quantity
 from kontinuum.api.machinery.conditions import set_condition
 from kontinuum.api.machinery.objects import Object
 from kontinuum.node.allocatable import Amounts, held_back
-from kontinuum.node.port import PresentImage
+from kontinuum.node.port import Features, PresentImage
 from kontinuum.node.settings import NodeSettings
 
 KUBELET_VERSION = f"v1.36.2-kontinuum.{metadata.version('kontinuum')}"
@@ -34,8 +34,6 @@ PRESSURES = {
     ),
 }
 """Reason and message of each condition, without and with pressure."""
-HANDLER_FEATURES = {"recursiveReadOnlyMounts": False, "userNamespaces": False}
-"""What containerd 1.6 cannot do in any class; pods that insist on it are refused (``admission``, ``abilities``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +56,7 @@ class MachineFacts:
     boot_id: str
     runtime: str = ""
     """``containerd://1.6.20``."""
+    features: Features = field(default_factory=Features)
 
 
 def node_object(facts: MachineFacts, settings: NodeSettings) -> Object:
@@ -163,10 +162,18 @@ def node_status(
         },
         "images": before.get("images") or [] if images is None else images_status(images),
         "runtimeHandlers": [
-            {"name": name, "features": dict(HANDLER_FEATURES)} for name in ("", *settings.offered_classes)
+            {"name": name, "features": _handler_features(facts.features, name)}
+            for name in ("", *settings.offered_classes)
         ],
-        "features": {"supplementalGroupsPolicy": False},
+        "features": {"supplementalGroupsPolicy": facts.features.supplemental_groups_policy},
         "conditions": conditions,
+    }
+
+
+def _handler_features(features: Features, handler: str) -> Object:
+    return {
+        "recursiveReadOnlyMounts": handler in features.recursive_read_only_mounts,
+        "userNamespaces": handler in features.user_namespaces,
     }
 
 

@@ -85,7 +85,7 @@ def _security(pod: Object) -> Config:
     security: Config = {
         "namespace_options": namespace_options(pod),
         "privileged": any((one.get("securityContext") or {}).get("privileged") for one in pods.all_containers(pod)),
-        "supplemental_groups": supplemental_groups(pod),
+        **supplemental_groups(pod),
         # Not the pod's own: that is made for its containers, and the sandbox's process may need other calls.
         "seccomp": {"profile_type": SECCOMP["RuntimeDefault"]},
     }
@@ -96,10 +96,13 @@ def _security(pod: Object) -> Config:
     return security
 
 
-def supplemental_groups(pod: Object) -> list[int]:
+def supplemental_groups(pod: Object) -> Config:
+    """The fields of both security contexts that say which groups processes are in beside their own."""
     context = _pod_security(pod["spec"])
     groups = list(context.get("supplementalGroups") or ())
-    return groups + ([context["fsGroup"]] if context.get("fsGroup") is not None else [])
+    groups += [context["fsGroup"]] if context.get("fsGroup") is not None else []
+    policy = NUMBERS[context.get("supplementalGroupsPolicy") or "Merge"]
+    return {"supplemental_groups": groups, "supplemental_groups_policy": policy}
 
 
 def _port_mappings(pod: Object) -> list[Config]:

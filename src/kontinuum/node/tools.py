@@ -13,7 +13,7 @@ from kontinuum.node import cgroups
 from kontinuum.node.checks import Checks
 from kontinuum.node.fields import Surroundings
 from kontinuum.node.images import Puller
-from kontinuum.node.port import Config, ContainerRuntime
+from kontinuum.node.port import Config, ContainerRuntime, Features
 from kontinuum.node.probe_counts import ProbeCounts
 from kontinuum.node.services import Services
 from kontinuum.node.settings import NodeSettings
@@ -52,6 +52,8 @@ class Tools:
     """Allocatable bytes."""
     node_storage: int = 0
     """Allocatable bytes of the node's disk; 0: not counted."""
+    features: Features = field(default_factory=Features)
+    """Of the runtime."""
     probe_counts: ProbeCounts = field(default_factory=ProbeCounts)
     cgroup_root: Path = field(default=cgroups.ROOT)
 

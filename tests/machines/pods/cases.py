@@ -68,6 +68,8 @@ class RefusedWithReason(Exception):
 
 
 Case = Callable[["World"], Awaitable[None]]
+Offered = Callable[[Object, str], bool]
+"""Whether a Node's status says that a class can do it."""
 BY_KIND = {
     one.kind: one for one in vars(resources).values() if isinstance(one, Resource) and one.group != "events.k8s.io"
 }
@@ -406,6 +408,7 @@ class Entry:
     case: Case
     classes: tuple[str, ...]
     refused: tuple[str, ...]
+    unless: Offered
     marks: tuple[pytest.MarkDecorator, ...]
 
     @property
@@ -424,14 +427,19 @@ class Cases:
     entries: dict[str, Entry] = field(default_factory=dict)
 
     def add(
-        self, *marks: pytest.MarkDecorator, classes: tuple[str, ...] = CLASSES, refused: tuple[str, ...] = ()
+        self,
+        *marks: pytest.MarkDecorator,
+        classes: tuple[str, ...] = CLASSES,
+        refused: tuple[str, ...] = (),
+        unless: Offered = lambda node, isolation_class: False,
     ) -> Callable[[Case], Case]:
-        """A decorator. ``classes``: where it is tried; ``refused``: which of those are to refuse it."""
+        """A decorator. ``classes``: where it is tried; ``refused``: which of those are to refuse it, ``unless`` the
+        node says that its runtime can do it."""
 
         def taken(case: Case) -> Case:
             name = case.__name__
             assert name not in self.entries and set(refused) <= set(classes)
-            self.entries[name] = Entry(case, classes, refused, marks)
+            self.entries[name] = Entry(case, classes, refused, unless, marks)
             return case
 
         return taken
@@ -503,6 +511,7 @@ async def _all(platform: Platform, chosen: list[Chosen]) -> dict[tuple[str, str,
     few = {isolation_class: asyncio.Semaphore(most) for isolation_class, most in AT_ONCE.items()}
     transport = HttpTransport(kubeconfig.load(platform.kubeconfig), user_agent="tests")
     client = Client(transport)
+    [node, *_] = (await client.list(BY_KIND["Node"])).items
 
     async def one(cases: Cases, name: str, isolation_class: str, changes: Changes) -> End:
         entry = cases.entries[name]
@@ -510,7 +519,7 @@ async def _all(platform: Platform, chosen: list[Chosen]) -> dict[tuple[str, str,
         async with few[isolation_class]:
             try:
                 async with _namespace(client, isolation_class) as namespace:
-                    is_refused = isolation_class in entry.refused
+                    is_refused = isolation_class in entry.refused and not entry.unless(node, isolation_class)
                     world = World(
                         transport, changes, platform.kubeconfig, isolation_class, namespace, short, is_refused
                     )

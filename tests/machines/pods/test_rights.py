@@ -64,9 +64,22 @@ async def mounts_reach_other_pods_where_that_is_asked_for(world: World) -> None:
     await world.gone("Pod", giver["metadata"]["name"])
 
 
-@CASES.add(classes=EVERY, refused=EVERY)
+def makes_users(node: Object, isolation_class: str) -> bool:
+    told = {one["name"]: one["features"] for one in node["status"]["runtimeHandlers"]}
+    return bool(told[isolation_class]["userNamespaces"])
+
+
+@CASES.add(classes=EVERY, refused=EVERY, unless=makes_users)
 async def users_of_a_pod_are_not_those_of_the_host(world: World) -> None:
-    await world.printed(world.pod("cat /proc/self/uid_map", hostUsers=False))
+    script = (
+        "cat /proc/self/uid_map; echo mine > /v/file; stat -c %u /v/file /etc/hosts; chown 33 /v/file && echo given"
+    )
+    mounts = {"volumeMounts": [mounted("v", "/v")]}
+    pod = world.pod(script, hostUsers=False, volumes=[{"name": "v", "emptyDir": {}}], container=mounts)
+    users, *rest = await world.printed(pod)
+    inside, outside, count = map(int, users.split())
+    assert (inside, count) == (0, 65536) and outside % 65536 == 0 < outside
+    assert rest == ["0", "0", "given"]
 
 
 @CASES.add(classes=EVERY, refused=EVERY)
@@ -74,9 +87,17 @@ async def a_profile_of_apparmor_is_held(world: World) -> None:
     await world.printed(world.pod("true", securityContext={"appArmorProfile": {"type": "RuntimeDefault"}}))
 
 
-@CASES.add(classes=EVERY, refused=EVERY)
+def knows_policies_of_groups(node: Object, isolation_class: str) -> bool:
+    return bool(node["status"]["features"]["supplementalGroupsPolicy"])
+
+
+@CASES.add(classes=EVERY, refused=EVERY, unless=knows_policies_of_groups)
 async def groups_of_the_image_are_left_out(world: World) -> None:
-    await world.printed(world.pod("id", securityContext={"supplementalGroupsPolicy": "Strict"}))
+    context = {"supplementalGroupsPolicy": "Strict", "runAsUser": 33, "runAsGroup": 7, "supplementalGroups": [9]}
+    pod = world.pod("id -G", securityContext=context)
+    assert await world.printed(pod) == ["7 9"]
+    [shown] = (await world.get("Pod", pod["metadata"]["name"]))["status"]["containerStatuses"]
+    assert shown["user"] == {"linux": {"uid": 33, "gid": 7, "supplementalGroups": [7, 9]}}
 
 
 @CASES.add(classes=EVERY, refused=EVERY)

@@ -13,7 +13,7 @@ from pathlib import Path
 from kontinuum.cli import settings as composing
 from kontinuum.cli import state
 from kontinuum.cli.exits import Exit
-from kontinuum.cli.installation import Installation
+from kontinuum.cli.installation import RUN_MODE, Installation
 from kontinuum.cli.logs import open_log
 from kontinuum.foundation.addresses import AddressTaken, try_listen
 from kontinuum.foundation.errors import Broken, Refused, Retryable
@@ -59,7 +59,7 @@ def supervise(settings: composing.Settings, *, detach: bool, say: str) -> None:
     # The node's own address towards pods is made later, and so is the wire between hosts of one machine.
     own = (*node.gateways, settings.hosts.address_of(1))
     _wait_free(node.listens_at, early=node.address in own)
-    make_directory(paths.run, mode=0o700)
+    make_directory(paths.run, mode=RUN_MODE)
     told = paths.told
     replace_file(told, composing.encode(settings), mode=0o600)
     command = supervisor_command(told)
