@@ -154,6 +154,62 @@ def test_a_runtime_that_refuses_is_asked_again_and_the_pod_says_why(tmp_path: Pa
     assert play(tmp_path, story).events.reasons.count("ResizeError") == 1
 
 
+def test_no_container_gets_less_memory_than_it_uses(tmp_path: Path) -> None:
+    """Every container of the fake runtime uses 10 MiB. What could be granted still is, and what is held stays."""
+
+    async def story(world: World) -> None:
+        await world.create(pod(containers=[sized("100m", "64Mi")]))
+        await world.wait(lambda one: one["phase"] == "Running")
+        await ask(world, sized("100m", "11Mi"))
+        await world.wait(lambda one: amounts(one)["held"] == {"cpu": "100m", "memory": "11Mi"})
+        await ask(world, sized("100m", "10Ki"))
+        status = await world.wait(
+            lambda one: [
+                c for c in one["conditions"] if c["type"] == "PodResizeInProgress" and c.get("reason") == "Error"
+            ]
+        )
+        (found,) = [one["message"] for one in status["conditions"] if one["type"] == "PodResizeInProgress"]
+        assert found == (
+            "cannot decrease memory limits: "
+            'attempting to set container "app" memory limit (10240) below current usage (10485760)'
+        )
+        assert amounts(status)["held"] == {"cpu": "100m", "memory": "11Mi"}
+        assert world.runtime.updates[-1][1]["memory_limit_in_bytes"] == 11 << 20
+        await ask(world, sized("100m", "64Mi"))
+        status = await world.wait(lambda one: amounts(one)["held"] == {"cpu": "100m", "memory": "64Mi"})
+        assert not [one for one in status["conditions"] if one["type"].startswith("PodResize")]
+
+    play(tmp_path, story)
+
+
+def test_what_is_in_use_is_asked_for_where_memory_gets_less_only() -> None:
+    def decreases(before: tuple[str, str], now: tuple[str, str]) -> dict[str, int]:
+        return resize.memory_decreases([(sized(*now), resize.wished(sized(*before)))])
+
+    assert decreases(("100m", "64Mi"), ("50m", "64Mi")) == {}
+    assert decreases(("100m", "64Mi"), ("100m", "65Mi")) == {}
+    assert decreases(("100m", "64Mi"), ("100m", "63Mi")) == {"app": 63 << 20}
+    assert resize.memory_decreases([(sized("100m", "1Mi"), {})]) == {"app": 1 << 20}
+
+
+def test_containers_that_can_be_resized_tell_their_resources_though_they_have_none(tmp_path: Path) -> None:
+    """A client that compares them finds an empty member there, as a kubelet writes it (KEP-1287)."""
+
+    async def story(world: World) -> None:
+        await world.create(pod(initContainers=[container("first")], containers=[container("app")]))
+        await world.wait(
+            lambda one: one["phase"] == "Pending" and "running" in one["initContainerStatuses"][0]["state"]
+        )
+        world.runtime.kill("first", 0)
+        status = await world.wait(lambda one: one["phase"] == "Running")
+        assert "resources" not in status["initContainerStatuses"][0]
+        (app,) = status["containerStatuses"]
+        assert app["resources"] == {}
+        assert "allocatedResources" not in app
+
+    play(tmp_path, story)
+
+
 @pytest.mark.parametrize(
     ("wish", "machine", "reason"),
     [

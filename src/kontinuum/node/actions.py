@@ -49,7 +49,7 @@ from kontinuum.node.plan import (
     StopContainer,
     StopSandbox,
 )
-from kontinuum.node.port import Config, Image, RuntimeFailed
+from kontinuum.node.port import Config, Image, NotThere, RuntimeFailed
 from kontinuum.node.remembered import (
     CONFIG_BACKOFF,
     CREATE_BACKOFF,
@@ -329,16 +329,18 @@ class Hands:
     async def _resize(self, pod: Object, action: Resize, observed: Observed) -> None:
         """The pod's cgroup first gets room for both, then each container changes, then the pod's cgroup shrinks.
 
-        Raises RuntimeFailed or OSError where the kernel refuses, e.g. a limit below what is in use.
+        Raises RuntimeFailed or OSError where the kernel refuses, RuntimeFailed for a limit below what is in use.
         """
         tools, remembered = self._tools, self._remembered
         parent = qos.cgroup_of(tools.settings, pod)
         handler = observed.sandbox.handler if observed.sandbox else ""
         now = self._limits(pod, handler)
-        held = {one["name"]: holds for one, holds in resize.differing(pod, observed, remembered.actuated)}
+        differing = resize.differing(pod, observed, remembered.actuated)
+        held = {one["name"]: holds for one, holds in differing}
         before = self._limits(resize.with_resources(pod, held), handler)
         remembered.resizing = True
         try:
+            await self._check_memory(pod, [one for one in differing if one[0]["name"] in action.names])
             cgroups.create(parent, cgroups.loosest(before, now), tools.cgroup_root)
             for name in action.names:
                 container, current = pods.find_container(pod, name), observed.current(name)
@@ -352,6 +354,20 @@ class Hands:
             remembered.resize_problem = str(error)
             raise
         remembered.resizing, remembered.resize_problem = False, ""
+
+    async def _check_memory(self, pod: Object, changes: list[tuple[Object, resize.Amounts]]) -> None:
+        """No limit may become less than what is in use and cannot be given back: the kernel of cgroup v2 would take
+        the limit, and kill for it. Raises RuntimeFailed."""
+        limits = resize.memory_decreases(changes)
+        if not limits:
+            return
+        try:
+            usage = await self._runtime.usage()
+        except NotThere as error:
+            raise RuntimeFailed(f"reading what is in use: {error}") from error
+        used = {one.container: one.memory_bytes for one in usage if one.pod_uid == uid_of(pod)}
+        if problem := resize.too_small(limits, used):
+            raise RuntimeFailed(problem)
 
     async def _stop_container(self, pod: Object, action: StopContainer, observed: Observed) -> None:
         container = pods.find_container(pod, action.name) or {"name": action.name}

@@ -63,9 +63,13 @@ def _user(user: User) -> Object:
 
 
 def _resources(pod: Object, container: Object, latest: Container | None, remembered: Remembered) -> Object:
-    """``allocatedResources``, what it may have, and ``resources``, what its cgroup holds."""
+    """``allocatedResources``, what it may have, and ``resources``, what its cgroup holds.
+
+    A container that can be resized tells its ``resources`` from its making on, though they be none (KEP-1287).
+    """
+    told: Object = {"resources": {}} if latest is not None and resize.is_resizable(pod, container) else {}
     if not container.get("resources") and container["name"] not in remembered.allocated:
-        return {}
+        return told
     granted = remembered.allocated.get(container["name"])
     allocated = resize.with_resources(pod, {container["name"]: granted}) if granted is not None else pod
     mine = pods.find_container(allocated, container["name"]) or container
@@ -75,7 +79,7 @@ def _resources(pod: Object, container: Object, latest: Container | None, remembe
     holding = resize.with_resources(allocated, {container["name"]: held}) if held and differs else allocated
     now = pods.find_container(holding, container["name"]) or mine
     found = {"allocatedResources": pods.resources(mine, "requests"), "resources": now.get("resources") or {}}
-    return {key: value for key, value in found.items() if value}
+    return told | {key: value for key, value in found.items() if value}
 
 
 def terminated(container: Container, remembered: Remembered) -> Object:

@@ -48,6 +48,10 @@ def resizable(pod: Object) -> list[Object]:
     return [*sidecars, *pods.containers(pod)]
 
 
+def is_resizable(pod: Object, container: Object) -> bool:
+    return any(one["name"] == container["name"] for one in resizable(pod))
+
+
 def wished(container: Object) -> Amounts:
     """What the specification asks for."""
     both = {which: pods.resources(container, which) for which in ("requests", "limits")}
@@ -145,6 +149,26 @@ def differing(pod: Object, observed: Observed, remembered: Mapping[str, Amounts]
             if holds is not None and not same(holds, wished(container)):
                 found.append((container, holds))
     return found
+
+
+def memory_decreases(containers: Iterable[tuple[Object, Amounts]]) -> dict[str, int]:
+    """By the container's name: its new memory limit, in bytes, where that is less than its cgroup holds."""
+    found = {}
+    for container, holds in containers:
+        before, now = (_numbers(one).get(("limits", "memory"), 0) for one in (holds, wished(container)))
+        if now and (now < before or not before):
+            found[container["name"]] = now
+    return found
+
+
+def too_small(limits: Mapping[str, int], used: Mapping[str, int]) -> str:
+    """What is to be said of memory limits below what is ``used`` (bytes, by name), as a kubelet says it; or nothing."""
+    problems = [
+        f'attempting to set container "{name}" memory limit ({limit}) below current usage ({used[name]})'
+        for name, limit in limits.items()
+        if used.get(name, 0) > limit
+    ]
+    return f"cannot decrease memory limits: {', '.join(problems)}" if problems else ""
 
 
 def told(pod: Object) -> str:
