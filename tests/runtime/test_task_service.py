@@ -18,6 +18,7 @@ from kontinuum.runtime.guest.fake import FakeGuest, FakeProcess
 from kontinuum.runtime.guest.port import ContainerSpec, ContainerStats, GuestRefused, ProcessSpec
 from kontinuum.runtime.messages import Mount
 from kontinuum.runtime.process import Phase
+from kontinuum.runtime.task import pids as task_pids
 from kontinuum.runtime.task.errors import ALREADY_EXISTS, FAILED_PRECONDITION, NOT_FOUND, UNIMPLEMENTED
 from kontinuum.runtime.ttrpc import CallFailed
 from kontinuum.runtime.vmm.fake.backend import SLOTS, FakeMachine, FakeVmm
@@ -538,8 +539,36 @@ async def test_stats_come_in_containerds_form(tmp_path: Path) -> None:
         assert stats is not None and stats.type_url == "io.containerd.cgroups.v1.Metrics"
         metrics = codec.decode(messages.Metrics, stats.value)
         assert metrics.memory == messages.MemoryStat(1 << 20, 1 << 20, messages.MemoryEntry(0, 2 << 20))
-        pids = await tested.call("Pids", messages.PidsRequest("c"), messages.PidsResponse)
-        assert len(pids.processes) == 1
+
+
+async def test_a_container_has_a_process_for_containerd_until_it_is_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shim without any is taken for one that was never used when containerd starts, and its container is deleted."""
+
+    async def stands(_: FakeGuest, container: str) -> tuple[int, ...]:
+        await asyncio.Event().wait()
+        raise AssertionError("an event that nobody sets")
+
+    async with pod(tmp_path, full_disk_seconds=600.0) as tested, asyncio.timeout(60):
+
+        async def pids(name: str) -> list[int]:
+            answer = await tested.call("Pids", messages.PidsRequest(name), messages.PidsResponse)
+            return [process.pid for process in answer.processes]
+
+        await tested.sandbox()
+        await tested.run("over", "true")
+        await tested.run("c", "sleep", "1000")
+        await tested.wait("over")
+        inside, on_the_host = await pids("c"), (await tested.state("c")).pid
+        assert len(inside) == 1 and inside != [on_the_host]
+        assert await pids("over") == [(await tested.state("over")).pid]
+        monkeypatch.setattr(task_pids, "ANSWER_SECONDS", 0.01)
+        monkeypatch.setattr(FakeGuest, "processes", stands)
+        assert await pids("c") == [on_the_host]
+        os.kill(tested.vmm.machines[0].pid, signal.SIGKILL)
+        assert await tested.wait("sandbox") == 137
+        assert await pids("c") == [on_the_host]
 
 
 async def test_a_machine_whose_agent_hangs_is_replaced(tmp_path: Path) -> None:
