@@ -107,6 +107,29 @@ async def test_a_resize_is_held_to_its_rules(
     assert expected in problems(answer)
 
 
+@pytest.mark.parametrize(
+    ("patch", "expected"),
+    [
+        ({"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}]},
+         ["spec.containers[0].name: Forbidden: containers may not be renamed or reordered on resize",
+          "spec.containers[1].name: Forbidden: containers may not be renamed or reordered on resize"]),
+        ({"containers": [{"name": "b"}, {"name": "a"}]},
+         ["spec.containers[0].name: Forbidden: containers may not be renamed or reordered on resize",
+          "spec.containers[1].name: Forbidden: containers may not be renamed or reordered on resize"]),
+        ({"containers": [{"name": "b", "$patch": "delete"}, {"name": "c", "image": "i:1"}],
+          "$setElementOrder/containers": [{"name": "a"}, {"name": "c"}]},
+         ["spec.containers[1].name: Forbidden: containers may not be renamed or reordered on resize"]),
+        ({"containers": [{"name": "b", "$patch": "delete"}]},
+         ["spec.containers: Forbidden: containers may not be added or removed on resize"]),
+    ],
+)  # fmt: skip
+async def test_containers_are_the_same_after_a_resize(api: Api, patch: dict[str, Any], expected: list[str]) -> None:
+    containers = [{"name": name, "image": "i:1", "resources": {"requests": {"cpu": "1"}}} for name in "ab"]
+    await api.create(PODS, {"metadata": {"name": "p"}, "spec": {"containers": containers}})
+    answer = await api.patch(f"{PODS}/p/resize", {"spec": patch}, "strategic")
+    assert problems(answer).strip("[]") == ", ".join(expected)
+
+
 async def test_resources_do_not_change_by_the_pods_own_path(api: Api) -> None:
     await api.create(PODS, pod(requests={"cpu": "1"}))
     answer = await api.patch(f"{PODS}/p", resize(requests={"cpu": "2"}), "strategic")

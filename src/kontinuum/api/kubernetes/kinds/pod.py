@@ -138,14 +138,22 @@ _problems = Familiar(lambda spec: tuple(validate_pod_spec(spec, "spec")))
 
 
 def _resize(spec: Object, sent: Object) -> None:
-    """Give the containers of ``spec`` the resources that were sent for those of the same names."""
+    """Of the containers that were sent only the resources are taken. Names, number and order are left as they were
+    sent: what is refused in them must be seen (``dropNonResizeUpdates``)."""
     for group in ("containers", "initContainers"):
-        wanted = {one.get("name"): one for one in sent.get(group) or ()}
-        for container in spec.get(group) or ():
-            found = wanted.get(container["name"])
-            if found is not None:
-                for field in ("resources", "resizePolicy"):
-                    keep(container, found, field)
+        known = {one["name"]: one for one in spec.get(group) or ()}
+        wanted = [_resized(known.get(one.get("name")), one) for one in sent.get(group) or ()]
+        if wanted or known:
+            spec[group] = wanted
+
+
+def _resized(container: Object | None, sent: Object) -> Object:
+    """``container`` with the resources that were sent; what was sent, where there is no such container."""
+    if container is None:
+        return sent
+    for field in ("resources", "resizePolicy"):
+        keep(container, sent, field)
+    return container
 
 
 def _gates(spec: Object, status: Object) -> str:

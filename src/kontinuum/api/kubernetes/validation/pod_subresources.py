@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from kontinuum.api.kubernetes.qos import qos_class
 from kontinuum.api.kubernetes.validation.containers import validate_ephemeral_containers
 from kontinuum.api.kubernetes.validation.pods import validate_pod_spec
@@ -40,8 +38,8 @@ def validate_resize(pod: Object, old: Object) -> list[FieldError]:
     errors = validate_pod_spec(pod["spec"], "spec")
     if errors:
         return errors
-    for path, now, before in _pairs(pod["spec"], old["spec"]):
-        errors += _resources_change(now.get("resources") or {}, before.get("resources") or {}, f"{path}.resources")
+    for group in ("containers", "initContainers"):
+        errors += _resize_of_containers(pod["spec"].get(group) or [], old["spec"].get(group) or [], group)
     quality = qos_class(old["spec"])
     if quality != qos_class(pod["spec"]):
         errors.append(fields.invalid("spec", quality, "Pod QOS Class may not change as a result of resizing"))
@@ -53,10 +51,17 @@ def is_static(pod: Object) -> bool:
     return MIRROR in (pod["metadata"].get("annotations") or {})
 
 
-def _pairs(spec: Object, old: Object) -> Iterator[tuple[str, Object, Object]]:
-    for group in ("containers", "initContainers"):
-        for index, (now, before) in enumerate(zip(spec.get(group) or (), old.get(group) or (), strict=False)):
-            yield f"spec.{group}[{index}]", now, before
+def _resize_of_containers(now: list[Object], before: list[Object], group: str) -> list[FieldError]:
+    errors = []
+    if len(now) != len(before):
+        errors.append(fields.forbidden(f"spec.{group}", f"{group} may not be added or removed on resize"))
+    for index, (new, old) in enumerate(zip(now, before, strict=False)):
+        path = f"spec.{group}[{index}]"
+        if new["name"] != old["name"]:
+            errors.append(fields.forbidden(f"{path}.name", f"{group} may not be renamed or reordered on resize"))
+        else:
+            errors += _resources_change(new.get("resources") or {}, old.get("resources") or {}, f"{path}.resources")
+    return errors
 
 
 def _resources_change(now: Object, before: Object, path: str) -> list[FieldError]:
