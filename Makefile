@@ -14,9 +14,9 @@ install = $(BIN)/uv pip install --quiet --python $(PYTHON) $(1) || $(PIP) --no-c
 # Compiled modules are half of a fast start, whatever the environment prefers for its own programs.
 export PYTHONDONTWRITEBYTECODE :=
 DATA_DIR ?= /var/lib/kontinuum
-# Among how many processes tests are divided; 0 for none but pytest's own. Machine tests wait most of their time.
-test-quick: WORKERS ?= 2
-test-machines test-long: WORKERS ?= 3
+# Among how many processes tests are divided; 0 for none but pytest's own. On two processors the third computes while
+# another waits for a server, for a pod.
+WORKERS ?= 3
 PYTEST = $(PYTHON) -m pytest -q -n $(WORKERS)
 # Where machine tests are (tests/conftest.py holds it): each process collects these, and not ten times as many.
 MACHINE_TESTS = tests/machines tests/conformance \

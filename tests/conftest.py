@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+from collections.abc import Generator
 from functools import cache
 from pathlib import Path, PurePath
 
@@ -56,10 +58,35 @@ def is_looked_at_for_machine_tests(file: Path) -> bool:
     return not {"machines", "conformance"}.isdisjoint(file.parts) or "mark.machine" in file.read_text()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def begins_at(config: pytest.Config) -> float:
+    """Which part of a directory this process leaves for the end (0 to 1), where it is one of several that collect all.
+
+    They would all rewrite the assertions of the same file at the same time, which is most of collecting for the first
+    time. Since each begins elsewhere, it finds most files rewritten by another.
+    """
+    number = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    return int(number) / int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) if len(config.args) == 1 else 0.0
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    if isinstance(collector, pytest.Directory) and report.result:
+        first = int(len(report.result) * begins_at(collector.config))
+        report.result = report.result[first:] + report.result[:first]
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None]:
+    if begins_at(config):
+        items.sort(key=lambda item: item.path.parts)
     for item in items:
         if item.get_closest_marker("machine") and not is_looked_at_for_machine_tests(item.path):
             raise pytest.UsageError(f"{item.nodeid} would never run: write its mark into its file (see Makefile)")
+    yield
     ranks = {name: rank for rank, name in enumerate(LONGEST)}
     items.sort(key=lambda item: ranks.get(together(item.nodeid), len(ranks)))
 
