@@ -50,6 +50,26 @@ def test_a_list_element_is_deleted_by_its_key() -> None:
     assert merged(pod({"name": "a"}, {"name": "b"}), patch)["containers"] == [{"name": "b"}]
 
 
+def test_what_is_new_is_taken_as_it_is() -> None:
+    # The ports of a name server: the merge key is the number alone, and kubectl apply sends such lists whole.
+    ports = [{"containerPort": 53, "protocol": "UDP"}, {"containerPort": 53, "protocol": "TCP"}]
+    new = {"name": "dns", "ports": ports}
+    assert merged(pod({"name": "a"}), pod(new))["containers"] == [new, {"name": "a"}]
+    assert merged(pod({"name": "dns"}), pod(new))["containers"] == [new]
+
+
+def test_elements_of_one_key_stay_beside_each_other() -> None:
+    ports = [{"containerPort": 53, "protocol": "UDP"}, {"containerPort": 53, "protocol": "TCP"}]
+
+    def patched(*patch: dict[str, Any]) -> Any:
+        return merged(pod({"name": "dns", "ports": ports}), pod({"name": "dns", "ports": list(patch)}))
+
+    assert patched({"containerPort": 80})["containers"][0]["ports"] == [{"containerPort": 80}, *ports]
+    named = patched({"containerPort": 53, "name": "dns"})["containers"][0]["ports"]
+    assert named == [{"containerPort": 53, "protocol": "UDP", "name": "dns"}, ports[1]]
+    assert patched({"containerPort": 53, "$patch": "delete"})["containers"][0]["ports"] == []
+
+
 def test_a_list_is_replaced_on_demand() -> None:
     patch = pod({"$patch": "replace"}, {"name": "c"})
     assert merged(pod({"name": "a"}, {"name": "b"}), patch)["containers"] == [{"name": "c"}]
@@ -120,6 +140,8 @@ def test_merging_twice_changes_nothing_more_and_loses_nobody(first: list[Any], s
     [
         ([], "invalid JSON document"),
         ({"spec": {"$patch": "explode"}}, "unknown patch type: explode in map: map[$patch:explode]"),
+        (pod({"name": "a", "$patch": "merge"}), "merging lists cannot yet be specified in the patch"),
+        (pod({"name": "a", "$patch": "explode"}), "unknown patch type: explode in map: map[$patch:explode name:a]"),
         ({"spec": {"$retainKeys": ["a"], "nodeName": "n"}}, "invalid patch format of retainKeys"),
         ({"metadata": {"$deleteFromPrimitiveList/finalizers": "a"}}, "invalid patch format of primitive list"),
         ({"spec": {"$setElementOrder/containers": "a"}}, "invalid patch format of setElementOrder list"),
@@ -132,7 +154,7 @@ def test_merging_twice_changes_nothing_more_and_loses_nobody(first: list[Any], s
 )  # fmt: skip
 def test_a_contradiction_is_told_in_kubernetes_words(patch: Any, words: str) -> None:
     with pytest.raises(ApiError) as caught:
-        strategic_merge(pod({"name": "a"}), patch, POD)
+        strategic_merge({"metadata": {}, **pod({"name": "a"})}, patch, POD)
     assert (caught.value.code, caught.value.message) == (400, words)
 
 

@@ -104,17 +104,15 @@ def _check_order(elements: list[Any], order: list[Any], kind: Type | None, field
 
 
 def _merge_value(original: Any, patch: Any, kind: Type | None, *, order: list[Any] | None) -> Any:
-    """One field's value. Whatever the types of the two sides do not allow to merge is replaced."""
-    if isinstance(patch, dict):
-        if not isinstance(original, dict):
-            original = {}
+    """One field's value. What has nothing of its type to merge into is taken as it is."""
+    if isinstance(patch, dict) and isinstance(original, dict):
         if kind is not None and "replace" in kind.strategies:
             return _without_directives(patch)
         return _merge_map(original, patch, _fields(kind))
     if isinstance(patch, list) and kind is not None and "merge" in kind.strategies:
         before = original if isinstance(original, list) else []
         key = kind.merge_key if any(isinstance(one, dict) for one in [*before, *patch]) else ""
-        merged = _merge_list(before, patch, kind, key)
+        merged = _merge_list(before, patch, kind, key) if isinstance(original, list) else _without_directives(patch)
         return merged if order is None else _reorder(merged, order, before, key)
     return _without_directives(patch)
 
@@ -126,17 +124,24 @@ def _merge_list(original: list[Any], patch: list[Any], kind: Type, key: str) -> 
     for one in patch:
         if not isinstance(one, dict):
             raise bad_request(f"map: {go_text(one)} does not contain declared merge key: {key}")
+        if one.get(DIRECTIVE) == "merge":
+            raise bad_request("merging lists cannot yet be specified in the patch")
+        if one.get(DIRECTIVE, "delete") not in ("delete", "replace"):
+            raise bad_request(f"unknown patch type: {one[DIRECTIVE]} in map: {go_text(one)}")
     plain = [one for one in patch if DIRECTIVE not in one]
     if any(one.get(DIRECTIVE) == "replace" for one in patch):
         return [_without_directives(one) for one in plain]
-    found = {_token(one, key): one for one in original}
-    for one in patch:
-        token = _token(one, key)
-        if one.get(DIRECTIVE) == "delete":
-            found.pop(token, None)
+    deleted = {_token(one, key) for one in patch if one.get(DIRECTIVE) == "delete"}
+    # Two elements may have one key: the ports of a name server, one for TCP and one for UDP. The first is merged into.
+    merged = [one for one in original if _token(one, key) not in deleted]
+    places = _places(merged, key)
+    for one in plain:
+        place = places.setdefault(_token(one, key), len(merged))
+        if place < len(merged):
+            merged[place] = _merge_map(merged[place], one, _fields(kind.element))
         else:
-            found[token] = _merge_map(found.get(token, {}), one, _fields(kind.element))
-    return _reorder(list(found.values()), plain, original, key)
+            merged.append(_without_directives(one))
+    return _reorder(merged, plain, original, key)
 
 
 def _reorder(merged: list[Any], order: list[Any], before: list[Any], key: str) -> list[Any]:
