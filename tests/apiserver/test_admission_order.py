@@ -37,7 +37,7 @@ ADMITTING = [
 VALIDATING_THERE = [
     "LimitRanger", "ServiceAccount", "PodSecurity", "Priority", "PersistentVolumeClaimResize", "RuntimeClass",
     "CertificateApproval", "CertificateSigning", "ClusterTrustBundleAttest", "CertificateSubjectRestriction",
-    "ValidatingAdmissionPolicy", "ValidatingAdmissionWebhook", "ResourceQuota",
+    "PodResizeValidator", "ValidatingAdmissionPolicy", "ValidatingAdmissionWebhook", "ResourceQuota",
 ]  # fmt: skip
 CALLED_THERE = {
     "NamespaceLifecycle": "NamespaceLifecycle",
@@ -54,6 +54,7 @@ CALLED_THERE = {
     "RuntimeClass": "RuntimeClass",
     "CertificateRequests": "CertificateApproval",
     "PodTopologyLabels": "PodTopologyLabels",
+    "PodResizeValidator": "PodResizeValidator",
     "MutatingPolicies": "MutatingAdmissionPolicy",
     "MutatingWebhooks": "MutatingAdmissionWebhook",
     "ValidatingPolicies": "ValidatingAdmissionPolicy",
@@ -124,7 +125,7 @@ async def test_who_does_not_look_at_a_subresource_would_have_nothing_to_do_there
         if plugin.below and subresource not in plugin.below
     ]
     assert {type(plugin).__name__ for plugin, *_ in spared} == {
-        "LimitRanger", "ServiceAccount", "PodSecurity", "VolumePhases", "PodTopologyLabels",
+        "LimitRanger", "ServiceAccount", "PodSecurity", "VolumePhases", "PodTopologyLabels", "PodResizeValidator",
     }  # fmt: skip
     for plugin, resource, subresource in spared:
         if plugin.concerns is not None and resource not in plugin.concerns:

@@ -130,6 +130,30 @@ async def test_containers_are_the_same_after_a_resize(api: Api, patch: dict[str,
     assert problems(answer).strip("[]") == ", ".join(expected)
 
 
+async def test_a_resize_that_the_node_could_never_grant_is_refused(api: Api) -> None:
+    labels = {"kubernetes.io/os": "linux"}
+    node = {"metadata": {"name": "n", "labels": labels}, "status": {"allocatable": {"cpu": "2", "memory": "1Gi"}}}
+    await api.create("/api/v1/nodes", node)
+    placed = pod(requests={"cpu": "1", "memory": "1Gi"})
+    placed["spec"]["nodeName"] = "n"
+    await api.create(PODS, placed)
+    answer = await api.patch(f"{PODS}/p/resize", resize(requests={"cpu": "2500m", "memory": "2Gi"}), "strategic")
+    assert (answer.code, answer.body["reason"]) == (403, "Forbidden")
+    assert answer.body["message"] == (
+        'pods "p" is forbidden: node didn\'t have enough allocatable resources: '
+        "cpu, requested: 2500, allocatable: 2000; memory, requested: 2147483648, allocatable: 1073741824"
+    )
+    assert answer.body["details"]["causes"] == [{"reason": "NodeCapacity"}]
+    assert (await api.patch(f"{PODS}/p/resize", resize(requests={"cpu": "2"}), "strategic")).code == 200
+    await api.patch("/api/v1/nodes/n", {"metadata": {"labels": {"kubernetes.io/os": "windows"}}})
+    other = await api.patch(f"{PODS}/p/resize", resize(requests={"cpu": "1"}), "strategic")
+    assert 'pod resize is only supported on linux nodes, node "n" is "windows"' in other.body["message"]
+    assert (await api.patch(f"{PODS}/p/resize", resize(requests={"cpu": "2"}), "strategic")).code == 200, "no change"
+    await api.delete("/api/v1/nodes/n")
+    gone = await api.patch(f"{PODS}/p/resize", resize(requests={"cpu": "1"}), "strategic")
+    assert gone.body["message"] == 'pods "p" is forbidden: node "n" not found'
+
+
 async def test_resources_do_not_change_by_the_pods_own_path(api: Api) -> None:
     await api.create(PODS, pod(requests={"cpu": "1"}))
     answer = await api.patch(f"{PODS}/p", resize(requests={"cpu": "2"}), "strategic")

@@ -7,7 +7,7 @@ is hung at its place in the list:
     NamespaceLifecycle, LimitRanger, ServiceAccount, NodeRestriction, TaintNodesByCondition, PodSecurity, Priority,
     DefaultTolerationSeconds, PodTolerationRestriction (off), DefaultStorageClass, PersistentVolumeClaimResize,
     StorageObjectInUseProtection, RuntimeClass, CertificateApproval, CertificateSigning, ClusterTrustBundleAttest,
-    CertificateSubjectRestriction, DefaultIngressClass, PodTopologyLabels, MutatingAdmissionPolicy,
+    CertificateSubjectRestriction, DefaultIngressClass, PodTopologyLabels, PodResizeValidator, MutatingAdmissionPolicy,
     MutatingAdmissionWebhook, ValidatingAdmissionPolicy, ValidatingAdmissionWebhook, ResourceQuota
 
 ResourceQuota comes last, and not from this list: what it charges has to be given back if the object is not stored after
@@ -27,6 +27,7 @@ from kontinuum.apiserver.admission.measures import Measures
 from kontinuum.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from kontinuum.apiserver.admission.node_restriction import NodeRestriction
 from kontinuum.apiserver.admission.node_taints import TaintNodesByCondition
+from kontinuum.apiserver.admission.pod_resize import PodResizeValidator
 from kontinuum.apiserver.admission.pod_security import PodSecurity
 from kontinuum.apiserver.admission.pod_tolerations import PodTolerationRestriction
 from kontinuum.apiserver.admission.policies.access import ParameterAccess
@@ -72,6 +73,7 @@ def all_plugins(
             CertificateRequests(authorizer, clock),
             DEFAULT_INGRESS_CLASS,
             PodTopologyLabels(),
+            PodResizeValidator(),
             MutatingPolicies(authorizer, catalog, policy_measures),
             webhooks.mutating,
             Escalation(authorizer, rules),  # Behind everything that changes an object.
