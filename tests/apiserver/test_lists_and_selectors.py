@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
+import pytest
 from tests.apiserver.serving import (
     CONFIGMAPS,
     PODS,
@@ -33,6 +36,22 @@ async def test_label_selectors_choose(api: Api) -> None:
     assert names(await api.get(f"{CONFIGMAPS}?labelSelector=tier%3Dweb")) == ["c1", "c3"]
     assert names(await api.get(f"{CONFIGMAPS}?labelSelector=tier+notin+(web)")) == ["c0", "c2"]
     assert (await api.get(f"{CONFIGMAPS}?labelSelector=a%3D%3D%3Db")).code == 400
+
+
+@pytest.mark.parametrize(
+    ("selector", "told"),
+    [
+        ("-tier", '<nil>: Invalid value: "-tier": name part must consist of alphanumeric characters'),
+        ("!Bad_.example.com/tier", '<nil>: Invalid value: "Bad_.example.com/tier": prefix part a lowercase RFC 1123'),
+        ("tier=-web", 'values[0][tier]: Invalid value: "-web": a valid label must be an empty string or consist of'),
+        ("tier in (web,web-)", 'values[1][tier]: Invalid value: "web-": a valid label must be an empty string or'),
+        ("tier=" + "w" * 64, f'values[0][tier]: Invalid value: "{"w" * 64}": must be no more than 63'),
+    ],
+)
+async def test_labels_that_no_object_can_have_are_not_looked_for(api: Api, selector: str, told: str) -> None:
+    refused = await api.get(f"{CONFIGMAPS}?labelSelector={quote(selector)}")
+    assert (refused.code, refused.body["reason"]) == (400, "BadRequest")
+    assert refused.body["message"].startswith(f"unable to parse requirement: {told}")
 
 
 async def test_field_selectors_choose_by_name_and_by_the_kinds_own_fields(api: Api) -> None:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
+from kontinuum.api.kubernetes.validation.names import label_value, qualified_name
 from kontinuum.api.machinery import status
+from kontinuum.api.machinery.fields import quoted
 from kontinuum.api.machinery.selectors import EVERYTHING, FieldSelector, LabelSelector, parse_fields, parse_labels
 
 ALWAYS_SELECTABLE = ("metadata.name", "metadata.namespace")
@@ -75,7 +77,25 @@ def selection(
     if stored_names:
         renamed = (replace(one, key=stored_names.get(one.key, one.key)) for one in by_fields.requirements)
         by_fields = replace(by_fields, requirements=tuple(renamed))
-    return Selection(namespace, parse_labels(labels) if labels else EVERYTHING, by_fields)
+    return Selection(namespace, _by_labels(labels) if labels else EVERYTHING, by_fields)
+
+
+def _by_labels(text: str) -> LabelSelector:
+    """Raises ApiError 400 also for what no object could have: a mistake is told rather than answered by nothing."""
+    selector = parse_labels(text)
+    for one in selector.requirements:
+        if problems := qualified_name(one.key):
+            raise _unlike_labels("<nil>", one.key, problems)
+        for place, value in enumerate(one.values):
+            if problems := label_value(value):
+                raise _unlike_labels(f"values[{place}][{one.key}]", value, problems)
+    return selector
+
+
+def _unlike_labels(field: str, value: str, problems: list[str]) -> status.ApiError:
+    """In the words of apimachinery's ``pkg/labels``."""
+    told = "; ".join(problems)
+    return status.bad_request(f"unable to parse requirement: {field}: Invalid value: {quoted(value)}: {told}")
 
 
 def _not_selectable(key: str, *, has_own: bool) -> status.ApiError:
