@@ -2,7 +2,8 @@
 
 The file is an administrator's, with comments and an order of their own, so it is not written anew: a marked block goes
 to its end, and what the whole then means is compared with what it meant before. A drop-in file (``imports``) would be
-neater, but containerd 1.6 replaces the CRI plug-in's whole section by the one that it finds in such a file.
+neater, but containerd 1 (tried: 1.6.20, 1.7.24) replaces the CRI plug-in's whole section by the one that it finds in
+such a file.
 """
 
 from __future__ import annotations
