@@ -115,8 +115,9 @@ def _up(nanos: int, unit: int) -> int:
 
 
 def _write(nanos: int, form: str) -> str:
-    if form == "binary" and abs(nanos) >= 1024 * NANO:
-        return _write_binary(_up(nanos, NANO))
+    # A fraction of a byte would be lost in the binary form (Go's CanonicalizeBytes).
+    if form == "binary" and abs(nanos) >= 1024 * NANO and nanos % NANO == 0:
+        return _write_binary(nanos // NANO)
     return _write_decimal(nanos, exponent_form=form == "exponent")
 
 
