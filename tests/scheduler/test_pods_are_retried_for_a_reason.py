@@ -118,6 +118,32 @@ def test_only_what_can_help_is_a_reason_to_try_again(waiter: Object, vain: list[
     scenario(main)
 
 
+def test_room_that_a_resize_frees_is_taken_once_the_node_has_granted_it() -> None:
+    """First comes the smaller wish, which frees nothing yet; then the status, in which nothing is larger any more."""
+
+    def asking(cpu: str) -> list[Object]:
+        return [{"name": "main", "image": "busybox", "resources": {"requests": {"cpu": cpu}}}]
+
+    def granted(cpu: str) -> Object:
+        status = {"name": "main", "resources": {"requests": {"cpu": cpu}}, "allocatedResources": {"cpu": cpu}}
+        return {"status": {"containerStatuses": [status]}}
+
+    async def main(cluster: Cluster) -> None:
+        client = cluster.client
+        await cluster.create(a_node("n1", cpu="4"), a_pod("large", requests={"cpu": "3"}, nodeName="n1"))
+        await client.patch(PODS, "large", granted("3"), namespace="default", subresource="status")
+        await cluster.create(a_pod("waiter", requests={"cpu": "2"}))
+        await asyncio.sleep(20)
+        await client.patch(PODS, "large", {"spec": {"containers": asking("1")}}, namespace="default")
+        await asyncio.sleep(20)
+        assert cluster.nodes_of("waiter") == [""]
+        await client.patch(PODS, "large", granted("1"), namespace="default", subresource="status")
+        await asyncio.sleep(20)
+        assert cluster.nodes_of("waiter") == ["n1"]
+
+    scenario(main)
+
+
 def test_after_five_minutes_a_pod_is_looked_at_in_any_case() -> None:
     async def main(cluster: Cluster) -> None:
         await cluster.create(a_node("n1", cpu="1"), a_pod("waiter", requests={"cpu": "2"}))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from kontinuum.api.machinery.objects import Object, key_of, labels_of, name_of, namespace_of
 from kontinuum.api.machinery.selectors import NOTHING
 from kontinuum.client.informer import Change
+from kontinuum.scheduler.amounts import pod_requests
 from kontinuum.scheduler.demand import Demand
 from kontinuum.scheduler.events import ASSIGNED_POD, NODE, WAITING_POD, Event
 from kontinuum.scheduler.filters import (
@@ -77,8 +78,13 @@ def always(waiter: Waiter, event: Event, cluster: Cluster) -> bool:
 
 
 def changes_load(event: Event) -> bool:
-    """A node that changed, a pod that left, or one that was resized in place: not one that was only relabelled."""
-    return event.kind == NODE or event.old is None or event.old["spec"] != event.new["spec"]
+    """A node that changed, a pod that left, or one that was resized in place: not one that was only relabelled.
+
+    A smaller wish frees nothing yet: what the pod's status says of it counts until its node has granted it.
+    """
+    if event.kind == NODE or event.old is None or event.old["spec"] != event.new["spec"]:
+        return True
+    return pod_requests(event.old) != pod_requests(event.new)
 
 
 def lets_through_now(one: Filter) -> Helps:
