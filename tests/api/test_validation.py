@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from kontinuum.api.kubernetes import resources as r
 from kontinuum.api.kubernetes.kinds import KINDS
+from kontinuum.api.kubernetes.validation import names
 from kontinuum.api.machinery.patches import copy
 
 CONTAINER = {"name": "a", "image": "nginx:1"}
@@ -411,3 +413,18 @@ TAKEN = "spec.containers[0].resources.claims[0]"
 )  # fmt: skip
 def test_a_pods_devices_have_a_claim_each(obj: dict[str, Any], said: list[str]) -> None:
     assert problems(r.PODS, obj) == said
+
+
+@pytest.mark.parametrize(
+    ("check", "limit", "unit"),
+    [
+        (names.dns_label, 63, "characters"),
+        (names.dns_subdomain, 253, "characters"),
+        (names.dns_1035_label, 63, "characters"),
+        (names.config_key, 253, "characters"),
+        (names.label_value, 63, "bytes"),
+    ],
+)
+def test_names_say_how_long_they_may_be(check: Callable[[str], list[str]], limit: int, unit: str) -> None:
+    assert check("a" * limit) == []
+    assert check("a" * (limit + 1)) == [f"must be no more than {limit} {unit}"]

@@ -100,7 +100,7 @@ def _qualified(text: str) -> list[str]:
         problems += [f"prefix part {problem}" for problem in (dns_subdomain(prefix) if prefix else [])]
     if not name:
         return [*problems, "name part must be non-empty", *_name_part(name)]
-    return problems + [f"name part {problem}" for problem in too_long(name, 63)] + _name_part(name)
+    return problems + [f"name part {problem}" for problem in too_long(name, 63, unit="bytes")] + _name_part(name)
 
 
 @lru_cache(maxsize=4096)
@@ -112,7 +112,9 @@ def label_value(value: str) -> list[str]:
     """At most 63 bytes; may be empty."""
     if len(value) <= 63 and _is_label_value(value):
         return []
-    return too_long(value, 63) + _pattern(value, LABEL_VALUE, LABEL_VALUE_TEXT, ["MyValue", "my_value", "12345"])
+    return too_long(value, 63, unit="bytes") + _pattern(
+        value, LABEL_VALUE, LABEL_VALUE_TEXT, ["MyValue", "my_value", "12345"]
+    )
 
 
 def config_key(key: str) -> list[str]:
@@ -164,8 +166,9 @@ def ip_address(text: str) -> list[str]:
     return []
 
 
-def too_long(text: str, maximum: int) -> list[str]:
-    return [] if len(text) <= maximum else [f"must be no more than {maximum} bytes"]
+def too_long(text: str, maximum: int, *, unit: str = "characters") -> list[str]:
+    """``unit``: what Kubernetes says it counts; labels' rules say bytes."""
+    return [] if len(text) <= maximum else [f"must be no more than {maximum} {unit}"]
 
 
 def _name_part(name: str) -> list[str]:
