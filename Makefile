@@ -24,7 +24,7 @@ MACHINE_TESTS = tests/machines tests/conformance \
 # What else pytest is told: make test-quick SELECT="-k etcd"
 SELECT ?=
 
-.PHONY: help setup packages venv assets kubectls check test test-quick test-machines test-long test-kubelet conformance-suite demo bench clean
+.PHONY: help setup packages venv assets kubectls check test test-quick test-machines test-long test-release test-kubelet conformance-suite demo bench clean
 .DEFAULT_GOAL := help
 
 help: ## what there is to make
@@ -73,6 +73,10 @@ test-machines: setup kubectls ## machine tests: root, real containers and VMs
 
 test-long: setup kubectls ## an hour more: every test with every kubectl, hundreds of kills
 	$(PYTEST) --dist loadscope -m long $(SELECT)
+
+test-release: RELEASE ?= trixie
+test-release: ## machine tests on another release's packages, in a root below build/ (needs debootstrap), an hour
+	scripts/on-release $(RELEASE) test-machines SELECT="$(SELECT)"
 
 conformance-suite: setup kubectls ## Kubernetes' own conformance tests (1.20, of Debian's source), most of an hour
 	$(PYTHON) -m tools.suite build/suite $(SELECT)
