@@ -8,9 +8,9 @@ PYTHON := $(BIN)/python
 # not takes a fifth more processor for everything; `pyenv` makes such ones, and comes first in many a PATH.
 PYTHON3 ?= /usr/bin/python3
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check
-# uv takes a sixth of the processor that pip takes, and both of them. It knows nothing of pip's settings (a mirror, a
-# certificate): where it cannot be had, or finds nothing, pip does the same.
-install = $(BIN)/uv pip install --quiet --python $(PYTHON) $(1) || $(PIP) --no-compile $(1)
+# uv takes a sixth of the processor that pip takes, and both of them. It trusts whom the system trusts, as pip does, but
+# knows nothing of pip's settings (a mirror): where it cannot be had, or finds nothing, pip does the same.
+install = $(BIN)/uv pip install --system-certs --quiet --python $(PYTHON) $(1) || $(PIP) --no-compile $(1)
 # Compiled modules are half of a fast start, whatever the environment prefers for its own programs.
 export PYTHONDONTWRITEBYTECODE :=
 DATA_DIR ?= /var/lib/kontinuum
