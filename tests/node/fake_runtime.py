@@ -301,6 +301,12 @@ class FakeRuntime:
             if one.is_running
         ]  # fmt: skip
 
+    async def memory(self, sandbox: Sandbox) -> dict[str, int]:
+        """10 MiB, as ``usage`` tells."""
+        await self._enter("memory")
+        uids = {one.pod_uid for one in self.sandboxes.values() if one.id == sandbox.id}
+        return {one.name: 10 << 20 for uid, one in self.containers.values() if one.is_running and uid in uids}
+
     async def attach_url(self, container_id: str, streams: Config) -> str:
         raise NotThere(container_id)
 

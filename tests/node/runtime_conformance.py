@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Protocol
 
 import pytest
@@ -164,8 +165,14 @@ async def what_a_container_uses_is_told_while_it_runs(subject: Subject) -> None:
     used = [one for one in await subject.runtime.usage() if one.id == container]
     assert [(one.pod_uid, one.namespace, one.pod) for one in used] == [(UID, "default", "p")]
     assert used[0].cpu_nanoseconds >= 0 and used[0].memory_bytes > 0 and used[0].time > 0
+    sandbox = (await subject.runtime.observe(UID)).sandbox
+    assert sandbox is not None
+    held = await subject.runtime.memory(sandbox)
+    assert list(held) == [used[0].container] and held[used[0].container] > 0
+    assert await subject.runtime.memory(replace(sandbox, id="another")) == {}
     await subject.runtime.stop_container(container, 0)
     assert container not in [one.id for one in await subject.runtime.usage()]
+    assert await subject.runtime.memory(sandbox) == {}
 
 
 Claim = Callable[[Subject], Awaitable[None]]

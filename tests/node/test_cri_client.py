@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 
 from kontinuum.api.cri.messages import CALLS, NUMBERS
 from kontinuum.node.cri import CriClient
-from kontinuum.node.observed import User
+from kontinuum.node.observed import CONTAINER_NAME, Sandbox, User
 from kontinuum.node.port import Features, RuntimeFailed
 
 
@@ -37,7 +37,9 @@ async def test_a_runtime_that_is_slow_to_greet_is_not_taken_for_one_that_is_away
 
 
 @contextlib.asynccontextmanager
-async def answering(socket: Path, answers: dict[str, dict[str, Any]]) -> AsyncIterator[CriClient]:
+async def answering(
+    socket: Path, answers: dict[str, dict[str, Any]], *, undivided: Collection[str] = ()
+) -> AsyncIterator[CriClient]:
     """A client of a runtime that answers calls, by their names, with these fields."""
     handlers = {
         CALLS[name].path.rpartition("/")[2]: grpc.unary_unary_rpc_method_handler(
@@ -52,7 +54,7 @@ async def answering(socket: Path, answers: dict[str, dict[str, Any]]) -> AsyncIt
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
     server.add_insecure_port(f"unix://{socket}")
     await server.start()
-    async with CriClient(socket) as client:
+    async with CriClient(socket, undivided=undivided) as client:
         yield client
     await server.stop(None)
 
@@ -98,6 +100,18 @@ async def test_a_container_is_known_with_its_user_and_what_it_cannot_write_to(tm
         answers["ContainerStatus"]["status"] = seen
         (found,) = (await client.observe("uid")).containers
         assert found.user is None
+
+
+async def test_containers_of_which_only_the_sum_is_known_use_an_equal_part_of_it(tmp_path: Path) -> None:
+    def used(name: str, **memory: Any) -> dict[str, Any]:
+        return {"attributes": {"id": name, "labels": {CONTAINER_NAME: name}}, **memory}
+
+    memory = {"memory": {"working_set_bytes": {"value": 8 << 20}}}
+    answers = {"ListContainerStats": {"stats": [used("a", **memory), used("b", **memory), used("just-begun")]}}
+    async with answering(tmp_path / "socket", answers, undivided=["sandbox"]) as client:
+        for handler, part in (("container", 8 << 20), ("sandbox", 4 << 20)):
+            sandbox = Sandbox("s", "uid", "default", "p", 0, is_ready=True, created_at=0, handler=handler)
+            assert await client.memory(sandbox) == {"a": part, "b": part}
 
 
 async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

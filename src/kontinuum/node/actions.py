@@ -340,7 +340,7 @@ class Hands:
         before = self._limits(resize.with_resources(pod, held), handler)
         remembered.resizing = True
         try:
-            await self._check_memory(pod, [one for one in differing if one[0]["name"] in action.names])
+            await self._check_memory(observed, [one for one in differing if one[0]["name"] in action.names])
             cgroups.create(parent, cgroups.loosest(before, now), tools.cgroup_root)
             for name in action.names:
                 container, current = pods.find_container(pod, name), observed.current(name)
@@ -355,17 +355,16 @@ class Hands:
             raise
         remembered.resizing, remembered.resize_problem = False, ""
 
-    async def _check_memory(self, pod: Object, changes: list[tuple[Object, resize.Amounts]]) -> None:
+    async def _check_memory(self, observed: Observed, changes: list[tuple[Object, resize.Amounts]]) -> None:
         """No limit may become less than what is in use and cannot be given back: the kernel of cgroup v2 would take
         the limit, and kill for it. Raises RuntimeFailed."""
         limits = resize.memory_decreases(changes)
-        if not limits:
+        if not limits or observed.sandbox is None:
             return
         try:
-            usage = await self._runtime.usage()
+            used = await self._runtime.memory(observed.sandbox)
         except NotThere as error:
             raise RuntimeFailed(f"reading what is in use: {error}") from error
-        used = {one.container: one.memory_bytes for one in usage if one.pod_uid == uid_of(pod)}
         if problem := resize.too_small(limits, used):
             raise RuntimeFailed(problem)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from kontinuum.foundation.errors import Refused, Retryable
-from kontinuum.node.observed import Observed
+from kontinuum.node.observed import Observed, Sandbox
 
 Config = dict[str, Any]
 """A CRI message as a mapping with the CRI's field names."""
@@ -177,6 +177,10 @@ class ContainerRuntime(Protocol):
 
     async def usage(self) -> list[ContainerUsage]:
         """Of every running container whose numbers can be had."""
+        ...
+
+    async def memory(self, sandbox: Sandbox) -> Mapping[str, int]:
+        """Bytes that each running container of the sandbox uses and cannot be taken back, by its name."""
         ...
 
     async def attach_url(self, container_id: str, streams: Config) -> str: ...
