@@ -373,7 +373,7 @@ def demo(
     data_dir: DataDir = DEFAULT_DATA_DIR,
     manifest: Annotated[Path, typer.Option("--manifest", help="What to apply.")] = Path("examples/one-api"),
 ) -> None:
-    """Apply one manifest to a running platform: two isolation classes, one table."""
+    """Apply one manifest to a running platform: every isolation class, one table."""
     import asyncio
 
     from rich.console import Console

@@ -1,4 +1,4 @@
-"""``kontinuum demo``: one manifest, two isolation classes, and a table of what came of it.
+"""``kontinuum demo``: one manifest, every isolation class, and a table of what came of it.
 
 Uses what a user would use (``kubectl``, an HTTP request to each pod) and measures from the outside: the time from just
 before ``kubectl apply`` until a watch shows the pod Running.
@@ -166,7 +166,7 @@ async def _look_at(pod: Object, *, config: Path, observed: Observed) -> Row:
 
 
 def _table(rows: list[Row]) -> Table:
-    table = Table(title="one image, one manifest, two isolation classes")
+    table = Table(title="one image, one manifest, every isolation class")
     for heading in ("pod", "class", "node", "pod IP", "kernel inside"):
         table.add_column(heading, no_wrap=True)
     table.add_column("apply → Running", justify="right", no_wrap=True)
