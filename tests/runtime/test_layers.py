@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
 from pathlib import Path
@@ -26,6 +27,12 @@ async def test_an_empty_layer_takes_hardly_anything_and_is_made_once(made: Layer
     assert made.empty.stat().st_ino == before.st_ino
     assert before.st_size == layers.BYTES
     assert before.st_blocks * 512 <= 256 << 10
+    assert list(made.empty.parent.iterdir()) == [made.empty]
+
+
+async def test_machines_that_start_at_once_all_find_it_made(tmp_path: Path) -> None:
+    made = Layers(tmp_path / "layers")
+    await asyncio.gather(*(made.prepare() for _ in range(3)))
     assert list(made.empty.parent.iterdir()) == [made.empty]
 
 

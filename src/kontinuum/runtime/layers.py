@@ -50,10 +50,12 @@ class Layers:
         if self.empty.exists():
             return
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        unfinished = self.empty.with_name(f".{self.empty.name}.{os.getpid()}")
+        # Two machines may start at the same time; whoever is done last gives its file the name once more.
+        file, name = tempfile.mkstemp(dir=self._directory, prefix=f".{self.empty.name}.")
+        unfinished = Path(name)
         try:
-            with unfinished.open("wb") as file:
-                file.truncate(BYTES)
+            with os.fdopen(file, "wb") as empty:
+                empty.truncate(BYTES)
             await process.run("mkfs.ext4", "-q", "-F", *_OPTIONS, "-E", _EXTENDED, unfinished, timeout=_MAKE_SECONDS)
             name_when_written(unfinished, self.empty)
         finally:
