@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kontinuum.api.machinery.objects import Object
@@ -121,13 +121,26 @@ def fastest(rules: Rules, log: list[tuple[float, int]], now: float, *, up: bool)
     allowed = []
     for one in rules.policies:
         start = next((count for at, count in reversed(log) if at <= now - one.period), log[0][1])
-        change = start * one.value / 100 if one.is_percent else one.value
-        allowed.append(math.ceil(start + change) if up else math.trunc(start - change))
+        if one.is_percent:
+            # In floating point and in this order, as Kubernetes computes it: 30 less 80 % are 5.999..., and so 5.
+            share = one.value / 100
+            allowed.append(math.ceil(start * (1 + share)) if up else math.trunc(start * (1 - share)))
+        else:
+            allowed.append(start + one.value if up else start - one.value)
     if rules.select == "Disabled":
         return current
     return (max if (rules.select == "Max") == up else min)(allowed)
 
 
+def at_once(policy: str, value: int) -> Object:
+    return {
+        "policies": [{"type": policy, "value": value, "periodSeconds": 15}],
+        "selectPolicy": "Max",
+        "stabilizationWindowSeconds": 0,
+    }
+
+
+@example(up=at_once("Pods", 1), down=at_once("Percent", 80), looks=[(0, 1.0)], least=3, span=54)
 @given(
     RULES, RULES, st.lists(st.tuples(st.integers(0, 120), st.sampled_from([1.0, 15.0, 15.0, 40.0])), max_size=25),
     st.integers(3, 20), st.integers(0, 60),
