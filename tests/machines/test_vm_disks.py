@@ -105,17 +105,17 @@ async def test_a_full_disk_of_the_host_is_an_error_for_who_writes_and_holds_nobo
     """The image may grow beyond the room that there is for it, as images of volumes may."""
     room = tmp_path / "room"
     room.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", room], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", room], check=True)
     try:
         image = room / "disk"
         with image.open("wb") as file:
             file.truncate(64 * MEBIBYTE)
         subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", "-J", "size=4", image], check=True)
-        async with lab.machine("first") as (machine, guest), asyncio.timeout(100):
+        async with lab.machine("first") as (machine, guest), asyncio.timeout(300):
             await guest.identify(identity())
             running = await with_volume(lab, machine, guest, await machine.attach_disk(image, read_only=False))
             assert (await running.shell("echo kept > /data/kept; sync")).exit.status == 0
-            fill = await running.shell("dd if=/dev/zero of=/data/large bs=1M count=40 conv=fsync")
+            fill = await running.shell("dd if=/dev/zero of=/data/large bs=1M count=20 conv=fsync")
             assert (fill.exit.status, any(error in fill.stderr for error in NOT_WRITTEN)) == (1, True), fill
             assert (await running.shell("cat /data/kept")).words == ["kept"]
             await guest.remove_container("main")
@@ -126,7 +126,7 @@ async def test_a_full_disk_of_the_host_is_an_error_for_who_writes_and_holds_nobo
             await guest.identify(identity())
             running = await with_volume(lab, machine, guest, await machine.attach_disk(image, read_only=False))
             assert (await running.shell("cat /data/kept; rm -f /data/large")).words == ["kept"]
-            assert (await running.shell("dd if=/dev/zero of=/data/more bs=1M count=40 conv=fsync")).exit.status == 0
+            assert (await running.shell("dd if=/dev/zero of=/data/more bs=1M count=20 conv=fsync")).exit.status == 0
             await guest.remove_container("main")
             await guest.unmount(PLACE)
     finally:
