@@ -121,8 +121,10 @@ def test_deployments_of_every_class_scale_restart_and_go_the_same_way(platform: 
     assert [len(found) for found in before.values()] == [3] * len(CLASSES)
     platform.kubectl("rollout", "restart", *deployments)
     wait_rolled_out()
-    for labels, old in before.items():
-        wait_until("only pods of the new template", lambda labels=labels, old=old: old.isdisjoint(names(labels)))  # type: ignore[misc]
+    wait_until(
+        "only pods of the new template",
+        lambda: all(old.isdisjoint(names(labels)) for labels, old in before.items()),
+    )
     platform.kubectl("delete", *deployments)
     for labels in deployments.values():
         platform.wait_gone("pods", labels=labels)

@@ -60,6 +60,11 @@ def looking(world: World, volumes: dict[str, Object], files: list[str], *, name:
     )
 
 
+def files_of(told: list[str]) -> list[str]:
+    """The files that are to be looked at so that these lines come."""
+    return [line.split()[0] for line in told]
+
+
 @CASES.add(
     pytest.mark.behaviour(
         "ConfigMap should be consumable from pods in volume",
@@ -91,7 +96,7 @@ async def config_maps_and_secrets_are_read_projected_or_not(world: World) -> Non
     await secret(world, name, {"data-1": "secret-1", "data-2": "secret-2"})
     mapped = [{"key": "data-2", "path": "path/to/data-2"}]
     volumes: dict[str, Object] = {}
-    files, told = [], []
+    told: list[str] = []
     for kind in KINDS:
         of, value = short(kind), "secret" if kind.endswith("secret") else "value"
         volumes |= {
@@ -101,8 +106,6 @@ async def config_maps_and_secrets_are_read_projected_or_not(world: World) -> Non
             f"{of}-mapped": source(kind, name, items=mapped),
             f"{of}-item": source(kind, name, items=[{**mapped[0], "mode": 0o440}]),
         }
-        files += [f"/{of}-plain/data-1", f"/{of}-again/data-1", f"/{of}-mode/data-1", f"/{of}-mapped/path/to/data-2",
-                  f"/{of}-item/path/to/data-2"]  # fmt: skip
         told += [
             f"/{of}-plain/data-1 644 0:0 {value}-1",
             f"/{of}-again/data-1 644 0:0 {value}-1",
@@ -110,7 +113,7 @@ async def config_maps_and_secrets_are_read_projected_or_not(world: World) -> Non
             f"/{of}-mapped/path/to/data-2 644 0:0 {value}-2",
             f"/{of}-item/path/to/data-2 440 0:0 {value}-2",
         ]
-    assert await world.printed(looking(world, volumes, files)) == told
+    assert await world.printed(looking(world, volumes, files_of(told))) == told
 
 
 @CASES.add(
@@ -129,7 +132,7 @@ async def config_maps_and_secrets_are_read_by_a_user(world: World) -> None:
     await config_map(world, name, {"data-1": "value-1", "data-2": "value-2"})
     await secret(world, name, {"data-1": "secret-1", "data-2": "secret-2"})
     volumes: dict[str, Object] = {}
-    files, told = [], []
+    told: list[str] = []
     for kind in KINDS:
         of, value = short(kind), "secret" if kind.endswith("secret") else "value"
         volumes |= {
@@ -137,14 +140,13 @@ async def config_maps_and_secrets_are_read_by_a_user(world: World) -> None:
             f"{of}-mapped": source(kind, name, items=[{"key": "data-2", "path": "path/to/data-2"}]),
             f"{of}-mode": source(kind, name, defaultMode=0o440),
         }
-        files += [f"/{of}-plain/data-1", f"/{of}-mapped/path/to/data-2", f"/{of}-mode/data-1"]
         told += [
             f"/{of}-plain/data-1 644 0:1001 {value}-1",
             f"/{of}-mapped/path/to/data-2 644 0:1001 {value}-2",
             f"/{of}-mode/data-1 440 0:1001 {value}-1",
         ]
     context = {"runAsUser": 1000, "fsGroup": 1001}
-    assert await world.printed(looking(world, volumes, files, securityContext=context)) == told
+    assert await world.printed(looking(world, volumes, files_of(told), securityContext=context)) == told
 
 
 @CASES.add(pytest.mark.behaviour("ConfigMap binary data should be reflected in volume"))
