@@ -278,14 +278,14 @@ async def volumes_tell_of_the_pod(world: World) -> None:
     items = [field, amount("limits.cpu", divisor="1m"), amount("limits.memory"), amount("requests.cpu", divisor="1m"),
              amount("requests.memory")]  # fmt: skip
     volumes: dict[str, Object] = {}
-    files, told, name = [], [], world.name()
+    told: list[str] = []
+    name = world.name()
     for way, projected in WAYS.items():
         volumes |= {
             f"{way}-plain": downward(projected, items),
             f"{way}-mode": downward(projected, [field], defaultMode=0o400),
             f"{way}-item": downward(projected, [{**field, "mode": 0o440}]),
         }
-        files += [f"/{way}-plain/{item['path']}" for item in items] + [f"/{way}-mode/podname", f"/{way}-item/podname"]
         told += [
             f"/{way}-plain/podname 644 0:0 {name}",
             f"/{way}-plain/limits.cpu 644 0:0 1250",
@@ -295,7 +295,7 @@ async def volumes_tell_of_the_pod(world: World) -> None:
             f"/{way}-mode/podname 400 0:0 {name}",
             f"/{way}-item/podname 440 0:0 {name}",
         ]
-    pod = looking(world, volumes, files)
+    pod = looking(world, volumes, files_of(told))
     pod["spec"]["containers"][0]["resources"] = RESOURCES
     assert await world.printed(pod) == told
 
